@@ -1,0 +1,237 @@
+-- What the migrations make, for review. Written by "npm run generate".
+
+create table provisioning.api_tokens (
+  id uuid not null,
+  user_id uuid not null,
+  name text not null,
+  hash bytea not null,
+  roles jsonb not null,
+  created_at timestamp with time zone not null default now(),
+  expires_at timestamp with time zone,
+  last_used_at timestamp with time zone,
+  revoked_at timestamp with time zone,
+  constraint api_tokens_hash_key UNIQUE (hash),
+  constraint api_tokens_pkey PRIMARY KEY (id),
+  constraint api_tokens_user_id_fkey FOREIGN KEY (user_id) REFERENCES provisioning.users(id) ON DELETE CASCADE,
+  constraint api_tokens_user_id_name_key UNIQUE (user_id, name)
+);
+
+create table provisioning.audit_log (
+  id uuid not null,
+  at timestamp with time zone not null default clock_timestamp(),
+  principal text not null,
+  action text not null,
+  workspace text,
+  resource text,
+  outcome text not null,
+  address text,
+  request_id text,
+  operation_id uuid,
+  details jsonb,
+  "position" bigint,
+  hash bytea,
+  constraint audit_log_outcome_check CHECK ((outcome = ANY (ARRAY['allowed'::text, 'denied'::text, 'failed'::text]))),
+  constraint audit_log_pkey PRIMARY KEY (id),
+  constraint audit_log_position_key UNIQUE ("position")
+);
+CREATE INDEX audit_log_at ON provisioning.audit_log USING btree (at, id);
+CREATE INDEX audit_log_principal ON provisioning.audit_log USING btree (principal, at);
+CREATE INDEX audit_log_unsealed ON provisioning.audit_log USING btree (at) WHERE ("position" IS NULL);
+
+create table provisioning.idempotency_keys (
+  principal text not null,
+  key text not null,
+  request_hash bytea not null,
+  response_status smallint,
+  response_body text,
+  response_sealed boolean not null default false,
+  response_location text,
+  created_at timestamp with time zone not null default now(),
+  constraint idempotency_keys_pkey PRIMARY KEY (principal, key)
+);
+CREATE INDEX idempotency_keys_created ON provisioning.idempotency_keys USING btree (created_at);
+
+create table provisioning.operation_events (
+  operation_id uuid not null,
+  seq integer not null,
+  at timestamp with time zone not null default clock_timestamp(),
+  type text not null,
+  data jsonb not null,
+  xid xid8 not null default pg_current_xact_id(),
+  constraint operation_events_operation_id_fkey FOREIGN KEY (operation_id) REFERENCES provisioning.operations(id) ON DELETE CASCADE,
+  constraint operation_events_pkey PRIMARY KEY (operation_id, seq),
+  constraint operation_events_type_check CHECK ((type = ANY (ARRAY['status'::text, 'progress'::text, 'log'::text])))
+);
+CREATE INDEX operation_events_feed ON provisioning.operation_events USING btree (xid, operation_id, seq) WHERE (type <> 'log'::text);
+
+create table provisioning.operations (
+  id uuid not null,
+  kind text not null,
+  status text not null default 'pending'::text,
+  workspace text not null,
+  resource text,
+  parent_id uuid,
+  input jsonb not null,
+  result jsonb,
+  error text,
+  error_code text,
+  progress smallint not null default 0,
+  last_seq integer not null default 0,
+  created_by text not null,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  finished_at timestamp with time zone,
+  cancel_requested_at timestamp with time zone,
+  cancel_requested_by text,
+  constraint operations_pkey PRIMARY KEY (id),
+  constraint operations_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
+);
+CREATE INDEX operations_created ON provisioning.operations USING btree (created_at, id);
+CREATE INDEX operations_finished ON provisioning.operations USING btree (finished_at) WHERE (finished_at IS NOT NULL);
+CREATE INDEX operations_kind ON provisioning.operations USING btree (kind, created_at, id);
+CREATE UNIQUE INDEX operations_one_active ON provisioning.operations USING btree (resource) WHERE ((status = ANY (ARRAY['pending'::text, 'running'::text])) AND (resource IS NOT NULL));
+CREATE INDEX operations_parent ON provisioning.operations USING btree (parent_id) WHERE (parent_id IS NOT NULL);
+CREATE INDEX operations_status ON provisioning.operations USING btree (status, created_at, id);
+CREATE INDEX operations_workspace ON provisioning.operations USING btree (workspace, created_at, id);
+
+create table provisioning.refresh_tokens (
+  hash bytea not null,
+  family uuid not null,
+  user_id uuid not null,
+  created_at timestamp with time zone not null default now(),
+  expires_at timestamp with time zone not null,
+  used_at timestamp with time zone,
+  revoked_at timestamp with time zone,
+  constraint refresh_tokens_pkey PRIMARY KEY (hash),
+  constraint refresh_tokens_user_id_fkey FOREIGN KEY (user_id) REFERENCES provisioning.users(id) ON DELETE CASCADE
+);
+CREATE INDEX refresh_tokens_expires ON provisioning.refresh_tokens USING btree (expires_at);
+CREATE INDEX refresh_tokens_family ON provisioning.refresh_tokens USING btree (family);
+CREATE INDEX refresh_tokens_user ON provisioning.refresh_tokens USING btree (user_id);
+
+create table provisioning.replicas (
+  id text not null,
+  lock_key bigint not null,
+  role text not null,
+  version text not null,
+  host text not null,
+  pid integer not null,
+  started_at timestamp with time zone not null default now(),
+  heartbeat_at timestamp with time zone not null default now(),
+  constraint replicas_pkey PRIMARY KEY (id)
+);
+
+create table provisioning.role_bindings (
+  user_id uuid not null,
+  role text not null,
+  workspace text,
+  constraint role_bindings_user_id_fkey FOREIGN KEY (user_id) REFERENCES provisioning.users(id) ON DELETE CASCADE,
+  constraint role_bindings_user_id_role_workspace_key UNIQUE NULLS NOT DISTINCT (user_id, role, workspace),
+  constraint role_bindings_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name) ON DELETE CASCADE
+);
+
+create table provisioning.servers (
+  id text not null,
+  workspace text not null,
+  hostname text not null,
+  provider text not null,
+  plan text not null,
+  zone text not null,
+  ip_address text,
+  status text not null,
+  tags text[] not null default '{}'::text[],
+  provider_ref text,
+  operation_id uuid not null,
+  created_by text not null,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint servers_pkey PRIMARY KEY (id),
+  constraint servers_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name),
+  constraint servers_workspace_hostname_key UNIQUE (workspace, hostname)
+);
+CREATE INDEX servers_created ON provisioning.servers USING btree (created_at, id);
+CREATE INDEX servers_hostname ON provisioning.servers USING btree (hostname);
+CREATE INDEX servers_provider ON provisioning.servers USING btree (provider, created_at, id);
+CREATE INDEX servers_status ON provisioning.servers USING btree (status, created_at, id);
+CREATE INDEX servers_tags ON provisioning.servers USING gin (tags);
+CREATE INDEX servers_workspace ON provisioning.servers USING btree (workspace, created_at, id);
+CREATE INDEX servers_zone ON provisioning.servers USING btree (zone, created_at, id);
+
+create table provisioning.settings (
+  key text not null,
+  value text not null,
+  constraint settings_pkey PRIMARY KEY (key)
+);
+
+create table provisioning.users (
+  id uuid not null,
+  username text not null,
+  password_hash text not null,
+  disabled boolean not null default false,
+  token_generation integer not null default 0,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint users_pkey PRIMARY KEY (id)
+);
+CREATE UNIQUE INDEX users_username ON provisioning.users USING btree (lower(username));
+
+create table provisioning.workspaces (
+  name text not null,
+  path text not null,
+  active boolean not null default false,
+  last_used timestamp with time zone,
+  created_at timestamp with time zone not null default now(),
+  constraint workspaces_path_key UNIQUE (path),
+  constraint workspaces_pkey PRIMARY KEY (name)
+);
+CREATE UNIQUE INDEX workspaces_one_active ON provisioning.workspaces USING btree (active) WHERE active;
+
+create table simulated_cloud.calls (
+  id bigint not null,
+  at timestamp with time zone not null default clock_timestamp(),
+  call text not null,
+  ref text,
+  operation_id text,
+  outcome text not null,
+  constraint calls_pkey PRIMARY KEY (id)
+);
+CREATE INDEX simulated_calls_operation ON simulated_cloud.calls USING btree (operation_id);
+
+create table simulated_cloud.servers (
+  ref text not null,
+  operation_id text not null,
+  workspace text not null,
+  hostname text not null,
+  plan text not null,
+  zone text not null,
+  ip_address text not null,
+  tags text[] not null default '{}'::text[],
+  power text not null,
+  broken boolean not null default false,
+  settles_at timestamp with time zone not null,
+  change text not null,
+  created_at timestamp with time zone not null default clock_timestamp(),
+  constraint servers_change_check CHECK ((change = ANY (ARRAY['create'::text, 'start'::text, 'stop'::text, 'restart'::text, 'delete'::text]))),
+  constraint servers_pkey PRIMARY KEY (ref),
+  constraint servers_power_check CHECK ((power = ANY (ARRAY['on'::text, 'off'::text])))
+);
+CREATE INDEX simulated_servers_deleting ON simulated_cloud.servers USING btree (operation_id) WHERE (change = 'delete'::text);
+CREATE UNIQUE INDEX simulated_servers_operation ON simulated_cloud.servers USING btree (operation_id) WHERE (change <> 'delete'::text);
+
+CREATE OR REPLACE FUNCTION provisioning.audit_log_is_append_only()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+  begin
+    if tg_op = 'UPDATE' and old.position is null and new.position is not null and new.hash is not null
+      and row(new.id, new.at, new.principal, new.action, new.workspace, new.resource, new.outcome, new.address,
+              new.request_id, new.operation_id, new.details)
+        is not distinct from
+          row(old.id, old.at, old.principal, old.action, old.workspace, old.resource, old.outcome, old.address,
+              old.request_id, old.operation_id, old.details) then
+      return new;
+    end if;
+    raise exception 'the audit log is append-only';
+  end $function$;
+
+CREATE TRIGGER audit_log_is_append_only BEFORE DELETE OR UPDATE ON provisioning.audit_log FOR EACH ROW EXECUTE FUNCTION provisioning.audit_log_is_append_only();

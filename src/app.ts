@@ -1,0 +1,200 @@
+import cors from '@fastify/cors';
+import helmet from '@fastify/helmet';
+import rateLimit from '@fastify/rate-limit';
+import swagger from '@fastify/swagger';
+import scalar from '@scalar/fastify-api-reference';
+import Fastify, { type FastifyBaseLogger, type FastifyReply, type FastifyRequest, LogController } from 'fastify';
+import type { Pool } from 'pg';
+import type { Authenticator } from './auth/authenticate.ts';
+import { isPermitted } from './auth/permissions.ts';
+import { registerAuthRoutes } from './auth/routes.ts';
+import { type Config, VERSION } from './config.ts';
+import { uuidv7 } from './database/uuid.ts';
+import { ApplicationError, errors } from './errors.ts';
+import { type Access, maybePrincipalOf, principalOf, setPrincipal } from './http/context.ts';
+import { errorBody, installErrorHandler } from './http/error-handler.ts';
+import { insertAudit } from './http/mutation.ts';
+import { finishOpenApi } from './http/openapi.ts';
+import type { App, Services } from './http/section.ts';
+import { installValidation } from './http/validation.ts';
+import { registerOperationRoutes } from './operations/routes.ts';
+import { registerServerRoutes } from './servers/routes.ts';
+import { registerProviderRoutes } from './system/provider-routes.ts';
+import type { Readiness } from './system/readiness.ts';
+import { registerSystemRoutes } from './system/routes.ts';
+import { registerWorkspaceRoutes } from './workspaces/routes.ts';
+
+/** A request must arrive whole within this. Milliseconds. */
+const REQUEST_TIMEOUT_MS = 30_000;
+/** Longer than a load balancer keeps its end (60 s is usual), so that it is never us who cut an idle connection. */
+const KEEP_ALIVE_MS = 72_000;
+/** What sets off work at a provider may be called this part of the general rate. */
+const EXPENSIVE_SHARE = 5;
+const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
+
+/** The HTTP application: the only list of sections. It does not listen yet. */
+export async function buildApp(
+  services: Services,
+  auth: Authenticator,
+  options: { logger: FastifyBaseLogger; readiness: Readiness; pool: Pool },
+): Promise<App> {
+  const { config } = services;
+  const app: App = Fastify({
+    loggerInstance: options.logger,
+    logController: new LogController({ disableRequestLogging: true }),
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    bodyLimit: config.bodyLimit,
+    trustProxy: config.trustProxy,
+    forceCloseConnections: 'idle',
+    return503OnClosing: true,
+    routerOptions: { maxParamLength: 512, ignoreTrailingSlash: false },
+    genReqId: (request) => {
+      const given = request.headers['x-request-id'];
+      return typeof given === 'string' && REQUEST_ID.test(given) ? given : uuidv7();
+    },
+    frameworkErrors: (error, request, reply: FastifyReply) => {
+      const known = new ApplicationError(400, 'BAD_REQUEST', error.message);
+      void reply
+        .status(400)
+        .type('application/json; charset=utf-8')
+        .send(JSON.stringify(errorBody(known, request.id)));
+    },
+  });
+
+  installValidation(app);
+  installErrorHandler(app, (request, error) => auditDenial(services, request, error));
+  acceptEmptyJson(app);
+  await app.register(helmet, { contentSecurityPolicy: { directives: contentSecurityPolicy } });
+  if (config.corsOrigins.length > 0) {
+    await app.register(cors, {
+      origin: config.corsOrigins.includes('*') ? true : config.corsOrigins,
+      exposedHeaders: ['link', 'location', 'x-total-count', 'x-request-id', 'retry-after'],
+    });
+  }
+  requireAccess(app);
+  app.addHook('onRequest', async (request, reply) => {
+    reply.header('x-request-id', request.id);
+    // A kept-alive connection would hold the stop up for as long as it may idle.
+    if (options.readiness.draining) reply.header('connection', 'close');
+    const access = request.routeOptions.config.access;
+    if (access === undefined || access === 'public') return;
+    setPrincipal(request, await auth.authenticate(request));
+    if (access !== 'authenticated' && !isPermitted(principalOf(request), access)) throw errors.forbidden(access);
+  });
+  await installRateLimit(app, config);
+  app.addHook('onResponse', async (request, reply) => {
+    const line = {
+      request_id: request.id,
+      method: request.method,
+      path: request.url.split('?')[0],
+      status: reply.statusCode,
+      ms: Math.round(reply.elapsedTime * 10) / 10,
+      user: maybePrincipalOf(request)?.label,
+    };
+    if (request.method === 'GET') request.log.debug(line, 'request');
+    else request.log.info(line, 'request');
+  });
+  await installDocumentation(app);
+  registerSystemRoutes(app, services, options.readiness, options.pool);
+
+  await app.register(async (api) => {
+    registerAuthRoutes(api as App, services, auth);
+    registerWorkspaceRoutes(api as App, services);
+    registerProviderRoutes(api as App, services);
+    registerServerRoutes(api as App, services);
+    registerOperationRoutes(api as App, services, auth.authenticate);
+  });
+  return app;
+}
+
+/** Scalar's page brings its own script and inlines its settings; nothing is loaded from another host. */
+const contentSecurityPolicy = {
+  'default-src': ["'self'"],
+  'script-src': ["'self'", "'unsafe-inline'"],
+  'style-src': ["'self'", "'unsafe-inline'"],
+  'img-src': ["'self'", 'data:'],
+  'font-src': ["'self'", 'data:'],
+  'connect-src': ["'self'"],
+  'upgrade-insecure-requests': null,
+};
+
+/** Many clients send `Content-Type: application/json` with no body: that is no body, not a broken one. */
+function acceptEmptyJson(app: App): void {
+  const parse = app.getDefaultJsonParser('error', 'error');
+  app.removeContentTypeParser('application/json');
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    if (body === '') done(null, undefined);
+    else parse(request, body as string, done);
+  });
+}
+
+/** Refuses to start with a route that does not say who may call it. */
+function requireAccess(app: App): void {
+  app.addHook('onRoute', (route) => {
+    // The documentation brings routes of its own: a page and a script, for anyone.
+    if (route.url.startsWith('/docs')) route.config = { ...route.config, access: 'public' };
+    if (route.config?.access === undefined)
+      throw new Error(`${String(route.method)} ${route.url} does not say who may call it.`);
+  });
+}
+
+/** Per principal; per address where there is none. Limits are kept in each replica by itself. */
+async function installRateLimit(app: App, config: Config): Promise<void> {
+  if (config.rateLimit === 0) return;
+  await app.register(rateLimit, {
+    global: true,
+    max: (request) =>
+      request.routeOptions.config.expensive === true
+        ? Math.max(1, Math.floor(config.rateLimit / EXPENSIVE_SHARE))
+        : config.rateLimit,
+    timeWindow: 60_000,
+    cache: 20_000,
+    enableDraftSpec: true,
+    skipOnError: true,
+    allowList: (request) => request.routeOptions.config.access === 'public',
+    keyGenerator: (request) => {
+      const who = maybePrincipalOf(request)?.userId ?? request.ip;
+      return request.routeOptions.config.expensive === true ? `expensive ${who}` : who;
+    },
+    errorResponseBuilder: (_request, { ttl }) => errors.rateLimited(Math.max(1, Math.ceil(ttl / 1_000))),
+  });
+}
+
+async function installDocumentation(app: App): Promise<void> {
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Provisioning',
+        version: VERSION,
+        description: 'Creates servers, installs services on them and runs whole-cluster workflows, durably.',
+        license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+      },
+      components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } } },
+    },
+    transform: ({ schema, url, route }) => {
+      const access: Access | undefined = route.config?.access;
+      const security = access === 'public' ? [] : [{ bearer: [] }];
+      const permission = access === 'public' || access === 'authenticated' ? {} : { 'x-permission': access };
+      return { schema: { ...schema, security, ...permission }, url };
+    },
+  });
+  app.get('/openapi.json', { config: { access: 'public' }, schema: { hide: true } }, () =>
+    finishOpenApi(app.swagger()),
+  );
+  await app.register(scalar, {
+    routePrefix: '/docs',
+    configuration: { url: '/openapi.json', withDefaultFonts: false, telemetry: false } as object,
+  });
+}
+
+function auditDenial(services: Services, request: FastifyRequest, error: ApplicationError): void {
+  if (request.method === 'GET' && error.status === 401) return;
+  const who = maybePrincipalOf(request)?.label ?? 'anonymous';
+  const action = `${request.method} ${request.routeOptions.url ?? request.url.split('?')[0]}`;
+  insertAudit(services.db, request, who, 'denied', {
+    action,
+    details: { code: error.code, message: error.message },
+  }).catch((failure: unknown) => request.log.error({ err: failure }, 'a denial could not be written to the audit log'));
+}

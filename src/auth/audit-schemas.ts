@@ -1,0 +1,53 @@
+import { sql } from 'kysely';
+import { Type } from 'typebox';
+import { createdFilters } from '../http/created-filters.ts';
+import { filter, type ListDefinition } from '../http/list.ts';
+
+const OUTCOMES = ['allowed', 'denied', 'failed'];
+const text = (description: string) =>
+  Type.String({ minLength: 1, maxLength: 255, pattern: '^[^\\u0000]*$', description });
+const orNull = (description?: string) =>
+  Type.Union([Type.String(), Type.Null()], description === undefined ? {} : { description });
+
+export const AuditRow = Type.Object(
+  {
+    id: Type.String({ format: 'uuid' }),
+    created_at: Type.String({ format: 'date-time' }),
+    principal: Type.String({ description: 'User name, `name (token ci)` for an API token, or `anonymous`.' }),
+    action: Type.String({ examples: ['server.create'] }),
+    workspace: orNull(),
+    resource: orNull(),
+    outcome: Type.Enum(OUTCOMES),
+    address: orNull('Address the request came from.'),
+    request_id: orNull(),
+    operation_id: orNull(),
+    details: Type.Unknown(),
+    position: Type.Union([Type.Integer(), Type.Null()], {
+      description: 'Place in the sealed chain; null for the few seconds until it is sealed.',
+    }),
+  },
+  { title: 'AuditRow' },
+);
+
+export const AUDIT_LIST: ListDefinition = {
+  table: 'provisioning.audit_log',
+  json: sql.raw<string>(`json_build_object(
+    'id', id, 'created_at', to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'principal', principal,
+    'action', action, 'workspace', workspace, 'resource', resource, 'outcome', outcome, 'address', address,
+    'request_id', request_id, 'operation_id', operation_id, 'details', details, 'position', position)::text`),
+  id: 'id',
+  idType: 'uuid',
+  filters: {
+    principal: filter<string>(
+      text('A user, with their API tokens; or one `name (token ci)`.'),
+      (value) => sql`(principal = ${value} or starts_with(principal, ${`${value} (token `}::text))`,
+    ),
+    action: filter<string>(text('Such as `server.create`.'), (value) => sql`action = ${value}`),
+    workspace: filter<string>(text('Name of a workspace.'), (value) => sql`workspace = ${value}`),
+    outcome: filter<string>(Type.Enum(OUTCOMES), (value) => sql`outcome = ${value}`),
+    operation_id: filter<string>(Type.String({ format: 'uuid' }), (value) => sql`operation_id = ${value}::uuid`),
+    ...createdFilters('at'),
+  },
+  sorts: { created_at: { column: 'at', type: 'timestamptz' } },
+  defaultSort: '-created_at',
+};

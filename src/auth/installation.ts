@@ -1,0 +1,56 @@
+import { randomBytes } from 'node:crypto';
+import { sql } from 'kysely';
+import type { Config } from '../config.ts';
+import type { Database } from '../database/pool.ts';
+import { uuidv7 } from '../database/uuid.ts';
+import { hashPassword } from './passwords.ts';
+import { anyUser, insertUser, lockAdministrators } from './store.ts';
+
+const SECRET_KEY = 'jwt_secret';
+const SECRET_BYTES = 48;
+/** 24 characters in base64url. */
+const PASSWORD_BYTES = 18;
+
+/**
+ * What must exist before the first request: the secret behind every token, and the first user, `admin`. Safe with any
+ * number of replicas starting at once: they agree on the secret, and one of them makes the user.
+ * @returns `generatedAdminPassword` once, to the replica that made the user with it; to be shown, never logged.
+ */
+export async function prepareInstallation(
+  db: Database,
+  config: Pick<Config, 'jwtSecret' | 'adminPassword'>,
+): Promise<{ secret: string; generatedAdminPassword: string | null }> {
+  const secret = config.jwtSecret ?? (await sharedSecret(db));
+  return { secret, generatedAdminPassword: await createFirstUser(db, config.adminPassword) };
+}
+
+async function sharedSecret(db: Database): Promise<string> {
+  await db
+    .insertInto('provisioning.settings')
+    .values({ key: SECRET_KEY, value: randomBytes(SECRET_BYTES).toString('base64url') })
+    .onConflict((conflict) => conflict.doNothing())
+    .execute();
+  const { value } = await db
+    .selectFrom('provisioning.settings')
+    .select('value')
+    .where('key', '=', SECRET_KEY)
+    .executeTakeFirstOrThrow();
+  return value;
+}
+
+async function createFirstUser(db: Database, configured: string | null): Promise<string | null> {
+  if (await anyUser(db)) return null;
+  const password = configured ?? randomBytes(PASSWORD_BYTES).toString('base64url');
+  const passwordHash = await hashPassword(password);
+  const created = await db.transaction().execute(async (tx) => {
+    await lockAdministrators(tx);
+    if (await anyUser(tx)) return false;
+    const bindings = [{ role: 'admin', workspace: null }];
+    await insertUser(tx, { id: uuidv7(), username: 'admin', passwordHash, bindings });
+    await sql`
+      insert into provisioning.audit_log (id, principal, action, resource, outcome)
+      values (${uuidv7()}, 'system', 'user.create', 'user:admin', 'allowed')`.execute(tx);
+    return true;
+  });
+  return created && configured === null ? password : null;
+}

@@ -1,0 +1,96 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ApplicationError } from '../errors.ts';
+import {
+  GLOBAL_PERMISSIONS,
+  isPermitted,
+  OWN_ONLY,
+  PERMISSIONS,
+  type Principal,
+  permittedWorkspaces,
+  ROLE_NAMES,
+  ROLES,
+  type Role,
+  requirePermission,
+} from './permissions.ts';
+import { holdsBinding, intersectBindings } from './token-roles.ts';
+
+function principal(role: Role, workspace: string | null): Principal {
+  return { userId: 'u', name: 'ann', label: 'ann', tokenId: null, bindings: [{ role, workspace }] };
+}
+
+function statusOf(work: () => void): number {
+  try {
+    work();
+    return 200;
+  } catch (error) {
+    assert.ok(error instanceof ApplicationError);
+    return error.status;
+  }
+}
+
+const thing = (workspace: string, createdBy: string) =>
+  ({ what: 'server', id: 'srv-1', workspace, createdBy, read: 'server_read' }) as const;
+
+for (const role of ROLE_NAMES) {
+  test(`${role}: every permission, in its workspace, in another and in all`, () => {
+    for (const permission of PERMISSIONS) {
+      const granted = (ROLES[role] as readonly string[]).includes(permission);
+      const ownOnly = (OWN_ONLY[role] ?? []).includes(permission);
+      const global = GLOBAL_PERMISSIONS.includes(permission);
+      const everywhere = principal(role, null);
+      const bound = principal(role, 'a');
+      assert.equal(isPermitted(everywhere, permission, 'b'), granted, permission);
+      assert.equal(isPermitted(bound, permission, 'a'), granted && !global, permission);
+      assert.equal(isPermitted(bound, permission, 'b'), false, permission);
+      assert.deepEqual(permittedWorkspaces(everywhere, permission), granted ? null : []);
+      if (global) continue;
+      const refused = granted ? 200 : 403;
+      assert.equal(
+        statusOf(() => requirePermission(bound, permission, thing('a', 'ann'))),
+        refused,
+        `own, ${permission}`,
+      );
+      const others = granted && ownOnly ? 403 : refused;
+      assert.equal(
+        statusOf(() => requirePermission(bound, permission, thing('a', 'bob'))),
+        others,
+        `of others, ${permission}`,
+      );
+      assert.equal(
+        statusOf(() => requirePermission(bound, permission, thing('b', 'ann'))),
+        404,
+        `elsewhere, ${permission}`,
+      );
+    }
+  });
+}
+
+test('what a token and its owner have in common is never more than either', () => {
+  const places = [null, 'a', 'b'];
+  const all = ROLE_NAMES.flatMap((role) => places.map((workspace) => ({ role, workspace })));
+  for (const wanted of all) {
+    for (const held of all) {
+      const shared = { ...principal('viewer', null), bindings: intersectBindings([wanted], [held]) };
+      const one = { ...shared, bindings: [wanted] };
+      const other = { ...shared, bindings: [held] };
+      for (const permission of PERMISSIONS) {
+        for (const workspace of ['a', 'b', 'c']) {
+          for (const createdBy of ['ann', 'bob']) {
+            const may = (who: Principal) =>
+              statusOf(() => requirePermission(who, permission, thing(workspace, createdBy))) === 200;
+            if (may(shared)) assert.ok(may(one) && may(other), JSON.stringify({ wanted, held, permission, workspace }));
+          }
+        }
+      }
+    }
+  }
+  const of = (role: Role, workspace: string | null = null) => [{ role, workspace }];
+  assert.deepEqual(intersectBindings(of('viewer'), of('admin')), of('viewer'));
+  assert.deepEqual(intersectBindings(of('operator'), of('viewer', 'a')), of('viewer', 'a'));
+  assert.deepEqual(intersectBindings(of('auditor'), of('developer')), of('viewer'));
+  assert.deepEqual(intersectBindings(of('operator'), of('developer')), of('developer'));
+  assert.deepEqual(intersectBindings([{ role: 'forgotten', workspace: null }], of('admin')), []);
+  assert.ok(holdsBinding(of('admin'), { role: 'operator', workspace: 'a' }));
+  assert.ok(!holdsBinding(of('operator', 'a'), { role: 'operator', workspace: null }));
+});

@@ -1,0 +1,150 @@
+import type { RoleBinding } from '../database/tables.ts';
+import { errors } from '../errors.ts';
+
+/** Everything that can be permitted. Routes name one of these. */
+export const PERMISSIONS = [
+  'server_read',
+  'server_create',
+  'server_update',
+  'server_delete',
+  'taskserv_read',
+  'taskserv_create',
+  'taskserv_delete',
+  'workflow_read',
+  'workflow_submit',
+  'workflow_cancel',
+  'operation_read',
+  'operation_cancel',
+  'workspace_read',
+  'workspace_create',
+  'workspace_update',
+  'workspace_delete',
+  'provider_read',
+  'catalog_read',
+  'system_metrics',
+  'user_read',
+  'user_write',
+  'audit_read',
+] as const;
+export type Permission = (typeof PERMISSIONS)[number];
+
+const READ: Permission[] = [
+  'server_read',
+  'taskserv_read',
+  'workflow_read',
+  'operation_read',
+  'workspace_read',
+  'provider_read',
+  'catalog_read',
+  'system_metrics',
+];
+
+/** The table role × permission. Nothing else grants anything. */
+export const ROLES = {
+  admin: [...PERMISSIONS],
+  operator: [
+    ...READ,
+    'server_create',
+    'server_update',
+    'server_delete',
+    'taskserv_create',
+    'taskserv_delete',
+    'workflow_submit',
+    'workflow_cancel',
+    'operation_cancel',
+    'workspace_create',
+    'workspace_update',
+    'workspace_delete',
+  ],
+  // Delete, change and cancel: only what they made themselves (OWN_ONLY).
+  developer: [
+    ...READ,
+    'server_create',
+    'server_update',
+    'server_delete',
+    'taskserv_create',
+    'taskserv_delete',
+    'workflow_submit',
+    'workflow_cancel',
+    'operation_cancel',
+  ],
+  viewer: [...READ],
+  auditor: [...READ, 'audit_read'],
+} as const satisfies Record<string, readonly Permission[]>;
+export type Role = keyof typeof ROLES;
+export const ROLE_NAMES = Object.keys(ROLES) as Role[];
+
+/** Permissions that a role holds only over what its bearer created. */
+export const OWN_ONLY: Partial<Record<Role, readonly Permission[]>> = {
+  developer: ['server_update', 'server_delete', 'taskserv_delete', 'workflow_cancel', 'operation_cancel'],
+};
+
+/** Permissions over the whole installation: only a binding to all workspaces (`workspace: null`) grants them. */
+export const GLOBAL_PERMISSIONS: readonly Permission[] = [
+  'workspace_create',
+  'user_read',
+  'user_write',
+  'audit_read',
+  'system_metrics',
+];
+
+/** The authenticated caller. */
+export interface Principal {
+  userId: string;
+  /** User name: what `created_by` holds, also for the user's API tokens. */
+  name: string;
+  /** For the audit log: the user name, or `name (token ci)`. */
+  label: string;
+  /** Null for a login; the token's id where one was used. */
+  tokenId: string | null;
+  bindings: readonly RoleBinding[];
+}
+
+function rolePermissions(role: string): readonly Permission[] {
+  return role in ROLES ? ROLES[role as Role] : [];
+}
+
+/** Whether the principal holds the permission in the workspace, or anywhere at all where none is given. */
+export function isPermitted(principal: Principal, permission: Permission, workspace?: string): boolean {
+  const global = GLOBAL_PERMISSIONS.includes(permission);
+  return principal.bindings.some(
+    (binding) =>
+      rolePermissions(binding.role).includes(permission) &&
+      (binding.workspace === null || (!global && (workspace === undefined || binding.workspace === workspace))),
+  );
+}
+
+/** Whether the permission holds in the workspace also over what others made. */
+function isPermittedOverOthers(principal: Principal, permission: Permission, workspace: string): boolean {
+  return principal.bindings.some(
+    (binding) =>
+      rolePermissions(binding.role).includes(permission) &&
+      (binding.workspace === null || binding.workspace === workspace) &&
+      !(OWN_ONLY[binding.role as Role] ?? []).includes(permission),
+  );
+}
+
+/** The workspaces in which the permission holds; null: in all. */
+export function permittedWorkspaces(principal: Principal, permission: Permission): string[] | null {
+  const holding = principal.bindings.filter((binding) => rolePermissions(binding.role).includes(permission));
+  if (holding.some((binding) => binding.workspace === null)) return null;
+  return [...new Set(holding.flatMap((binding) => binding.workspace ?? []))];
+}
+
+/**
+ * Lets the caller act on a thing of this workspace, or says no in the way that gives away least: what they may not
+ * read does not exist for them.
+ * @throws 404 where they may not even read it, 403 otherwise.
+ */
+export function requirePermission(
+  principal: Principal,
+  permission: Permission,
+  thing: { what: string; id: string; workspace: string; createdBy: string; read: Permission },
+): void {
+  if (!isPermitted(principal, thing.read, thing.workspace)) throw errors.notFound(thing.what, thing.id);
+  if (!isPermitted(principal, permission, thing.workspace)) throw errors.forbidden(permission, thing.workspace);
+  const own = thing.createdBy === principal.name;
+  if (!own && !isPermittedOverOthers(principal, permission, thing.workspace)) {
+    throw errors.notYours(`${thing.what} ${thing.id}`);
+  }
+}

@@ -1,0 +1,112 @@
+import { Type } from 'typebox';
+import { principalOf, sendJson } from '../http/context.ts';
+import { errorResponses } from '../http/schemas.ts';
+import type { App, Services } from '../http/section.ts';
+import { registerAuditRoutes } from './audit-routes.ts';
+import type { Authenticator } from './authenticate.ts';
+import { ChangePassword, Login, Me, Refresh, TokenPair } from './schemas.ts';
+import { changePassword, describePrincipal, login, logout, preparePassword, refresh } from './service.ts';
+import { addressKey, createThrottle } from './throttle.ts';
+import { registerTokenRoutes } from './token-routes.ts';
+import { registerUserRoutes } from './user-routes.ts';
+
+const tags = ['Authentication'];
+/** A refresh costs no password hash, and one address may hold a whole team. */
+const REFRESHES_PER_LOGIN = 10;
+
+/** Logging in and out, users, API tokens and the audit log. */
+export function registerAuthRoutes(app: App, services: Services, auth: Authenticator): void {
+  const { config, db, mutate } = services;
+  const sessions = { config, db, tokens: auth.tokens };
+  const loginThrottle = createThrottle(config.loginRateLimit);
+  const refreshThrottle = createThrottle(config.loginRateLimit * REFRESHES_PER_LOGIN);
+  const passwordThrottle = createThrottle(config.loginRateLimit);
+
+  app.post(
+    '/v1/auth/login',
+    {
+      config: { access: 'public' },
+      schema: {
+        tags,
+        summary: 'Login and receive access token',
+        description: 'Tries are limited for each address.',
+        body: Login,
+        response: { 200: TokenPair, ...errorResponses(400, 401, 429, 503) },
+      },
+    },
+    async (request, reply) => {
+      loginThrottle(addressKey(request.ip), reply);
+      const pair = await login(sessions, request, request.body);
+      return sendJson(reply.header('cache-control', 'no-store'), JSON.stringify(pair));
+    },
+  );
+
+  app.post(
+    '/v1/auth/refresh',
+    {
+      config: { access: 'public' },
+      schema: {
+        tags,
+        summary: 'Refresh access token using refresh token',
+        description:
+          'A refresh token is good for one use and answers with the next. Using one again means that it was stolen: every refresh token that came of the same login is revoked.',
+        body: Refresh,
+        response: { 200: TokenPair, ...errorResponses(400, 401, 429) },
+      },
+    },
+    async (request, reply) => {
+      refreshThrottle(addressKey(request.ip), reply);
+      const pair = await refresh(sessions, request, request.body.refresh_token);
+      return sendJson(reply.header('cache-control', 'no-store'), JSON.stringify(pair));
+    },
+  );
+
+  app.post(
+    '/v1/auth/logout',
+    {
+      config: { access: 'authenticated' },
+      schema: {
+        tags,
+        summary: 'End every login of the caller',
+        description:
+          'Every access and refresh token of the user ends at once, on every replica. API tokens stay; they end when deleted, when they expire, or with a new password.',
+        response: { 200: Type.Object({ logged_out: Type.Literal(true) }), ...errorResponses(401) },
+      },
+    },
+    async (request, reply) => mutate(request, reply, (mutation) => logout(auth, mutation)),
+  );
+
+  app.get(
+    '/v1/auth/me',
+    {
+      config: { access: 'authenticated' },
+      schema: { tags, summary: 'Who the caller is', response: { 200: Me, ...errorResponses(401) } },
+    },
+    async (request, reply) => sendJson(reply, JSON.stringify(describePrincipal(principalOf(request)))),
+  );
+
+  app.post(
+    '/v1/auth/password',
+    {
+      config: { access: 'authenticated' },
+      schema: {
+        tags,
+        summary: 'Change the own password',
+        description:
+          'Every token of the user ends at once, on every replica: access, refresh and API tokens, those of this request too. Log in again afterwards.',
+        body: ChangePassword,
+        response: { 200: Type.Object({ password_changed: Type.Literal(true) }), ...errorResponses(400, 401, 429) },
+      },
+    },
+    async (request, reply) => {
+      const principal = principalOf(request);
+      passwordThrottle(principal.userId, reply);
+      const password = await preparePassword(db, principal, request.body);
+      return mutate(request, reply, (mutation) => changePassword(auth, mutation, password));
+    },
+  );
+
+  registerUserRoutes(app, services, auth);
+  registerTokenRoutes(app, services, auth);
+  registerAuditRoutes(app, services);
+}

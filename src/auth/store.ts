@@ -1,0 +1,178 @@
+import { sql } from 'kysely';
+import type { Queryable } from '../database/pool.ts';
+import type { RoleBinding } from '../database/tables.ts';
+
+/** Tells every replica that a user changed (payload: the user's id). */
+export const USERS_CHANNEL = 'provisioning_users';
+
+/** What decides about a user's requests. */
+export interface UserState {
+  id: string;
+  username: string;
+  disabled: boolean;
+  token_generation: number;
+  bindings: RoleBinding[];
+}
+
+export interface UserCredentials extends UserState {
+  password_hash: string;
+}
+
+const BINDINGS = `(select coalesce(json_agg(json_build_object('role', b.role, 'workspace', b.workspace)
+  order by b.role, b.workspace nulls first), '[]'::json) from provisioning.role_bindings b where b.user_id = users.id)`;
+const TIME = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`;
+
+/** A user as clients see it, as JSON text. */
+export const USER_JSON = sql.raw<string>(`json_build_object(
+  'id', id, 'username', username, 'disabled', disabled, 'roles', ${BINDINGS},
+  'created_at', ${TIME('created_at')}, 'updated_at', ${TIME('updated_at')})::text`);
+
+const STATE = sql.raw(`id, username, disabled, token_generation, ${BINDINGS} as bindings`);
+
+/** Null when there is none. */
+export async function readUserState(db: Queryable, id: string): Promise<UserState | null> {
+  const { rows } = await sql<UserState>`select ${STATE} from provisioning.users where id = ${id}`.execute(db);
+  return rows[0] ?? null;
+}
+
+/** Null when there is none. */
+export async function findCredentials(db: Queryable, username: string): Promise<UserCredentials | null> {
+  const { rows } = await sql<UserCredentials>`
+    select ${STATE}, password_hash from provisioning.users where lower(username) = ${username.toLowerCase()}`.execute(
+    db,
+  );
+  return rows[0] ?? null;
+}
+
+/**
+ * The user, held until the transaction ends. Whatever makes or ends tokens takes this lock first: a login or refresh
+ * under way cannot slip past a logout, nor a new refresh token past the revocation of its family.
+ */
+export async function lockUser(tx: Queryable, id: string): Promise<UserCredentials | null> {
+  await sql`select from provisioning.users where id = ${id} for no key update`.execute(tx);
+  // A statement of its own, so that it also sees the roles that were committed while this one waited.
+  const { rows } = await sql<UserCredentials>`
+    select ${STATE}, password_hash from provisioning.users where id = ${id}`.execute(tx);
+  return rows[0] ?? null;
+}
+
+/** Makes changes that could take the last administrator away queue up, until the transaction ends. */
+export async function lockAdministrators(tx: Queryable): Promise<void> {
+  await sql`select pg_advisory_xact_lock(hashtextextended('provisioning.administrators', 0))`.execute(tx);
+}
+
+/** Whether somebody is left who may do everything. Call it under `lockAdministrators`. */
+export async function anyAdministrator(tx: Queryable): Promise<boolean> {
+  const { rows } = await sql<{ present: boolean }>`
+    select exists (
+      select from provisioning.users u join provisioning.role_bindings b on b.user_id = u.id
+      where not u.disabled and b.role = 'admin' and b.workspace is null) as present`.execute(tx);
+  return rows[0]?.present === true;
+}
+
+export async function anyUser(db: Queryable): Promise<boolean> {
+  return (await db.selectFrom('provisioning.users').select('id').limit(1).executeTakeFirst()) !== undefined;
+}
+
+/** Null when there is none. */
+export async function readUserJson(db: Queryable, id: string): Promise<string | null> {
+  const { rows } = await sql<{ json: string }>`
+    select ${USER_JSON} as json from provisioning.users where id = ${id}`.execute(db);
+  return rows[0]?.json ?? null;
+}
+
+/** @throws on the unique index `users_username` when the name is taken. */
+export async function insertUser(
+  tx: Queryable,
+  user: { id: string; username: string; passwordHash: string; bindings: readonly RoleBinding[] },
+): Promise<void> {
+  await tx
+    .insertInto('provisioning.users')
+    .values({ id: user.id, username: user.username, password_hash: user.passwordHash })
+    .execute();
+  await insertBindings(tx, user.id, user.bindings);
+}
+
+async function insertBindings(tx: Queryable, userId: string, bindings: readonly RoleBinding[]): Promise<void> {
+  if (bindings.length === 0) return;
+  await tx
+    .insertInto('provisioning.role_bindings')
+    .values(bindings.map(({ role, workspace }) => ({ user_id: userId, role, workspace })))
+    .onConflict((conflict) => conflict.doNothing())
+    .execute();
+}
+
+export async function replaceBindings(tx: Queryable, userId: string, bindings: readonly RoleBinding[]): Promise<void> {
+  await tx.deleteFrom('provisioning.role_bindings').where('user_id', '=', userId).execute();
+  await insertBindings(tx, userId, bindings);
+}
+
+export async function updateUser(
+  tx: Queryable,
+  id: string,
+  change: { password_hash?: string; disabled?: boolean },
+): Promise<void> {
+  await tx
+    .updateTable('provisioning.users')
+    .set({ ...change, updated_at: sql`now()` })
+    .where('id', '=', id)
+    .execute();
+}
+
+export async function deleteUserRow(tx: Queryable, id: string): Promise<void> {
+  await tx.deleteFrom('provisioning.users').where('id', '=', id).execute();
+}
+
+/** Every replica forgets what it knows of the user, once the transaction commits. */
+export async function notifyUserChanged(tx: Queryable, id: string): Promise<void> {
+  await sql`select pg_notify(${USERS_CHANNEL}, ${id})`.execute(tx);
+}
+
+/** Ends every access and refresh token of the user. */
+export async function endSessions(tx: Queryable, userId: string): Promise<void> {
+  await sql`update provisioning.users set token_generation = token_generation + 1 where id = ${userId}`.execute(tx);
+  await sql`
+    update provisioning.refresh_tokens set revoked_at = now()
+    where user_id = ${userId} and revoked_at is null`.execute(tx);
+}
+
+export async function insertRefreshToken(
+  tx: Queryable,
+  token: { hash: Buffer; family: string; userId: string; expiresAt: Date },
+): Promise<void> {
+  await tx
+    .insertInto('provisioning.refresh_tokens')
+    .values({ hash: token.hash, family: token.family, user_id: token.userId, expires_at: token.expiresAt })
+    .execute();
+}
+
+/** What became of a refresh token: used now for the first time, or spent before. Null: it was never given out. */
+export async function spendRefreshToken(
+  tx: Queryable,
+  hash: Buffer,
+  userId: string,
+): Promise<{ family: string; fresh: boolean } | null> {
+  const spent = await sql<{ family: string }>`
+    update provisioning.refresh_tokens set used_at = now()
+    where hash = ${hash} and user_id = ${userId} and used_at is null and revoked_at is null and expires_at > now()
+    returning family`.execute(tx);
+  if (spent.rows[0] !== undefined) return { family: spent.rows[0].family, fresh: true };
+  const known = await sql<{ family: string }>`
+    select family from provisioning.refresh_tokens where hash = ${hash} and user_id = ${userId}`.execute(tx);
+  return known.rows[0] === undefined ? null : { family: known.rows[0].family, fresh: false };
+}
+
+export async function revokeFamily(tx: Queryable, family: string): Promise<void> {
+  await sql`
+    update provisioning.refresh_tokens set revoked_at = now() where family = ${family} and revoked_at is null`.execute(
+    tx,
+  );
+}
+
+/** All workspaces; those named go on existing until the transaction ends. */
+export async function holdWorkspaces(tx: Queryable, names: readonly string[]): Promise<string[]> {
+  if (names.length === 0) return [];
+  await sql`select from provisioning.workspaces where name = any(${[...names]}::text[]) for key share`.execute(tx);
+  const { rows } = await sql<{ name: string }>`select name from provisioning.workspaces order by name`.execute(tx);
+  return rows.map(({ name }) => name);
+}

@@ -1,0 +1,74 @@
+import { sql } from 'kysely';
+import type { Queryable } from '../database/pool.ts';
+import type { RoleBinding } from '../database/tables.ts';
+
+/** What decides about a request made with an API token. */
+export interface ApiTokenState {
+  id: string;
+  user_id: string;
+  name: string;
+  roles: RoleBinding[];
+  expires_at: Date | null;
+  revoked_at: Date | null;
+}
+
+const TIME = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`;
+const FIELDS = `'id', id, 'name', name, 'user', (select username from provisioning.users u where u.id = api_tokens.user_id),
+  'roles', roles, 'created_at', ${TIME('created_at')}, 'expires_at', ${TIME('expires_at')},
+  'last_used_at', ${TIME('last_used_at')}, 'revoked_at', ${TIME('revoked_at')}`;
+
+/** An API token as clients see it, as JSON text: all but its secret. */
+export const API_TOKEN_JSON = sql.raw<string>(`json_build_object(${FIELDS})::text`);
+
+/** Null when there is none. */
+export async function findApiToken(db: Queryable, hash: Buffer): Promise<ApiTokenState | null> {
+  const row = await db
+    .selectFrom('provisioning.api_tokens')
+    .select(['id', 'user_id', 'name', 'roles', 'expires_at', 'revoked_at'])
+    .where('hash', '=', hash)
+    .executeTakeFirst();
+  return row ?? null;
+}
+
+/** Takes the place of one of that name that no longer works. @throws on `api_tokens_user_id_name_key` when it does. */
+export async function insertApiToken(
+  tx: Queryable,
+  token: { id: string; userId: string; name: string; hash: Buffer; roles: readonly RoleBinding[]; expiresIn?: number },
+): Promise<void> {
+  await sql`
+    delete from provisioning.api_tokens where user_id = ${token.userId} and name = ${token.name}
+      and (revoked_at is not null or expires_at <= now())`.execute(tx);
+  await sql`
+    insert into provisioning.api_tokens (id, user_id, name, hash, roles, expires_at)
+    values (${token.id}, ${token.userId}, ${token.name}, ${token.hash}, ${JSON.stringify(token.roles)}::jsonb,
+            now() + make_interval(secs => ${token.expiresIn ?? null}::float8))`.execute(tx);
+}
+
+export async function countApiTokens(tx: Queryable, userId: string): Promise<number> {
+  const { rows } = await sql<{ total: number }>`
+    select count(*)::int as total from provisioning.api_tokens where user_id = ${userId}`.execute(tx);
+  return rows[0]?.total ?? 0;
+}
+
+export async function readApiToken(db: Queryable, id: string): Promise<{ json: string; user_id: string } | null> {
+  const { rows } = await sql<{ json: string; user_id: string }>`
+    select ${API_TOKEN_JSON} as json, user_id from provisioning.api_tokens where id = ${id}`.execute(db);
+  return rows[0] ?? null;
+}
+
+export async function deleteApiToken(tx: Queryable, id: string): Promise<void> {
+  await tx.deleteFrom('provisioning.api_tokens').where('id', '=', id).execute();
+}
+
+/** They stay in the list, so that their owner sees why they no longer work. */
+export async function revokeApiTokens(tx: Queryable, userId: string): Promise<void> {
+  await sql`
+    update provisioning.api_tokens set revoked_at = now() where user_id = ${userId} and revoked_at is null`.execute(tx);
+}
+
+/** To the minute. */
+export async function touchApiToken(db: Queryable, id: string): Promise<void> {
+  await sql`
+    update provisioning.api_tokens set last_used_at = now()
+    where id = ${id} and (last_used_at is null or last_used_at < now() - interval '1 minute')`.execute(db);
+}

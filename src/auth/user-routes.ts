@@ -1,0 +1,98 @@
+import { Type } from 'typebox';
+import { sendJson } from '../http/context.ts';
+import { listQuerySchema, sendList } from '../http/list.ts';
+import { errorResponses } from '../http/schemas.ts';
+import type { App, Services } from '../http/section.ts';
+import type { Authenticator } from './authenticate.ts';
+import { hashPassword } from './passwords.ts';
+import { CreateUser, DeletedUser, IdParams, UpdateUser, USER_LIST, User } from './schemas.ts';
+import { changeUser, createUser, deleteUser, getUser } from './users.ts';
+
+const tags = ['Users'];
+
+/** `/v1/users` */
+export function registerUserRoutes(app: App, { db, mutate }: Services, auth: Authenticator): void {
+  app.get(
+    '/v1/users',
+    {
+      config: { access: 'user_read' },
+      schema: {
+        tags,
+        summary: 'List users',
+        querystring: listQuerySchema(USER_LIST),
+        response: { 200: Type.Array(User), ...errorResponses(400, 401, 403) },
+      },
+    },
+    async (request, reply) => sendList(db, USER_LIST, request, reply, []),
+  );
+
+  app.get(
+    '/v1/users/:id',
+    {
+      config: { access: 'user_read' },
+      schema: {
+        tags,
+        summary: 'Get a user',
+        params: IdParams,
+        response: { 200: User, ...errorResponses(401, 403, 404) },
+      },
+    },
+    async (request, reply) => sendJson(reply, await getUser(db, request.params.id)),
+  );
+
+  app.post(
+    '/v1/users',
+    {
+      config: { access: 'user_write' },
+      schema: {
+        tags,
+        summary: 'Create a user',
+        body: CreateUser,
+        response: { 200: User, ...errorResponses(400, 401, 403, 409) },
+      },
+    },
+    async (request, reply) => {
+      const { password, ...user } = request.body;
+      const passwordHash = await hashPassword(password);
+      return mutate(request, reply, (mutation) => createUser(mutation, user, passwordHash));
+    },
+  );
+
+  app.patch(
+    '/v1/users/:id',
+    {
+      config: { access: 'user_write' },
+      schema: {
+        tags,
+        summary: 'Change a user',
+        description:
+          'A new password ends every token of the user, API tokens too. Disabling ends their logins; API tokens rest until the user is enabled again. New roles hold from the next request on. The last enabled administrator can be neither disabled nor demoted.',
+        params: IdParams,
+        body: UpdateUser,
+        response: { 200: User, ...errorResponses(400, 401, 403, 404, 409) },
+      },
+    },
+    async (request, reply) => {
+      const { password, ...change } = request.body;
+      const hashed = password === undefined ? {} : { passwordHash: await hashPassword(password) };
+      return mutate(request, reply, (mutation) =>
+        changeUser(auth, mutation, request.params.id, { ...change, ...hashed }),
+      );
+    },
+  );
+
+  app.delete(
+    '/v1/users/:id',
+    {
+      config: { access: 'user_write' },
+      schema: {
+        tags,
+        summary: 'Delete a user',
+        description: 'With every token of theirs. What they created stays. The last enabled administrator cannot go.',
+        params: IdParams,
+        response: { 200: DeletedUser, ...errorResponses(401, 403, 404, 409) },
+      },
+    },
+    async (request, reply) => mutate(request, reply, (mutation) => deleteUser(auth, mutation, request.params.id)),
+  );
+}

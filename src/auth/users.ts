@@ -1,0 +1,141 @@
+import { isUniqueViolation, type Queryable } from '../database/pool.ts';
+import type { RoleBinding } from '../database/tables.ts';
+import { uuidv7 } from '../database/uuid.ts';
+import { errors, type FieldProblem } from '../errors.ts';
+import type { Answer, Mutation } from '../http/mutation.ts';
+import { nearMatches } from '../providers/near-matches.ts';
+import type { Authenticator } from './authenticate.ts';
+import type { CreateUser, RolesInput, UpdateUser } from './schemas.ts';
+import { setPassword } from './service.ts';
+import {
+  anyAdministrator,
+  deleteUserRow,
+  endSessions,
+  holdWorkspaces,
+  insertUser,
+  lockAdministrators,
+  lockUser,
+  notifyUserChanged,
+  readUserJson,
+  replaceBindings,
+  type UserState,
+  updateUser,
+} from './store.ts';
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+/** An id from a path. @throws 404 where it cannot be one. */
+export function idFrom(what: string, text: string): string {
+  if (!UUID.test(text)) throw errors.notFound(what, text);
+  return text.toLowerCase();
+}
+
+/** The user as JSON text. @throws 404. */
+export async function getUser(db: Queryable, id: string): Promise<string> {
+  const json = await readUserJson(db, idFrom('user', id));
+  if (json === null) throw errors.notFound('user', id);
+  return json;
+}
+
+/**
+ * Roles as they are kept: each once, in workspaces that exist and go on existing until the transaction ends.
+ * @throws 400 naming the unknown workspace.
+ */
+export async function bindingsFrom(tx: Queryable, roles: RolesInput): Promise<RoleBinding[]> {
+  const unique = new Map<string, RoleBinding>();
+  for (const { role, workspace = null } of roles) unique.set(`${role} ${workspace ?? '*'}`, { role, workspace });
+  const named = roles.flatMap(({ workspace }, index) =>
+    workspace === undefined || workspace === null ? [] : [{ workspace, index }],
+  );
+  const known = await holdWorkspaces(
+    tx,
+    named.map(({ workspace }) => workspace),
+  );
+  const problems: FieldProblem[] = named
+    .filter(({ workspace }) => !known.includes(workspace))
+    .map(({ workspace, index }) => ({
+      field: `roles.${index}.workspace`,
+      message: `there is no workspace "${workspace}"`,
+      near_matches: nearMatches(workspace, known),
+    }));
+  if (problems.length > 0) throw errors.validation(problems);
+  return [...unique.values()];
+}
+
+/** @param passwordHash made before the transaction: it is slow. @throws 409 when the name is taken. */
+export async function createUser(
+  { tx, audit }: Mutation,
+  body: Pick<CreateUser, 'username' | 'roles'>,
+  passwordHash: string,
+): Promise<Answer> {
+  const id = uuidv7();
+  const bindings = await bindingsFrom(tx, body.roles ?? []);
+  try {
+    await insertUser(tx, { id, username: body.username, passwordHash, bindings });
+  } catch (error) {
+    if (isUniqueViolation(error, 'users_username'))
+      throw errors.conflict(`The user "${body.username}" exists already.`);
+    throw error;
+  }
+  audit({ action: 'user.create', resource: `user:${body.username}`, details: { roles: bindings } });
+  return { body: await getUser(tx, id), location: `/v1/users/${id}` };
+}
+
+/** @throws 404, or 409 where it would leave no enabled administrator. */
+export async function changeUser(
+  auth: Authenticator,
+  { tx, audit, afterCommit }: Mutation,
+  id: string,
+  change: Omit<UpdateUser, 'password'> & { passwordHash?: string },
+): Promise<Answer> {
+  const user = await lockForChange(tx, id);
+  const bindings = change.roles === undefined ? undefined : await bindingsFrom(tx, change.roles);
+  if (bindings !== undefined) await replaceBindings(tx, user.id, bindings);
+  if (change.passwordHash !== undefined) await setPassword(tx, user.id, change.passwordHash);
+  if (change.disabled === true && !user.disabled) await endSessions(tx, user.id);
+  await updateUser(tx, user.id, change.disabled === undefined ? {} : { disabled: change.disabled });
+  await requireAdministrator(tx);
+  await notifyUserChanged(tx, user.id);
+  audit({
+    action: 'user.update',
+    resource: `user:${user.username}`,
+    details: {
+      ...(bindings === undefined ? {} : { roles: bindings }),
+      ...(change.disabled === undefined ? {} : { disabled: change.disabled }),
+      ...(change.passwordHash === undefined ? {} : { password_changed: true }),
+    },
+  });
+  afterCommit(() => auth.forgetUser(user.id));
+  return { body: await getUser(tx, user.id) };
+}
+
+/** With all tokens; what they created stays. @throws 404, or 409 for the last enabled administrator. */
+export async function deleteUser(
+  auth: Authenticator,
+  { tx, audit, afterCommit }: Mutation,
+  id: string,
+): Promise<Answer> {
+  const user = await lockForChange(tx, id);
+  const record = JSON.parse(await getUser(tx, user.id)) as Record<string, unknown>;
+  await deleteUserRow(tx, user.id);
+  await requireAdministrator(tx);
+  await notifyUserChanged(tx, user.id);
+  audit({ action: 'user.delete', resource: `user:${user.username}` });
+  afterCommit(() => auth.forgetUser(user.id));
+  return { body: { deleted: true, ...record } };
+}
+
+async function lockForChange(tx: Queryable, id: string): Promise<UserState> {
+  const userId = idFrom('user', id);
+  await lockAdministrators(tx);
+  const user = await lockUser(tx, userId);
+  if (user === null) throw errors.notFound('user', id);
+  return user;
+}
+
+async function requireAdministrator(tx: Queryable): Promise<void> {
+  if (await anyAdministrator(tx)) return;
+  throw errors.conflict(
+    'This is the last enabled user with the role admin in every workspace. Make another one first.',
+  );
+}

@@ -1,0 +1,235 @@
+/**
+ * Settings: the only reader of the environment. Each has an environment name (`PROVISIONING_…`) and the same name in
+ * lower case without the prefix in the TOML file given by `--config`; the environment wins over the file, a command
+ * line flag over both.
+ */
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { parse } from 'smol-toml';
+import { parseFaults, type SimulatedFaults } from './providers/simulated/faults.ts';
+
+export const VERSION = '0.1.0';
+
+type Role = 'all' | 'api' | 'worker';
+type LogFormat = 'json' | 'pretty';
+
+export interface Config {
+  role: Role;
+  /** Address the API listens on. */
+  host: string;
+  port: number;
+  /** An external Postgres; null: the embedded one. */
+  databaseUrl: string | null;
+  /** Absolute path: embedded database, generated files, workspaces. */
+  dataDir: string;
+  /** Connections for requests and procedures together. */
+  poolSize: number;
+  /** Password of `admin` at the first start; null: generated and printed once. */
+  adminPassword: string | null;
+  /** At least 32 bytes; null: generated once and kept in the database. */
+  jwtSecret: string | null;
+  /** Seconds. */
+  tokenTtl: number;
+  /** Seconds. */
+  refreshTtl: number;
+  /** Absolute directories in which workspaces may lie. */
+  workspaceRoots: string[];
+  /** Requests a minute for a principal; 0: no limit. */
+  rateLimit: number;
+  /** Login tries a minute for an address; 0: no limit. */
+  loginRateLimit: number;
+  /** Bytes of a request body at most. */
+  bodyLimit: number;
+  /** Procedures at once in this process, for each provider. */
+  workerConcurrency: number;
+  /** Days that ended operations are kept. */
+  retentionDays: number;
+  logLevel: string;
+  logFormat: LogFormat;
+  /** Origins that browsers may call from (`*` for any); empty: none. */
+  corsOrigins: string[];
+  /** Whether `X-Forwarded-For` of a proxy in front is believed. */
+  trustProxy: boolean;
+  docker: { host: string | null; candidates: string[]; image: string };
+  simulated: { latencyMs: number; faults: SimulatedFaults };
+  /** Enabled providers; null: every one whose settings are complete. */
+  providers: string[] | null;
+  defaults: { provider: string; plan: string; zone: string };
+}
+
+/** A setting that cannot be used, told to the person who set it. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+}
+
+type Values = (name: string) => string | undefined;
+
+const NAMES = [
+  'ROLE',
+  'HOST',
+  'PORT',
+  'DATABASE_URL',
+  'DATA_DIR',
+  'POOL_SIZE',
+  'ADMIN_PASSWORD',
+  'JWT_SECRET',
+  'TOKEN_TTL',
+  'REFRESH_TTL',
+  'WORKSPACE_ROOTS',
+  'RATE_LIMIT',
+  'LOGIN_RATE_LIMIT',
+  'BODY_LIMIT',
+  'WORKER_CONCURRENCY',
+  'RETENTION_DAYS',
+  'LOG_LEVEL',
+  'LOG_FORMAT',
+  'CORS_ORIGINS',
+  'TRUST_PROXY',
+  'DOCKER_HOST',
+  'DOCKER_IMAGE',
+  'SIMULATED_LATENCY_MS',
+  'SIMULATED_FAULTS',
+  'PROVIDERS',
+  'DEFAULT_PROVIDER',
+  'DEFAULT_PLAN',
+  'DEFAULT_ZONE',
+];
+const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
+
+/**
+ * @param flags command-line flags by setting name (`HOST`, `PORT`, …).
+ * @throws ConfigError naming the setting, its value and what would be right.
+ */
+export function loadConfig(flags: Record<string, string | undefined> = {}, configFile?: string): Config {
+  const file = configFile === undefined ? {} : readConfigFile(configFile);
+  const value: Values = (name) => flags[name] ?? process.env[`PROVISIONING_${name}`] ?? file[name.toLowerCase()];
+  const dataDir = path.resolve(value('DATA_DIR') ?? '.provisioning');
+  const jwtSecret = value('JWT_SECRET') ?? null;
+  if (jwtSecret !== null && Buffer.byteLength(jwtSecret) < 32) {
+    throw new ConfigError('PROVISIONING_JWT_SECRET must be at least 32 bytes. Make one with: openssl rand -base64 32');
+  }
+  const adminPassword = value('ADMIN_PASSWORD') ?? null;
+  if (adminPassword !== null && (adminPassword.length < 8 || adminPassword.length > 1024)) {
+    throw new ConfigError('PROVISIONING_ADMIN_PASSWORD must have 8 to 1024 characters.');
+  }
+  return {
+    role: oneOf(value, 'ROLE', ['all', 'api', 'worker'] as const, 'all'),
+    host: value('HOST') ?? '127.0.0.1',
+    port: integer(value, 'PORT', 8083, 0, 65_535),
+    databaseUrl: databaseUrl(value('DATABASE_URL')),
+    dataDir,
+    poolSize: integer(value, 'POOL_SIZE', 20, 4, 500),
+    adminPassword,
+    jwtSecret,
+    tokenTtl: integer(value, 'TOKEN_TTL', 86_400, 1, 31_536_000),
+    refreshTtl: integer(value, 'REFRESH_TTL', 604_800, 1, 31_536_000),
+    workspaceRoots: (value('WORKSPACE_ROOTS') ?? `${path.join(dataDir, 'workspaces')}:/opt/workspaces`)
+      .split(':')
+      .filter((root) => root !== '')
+      .map((root) => path.resolve(root)),
+    rateLimit: integer(value, 'RATE_LIMIT', 6_000, 0, 10_000_000),
+    loginRateLimit: integer(value, 'LOGIN_RATE_LIMIT', 10, 0, 1_000_000),
+    bodyLimit: integer(value, 'BODY_LIMIT', 1_048_576, 1_024, 104_857_600),
+    workerConcurrency: integer(value, 'WORKER_CONCURRENCY', 100, 1, 100_000),
+    retentionDays: integer(value, 'RETENTION_DAYS', 90, 1, 36_500),
+    logLevel: oneOf(value, 'LOG_LEVEL', LOG_LEVELS, 'info'),
+    logFormat: oneOf(value, 'LOG_FORMAT', ['json', 'pretty'] as const, process.stdout.isTTY ? 'pretty' : 'json'),
+    corsOrigins: list(value('CORS_ORIGINS')),
+    trustProxy: oneOf(value, 'TRUST_PROXY', ['true', 'false'], 'false') === 'true',
+    docker: {
+      host: value('DOCKER_HOST') ?? process.env.DOCKER_HOST ?? null,
+      candidates: dockerSockets(),
+      image: value('DOCKER_IMAGE') ?? 'debian:12',
+    },
+    simulated: {
+      latencyMs: integer(value, 'SIMULATED_LATENCY_MS', 200, 0, 3_600_000),
+      faults: faults(value('SIMULATED_FAULTS')),
+    },
+    providers: value('PROVIDERS') === undefined ? null : list(value('PROVIDERS')),
+    defaults: {
+      provider: value('DEFAULT_PROVIDER') ?? 'simulated',
+      plan: value('DEFAULT_PLAN') ?? '2xCPU-4GB',
+      zone: value('DEFAULT_ZONE') ?? 'de-fra1',
+    },
+  };
+}
+
+function readConfigFile(file: string): Record<string, string> {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new ConfigError(`The configuration file ${file} cannot be read: ${message(error)}`);
+  }
+  let parsed: Record<string, unknown>;
+  try {
+    parsed = parse(text);
+  } catch (error) {
+    throw new ConfigError(`The configuration file ${file} is not valid TOML: ${message(error)}`);
+  }
+  const known = NAMES.map((name) => name.toLowerCase());
+  const values: Record<string, string> = {};
+  for (const [key, value] of Object.entries(parsed)) {
+    if (!known.includes(key)) throw new ConfigError(`${file}: unknown setting "${key}". Known: ${known.join(', ')}.`);
+    values[key] = Array.isArray(value) ? value.join(key === 'workspace_roots' ? ':' : ',') : String(value);
+  }
+  return values;
+}
+
+function message(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function list(text: string | undefined): string[] {
+  return (text ?? '')
+    .split(',')
+    .map((item) => item.trim())
+    .filter((item) => item !== '');
+}
+
+function integer(value: Values, name: string, fallback: number, min: number, max: number): number {
+  const text = value(name);
+  if (text === undefined) return fallback;
+  const number = Number(text);
+  if (!/^\d+$/.test(text) || number < min || number > max) {
+    throw new ConfigError(`PROVISIONING_${name} must be a whole number from ${min} to ${max}, not "${text}".`);
+  }
+  return number;
+}
+
+function oneOf<T extends string>(value: Values, name: string, choices: readonly T[], fallback: T): T {
+  const text = value(name);
+  if (text === undefined) return fallback;
+  const choice = choices.find((candidate) => candidate === text);
+  if (choice === undefined)
+    throw new ConfigError(`PROVISIONING_${name} must be one of ${choices.join(', ')}, not "${text}".`);
+  return choice;
+}
+
+/** The URL may hold a password: it never appears in a message. */
+function databaseUrl(text: string | undefined): string | null {
+  if (text === undefined || text === '') return null;
+  if (!/^postgres(ql)?:\/\//.test(text) || !URL.canParse(text)) {
+    throw new ConfigError('PROVISIONING_DATABASE_URL must look like postgres://user:password@host:5432/database.');
+  }
+  return text;
+}
+
+function faults(text: string | undefined): SimulatedFaults {
+  try {
+    return parseFaults(text ?? '');
+  } catch (error) {
+    throw new ConfigError(`PROVISIONING_SIMULATED_FAULTS: ${message(error)}`);
+  }
+}
+
+/** Where Docker and Podman listen when nobody says otherwise. */
+function dockerSockets(): string[] {
+  const runtimeDir = process.env.XDG_RUNTIME_DIR;
+  return [
+    '/var/run/docker.sock',
+    '/run/podman/podman.sock',
+    '/run/podman.sock',
+    ...(runtimeDir === undefined ? [] : [`${runtimeDir}/docker.sock`, `${runtimeDir}/podman/podman.sock`]),
+  ];
+}

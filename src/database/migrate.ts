@@ -1,0 +1,97 @@
+import { readdir } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { type Migration, Migrator, sql } from 'kysely';
+import type pg from 'pg';
+import { type ConnectionSettings, createClient, type Database } from './pool.ts';
+
+/** `nulls not distinct` came with 15. */
+const OLDEST_POSTGRES = 15;
+const MIGRATIONS_DIR = new URL('../../migrations/', import.meta.url);
+/** Any number, the same in every replica: whoever holds it migrates. */
+const MIGRATION_LOCK = 7_201_001;
+const LOCK_POLL_MS = 100;
+const LOCK_TIMEOUT_MS = 120_000;
+
+async function loadMigrations(): Promise<Record<string, Migration>> {
+  const names = (await readdir(MIGRATIONS_DIR)).filter((name) => /^\d{4}_.*\.ts$/.test(name)).sort();
+  const migrations: Record<string, Migration> = {};
+  for (const name of names) {
+    migrations[name.replace(/\.ts$/, '')] = (await import(new URL(name, MIGRATIONS_DIR).href)) as Migration;
+  }
+  return migrations;
+}
+
+/**
+ * Runs `work` while holding the migration lock, so that any number of replicas may start at once. Polls for the lock:
+ * waiting for it inside Postgres would hang against `create index concurrently`, which waits for every transaction.
+ */
+export async function withMigrationLock<T>(settings: ConnectionSettings, work: () => Promise<T>): Promise<T> {
+  const client = createClient(settings, `provisioning migrate on ${hostname()}`);
+  await client.connect();
+  try {
+    await takeLock(client);
+    return await work();
+  } finally {
+    await client.end();
+  }
+}
+
+async function takeLock(client: pg.Client): Promise<void> {
+  const deadline = Date.now() + LOCK_TIMEOUT_MS;
+  for (;;) {
+    const { rows } = await client.query<{ locked: boolean }>('select pg_try_advisory_lock($1) as locked', [
+      MIGRATION_LOCK,
+    ]);
+    if (rows[0]?.locked === true) return;
+    if (Date.now() > deadline) {
+      throw new Error(
+        `Another process has been migrating this database for ${LOCK_TIMEOUT_MS / 1000} s. Look at pg_stat_activity for "provisioning migrate", and start again when it is done.`,
+      );
+    }
+    await new Promise((resolve) => setTimeout(resolve, LOCK_POLL_MS));
+  }
+}
+
+/**
+ * Brings the application's schema up to date. Call it under `withMigrationLock`.
+ * @returns names of the migrations that ran now.
+ * @throws when Postgres is too old, or the database was migrated by a newer version of this program.
+ */
+export async function migrate(db: Database): Promise<string[]> {
+  await requirePostgresVersion(db);
+  const migrations = await loadMigrations();
+  const migrator = new Migrator({
+    db,
+    provider: { getMigrations: async () => migrations },
+    migrationTableSchema: 'provisioning',
+    migrationTableName: 'migrations',
+    migrationLockTableName: 'migrations_lock',
+  });
+  await refuseNewerSchema(db, Object.keys(migrations));
+  const { error, results } = await migrator.migrateToLatest();
+  if (error !== undefined) throw error;
+  return (results ?? []).map((result) => result.migrationName);
+}
+
+async function requirePostgresVersion(db: Database): Promise<void> {
+  const { rows } = await sql<{ version: number }>`select current_setting('server_version_num')::int as version`.execute(
+    db,
+  );
+  const major = Math.floor((rows[0]?.version ?? 0) / 10_000);
+  if (major < OLDEST_POSTGRES) {
+    throw new Error(`This database is PostgreSQL ${major}; PostgreSQL ${OLDEST_POSTGRES} or newer is needed.`);
+  }
+}
+
+async function refuseNewerSchema(db: Database, known: string[]): Promise<void> {
+  const { rows: tables } = await sql<{ present: boolean }>`
+    select to_regclass('provisioning.migrations') is not null as present`.execute(db);
+  if (tables[0]?.present !== true) return;
+  const { rows } = await sql<{ name: string }>`select name from provisioning.migrations order by name`.execute(db);
+  const unknown = rows.map((row) => row.name).filter((name) => !known.includes(name));
+  if (unknown.length > 0) {
+    throw new Error(
+      `This database was migrated by a newer version of provisioning (it has ${unknown.join(', ')}, which this version does not know). Run that version or a later one.`,
+    );
+  }
+}

@@ -1,0 +1,158 @@
+import type { ColumnType, Generated, JSONColumnType } from 'kysely';
+
+/** Set by the database when it is not given. */
+type Timestamp = ColumnType<Date, Date | undefined, Date>;
+type NullableTimestamp = ColumnType<Date | null, Date | null | undefined, Date | null>;
+type Json = JSONColumnType<Record<string, unknown>, string, string>;
+type NullableJson = ColumnType<Record<string, unknown> | null, string | null | undefined, string | null>;
+
+export type OperationStatus = 'pending' | 'running' | 'completed' | 'failed' | 'cancelled';
+
+/** Rows as migrations/schema.sql defines them. */
+export interface Tables {
+  'provisioning.settings': { key: string; value: string };
+  'provisioning.replicas': {
+    id: string;
+    lock_key: string;
+    role: string;
+    version: string;
+    host: string;
+    pid: number;
+    started_at: Timestamp;
+    heartbeat_at: Timestamp;
+  };
+  'provisioning.workspaces': {
+    name: string;
+    path: string;
+    active: Generated<boolean>;
+    last_used: NullableTimestamp;
+    created_at: Timestamp;
+  };
+  'provisioning.operations': {
+    id: string;
+    kind: string;
+    status: Generated<OperationStatus>;
+    workspace: string;
+    resource: string | null;
+    parent_id: string | null;
+    input: Json;
+    result: NullableJson;
+    error: string | null;
+    error_code: string | null;
+    progress: Generated<number>;
+    last_seq: Generated<number>;
+    created_by: string;
+    created_at: Timestamp;
+    updated_at: Timestamp;
+    finished_at: NullableTimestamp;
+    cancel_requested_at: NullableTimestamp;
+    cancel_requested_by: string | null;
+  };
+  'provisioning.operation_events': {
+    operation_id: string;
+    seq: number;
+    at: Timestamp;
+    type: 'status' | 'progress' | 'log';
+    data: Json;
+  };
+  'provisioning.servers': {
+    id: string;
+    workspace: string;
+    hostname: string;
+    provider: string;
+    plan: string;
+    zone: string;
+    ip_address: string | null;
+    status: string;
+    tags: Generated<string[]>;
+    provider_ref: string | null;
+    operation_id: string;
+    created_by: string;
+    created_at: Timestamp;
+    updated_at: Timestamp;
+  };
+  'provisioning.users': {
+    id: string;
+    username: string;
+    password_hash: string;
+    disabled: Generated<boolean>;
+    token_generation: Generated<number>;
+    created_at: Timestamp;
+    updated_at: Timestamp;
+  };
+  'provisioning.role_bindings': { user_id: string; role: string; workspace: string | null };
+  'provisioning.refresh_tokens': {
+    hash: Buffer;
+    family: string;
+    user_id: string;
+    created_at: Timestamp;
+    expires_at: Date;
+    used_at: NullableTimestamp;
+    revoked_at: NullableTimestamp;
+  };
+  'provisioning.api_tokens': {
+    id: string;
+    user_id: string;
+    name: string;
+    hash: Buffer;
+    roles: ColumnType<RoleBinding[], string, string>;
+    created_at: Timestamp;
+    expires_at: NullableTimestamp;
+    last_used_at: NullableTimestamp;
+    revoked_at: NullableTimestamp;
+  };
+  'provisioning.idempotency_keys': {
+    principal: string;
+    key: string;
+    request_hash: Buffer;
+    response_status: number | null;
+    response_body: string | null;
+    response_sealed: Generated<boolean>;
+    response_location: string | null;
+    created_at: Timestamp;
+  };
+  'provisioning.audit_log': {
+    id: string;
+    at: Timestamp;
+    principal: string;
+    action: string;
+    workspace: string | null;
+    resource: string | null;
+    outcome: 'allowed' | 'denied' | 'failed';
+    address: string | null;
+    request_id: string | null;
+    operation_id: string | null;
+    details: NullableJson;
+    position: string | null;
+    hash: Buffer | null;
+  };
+  'simulated_cloud.servers': {
+    ref: string;
+    operation_id: string;
+    workspace: string;
+    hostname: string;
+    plan: string;
+    zone: string;
+    ip_address: string;
+    tags: Generated<string[]>;
+    power: 'on' | 'off';
+    broken: Generated<boolean>;
+    settles_at: Date;
+    change: 'create' | 'start' | 'stop' | 'restart' | 'delete';
+    created_at: Timestamp;
+  };
+  'simulated_cloud.calls': {
+    id: Generated<string>;
+    at: Timestamp;
+    call: string;
+    ref: string | null;
+    operation_id: string | null;
+    outcome: string;
+  };
+}
+
+/** A role held in one workspace, or in all (`workspace: null`). */
+export interface RoleBinding {
+  role: string;
+  workspace: string | null;
+}

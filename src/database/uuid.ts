@@ -1,0 +1,19 @@
+import { randomFillSync } from 'node:crypto';
+
+/** A UUID version 7 (RFC 9562): its first 48 bits are milliseconds, so ids sort by the time they were made. */
+export function uuidv7(): string {
+  const bytes = randomFillSync(Buffer.alloc(16));
+  bytes.writeUIntBE(Date.now(), 0, 6);
+  bytes[6] = (bytes.readUInt8(6) & 0x0f) | 0x70;
+  bytes[8] = (bytes.readUInt8(8) & 0x3f) | 0x80;
+  const hex = bytes.toString('hex');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}
+
+const ALPHABET = 'abcdefghijkmnpqrstuvwxyz23456789';
+
+/** `srv-` and the like: the prefix and 12 characters (60 random bits) that cannot be misread for one another. */
+export function shortId(prefix: string): string {
+  const bytes = randomFillSync(Buffer.alloc(12));
+  return `${prefix}-${Array.from(bytes, (byte) => ALPHABET[byte % 32]).join('')}`;
+}

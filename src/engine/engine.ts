@@ -1,0 +1,302 @@
+import { sql } from 'kysely';
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import type { Listener } from '../database/listener.ts';
+import { asPgClient, type ConnectionSettings, createPool, type Database, type Queryable } from '../database/pool.ts';
+import {
+  APPLICATION_NAME,
+  APPLICATION_VERSION,
+  DBOS,
+  DBOSClient,
+  engineLogger,
+  migrateEngineTables,
+  recover,
+} from './dbos.ts';
+import { createEventWriter, type EventWriter } from './events.ts';
+import { startMaintenance } from './maintenance.ts';
+import { insertOperation, lockUnfinished, type NewOperation } from './operation-record.ts';
+import type { Procedure } from './procedure.ts';
+import { createQueueLooker } from './queue-looker.ts';
+import { joinReplicas, type Replica } from './replica.ts';
+import { createRunner, endInTransaction, type Runner } from './runner.ts';
+import { CHANNELS, createSignals, type Signals } from './signals.ts';
+
+/** Hints make the queues move; polling only covers a hint that was lost. */
+const QUEUE_POLL_MS = 1_000;
+/** Executions of one procedure over all crashes; past that the engine gives it up. */
+const MAX_RECOVERY_ATTEMPTS = 1_000;
+/** On stop: how long a change already sent to a provider may take to come back. */
+const HAND_OVER_MS = 35_000;
+
+/** A named queue. Limits are exact and hold over all replicas. */
+interface QueueSettings {
+  name: string;
+  /** Procedures at once in one replica. */
+  workerConcurrency: number;
+  /** Procedures at once over all replicas; absent: no such limit. */
+  globalConcurrency?: number;
+}
+
+/** Durable execution, as the sections see it. */
+export interface Engine {
+  readonly signals: Signals;
+  /** This process's name among the replicas; null where it carries nothing out (role `api`). */
+  readonly replicaId: string | null;
+  /**
+   * Stores the operation and puts its procedure on the queue, in the caller's transaction: both or neither.
+   * @returns the operation as JSON text, and what to call after the commit so that it starts at once.
+   */
+  submit(tx: Queryable, operation: NewOperation): Promise<{ json: string; afterCommit: () => void }>;
+  /**
+   * Asks an operation to stop, in the caller's transaction. One still pending ends here and now.
+   * @returns false when it has already ended.
+   */
+  requestCancel(
+    tx: Queryable,
+    operationId: string,
+    by: string,
+  ): Promise<{ accepted: boolean; afterCommit: () => void }>;
+  /** Lets running procedures reach a safe point, hands them to the other replicas, and disconnects. */
+  close(): Promise<void>;
+}
+
+export interface EngineOptions {
+  settings: ConnectionSettings;
+  db: Database;
+  listener: Listener;
+  logger: Logger;
+  version: string;
+  procedures: Procedure[];
+  queues: QueueSettings[];
+  /** False: only submits (role `api`). */
+  work: boolean;
+  /** Days that ended operations are kept. */
+  retentionDays: number;
+  /** Connections of the engine's own. */
+  poolSize: number;
+  /** Called when the others have given this process up. It must end. */
+  onFenced: () => void;
+}
+
+export { CHANNELS };
+
+/** Creates or updates the engine's own tables. Call it under the migration lock. */
+export async function migrateEngine(settings: ConnectionSettings, logger: Logger): Promise<void> {
+  await migrateEngineTables(connectionUrl(settings), logger);
+}
+
+function connectionUrl(settings: ConnectionSettings): string {
+  if ('connectionString' in settings) return settings.connectionString;
+  const { host, port, user, password, database } = settings;
+  const socket = host.startsWith('/');
+  const authority = `${encodeURIComponent(user)}:${encodeURIComponent(password)}@${socket ? 'localhost' : host}:${port}`;
+  return `postgres://${authority}/${database}${socket ? `?host=${encodeURIComponent(host)}` : ''}`;
+}
+
+export async function startEngine(options: EngineOptions): Promise<Engine> {
+  const { db, listener, logger, settings } = options;
+  const signals = createSignals(db, listener, logger);
+  const pool = createPool(settings, { max: options.poolSize, applicationName: 'provisioning engine' });
+  const client = await DBOSClient.create({
+    systemDatabaseUrl: connectionUrl(settings),
+    systemDatabasePool: pool,
+    applicationName: APPLICATION_NAME,
+    logger: engineLogger(logger),
+  });
+  const procedures = new Map(options.procedures.map((procedure) => [procedure.kind, procedure]));
+  const procedureOf = (kind: string): Procedure => {
+    const procedure = procedures.get(kind);
+    if (procedure === undefined) throw new Error(`There is no procedure for operations of kind "${kind}".`);
+    return procedure;
+  };
+
+  const enqueue = async (tx: Queryable, operationId: string, kind: string, input: Record<string, unknown>) => {
+    const queueName = procedureOf(kind).queue(input);
+    await client.enqueueInTransaction(
+      asPgClient(tx) as pg.ClientBase,
+      { workflowName: kind, queueName, workflowID: operationId, appVersion: APPLICATION_VERSION },
+      operationId,
+    );
+    return queueName;
+  };
+
+  const worker = options.work ? await startWorker({ ...options, signals, client, pool, procedures, enqueue }) : null;
+
+  return {
+    signals,
+    replicaId: worker?.replica.id ?? null,
+    async submit(tx, operation) {
+      const json = await insertOperation(tx, operation);
+      const queueName = await enqueue(tx, operation.id, operation.kind, operation.input);
+      return {
+        json,
+        afterCommit: () => {
+          worker?.look(queueName);
+          signals.queueFilled(queueName);
+          signals.operationsChanged([operation.id]);
+        },
+      };
+    },
+    async requestCancel(tx, operationId, by) {
+      const row = await lockUnfinished(tx, operationId);
+      if (row === null) return { accepted: false, afterCommit: () => {} };
+      await tx
+        .updateTable('provisioning.operations')
+        .set({
+          cancel_requested_at: sql`coalesce(cancel_requested_at, now())`,
+          cancel_requested_by: by,
+          updated_at: sql`now()`,
+        })
+        .where('id', '=', operationId)
+        .execute();
+      let followUpQueue: string | undefined;
+      if (row.status === 'pending') {
+        followUpQueue = await endInTransaction(
+          tx,
+          {
+            operationId,
+            procedure: procedureOf(row.kind),
+            input: row.input,
+            failure: { code: 'CANCELLED', message: '' },
+            started: false,
+            pending: [],
+          },
+          enqueue,
+        );
+      } else {
+        await sql`select pg_notify(${CHANNELS.cancel}, ${operationId})`.execute(tx);
+      }
+      return {
+        accepted: true,
+        afterCommit: () => {
+          if (followUpQueue !== undefined) signals.queueFilled(followUpQueue);
+          signals.operationsChanged([operationId]);
+        },
+      };
+    },
+    async close() {
+      await worker?.close();
+      await signals.close();
+      await client.destroy();
+      await pool.end();
+    },
+  };
+}
+
+interface Worker {
+  replica: Replica;
+  /** Looks at the queue now. */
+  look(queueName: string): void;
+  close(): Promise<void>;
+}
+
+async function startWorker(
+  options: Omit<EngineOptions, 'procedures'> & {
+    signals: Signals;
+    client: DBOSClient;
+    pool: pg.Pool;
+    procedures: Map<string, Procedure>;
+    enqueue: (tx: Queryable, operationId: string, kind: string, input: Record<string, unknown>) => Promise<string>;
+  },
+): Promise<Worker> {
+  const { db, logger, signals, client, pool, settings } = options;
+  for (const queue of options.queues) {
+    await client.registerQueue(queue.name, {
+      workerConcurrency: Math.min(queue.workerConcurrency, queue.globalConcurrency ?? Number.POSITIVE_INFINITY),
+      ...(queue.globalConcurrency === undefined ? {} : { globalConcurrency: queue.globalConcurrency }),
+      minPollingIntervalMs: QUEUE_POLL_MS,
+    });
+  }
+  const looker = createQueueLooker(options.queues);
+  const { look } = looker;
+  const lookAtAll = () => {
+    for (const queue of options.queues) look(queue.name);
+  };
+
+  let fenced = false;
+  const replica = await joinReplicas({
+    settings,
+    db,
+    logger,
+    role: 'worker',
+    version: options.version,
+    onDead: async (executorIds) => {
+      const others = executorIds.filter((id) => id !== replica.id);
+      const recovered = await recover(others);
+      if (recovered > 0) {
+        logger.warn(
+          { operations: recovered, replicas: others },
+          'took over the unfinished operations of a dead replica',
+        );
+        lookAtAll();
+      }
+    },
+    onFenced: () => {
+      fenced = true;
+      options.onFenced();
+    },
+  });
+  const events: EventWriter = createEventWriter({ db, logger, signals, replicaId: replica.id });
+  const runner = createRunner({ ...options, events, replica: () => replica });
+  for (const procedure of options.procedures.values()) {
+    DBOS.registerWorkflow(
+      async (operationId: string) => {
+        try {
+          await runner.run(procedure, operationId);
+        } finally {
+          looker.freed();
+        }
+      },
+      { name: procedure.kind, maxRecoveryAttempts: MAX_RECOVERY_ATTEMPTS },
+    );
+  }
+  DBOS.setConfig({
+    name: APPLICATION_NAME,
+    systemDatabaseUrl: connectionUrl(settings),
+    systemDatabasePool: pool,
+    executorID: replica.id,
+    applicationVersion: APPLICATION_VERSION,
+    enablePatching: true,
+    runMigrations: false,
+    listenQueues: options.queues.map((queue) => queue.name),
+    useListenNotify: false,
+    logger: engineLogger(logger),
+  });
+  await DBOS.launch();
+  const unlisten = [
+    signals.onQueueFilled(look),
+    signals.onCancel(runner.cancel, () => void cancelMissed(db, runner, logger)),
+  ];
+  const maintenance = startMaintenance({ db, logger, signals, retentionDays: options.retentionDays });
+
+  return {
+    replica,
+    look,
+    async close() {
+      for (const stop of unlisten) stop();
+      await maintenance.stop();
+      looker.stop();
+      runner.handOver();
+      if (!fenced) await DBOS.shutdown({ workflowCompletionTimeoutMS: HAND_OVER_MS });
+      await events.close();
+      await replica.leave();
+    },
+  };
+}
+
+/** Catches up on cancel requests that came while the connection for hints was away. */
+async function cancelMissed(db: Database, runner: Runner, logger: Logger): Promise<void> {
+  const running = [...runner.running()];
+  if (running.length === 0) return;
+  try {
+    const rows = await db
+      .selectFrom('provisioning.operations')
+      .select('id')
+      .where('id', 'in', running)
+      .where('cancel_requested_at', 'is not', null)
+      .execute();
+    for (const { id } of rows) runner.cancel(id);
+  } catch (error) {
+    logger.warn({ err: error }, 'could not look for cancel requests after a reconnect; the next reconnect tries again');
+  }
+}

@@ -1,0 +1,210 @@
+/**
+ * The operation row as the engine writes it: its life from `pending` to one of the three ends. The section
+ * `operations` reads it and answers clients.
+ */
+import { sql } from 'kysely';
+import type { Queryable } from '../database/pool.ts';
+import type { OperationStatus } from '../database/tables.ts';
+
+export type EventType = 'status' | 'progress' | 'log';
+
+/** An event before it has its number. `data` must hold no secret. */
+export interface NewEvent {
+  type: EventType;
+  at: Date;
+  data: Record<string, unknown>;
+}
+
+/** What an operation is made from. */
+export interface NewOperation {
+  id: string;
+  kind: string;
+  workspace: string;
+  /** What it changes, such as `server:srv-…`: one unfinished operation a resource. Null: it locks nothing. */
+  resource: string | null;
+  parentId: string | null;
+  /** Plain data without secrets. */
+  input: Record<string, unknown>;
+  createdBy: string;
+}
+
+/** The row as clients see it (src/operations/schemas.ts gives it its shape), as JSON text made by Postgres. */
+export const OPERATION_JSON = sql.raw<string>(`json_build_object(
+  'id', id, 'status', status,
+  'created_at', to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+  'updated_at', to_char(updated_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+  'result', result, 'error', error, 'kind', kind, 'workspace', workspace, 'progress', progress,
+  'created_by', created_by, 'parent_id', parent_id, 'resource', resource, 'error_code', error_code,
+  'cancel_requested_at', to_char(cancel_requested_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))::text`);
+
+/** @returns the new operation as JSON text. @throws on the unique index `operations_one_active` when the resource is held. */
+export async function insertOperation(tx: Queryable, operation: NewOperation): Promise<string> {
+  const { rows } = await sql<{ json: string }>`
+    insert into provisioning.operations as o (id, kind, workspace, resource, parent_id, input, created_by)
+    values (${operation.id}, ${operation.kind}, ${operation.workspace}, ${operation.resource}, ${operation.parentId},
+            ${JSON.stringify(operation.input)}, ${operation.createdBy})
+    returning ${OPERATION_JSON} as json`.execute(tx);
+  return rows[0]?.json ?? '';
+}
+
+/** How the operation stands when its procedure begins or begins again. */
+export interface BegunOperation {
+  status: OperationStatus;
+  input: Record<string, unknown>;
+  cancelRequested: boolean;
+  workspace: string;
+  createdBy: string;
+  /** Whether this call is the one that moved it from `pending` to `running`. */
+  first: boolean;
+}
+
+/** Moves `pending` to `running`; otherwise only reads. Null when the row is gone. */
+export async function beginOperation(db: Queryable, id: string): Promise<BegunOperation | null> {
+  const { rows } = await sql<{
+    status: OperationStatus;
+    input: Record<string, unknown>;
+    cancel_requested: boolean;
+    workspace: string;
+    created_by: string;
+    first: boolean;
+  }>`
+    with begun as (
+      update provisioning.operations set status = 'running', updated_at = now()
+      where id = ${id} and status = 'pending'
+      returning 'running' as status, input, cancel_requested_at is not null as cancel_requested, workspace, created_by, true as first)
+    select * from begun
+    union all
+    select status, input, cancel_requested_at is not null, workspace, created_by, false
+    from provisioning.operations where id = ${id} and not exists (select from begun)`.execute(db);
+  const row = rows[0];
+  if (row === undefined) return null;
+  return {
+    status: row.status,
+    input: row.input,
+    cancelRequested: row.cancel_requested,
+    workspace: row.workspace,
+    createdBy: row.created_by,
+    first: row.first,
+  };
+}
+
+/** Events as the columns that `unnest` takes. */
+function columns(events: NewEvent[]) {
+  return {
+    types: events.map((event) => event.type),
+    times: events.map((event) => event.at.toISOString()),
+    data: events.map((event) => JSON.stringify(event.data)),
+  };
+}
+
+/**
+ * The last write of a procedure: `completed`, its result and its remaining events, unless a cancel came first.
+ * @returns whether it is completed now.
+ */
+export async function completeOperation(
+  tx: Queryable,
+  id: string,
+  result: Record<string, unknown>,
+  events: NewEvent[],
+): Promise<boolean> {
+  const { types, times, data } = columns(events);
+  const json = JSON.stringify(result);
+  const { rows } = await sql`
+    with done as (
+      update provisioning.operations
+      set status = 'completed', result = ${json}::jsonb, progress = 100, updated_at = now(), finished_at = now(),
+          last_seq = last_seq + ${events.length + 1}::int
+      where id = ${id} and status = 'running' and cancel_requested_at is null
+      returning last_seq),
+    logged as (
+      insert into provisioning.operation_events (operation_id, seq, at, type, data)
+      select ${id}::uuid, last_seq - ${events.length + 1}::int + e.n, e.at, e.type, e.data
+      from done, unnest(${times}::timestamptz[], ${types}::text[], ${data}::jsonb[]) with ordinality as e (at, type, data, n)
+      union all
+      select ${id}::uuid, last_seq, clock_timestamp(), 'status',
+             jsonb_build_object('status', 'completed', 'result', ${json}::jsonb) from done)
+    select last_seq from done`.execute(tx);
+  return rows.length > 0;
+}
+
+/** Locks the row of an operation that has not ended. Null when it has. */
+export async function lockUnfinished(tx: Queryable, id: string) {
+  const { rows } = await sql<{
+    kind: string;
+    status: OperationStatus;
+    input: Record<string, unknown>;
+    workspace: string;
+    created_by: string;
+    cancel_requested_at: Date | null;
+  }>`
+    select kind, status, input, workspace, created_by, cancel_requested_at from provisioning.operations
+    where id = ${id} and status in ('pending', 'running') for update`.execute(tx);
+  return rows[0] ?? null;
+}
+
+/** Ends an operation that `lockUnfinished` holds as `failed` or `cancelled`. */
+export async function endOperation(
+  tx: Queryable,
+  id: string,
+  end: {
+    status: 'failed' | 'cancelled';
+    error: string | null;
+    errorCode: string | null;
+    result: Record<string, unknown> | null;
+  },
+  events: NewEvent[],
+): Promise<void> {
+  await tx
+    .updateTable('provisioning.operations')
+    .set({
+      status: end.status,
+      error: end.error,
+      error_code: end.errorCode,
+      result: end.result === null ? null : JSON.stringify(end.result),
+      updated_at: sql`now()`,
+      finished_at: sql`now()`,
+    })
+    .where('id', '=', id)
+    .execute();
+  const data: Record<string, unknown> = { status: end.status };
+  if (end.error !== null) data.error = end.error;
+  if (end.result !== null) data.result = end.result;
+  await appendEvents(
+    tx,
+    [...events, { type: 'status' as const, at: new Date(), data }].map((event) => ({ ...event, operationId: id })),
+  );
+}
+
+/**
+ * Numbers and stores events of any number of operations in one statement. With `replicaId`, only while that replica
+ * is still alive in the eyes of the others: one that stalled writes nothing.
+ * @returns how many were stored.
+ */
+export async function appendEvents(
+  db: Queryable,
+  events: (NewEvent & { operationId: string })[],
+  replicaId?: string,
+): Promise<number> {
+  const { types, times, data } = columns(events);
+  const operationIds = events.map((event) => event.operationId);
+  const { rows } = await sql<{ stored: number }>`
+    with incoming as (
+      select operation_id, at, type, data, n, row_number() over (partition by operation_id order by n) as k
+      from unnest(${operationIds}::uuid[], ${times}::timestamptz[], ${types}::text[], ${data}::jsonb[])
+        with ordinality as e (operation_id, at, type, data, n)),
+    bumped as (
+      update provisioning.operations o
+      set last_seq = o.last_seq + c.events, progress = greatest(o.progress, c.progress), updated_at = now()
+      from (select operation_id, count(*)::int as events,
+                   coalesce(max((data ->> 'progress')::int) filter (where type = 'progress'), 0) as progress
+            from incoming group by operation_id) c
+      where o.id = c.operation_id
+        and (${replicaId ?? null}::text is null or exists (select from provisioning.replicas where id = ${replicaId ?? null}))
+      returning o.id, o.last_seq - c.events as base),
+    logged as (
+      insert into provisioning.operation_events (operation_id, seq, at, type, data)
+      select i.operation_id, b.base + i.k, i.at, i.type, i.data from incoming i join bumped b on b.id = i.operation_id
+      returning 1)
+    select count(*)::int as stored from logged`.execute(db);
+  return rows[0]?.stored ?? 0;
+}

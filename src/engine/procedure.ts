@@ -1,0 +1,97 @@
+import type { Queryable } from '../database/pool.ts';
+
+/** What a step's function gets. */
+export interface StepCall {
+  operationId: string;
+  /** Fires when the operation is cancelled, the step's deadline passes, or this replica hands its work over. */
+  signal: AbortSignal;
+  /** Throws when nothing may be changed any more on behalf of this operation. Call it right before each change. */
+  guard: () => void;
+  /** Adds a line to the operation's events. Never a secret. */
+  log(line: string, fields?: Record<string, unknown>): Promise<void>;
+}
+
+export interface StepOptions {
+  /** Seconds that all attempts and all waiting of the step may take together. Default 900. */
+  deadline?: number;
+  /** Tries of what fails with `retryable: true`. Rate limits and an absent database do not count. Default 5. */
+  attempts?: number;
+  /** Seconds before the second try; doubled each time up to 60, with jitter. Default 1. */
+  retryDelay?: number;
+}
+
+/** Proof that `finish` was called: what `run` must return. */
+export interface Finished {
+  readonly finished: true;
+}
+
+/** What a procedure can do. Everything outside `step` and `finish` must be deterministic: it runs again after a crash. */
+export interface ProcedureContext {
+  operationId: string;
+  workspace: string;
+  createdBy: string;
+  /**
+   * Runs `work` and keeps its result (JSON) for good. After a crash a step that had not ended runs again: observe
+   * before you act. Names and order are a persisted contract.
+   */
+  step<T>(name: string, work: (call: StepCall) => Promise<T>, options?: StepOptions): Promise<T>;
+  /** Percent, 0 to 99; 100 comes with the end. */
+  progress(percent: number): Promise<void>;
+  /** The last act: `write` and the completion of the operation commit together, or not at all when a cancel came first. */
+  finish(write: (tx: Queryable) => Promise<Record<string, unknown>>): Promise<Finished>;
+  /** Whether this run is of the version that knows the change `name` (a run begun before it answers false for good). */
+  patched(name: string): Promise<boolean>;
+}
+
+/** An operation that undoes or tidies up after one that was cancelled or failed. */
+export interface FollowUp {
+  kind: string;
+  resource: string | null;
+  input: Record<string, unknown>;
+}
+
+/** How an operation ended without completing. */
+export interface Settlement {
+  operationId: string;
+  outcome: 'failed' | 'cancelled';
+  /** False: cancelled before anything was done. */
+  started: boolean;
+  /** What went wrong, for the user; null when cancelled. */
+  error: string | null;
+}
+
+/** A durable function that carries an operation out. */
+export interface Procedure {
+  /** The operation kind it serves, such as `server.create`. */
+  kind: string;
+  run(input: Record<string, unknown>, context: ProcedureContext): Promise<Finished>;
+  /**
+   * Runs in the transaction that ends the operation as failed or cancelled: writes what must be true from then on and
+   * answers the operation, if any, that tidies up. Its id will stand in the ended one's result.
+   */
+  settle?(tx: Queryable, input: Record<string, unknown>, settlement: Settlement): Promise<FollowUp | null>;
+  /** Which queue carries it out, by its input. */
+  queue(input: Record<string, unknown>): string;
+}
+
+/** Types a procedure's input without every caller casting: the input was validated before it was stored. */
+export function defineProcedure<Input extends object>(definition: {
+  kind: string;
+  run(input: Input, context: ProcedureContext): Promise<Finished>;
+  settle?(tx: Queryable, input: Input, settlement: Settlement): Promise<FollowUp | null>;
+  queue(input: Input): string;
+}): Procedure {
+  return definition as unknown as Procedure;
+}
+
+/** Named failure with a code, kept as plain fields through the checkpoint. */
+export class OperationError extends Error {
+  override readonly name = 'OperationError';
+  readonly code: string;
+  readonly retryable: boolean;
+  constructor(code: string, message: string, options: { retryable?: boolean; cause?: unknown } = {}) {
+    super(message, { cause: options.cause });
+    this.code = code;
+    this.retryable = options.retryable ?? false;
+  }
+}

@@ -1,0 +1,163 @@
+import { hostname } from 'node:os';
+import { performance } from 'node:perf_hooks';
+import { sql } from 'kysely';
+import type pg from 'pg';
+import type { Logger } from 'pino';
+import { type ConnectionSettings, createClient, type Database } from '../database/pool.ts';
+import { uuidv7 } from '../database/uuid.ts';
+
+/** How often a replica says that it lives and looks for those that do not. */
+const HEARTBEAT_MS = 1_000;
+/** A replica whose database session is gone is dead when it has also been silent this long. Seconds. */
+const SILENCE_SECONDS = 2.5;
+/** A replica that holds its session but says nothing (stopped, stalled) is given up after this long. Seconds. */
+const LEASE_SECONDS = 8;
+/** Our own right to act ends this long before others may take over: time for a request already on its way. */
+const GUARD_MS = (LEASE_SECONDS - 2) * 1_000;
+const RECONNECT_DELAY_MS = 250;
+
+/** This process among the replicas: its lease, and what it notices of the others. */
+export interface Replica {
+  readonly id: string;
+  /** Whether this process may still act: its last heartbeat is fresh. */
+  alive(): boolean;
+  /** Resolves when `alive()` is true (again). Rejects when `signal` fires. */
+  untilAlive(signal: AbortSignal): Promise<void>;
+  /** Gives the lease back. The others take unfinished work over at once. */
+  leave(): Promise<void>;
+}
+
+/**
+ * Registers this process and keeps its lease.
+ * @param onDead ids of executors that have unfinished work and no living replica (may repeat until recovered).
+ * @param onFenced the others have declared this process dead: it must end without another write.
+ */
+export async function joinReplicas(options: {
+  settings: ConnectionSettings;
+  db: Database;
+  logger: Logger;
+  role: string;
+  version: string;
+  onDead: (executorIds: string[]) => Promise<void>;
+  onFenced: () => void;
+}): Promise<Replica> {
+  const { settings, db, logger } = options;
+  const id = `${hostname()}-${process.pid}-${uuidv7().slice(-8)}`;
+  let lastHeartbeat = performance.now();
+  let lockSession: pg.Client | undefined;
+  let left = false;
+  let timer: NodeJS.Timeout | undefined;
+  let beating: Promise<void> = Promise.resolve();
+  const waiting = new Set<() => void>();
+
+  // The session lock tells the others at once when this process dies: Postgres drops it with the connection.
+  const holdLock = async () => {
+    const client = createClient(settings, `provisioning replica ${id}`);
+    await client.connect();
+    await client.query('select pg_advisory_lock(hashtextextended($1, 0))', [id]);
+    const lost = () => {
+      if (lockSession !== client) return;
+      lockSession = undefined;
+      if (!left) void holdLockAgain();
+    };
+    client.on('error', lost);
+    client.on('end', lost);
+    lockSession = client;
+  };
+  const holdLockAgain = async () => {
+    while (!left && lockSession === undefined) {
+      await holdLock().catch((error) => logger.debug({ err: error }, 'the replica lock could not be taken yet'));
+      await new Promise((resolve) => setTimeout(resolve, RECONNECT_DELAY_MS));
+    }
+  };
+
+  const beat = async () => {
+    const sentAt = performance.now();
+    const dead = await heartbeat(db, id);
+    if (dead === null) {
+      options.onFenced();
+      return;
+    }
+    lastHeartbeat = sentAt;
+    for (const resume of waiting) resume();
+    if (dead.length > 0) await options.onDead(dead);
+  };
+  const schedule = () => {
+    timer = setTimeout(() => {
+      beating = beat()
+        .catch((error) => logger.debug({ err: error }, 'heartbeat failed'))
+        .then(() => {
+          if (!left) schedule();
+        });
+    }, HEARTBEAT_MS);
+  };
+
+  await holdLock();
+  await db
+    .insertInto('provisioning.replicas')
+    .values({
+      id,
+      lock_key: sql`hashtextextended(${id}, 0)`,
+      role: options.role,
+      version: options.version,
+      host: hostname(),
+      pid: process.pid,
+    })
+    .execute();
+  lastHeartbeat = performance.now();
+  schedule();
+
+  const alive = () => performance.now() - lastHeartbeat < GUARD_MS;
+  return {
+    id,
+    alive,
+    async untilAlive(signal) {
+      while (!alive()) {
+        signal.throwIfAborted();
+        const { promise, resolve, reject } = Promise.withResolvers<void>();
+        const abort = () => reject(signal.reason);
+        waiting.add(resolve);
+        signal.addEventListener('abort', abort, { once: true });
+        await promise.finally(() => {
+          waiting.delete(resolve);
+          signal.removeEventListener('abort', abort);
+        });
+      }
+    },
+    async leave() {
+      left = true;
+      clearTimeout(timer);
+      await beating;
+      await db.deleteFrom('provisioning.replicas').where('id', '=', id).execute();
+      await lockSession?.end();
+    },
+  };
+}
+
+/**
+ * Says that `id` lives, strikes dead replicas off the list, and answers the executors that hold unfinished work
+ * without being on it. Null when `id` itself has been struck off.
+ */
+async function heartbeat(db: Database, id: string): Promise<string[] | null> {
+  const { rows } = await sql<{ known: boolean; dead: string[] }>`
+    with me as (
+      update provisioning.replicas set heartbeat_at = clock_timestamp() where id = ${id} returning id),
+    silent as (
+      select id, lock_key, heartbeat_at < clock_timestamp() - make_interval(secs => ${LEASE_SECONDS}::float8) as expired
+      from provisioning.replicas
+      where id <> ${id} and heartbeat_at < clock_timestamp() - make_interval(secs => ${SILENCE_SECONDS}::float8)),
+    struck as (
+      delete from provisioning.replicas r using silent s
+      where r.id = s.id and (s.expired or not exists (
+        select from pg_locks l where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+          and l.database = (select oid from pg_database where datname = current_database())
+          and ((l.classid::bigint << 32) | l.objid::bigint) = s.lock_key))
+      returning r.id)
+    select exists (select from me) as known,
+           (select coalesce(array_agg(distinct w.executor_id), '{}') from dbos.workflow_status w
+            where w.status = 'PENDING' and w.executor_id is not null
+              and (w.executor_id not in (select id from provisioning.replicas) or w.executor_id in (select id from struck)))
+             as dead`.execute(db);
+  const row = rows[0];
+  return row?.known === true ? row.dead : null;
+}

@@ -1,0 +1,341 @@
+import type { Logger } from 'pino';
+import { type Database, isDatabaseUnavailable, onConnection, type Queryable } from '../database/pool.ts';
+import { uuidv7 } from '../database/uuid.ts';
+import { DBOS, engineStop, isEngineStop, transactionalStep } from './dbos.ts';
+import { type EventWriter, logEvent } from './events.ts';
+import {
+  type BegunOperation,
+  beginOperation,
+  completeOperation,
+  endOperation,
+  insertOperation,
+  lockUnfinished,
+} from './operation-record.ts';
+import {
+  type Finished,
+  OperationError,
+  type Procedure,
+  type ProcedureContext,
+  type StepCall,
+  type StepOptions,
+} from './procedure.ts';
+import type { Replica } from './replica.ts';
+import type { Signals } from './signals.ts';
+
+const DEFAULT_DEADLINE_SECONDS = 900;
+const DEFAULT_ATTEMPTS = 10;
+const MAX_RETRY_DELAY_SECONDS = 60;
+/** How long to wait before looking again when the database was away inside a step. */
+const DATABASE_RETRY_MS = 500;
+
+/** What the runner needs of the engine around it. */
+export interface RunnerDependencies {
+  db: Database;
+  logger: Logger;
+  events: EventWriter;
+  signals: Signals;
+  replica: () => Replica;
+  /** Puts a procedure on its queue in the caller's transaction. */
+  enqueue(tx: Queryable, operationId: string, kind: string, input: Record<string, unknown>): Promise<string>;
+  procedures: ReadonlyMap<string, Procedure>;
+}
+
+/** The operations running in this process, and how to stop them. */
+export interface Runner {
+  /** The durable function behind every procedure of this kind. */
+  run(procedure: Procedure, operationId: string): Promise<void>;
+  /** Ends the forward work of an operation that is running here; anything else is ignored. */
+  cancel(operationId: string): void;
+  /** Ids running here. */
+  running(): ReadonlySet<string>;
+  /** Stops every procedure at its next safe point without recording anything, so that another replica goes on. */
+  handOver(): void;
+}
+
+/** Why a step was interrupted: decided by `code`, which survives the checkpoint. */
+const cancelled = () => new OperationError('CANCELLED', 'The operation was cancelled.');
+const deadlineExceeded = (step: string, seconds: number, last?: string) => {
+  const reason = last === undefined ? '' : ` The last thing it ran into: ${last}`;
+  return new OperationError('DEADLINE_EXCEEDED', `"${step}" did not end within ${seconds} s.${reason}`);
+};
+const handedOver = () => new OperationError('HANDED_OVER', 'This replica is stopping.');
+
+export function createRunner(dependencies: RunnerDependencies): Runner {
+  const { db, logger, events, signals } = dependencies;
+  const controllers = new Map<string, AbortController>();
+  const active = new Set<string>();
+  let stopping = false;
+
+  const run = async (procedure: Procedure, operationId: string) => {
+    active.add(operationId);
+    try {
+      const begun = await untilDatabase(() => beginOperation(db, operationId));
+      // It ended before its turn came (cancelled while pending), or its end was stored just before a crash.
+      if (begun?.status === 'running') await carryOut(procedure, operationId, begun);
+    } finally {
+      active.delete(operationId);
+    }
+  };
+
+  const carryOut = async (procedure: Procedure, operationId: string, begun: BegunOperation) => {
+    const controller = new AbortController();
+    controllers.set(operationId, controller);
+    if (begun.cancelRequested) controller.abort(cancelled());
+    if (stopping) controller.abort(handedOver());
+    if (begun.first) {
+      await events.append(operationId, { type: 'status', at: new Date(), data: { status: 'running' } });
+    }
+    try {
+      await procedure.run(begun.input, createContext(operationId, begun, controller.signal));
+    } catch (error) {
+      if (isEngineStop(error)) throw error;
+      await settle(procedure, operationId, begun.input, error);
+    } finally {
+      controllers.delete(operationId);
+    }
+  };
+
+  const createContext = (
+    operationId: string,
+    begun: { workspace: string; createdBy: string },
+    signal: AbortSignal,
+  ): ProcedureContext => ({
+    operationId,
+    workspace: begun.workspace,
+    createdBy: begun.createdBy,
+    step: (name, work, options) =>
+      DBOS.runStep(() => runStep(operationId, name, work, options ?? {}, signal), { name }),
+    progress: (percent) =>
+      events.append(operationId, { type: 'progress', at: new Date(), data: { progress: Math.trunc(percent) } }),
+    finish: (write) => finish(operationId, write),
+    patched: (name) => DBOS.patch(name),
+  });
+
+  const finish = async (
+    operationId: string,
+    write: (tx: Queryable) => Promise<Record<string, unknown>>,
+  ): Promise<Finished> => {
+    const pending = await events.take(operationId);
+    try {
+      await transactionalStep('finish', async (client) => {
+        const tx = onConnection(client);
+        const result = await write(tx);
+        if (!(await completeOperation(tx, operationId, result, pending))) throw cancelled();
+      });
+    } catch (error) {
+      events.putBack(operationId, pending);
+      throw error;
+    }
+    signals.operationsChanged([operationId]);
+    return { finished: true };
+  };
+
+  const settle = async (procedure: Procedure, operationId: string, input: Record<string, unknown>, cause: unknown) => {
+    const failure = describeFailure(cause);
+    if (failure.code === 'INTERNAL_ERROR')
+      logger.error({ err: cause, operation_id: operationId }, 'a procedure failed unexpectedly');
+    const pending = await events.take(operationId);
+    let followUpQueue: string | undefined;
+    try {
+      await transactionalStep('settle', async (client) => {
+        const tx = onConnection(client);
+        followUpQueue = await endUnfinished(tx, { operationId, procedure, input, failure, started: true, pending });
+      });
+    } catch (error) {
+      events.putBack(operationId, pending);
+      throw error;
+    }
+    signals.operationsChanged([operationId]);
+    if (followUpQueue !== undefined) signals.queueFilled(followUpQueue);
+  };
+
+  const endUnfinished = (tx: Queryable, options: EndOptions) => endInTransaction(tx, options, dependencies.enqueue);
+
+  const runStep = async <T>(
+    operationId: string,
+    name: string,
+    work: (call: StepCall) => Promise<T>,
+    options: StepOptions,
+    operationSignal: AbortSignal,
+  ): Promise<T> => {
+    const deadlineSeconds = options.deadline ?? DEFAULT_DEADLINE_SECONDS;
+    // A timer that can be cleared: AbortSignal.timeout would keep each step's memory for the whole deadline.
+    const deadlineController = new AbortController();
+    const deadline = deadlineController.signal;
+    const timer = setTimeout(
+      () => deadlineController.abort(deadlineExceeded(name, deadlineSeconds)),
+      deadlineSeconds * 1_000,
+    );
+    const signal = AbortSignal.any([operationSignal, deadline]);
+    const replica = dependencies.replica();
+    const call: StepCall = {
+      operationId,
+      signal,
+      guard: () => {
+        signal.throwIfAborted();
+        if (!replica.alive())
+          throw new OperationError('REPLICA_STALLED', 'This replica lost its lease.', { retryable: true });
+      },
+      log: (line, fields) => events.append(operationId, logEvent(line, { step: name, ...fields })),
+    };
+    try {
+      for (let attempt = 1; ; ) {
+        try {
+          stopIfInterrupted(operationId, operationSignal);
+          await replica.untilAlive(signal);
+          return await work(call);
+        } catch (error) {
+          if (isEngineStop(error)) throw error;
+          stopIfInterrupted(operationId, operationSignal);
+          const failure = describeFailure(error);
+          if (deadline.aborted) {
+            const known = failure.code !== 'INTERNAL_ERROR' && failure.code !== 'DEADLINE_EXCEEDED';
+            throw deadlineExceeded(name, deadlineSeconds, known ? failure.message : undefined);
+          }
+          const wait = retryDelay(error, attempt, options);
+          if (wait === null) throw withStep(name, error, failure);
+          if (wait.counts) attempt += 1;
+          if (wait.announce)
+            await call.log(`${failure.message} Trying again in ${wait.seconds.toFixed(1)} s.`, { code: failure.code });
+          await sleep(wait.seconds * 1_000, signal).catch(() => 'the checks above say why');
+        }
+      }
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+
+  return {
+    run,
+    cancel: (operationId) => controllers.get(operationId)?.abort(cancelled()),
+    running: () => active,
+    handOver() {
+      stopping = true;
+      for (const controller of controllers.values()) controller.abort(handedOver());
+    },
+  };
+}
+
+/** Leaves the step: with nothing recorded when this replica is stopping, with a recorded cancel otherwise. */
+function stopIfInterrupted(operationId: string, signal: AbortSignal): void {
+  if (!signal.aborted) return;
+  if (describeFailure(signal.reason).code === 'HANDED_OVER') throw engineStop(operationId);
+  throw cancelled();
+}
+
+interface Failure {
+  code: string;
+  message: string;
+}
+
+/** Code and words for the user. What is not one of our errors is a bug: its words stay in the log. */
+function describeFailure(error: unknown): Failure {
+  if (error instanceof Error && 'code' in error && typeof error.code === 'string') {
+    const known = ['OperationError', 'ProviderError', 'ApplicationError'].includes(error.name);
+    if (known) return { code: error.code, message: error.message };
+  }
+  return {
+    code: 'INTERNAL_ERROR',
+    message: 'The server ran into an unexpected error; its log has the details under this operation id.',
+  };
+}
+
+/** Keeps code and name, and says in which step it happened. */
+function withStep(step: string, error: unknown, failure: Failure): Error {
+  if (failure.code === 'INTERNAL_ERROR') return error instanceof Error ? error : new Error(String(error));
+  return new OperationError(failure.code, `Could not ${step}: ${failure.message}`, { cause: error });
+}
+
+/** Whether and when to try again; null: not at all. */
+function retryDelay(
+  error: unknown,
+  attempt: number,
+  options: StepOptions,
+): { seconds: number; counts: boolean; announce: boolean } | null {
+  if (isDatabaseUnavailable(error)) return { seconds: DATABASE_RETRY_MS / 1_000, counts: false, announce: false };
+  if (!(error instanceof Error) || !('retryable' in error) || error.retryable !== true) return null;
+  const code = 'code' in error ? error.code : undefined;
+  if (code === 'REPLICA_STALLED') return { seconds: 0, counts: false, announce: false };
+  const asked = 'retryAfter' in error && typeof error.retryAfter === 'number' ? error.retryAfter : 0;
+  const base = Math.min(MAX_RETRY_DELAY_SECONDS, (options.retryDelay ?? 1) * 2 ** (attempt - 1));
+  const seconds = Math.max(asked, base * (0.5 + Math.random() / 2));
+  if (code === 'RATE_LIMITED') return { seconds, counts: false, announce: true };
+  return attempt >= (options.attempts ?? DEFAULT_ATTEMPTS) ? null : { seconds, counts: true, announce: true };
+}
+
+/** Resolves after `ms`, or rejects with the signal's reason. */
+export function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.reject(signal.reason);
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const timer = setTimeout(() => {
+    signal.removeEventListener('abort', abort);
+    resolve();
+  }, ms);
+  const abort = () => {
+    clearTimeout(timer);
+    reject(signal.reason);
+  };
+  signal.addEventListener('abort', abort, { once: true });
+  return promise;
+}
+
+async function untilDatabase<T>(query: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await query();
+    } catch (error) {
+      if (!isDatabaseUnavailable(error)) throw error;
+      await new Promise((resolve) => setTimeout(resolve, DATABASE_RETRY_MS));
+    }
+  }
+}
+
+export interface EndOptions {
+  operationId: string;
+  procedure: Procedure;
+  input: Record<string, unknown>;
+  failure: Failure;
+  /** False: cancelled while still pending. */
+  started: boolean;
+  pending: Parameters<typeof endOperation>[3];
+}
+
+/**
+ * Ends an unfinished operation as failed, or as cancelled where that was asked for, and starts what tidies up after
+ * it. Does nothing when it has ended already.
+ * @returns the queue of the follow-up operation, if there is one.
+ */
+export async function endInTransaction(
+  tx: Queryable,
+  { operationId, procedure, input, failure, started, pending }: EndOptions,
+  enqueue: RunnerDependencies['enqueue'],
+): Promise<string | undefined> {
+  const row = await lockUnfinished(tx, operationId);
+  if (row === null) return undefined;
+  const outcome = row.cancel_requested_at === null ? 'failed' : 'cancelled';
+  const error = outcome === 'cancelled' ? null : failure.message;
+  const followUp = (await procedure.settle?.(tx, input, { operationId, outcome, started, error })) ?? null;
+  const followUpId = followUp === null ? null : uuidv7();
+  await endOperation(
+    tx,
+    operationId,
+    {
+      status: outcome,
+      error,
+      errorCode: outcome === 'cancelled' ? null : failure.code,
+      result: followUpId === null ? null : { cleanup_operation_id: followUpId },
+    },
+    pending,
+  );
+  if (followUp === null || followUpId === null) return undefined;
+  await insertOperation(tx, {
+    id: followUpId,
+    kind: followUp.kind,
+    workspace: row.workspace,
+    resource: followUp.resource,
+    parentId: operationId,
+    input: followUp.input,
+    createdBy: row.created_by,
+  });
+  return enqueue(tx, followUpId, followUp.kind, followUp.input);
+}

@@ -1,0 +1,121 @@
+/**
+ * The one error that reaches a client, and the catalogue of every code it may carry.
+ * Thrown once, rendered once (src/http/error-handler.ts). A plain `Error` is a bug in the server: it becomes a 500
+ * that tells the client nothing but its request id.
+ */
+export class ApplicationError extends Error {
+  override readonly name = 'ApplicationError';
+  /** One of the codes below, upper snake case. */
+  readonly code: string;
+  /** HTTP status. */
+  readonly status: number;
+  /** Which field, what was wrong, what would have been right. */
+  readonly details: unknown;
+  /** The same request may succeed later. */
+  readonly retryable: boolean;
+  /** Seconds to wait before trying again; becomes `Retry-After`. */
+  readonly retryAfter: number | undefined;
+
+  constructor(
+    status: number,
+    code: string,
+    message: string,
+    options: { details?: unknown; retryAfter?: number; cause?: unknown } = {},
+  ) {
+    super(message, { cause: options.cause });
+    this.status = status;
+    this.code = code;
+    this.details = options.details;
+    this.retryAfter = options.retryAfter;
+    this.retryable = status === 429 || status === 503;
+  }
+}
+
+/** One wrong field of a request. `field` is a JSON path (`tags[2]`), `near_matches` the closest valid values. */
+export interface FieldProblem {
+  field: string;
+  message: string;
+  near_matches?: string[];
+}
+
+const make = (status: number, code: string, message: string, details?: unknown) =>
+  new ApplicationError(status, code, message, details === undefined ? {} : { details });
+
+export const errors = {
+  // 400
+  validation: (problems: FieldProblem[]) =>
+    make(400, 'VALIDATION_ERROR', problems.map((p) => `${p.field}: ${p.message}`).join('; '), problems),
+  malformedJson: (message: string) => make(400, 'MALFORMED_JSON', `The request body is not valid JSON: ${message}`),
+  unknownFilter: (name: string, known: string[]) =>
+    make(400, 'UNKNOWN_FILTER', `Unknown query parameter "${name}". This list knows: ${known.join(', ')}.`, [
+      { field: name, message: 'unknown query parameter', near_matches: known },
+    ]),
+  // 401
+  unauthenticated: (message = 'Send a valid token in the Authorization header: "Authorization: Bearer <token>".') =>
+    make(401, 'UNAUTHORIZED', message),
+  invalidCredentials: () => make(401, 'INVALID_CREDENTIALS', 'The user name or the password is wrong.'),
+  invalidRefreshToken: () =>
+    make(401, 'INVALID_REFRESH_TOKEN', 'The refresh token is invalid, expired or already used. Log in again.'),
+  // 403
+  forbidden: (permission: string, workspace?: string) =>
+    make(
+      403,
+      'FORBIDDEN',
+      `This needs the permission "${permission}"${workspace === undefined ? '' : ` in workspace "${workspace}"`}, which the caller does not have.`,
+      { permission, ...(workspace === undefined ? {} : { workspace }) },
+    ),
+  notYours: (what: string) =>
+    make(
+      403,
+      'FORBIDDEN',
+      `A developer may delete only what they created themselves; ${what} was created by somebody else.`,
+    ),
+  // 404
+  notFound: (what: string, id: string) => make(404, 'NOT_FOUND', `There is no ${what} "${id}".`),
+  routeNotFound: (method: string, path: string) => make(404, 'NOT_FOUND', `There is no endpoint ${method} ${path}.`),
+  // 409
+  conflict: (message: string, details?: unknown) => make(409, 'CONFLICT', message, details),
+  resourceBusy: (resource: string, operationId: string, kind: string) =>
+    make(
+      409,
+      'RESOURCE_BUSY',
+      `${resource} is held by operation ${operationId} (${kind}). Wait for it to end, or cancel it.`,
+      {
+        operation_id: operationId,
+        kind,
+      },
+    ),
+  operationEnded: (id: string, status: string) =>
+    make(409, 'OPERATION_ENDED', `Operation ${id} has already ended: ${status}. There is nothing left to cancel.`, {
+      status,
+    }),
+  idempotencyConflict: () =>
+    make(
+      409,
+      'IDEMPOTENCY_KEY_REUSED',
+      'This Idempotency-Key was used before with a different request. Use a new key for a new request.',
+    ),
+  // 413, 415, 429
+  tooLarge: (limit: number) => make(413, 'PAYLOAD_TOO_LARGE', `The request body is larger than ${limit} bytes.`),
+  unsupportedMediaType: (type: string | undefined) =>
+    make(
+      415,
+      'UNSUPPORTED_MEDIA_TYPE',
+      `Send "Content-Type: application/json"${type === undefined ? '' : ` instead of "${type}"`}.`,
+    ),
+  rateLimited: (retryAfter: number) =>
+    new ApplicationError(429, 'RATE_LIMITED', `Too many requests. Try again in ${retryAfter} s.`, { retryAfter }),
+  tooManyStreams: (limit: number) =>
+    new ApplicationError(429, 'TOO_MANY_STREAMS', `More than ${limit} event streams at once. Close some of them.`, {
+      retryAfter: 5,
+    }),
+  // 5xx
+  internal: () =>
+    make(
+      500,
+      'INTERNAL_ERROR',
+      'The server failed to answer this request. Its log has the reason under this request id.',
+    ),
+  unavailable: (message: string, retryAfter = 2) =>
+    new ApplicationError(503, 'SERVICE_UNAVAILABLE', message, { retryAfter }),
+} as const;

@@ -1,0 +1,105 @@
+import type {
+  FastifyError,
+  FastifyInstance,
+  FastifyReply,
+  FastifyRequest,
+  FastifySchemaValidationError,
+} from 'fastify';
+import { isDatabaseUnavailable } from '../database/pool.ts';
+import { ApplicationError, errors, type FieldProblem } from '../errors.ts';
+import { nearMatches } from '../providers/near-matches.ts';
+
+/** Called with every denial (401, 403) so that it reaches the audit log. */
+export type OnDenied = (request: FastifyRequest, error: ApplicationError) => void;
+
+/** Renders every error in the reference's format. What is not ours becomes a 500 that keeps its reason to the log. */
+export function installErrorHandler(app: FastifyInstance, onDenied: OnDenied): void {
+  app.setErrorHandler((error: FastifyError, request, reply) => {
+    const known = toApplicationError(error, request);
+    if (known.status >= 500) request.log.error({ err: error }, 'request failed');
+    if (known.status === 401 || known.status === 403) onDenied(request, known);
+    return render(reply, request, known);
+  });
+  app.setNotFoundHandler((request, reply) =>
+    render(reply, request, errors.routeNotFound(request.method, request.url.split('?')[0] ?? '')),
+  );
+}
+
+/** The error body, also for answers sent outside the handler. */
+export function errorBody(error: ApplicationError, requestId: string): Record<string, unknown> {
+  return {
+    error: error.code,
+    message: error.message,
+    code: String(error.status),
+    ...(error.details === undefined ? {} : { details: error.details }),
+    request_id: requestId,
+  };
+}
+
+function render(reply: FastifyReply, request: FastifyRequest, error: ApplicationError): FastifyReply {
+  if (error.retryAfter !== undefined) reply.header('retry-after', String(error.retryAfter));
+  if (error.status === 401) reply.header('www-authenticate', 'Bearer');
+  return reply
+    .status(error.status)
+    .type('application/json; charset=utf-8')
+    .send(JSON.stringify(errorBody(error, request.id)));
+}
+
+function toApplicationError(error: FastifyError, request: FastifyRequest): ApplicationError {
+  if (error instanceof ApplicationError) return error;
+  if (error.validation !== undefined)
+    return errors.validation(error.validation.map((v) => problemOf(v, error.validationContext ?? 'body')));
+  if (isDatabaseUnavailable(error)) return errors.unavailable('The database is away. Try again in a moment.');
+  // Postgres' class 22: a value it cannot take, such as a NUL byte or a time that does not exist.
+  if (/^22\w{3}$/.test(error.code ?? '')) {
+    request.log.warn({ err: error }, 'the database refused a value of this request');
+    return errors.validation([
+      {
+        field: 'request',
+        message: 'holds a value that cannot be used (a NUL byte, or a time or id that does not exist)',
+      },
+    ]);
+  }
+  switch (error.code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return errors.tooLarge(request.routeOptions.bodyLimit ?? 0);
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return errors.unsupportedMediaType(request.headers['content-type']);
+    case 'FST_ERR_CTP_INVALID_JSON_BODY':
+    case 'FST_ERR_CTP_EMPTY_JSON_BODY':
+      return errors.malformedJson(error.message);
+    default:
+      break;
+  }
+  const status = error.statusCode ?? 500;
+  if (status >= 400 && status < 500)
+    return new ApplicationError(status, status === 400 ? 'BAD_REQUEST' : 'REQUEST_ERROR', error.message);
+  return errors.internal();
+}
+
+/** From the validator's words to ours: which field, what was wrong, what would have been near. */
+function problemOf(problem: FastifySchemaValidationError, part: string): FieldProblem {
+  const path = problem.instancePath.slice(1).replaceAll('/', '.');
+  const params = problem.params as Record<string, unknown>;
+  if (problem.keyword === 'additionalProperties') {
+    const name = String(params.additionalProperty);
+    const known = Object.keys((problem as { parentSchema?: { properties?: object } }).parentSchema?.properties ?? {});
+    return {
+      field: path === '' ? name : `${path}.${name}`,
+      message: `unknown ${part === 'querystring' ? 'query parameter' : 'field'}`,
+      near_matches: nearMatches(name, known),
+    };
+  }
+  if (problem.keyword === 'required') {
+    const name = String(params.missingProperty);
+    return { field: path === '' ? name : `${path}.${name}`, message: 'is required' };
+  }
+  if (problem.keyword === 'enum') {
+    return {
+      field: path,
+      message: 'is not one of the allowed values',
+      near_matches: (params.allowedValues as unknown[]).map(String),
+    };
+  }
+  return { field: path === '' ? part : path, message: problem.message ?? 'is invalid' };
+}

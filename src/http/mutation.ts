@@ -1,0 +1,228 @@
+import { createHash } from 'node:crypto';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Principal } from '../auth/permissions.ts';
+import type { Seal } from '../auth/secrets.ts';
+import type { Database, Queryable } from '../database/pool.ts';
+import { uuidv7 } from '../database/uuid.ts';
+import { errors } from '../errors.ts';
+import { principalOf } from './context.ts';
+
+/** One line of the audit log. */
+export interface AuditEntry {
+  action: string;
+  workspace?: string | null;
+  resource?: string | null;
+  operationId?: string | null;
+  details?: Record<string, unknown>;
+}
+
+/** What a mutation's work gets. */
+export interface Mutation {
+  tx: Queryable;
+  principal: Principal;
+  /** Written in the same transaction: no change without its trace. */
+  audit(entry: AuditEntry): void;
+  /** Runs once the transaction has committed. */
+  afterCommit(callback: () => void): void;
+}
+
+/** What a mutation answers. */
+export interface Answer {
+  /** JSON text, or a value to make JSON of. */
+  body: string | object;
+  /** Default 200. */
+  status?: number;
+  /** Path of what was made or set off. */
+  location?: string;
+  /** The body holds a secret: it is kept encrypted for a repeated Idempotency-Key. */
+  secret?: boolean;
+  /**
+   * Called after the commit: JSON text that is sent and kept instead of `body`, such as the state a moment later.
+   * Should it throw, `body` is the answer: the change is made.
+   */
+  afterCommitAnswer?: () => Promise<string>;
+}
+
+/** Runs one change for one request: a single transaction with its audit row, once per Idempotency-Key. */
+export type Mutate = (
+  request: FastifyRequest,
+  reply: FastifyReply,
+  work: (mutation: Mutation) => Promise<Answer>,
+) => Promise<FastifyReply>;
+
+const KEY_PATTERN = /^[\x21-\x7e]{1,255}$/;
+/** Postgres: deadlock, serialisation failure. The transaction did nothing; try it again. */
+const RETRYABLE = new Set(['40P01', '40001']);
+const MAX_TRIES = 3;
+
+interface Stored {
+  status: number;
+  body: string;
+  location: string | null;
+}
+
+export function createMutate(db: Database, seal: Seal): Mutate {
+  return async (request, reply, work) => {
+    const principal = principalOf(request);
+    const key = idempotencyKey(request);
+    for (let attempt = 1; ; attempt += 1) {
+      const afterCommit: (() => void)[] = [];
+      try {
+        const { stored, later } = await db.transaction().execute(async (tx) => {
+          if (key !== null) {
+            const earlier = await claimKey(tx, principal, key, requestHash(request), seal);
+            if (earlier !== null) return { stored: earlier, later: undefined };
+          }
+          const entries: AuditEntry[] = [];
+          const answer = await work({
+            tx,
+            principal,
+            audit: (entry) => entries.push(entry),
+            afterCommit: (callback) => afterCommit.push(callback),
+          });
+          for (const entry of entries) await insertAudit(tx, request, principal.label, 'allowed', entry);
+          const fresh: Stored = {
+            status: answer.status ?? 200,
+            body: typeof answer.body === 'string' ? answer.body : JSON.stringify(answer.body),
+            location: answer.location ?? null,
+          };
+          if (key !== null) await storeAnswer(tx, principal, key, fresh, answer.secret === true ? seal : null);
+          return { stored: fresh, later: answer.afterCommitAnswer };
+        });
+        for (const callback of afterCommit) callback();
+        if (later !== undefined) {
+          try {
+            stored.body = await later();
+            if (key !== null) await storeAnswer(db, principal, key, stored, null);
+          } catch (error) {
+            request.log.warn({ err: error }, 'the state after the commit is unknown; answering the one at the commit');
+          }
+        }
+        if (stored.location !== null) reply.header('location', stored.location);
+        reply.status(stored.status);
+        return stored.body === '' ? reply.send() : reply.type('application/json; charset=utf-8').send(stored.body);
+      } catch (error) {
+        const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+        if (RETRYABLE.has(code) && attempt < MAX_TRIES) continue;
+        throw error;
+      }
+    }
+  };
+}
+
+/** Writes a row of the audit log. `principal` is the label of who did it, or what they called themselves. */
+export async function insertAudit(
+  db: Queryable,
+  request: FastifyRequest,
+  principal: string,
+  outcome: 'allowed' | 'denied' | 'failed',
+  entry: AuditEntry,
+): Promise<void> {
+  await db
+    .insertInto('provisioning.audit_log')
+    .values({
+      id: uuidv7(),
+      principal,
+      action: entry.action,
+      workspace: entry.workspace ?? null,
+      resource: entry.resource ?? null,
+      outcome,
+      address: request.ip,
+      request_id: request.id,
+      operation_id: entry.operationId ?? null,
+      details: entry.details === undefined ? null : JSON.stringify(entry.details),
+      position: null,
+      hash: null,
+    })
+    .execute();
+}
+
+function idempotencyKey(request: FastifyRequest): string | null {
+  const header = request.headers['idempotency-key'];
+  if (header === undefined) return null;
+  if (typeof header !== 'string' || !KEY_PATTERN.test(header)) {
+    throw errors.validation([{ field: 'Idempotency-Key', message: 'must be 1 to 255 visible ASCII characters' }]);
+  }
+  return header;
+}
+
+/** What makes two requests the same: method, path, query and body. */
+function requestHash(request: FastifyRequest): Buffer {
+  return createHash('sha256')
+    .update(`${request.method} ${request.url}\n`)
+    .update(canonicalJson(request.body ?? null))
+    .digest();
+}
+
+/** JSON with sorted keys, so that the order of fields makes no difference. */
+function canonicalJson(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
+  if (typeof value === 'object' && value !== null) {
+    const fields = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+    return `{${fields.map(([name, field]) => `${JSON.stringify(name)}:${canonicalJson(field)}`).join(',')}}`;
+  }
+  return JSON.stringify(value) ?? 'null';
+}
+
+/**
+ * Makes the key ours, waiting for another request that holds it.
+ * @returns the earlier answer where the same request was made before.
+ */
+async function claimKey(
+  tx: Queryable,
+  principal: Principal,
+  key: string,
+  hash: Buffer,
+  seal: Seal,
+): Promise<Stored | null> {
+  const owner = principal.tokenId ?? principal.userId;
+  const claimed = await tx
+    .insertInto('provisioning.idempotency_keys')
+    .values({
+      principal: owner,
+      key,
+      request_hash: hash,
+      response_status: null,
+      response_body: null,
+      response_location: null,
+    })
+    .onConflict((conflict) => conflict.doNothing())
+    .returning('key')
+    .executeTakeFirst();
+  if (claimed !== undefined) return null;
+  const earlier = await tx
+    .selectFrom('provisioning.idempotency_keys')
+    .selectAll()
+    .where('principal', '=', owner)
+    .where('key', '=', key)
+    .executeTakeFirst();
+  // Another request rolled back between our two statements: let the caller try again.
+  if (earlier === undefined) throw errors.unavailable('The request that held this Idempotency-Key has just failed.', 1);
+  if (!earlier.request_hash.equals(hash)) throw errors.idempotencyConflict();
+  if (earlier.response_status === null || earlier.response_body === null) throw errors.internal();
+  return {
+    status: earlier.response_status,
+    body: earlier.response_sealed ? seal.open(earlier.response_body) : earlier.response_body,
+    location: earlier.response_location,
+  };
+}
+
+async function storeAnswer(
+  tx: Queryable,
+  principal: Principal,
+  key: string,
+  answer: Stored,
+  seal: Seal | null,
+): Promise<void> {
+  await tx
+    .updateTable('provisioning.idempotency_keys')
+    .set({
+      response_status: answer.status,
+      response_body: seal === null ? answer.body : seal.close(answer.body),
+      response_sealed: seal !== null,
+      response_location: answer.location,
+    })
+    .where('principal', '=', principal.tokenId ?? principal.userId)
+    .where('key', '=', key)
+    .execute();
+}

@@ -1,0 +1,33 @@
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
+import type {
+  FastifyBaseLogger,
+  FastifyInstance,
+  RawReplyDefaultExpression,
+  RawRequestDefaultExpression,
+  RawServerDefault,
+} from 'fastify';
+import type { Config } from '../config.ts';
+import type { Listener } from '../database/listener.ts';
+import type { Database } from '../database/pool.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { ProviderRegistry } from '../providers/registry.ts';
+import type { Mutate } from './mutation.ts';
+
+/** The HTTP application as sections see it: handlers are typed by their schemas. */
+export type App = FastifyInstance<
+  RawServerDefault,
+  RawRequestDefaultExpression,
+  RawReplyDefaultExpression,
+  FastifyBaseLogger,
+  TypeBoxTypeProvider
+>;
+
+/** What a section may use. Built once at start (src/main.ts). */
+export interface Services {
+  config: Config;
+  db: Database;
+  listener: Listener;
+  engine: Engine;
+  providers: ProviderRegistry;
+  mutate: Mutate;
+}

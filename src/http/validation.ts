@@ -1,0 +1,21 @@
+import { Ajv } from 'ajv';
+import formats from 'ajv-formats';
+import type { FastifyInstance } from 'fastify';
+
+/**
+ * Bodies are taken as they are (a string is no number); path and query come as text, so there numbers and booleans are
+ * read from it. Unknown fields are errors: the schemas say `additionalProperties: false`.
+ */
+export function installValidation(app: FastifyInstance): void {
+  const options = {
+    removeAdditional: false,
+    useDefaults: true,
+    allErrors: false,
+    verbose: true,
+    strict: false,
+  } as const;
+  const body = new Ajv({ ...options, coerceTypes: false });
+  const text = new Ajv({ ...options, coerceTypes: true });
+  for (const ajv of [body, text]) formats.default(ajv, ['uuid', 'date-time', 'date']);
+  app.setValidatorCompiler(({ schema, httpPart }) => (httpPart === 'body' ? body : text).compile(schema));
+}

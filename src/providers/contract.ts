@@ -1,0 +1,160 @@
+/**
+ * What a place that makes servers must do. The numbered rules are in docs/contracts/provider.md and
+ * test/contracts/provider.testsuite.ts holds every provider to them.
+ */
+
+/** Label key that ties a created thing to the operation that asked for it. */
+export const OPERATION_LABEL = 'provisioning-operation';
+/** Label key that carries the workspace's name. */
+export const WORKSPACE_LABEL = 'provisioning-workspace';
+
+/** A size of server. `name` is neutral (`2xCPU-4GB`) or the provider's own. */
+export interface Plan {
+  name: string;
+  /** Virtual processors. */
+  cpus: number;
+  /** Mebibytes. */
+  memory_mb: number;
+  /** Gibibytes of the system disk; null where the provider has no notion of it. */
+  storage_gb: number | null;
+  /** The provider's own name for it. */
+  native_name: string;
+}
+
+/** A place where a server can stand. */
+export interface Zone {
+  name: string;
+  description: string;
+}
+
+/** What the caller wants. Plain data: it is stored with the operation, so it holds no secret. */
+export interface ServerSpec {
+  workspace: string;
+  hostname: string;
+  plan: string;
+  zone: string;
+  tags: string[];
+}
+
+/** How a server stands at the provider, in our words. `unknown` only for states the provider itself cannot tell. */
+export type ProviderServerStatus =
+  | 'creating'
+  | 'running'
+  | 'stopping'
+  | 'stopped'
+  | 'starting'
+  | 'deleting'
+  | 'error'
+  | 'unknown';
+
+/** A server as the provider reports it. */
+export interface ProviderServer {
+  /** The provider's own identifier: all that later calls need. */
+  ref: string;
+  hostname: string;
+  plan: string;
+  zone: string;
+  status: ProviderServerStatus;
+  /** IPv4 or IPv6 as text, public before private; null while it has none. */
+  ip_address: string | null;
+  /** Value of the operation label; null when it carries none. */
+  operation_id: string | null;
+  workspace: string | null;
+}
+
+/** One thing wrong with a spec, tied to the field that names it, with the nearest valid values. */
+export interface SpecProblem {
+  field: 'provider' | 'plan' | 'zone' | 'hostname' | 'tags';
+  message: string;
+  near_matches: string[];
+}
+
+/** Given to every call. */
+export interface CallOptions {
+  /**
+   * Ends waiting and reading at once: the call rejects with `signal.reason` itself. Nothing is sent after it fired. A
+   * mutation already sent is awaited all the same: its effect must be known.
+   */
+  signal?: AbortSignal;
+}
+
+/** Given to every call that changes something. */
+export interface MutationOptions extends CallOptions {
+  /** The operation on whose behalf the change is made. */
+  operationId: string;
+  /**
+   * Must be called directly before each mutating request goes out. It throws when the operation was cancelled or when
+   * this process may no longer act for it (it stalled and another took over); what it throws comes through unchanged.
+   */
+  guard: () => void;
+}
+
+export interface Provider {
+  readonly name: string;
+  /** Servers under change at once, over all replicas: what the provider's rate limits bear. */
+  readonly concurrency: number;
+
+  listPlans(options?: CallOptions): Promise<Plan[]>;
+  listZones(options?: CallOptions): Promise<Zone[]>;
+  /** Everything wrong with the spec that can be known without writing; empty when it can be made. */
+  validate(spec: ServerSpec, options?: CallOptions): Promise<SpecProblem[]>;
+
+  /** The server labelled with the operation, or null. */
+  findServer(operationId: string, options?: CallOptions): Promise<ProviderServer | null>;
+  /** Finds the server labelled with `operationId`, or makes it. Twice with one operation id makes one server. */
+  ensureServer(spec: ServerSpec, options: MutationOptions): Promise<ProviderServer>;
+  /** One read for many servers. A server that does not exist is absent from the map. Keys are refs. */
+  observeServers(refs: readonly string[], options?: CallOptions): Promise<Map<string, ProviderServer>>;
+  /** Returns once the provider accepted it; "already so" is success. Observe for the outcome. */
+  startServer(ref: string, options: MutationOptions): Promise<void>;
+  stopServer(ref: string, options: MutationOptions): Promise<void>;
+  restartServer(ref: string, options: MutationOptions): Promise<void>;
+  /** Deletes the server with all that is billed with it. Missing is success. Returns when it is gone or going. */
+  deleteServer(ref: string, options: MutationOptions): Promise<void>;
+  /** Every server that carries our operation label. */
+  listServers(options?: CallOptions): Promise<ProviderServer[]>;
+
+  /** Releases connections. */
+  close?(): Promise<void>;
+}
+
+/** Why a provider call failed, in words that hold for every provider. */
+export type ProviderErrorCode =
+  | 'RATE_LIMITED'
+  | 'UNAVAILABLE'
+  | 'TIMEOUT'
+  | 'INVALID_REQUEST'
+  | 'AUTHENTICATION_FAILED'
+  | 'FORBIDDEN'
+  | 'QUOTA_EXCEEDED'
+  | 'CAPACITY_EXHAUSTED'
+  | 'CONFLICT'
+  | 'NOT_FOUND'
+  | 'FAILED';
+
+/**
+ * The only error that crosses the provider boundary, apart from what the guard throws and the signal's reason. `message`
+ * says what was wrong and what to do; the provider's own code and words stand in `details`. Never carries a credential.
+ * Survives the checkpoint as plain fields, so decide by `code`, not by `instanceof`.
+ */
+export class ProviderError extends Error {
+  override readonly name = 'ProviderError';
+  readonly code: ProviderErrorCode;
+  /** A later try of the same call may succeed. */
+  readonly retryable: boolean;
+  /** Seconds the provider asked us to wait, where it did. */
+  readonly retryAfter: number | undefined;
+  readonly details: Record<string, unknown>;
+
+  constructor(
+    code: ProviderErrorCode,
+    message: string,
+    options: { retryable: boolean; retryAfter?: number; details?: Record<string, unknown>; cause?: unknown },
+  ) {
+    super(message, { cause: options.cause });
+    this.code = code;
+    this.retryable = options.retryable;
+    this.retryAfter = options.retryAfter;
+    this.details = options.details ?? {};
+  }
+}

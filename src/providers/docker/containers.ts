@@ -1,0 +1,121 @@
+import { createHash } from 'node:crypto';
+import type { ContainerCreateOptions, ContainerInfo } from 'dockerode';
+import {
+  OPERATION_LABEL,
+  type Plan,
+  type ProviderServer,
+  type ProviderServerStatus,
+  type ServerSpec,
+  WORKSPACE_LABEL,
+} from '../contract.ts';
+
+/** The only zone: the engine's own machine. */
+export const ZONE = 'local';
+
+// What a list of containers does not tell is kept in labels, so that one list call describes every server.
+const HOSTNAME_LABEL = 'provisioning-hostname';
+const PLAN_LABEL = 'provisioning-plan';
+const ZONE_LABEL = 'provisioning-zone';
+const TAG_LABEL_PREFIX = 'provisioning-tag.';
+
+/**
+ * What process 1 does: it starts the image's own sshd where there is one (with host keys of its own), then stays and
+ * reaps what loses its parent. Runs again at each start of the container.
+ */
+const INIT_SCRIPT = `
+if command -v sshd >/dev/null 2>&1; then
+  mkdir -p /run/sshd
+  ssh-keygen -A >/dev/null
+  "$(command -v sshd)"
+fi
+while :; do sleep 3600; done
+`;
+
+/**
+ * The name of the operation's container. It depends on the operation, so that an engine, which knows no request
+ * tokens, refuses a second one; workspace and hostname stand in it for the people who read `docker ps`.
+ */
+export function containerName(spec: ServerSpec, operationId: string): string {
+  const readable = (part: string) =>
+    part
+      .toLowerCase()
+      .replace(/[^a-z0-9_.-]+/g, '-')
+      .replace(/^[^a-z0-9]+/, '');
+  // A digest, since the first characters of time-ordered identifiers are the same for all made within a minute.
+  const digest = createHash('sha256').update(operationId).digest('hex').slice(0, 12);
+  return [readable(spec.workspace).slice(0, 40), readable(spec.hostname).slice(0, 63), digest]
+    .filter(Boolean)
+    .join('-');
+}
+
+/** The body of the create request. */
+export function containerBody(
+  spec: ServerSpec,
+  plan: Plan,
+  image: string,
+  operationId: string,
+): ContainerCreateOptions {
+  return {
+    Image: image,
+    Hostname: spec.hostname,
+    // Servers are administered as root, whatever user the image was made for.
+    User: '0',
+    Entrypoint: ['/bin/sh'],
+    Cmd: ['-c', INIT_SCRIPT],
+    Labels: labels(spec, operationId),
+    // Process 1 has nothing to save: without these, each stop and removal waits ten seconds.
+    StopSignal: 'SIGKILL',
+    StopTimeout: 0,
+    HostConfig: { NanoCpus: plan.cpus * 1e9, Memory: plan.memory_mb * 1024 * 1024 },
+  };
+}
+
+function labels(spec: ServerSpec, operationId: string): Record<string, string> {
+  return {
+    ...Object.fromEntries(spec.tags.map((tag) => [`${TAG_LABEL_PREFIX}${tag}`, ''])),
+    [OPERATION_LABEL]: operationId,
+    [WORKSPACE_LABEL]: spec.workspace,
+    [HOSTNAME_LABEL]: spec.hostname,
+    [PLAN_LABEL]: spec.plan,
+    [ZONE_LABEL]: spec.zone,
+  };
+}
+
+/** A container from the list, as a server. */
+export function toServer(container: ContainerInfo): ProviderServer {
+  const labels = container.Labels ?? {};
+  const status = STATUSES.get(container.State) ?? 'unknown';
+  return {
+    ref: container.Id,
+    hostname: labels[HOSTNAME_LABEL] ?? container.Names[0]?.replace(/^\//, '') ?? container.Id.slice(0, 12),
+    plan: labels[PLAN_LABEL] ?? '',
+    zone: labels[ZONE_LABEL] ?? ZONE,
+    status,
+    ip_address: address(container),
+    operation_id: labels[OPERATION_LABEL] ?? null,
+    workspace: labels[WORKSPACE_LABEL] ?? null,
+  };
+}
+
+// Docker: created, running, paused, restarting, removing, exited, dead. Podman adds configured, initialized, stopping, stopped.
+const STATUSES = new Map<string, ProviderServerStatus>([
+  ['created', 'creating'],
+  ['configured', 'creating'],
+  ['initialized', 'creating'],
+  ['running', 'running'],
+  ['restarting', 'starting'],
+  ['paused', 'stopped'],
+  ['stopping', 'stopping'],
+  ['stopped', 'stopped'],
+  ['exited', 'stopped'],
+  ['removing', 'deleting'],
+  ['dead', 'error'],
+]);
+
+function address(container: ContainerInfo): string | null {
+  const networks = Object.values(container.NetworkSettings?.Networks ?? {});
+  const found =
+    networks.find((network) => network.IPAddress)?.IPAddress ??
+    networks.find((network) => network.GlobalIPv6Address)?.GlobalIPv6Address;
+  return found || null;
+}

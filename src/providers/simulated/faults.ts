@@ -1,0 +1,49 @@
+/** Probabilities, 0 to 1, of what may go wrong at a call of the simulated cloud. */
+export interface SimulatedFaults {
+  /** A change takes effect, but its answer never arrives. */
+  lost_answer: number;
+  /** 429, before any effect; at reads as well. */
+  rate_limited: number;
+  /** 5xx, before any effect. */
+  server_error: number;
+  /** A create makes the server but does not switch it on: to be finished by ensuring it again. */
+  half_created: number;
+  /** A created server never comes up. */
+  stuck: number;
+  /** A deletion takes twenty times as long. */
+  slow_delete: number;
+}
+
+const NONE: SimulatedFaults = {
+  lost_answer: 0,
+  rate_limited: 0,
+  server_error: 0,
+  half_created: 0,
+  stuck: 0,
+  slow_delete: 0,
+};
+
+/**
+ * Reads `lost_answer=0.2,rate_limited=0.1`. Empty text: no faults.
+ * @throws Error naming what is unknown or no probability, with what would be right.
+ */
+export function parseFaults(text: string): SimulatedFaults {
+  const faults = { ...NONE };
+  const parts = text.split(',').map((part) => part.trim());
+  for (const part of parts.filter((item) => item !== '')) {
+    const [name = '', value = ''] = part.split(/=(.*)/s).map((item) => item.trim());
+    if (!isFault(name)) throw new Error(`unknown fault "${name}"; known: ${Object.keys(NONE).join(', ')}`);
+    const probability = Number(value);
+    if (value === '' || !(probability >= 0 && probability <= 1)) {
+      throw new Error(
+        `fault "${name}" needs a probability from 0 to 1, not "${value}"; known: ${Object.keys(NONE).join(', ')}`,
+      );
+    }
+    faults[name] = probability;
+  }
+  return faults;
+}
+
+function isFault(name: string): name is keyof SimulatedFaults {
+  return Object.hasOwn(NONE, name);
+}

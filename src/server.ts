@@ -1,0 +1,221 @@
+import { type Logger, pino } from 'pino';
+import { buildApp } from './app.ts';
+import { startAuditSealer } from './auth/audit-sealer.ts';
+import { createAuthenticator, USERS_CHANNEL } from './auth/authenticate.ts';
+import { prepareInstallation } from './auth/installation.ts';
+import { createSeal } from './auth/secrets.ts';
+import { type Config, ConfigError, VERSION } from './config.ts';
+import { type EmbeddedPostgres, startEmbeddedPostgres } from './database/embedded.ts';
+import { startListener } from './database/listener.ts';
+import { migrate, withMigrationLock } from './database/migrate.ts';
+import type { Database } from './database/pool.ts';
+import { type ConnectionSettings, createDatabase, createPool, isDatabaseUnavailable } from './database/pool.ts';
+import { CHANNELS, migrateEngine, startEngine } from './engine/engine.ts';
+import { createMutate } from './http/mutation.ts';
+import type { App } from './http/section.ts';
+import type { Provider } from './providers/contract.ts';
+import { createDockerProvider, detectDockerHost } from './providers/docker/provider.ts';
+import { createRegistry, providerQueue } from './providers/registry.ts';
+import { createSimulatedProvider } from './providers/simulated/provider.ts';
+import { createReadiness } from './system/readiness.ts';
+import { allProcedures } from './worker.ts';
+import { ensureDefaultWorkspace } from './workspaces/service.ts';
+
+/** How long a start waits for an external database that does not answer yet. */
+const DATABASE_WAIT_MS = 30_000;
+/** Exit status of a replica that the others have given up (EX_TEMPFAIL: starting it again is right). */
+const FENCED_EXIT_STATUS = 75;
+
+/** A server that runs. */
+export interface RunningServer {
+  app: App;
+  /** `http://127.0.0.1:8083`; null for a replica that serves no API (role `worker`). */
+  address: string | null;
+  /** Password made for `admin` at the first start, to be shown to a person once; null otherwise. */
+  generatedAdminPassword: string | null;
+  /** Drains, hands running procedures over, stops the embedded database. */
+  close(): Promise<void>;
+}
+
+export function createLogger(config: Config): Logger {
+  const options = {
+    level: config.logLevel,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    redact: [
+      'password',
+      'token',
+      'refresh_token',
+      'authorization',
+      '*.password',
+      '*.token',
+      '*.refresh_token',
+      '*.authorization',
+    ],
+  };
+  if (config.logFormat === 'json') return pino(options, pino.destination({ fd: 2, sync: false }));
+  return pino({
+    ...options,
+    transport: { target: 'pino-pretty', options: { destination: 2, translateTime: 'HH:MM:ss' } },
+  });
+}
+
+/** Where the database is: the external one, or the embedded one, started. */
+async function openDatabase(
+  config: Config,
+  logger: Logger,
+): Promise<{ settings: ConnectionSettings; embedded: EmbeddedPostgres | null }> {
+  if (config.databaseUrl !== null) return { settings: { connectionString: config.databaseUrl }, embedded: null };
+  const embedded = await startEmbeddedPostgres({
+    dataDir: config.dataDir,
+    log: (line) => logger.debug({ component: 'postgres' }, line),
+  });
+  return { settings: embedded.connection, embedded };
+}
+
+/** Creates or updates all tables, one replica at a time. @returns names of the application's migrations that ran. */
+export async function migrateDatabase(settings: ConnectionSettings, db: Database, logger: Logger): Promise<string[]> {
+  const deadline = Date.now() + DATABASE_WAIT_MS;
+  for (;;) {
+    try {
+      return await withMigrationLock(settings, async () => {
+        const ran = await migrate(db);
+        await migrateEngine(settings, logger);
+        return ran;
+      });
+    } catch (error) {
+      if (!isDatabaseUnavailable(error) || Date.now() > deadline) throw describeDatabaseError(error);
+      logger.warn('the database does not answer yet; trying again');
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+    }
+  }
+}
+
+function describeDatabaseError(error: unknown): unknown {
+  if (!isDatabaseUnavailable(error)) return error;
+  const reason = error instanceof Error ? error.message || String((error as { code?: unknown }).code) : String(error);
+  return new ConfigError(
+    `The database does not answer (${reason}). Check PROVISIONING_DATABASE_URL and that Postgres runs.`,
+  );
+}
+
+/** Runs `work` on the configured database, which is stopped again afterwards where it is the embedded one. */
+export async function withDatabase<T>(
+  config: Config,
+  logger: Logger,
+  work: (db: Database, settings: ConnectionSettings) => Promise<T>,
+): Promise<T> {
+  const { settings, embedded } = await openDatabase(config, logger);
+  const db = createDatabase(createPool(settings, { max: 2, applicationName: 'provisioning' }));
+  try {
+    return await work(db, settings);
+  } finally {
+    await db.destroy();
+    await embedded?.stop();
+  }
+}
+
+function createProviders(config: Config, db: Database, logger: Logger): Provider[] {
+  const wanted = (name: string) => config.providers === null || config.providers.includes(name);
+  const providers: Provider[] = [];
+  if (wanted('simulated')) {
+    providers.push(
+      createSimulatedProvider({ db, latencyMs: config.simulated.latencyMs, faults: config.simulated.faults }),
+    );
+  }
+  const dockerHost = wanted('docker')
+    ? detectDockerHost(config.docker.host ?? undefined, config.docker.candidates)
+    : null;
+  if (dockerHost !== null) providers.push(createDockerProvider({ host: dockerHost, image: config.docker.image }));
+  const missing = (config.providers ?? []).filter((name) => !providers.some((provider) => provider.name === name));
+  if (missing.length > 0) {
+    throw new ConfigError(
+      `PROVISIONING_PROVIDERS names ${missing.join(', ')}, which cannot be enabled here: unknown, or its settings are missing.`,
+    );
+  }
+  logger.info({ providers: providers.map((provider) => provider.name) }, 'providers enabled');
+  return providers;
+}
+
+/** Starts everything the role asks for and listens. What was opened is closed again when a later part fails. */
+export async function startServer(config: Config, logger: Logger): Promise<RunningServer> {
+  const opened: (() => Promise<unknown>)[] = [];
+  const closeAll = async () => {
+    for (const close of opened.splice(0).reverse()) await close();
+  };
+  try {
+    return await start(config, logger, opened, closeAll);
+  } catch (error) {
+    await closeAll().catch((failure) => logger.error({ err: failure }, 'could not tidy up after a failed start'));
+    throw error;
+  }
+}
+
+async function start(
+  config: Config,
+  logger: Logger,
+  opened: (() => Promise<unknown>)[],
+  closeAll: () => Promise<void>,
+): Promise<RunningServer> {
+  const { settings, embedded } = await openDatabase(config, logger);
+  if (embedded !== null) opened.push(() => embedded.stop());
+  const pool = createPool(settings, { max: config.poolSize, applicationName: 'provisioning' });
+  const db = createDatabase(pool);
+  opened.push(() => db.destroy());
+  const migrations = await migrateDatabase(settings, db, logger);
+  if (migrations.length > 0) logger.info({ migrations }, 'database migrated');
+  const { secret, generatedAdminPassword } = await prepareInstallation(db, config);
+  await ensureDefaultWorkspace(db, config);
+
+  const listener = await startListener(
+    settings,
+    [...Object.values(CHANNELS), USERS_CHANNEL],
+    () => embedded?.ensureRunning() ?? Promise.resolve(),
+  );
+  opened.push(() => listener.close());
+  const providers = createRegistry(createProviders(config, db, logger));
+  opened.push(() => providers.close());
+  const engine = await startEngine({
+    settings,
+    db,
+    listener,
+    logger: logger.child({ component: 'engine' }),
+    version: VERSION,
+    procedures: allProcedures(providers),
+    queues: providers.all().map((provider) => ({
+      name: providerQueue(provider.name),
+      workerConcurrency: config.workerConcurrency,
+      ...(Number.isFinite(provider.concurrency) ? { globalConcurrency: provider.concurrency } : {}),
+    })),
+    work: config.role !== 'api',
+    retentionDays: config.retentionDays,
+    poolSize: config.poolSize,
+    onFenced: () => {
+      logger.fatal(
+        'the other replicas have declared this one dead (it did not answer for too long); it ends now, start it again',
+      );
+      logger.flush();
+      process.exit(FENCED_EXIT_STATUS);
+    },
+  });
+  opened.push(() => engine.close());
+  const sealer = startAuditSealer({ db, logger });
+  opened.push(() => sealer.stop());
+
+  const readiness = createReadiness();
+  const seal = createSeal(secret);
+  const services = { config, db, listener, engine, providers, mutate: createMutate(db, seal) };
+  const authenticator = createAuthenticator({ db, listener, secret });
+  const app = await buildApp(services, authenticator, { logger, readiness, pool });
+  opened.push(() => app.close());
+  const address = config.role === 'worker' ? null : await app.listen({ host: config.host, port: config.port });
+  return {
+    app,
+    address,
+    generatedAdminPassword,
+    close: () => {
+      readiness.draining = true;
+      return closeAll();
+    },
+  };
+}

@@ -1,0 +1,97 @@
+import { defineProcedure, OperationError, type Procedure } from '../../engine/procedure.ts';
+import type { ProviderServer, ServerSpec } from '../../providers/contract.ts';
+import { untilObserved } from '../../providers/observer.ts';
+import type { ProviderRegistry } from '../../providers/registry.ts';
+import { removeServer, updateServer } from '../store.ts';
+import { callOptions, queueOf } from './input.ts';
+
+interface CreateInput {
+  /** Null in check mode. */
+  server_id: string | null;
+  provider: string;
+  check_mode: boolean;
+  spec: ServerSpec;
+}
+
+/** Makes a server and waits until it runs. What a failure or a cancel leaves behind is deleted by `server.cleanup`. */
+export function createProcedure(providers: ProviderRegistry): Procedure {
+  return defineProcedure<CreateInput>({
+    kind: 'server.create',
+    queue: queueOf,
+    async run(input, { operationId, step, finish }) {
+      const { server_id: serverId, spec } = input;
+      if (serverId === null) {
+        const plan = await step('check what would be made', () => planCreate(providers, input));
+        return finish(async () => ({ check_mode: true, plan }));
+      }
+      const provider = providers.get(input.provider);
+      let server = await step('create the server', (call) => provider.ensureServer(spec, callOptions(call)));
+      if (server.status !== 'running') {
+        const { ref } = server;
+        server = await step('wait until the server runs', async (call) => {
+          await call.log(`${input.provider} accepted ${spec.hostname} as ${ref}; waiting until it runs.`);
+          const settled = (now: ProviderServer | null) =>
+            now === null || ['running', 'stopped', 'error'].includes(now.status);
+          let seen = await untilObserved(provider, ref, settled, call.signal);
+          // A create that only half succeeded: asking again finishes it.
+          while (seen?.status === 'stopped') {
+            await provider.ensureServer(spec, callOptions(call));
+            seen = await untilObserved(provider, ref, settled, call.signal);
+          }
+          if (seen === null) {
+            throw new OperationError(
+              'SERVER_VANISHED',
+              `${input.provider} no longer has the server ${ref}; somebody deleted it while it was being made.`,
+            );
+          }
+          if (seen.status === 'error')
+            throw new OperationError('SERVER_ERROR', `${input.provider} reports the server ${ref} as broken.`);
+          return seen;
+        });
+      }
+      const { ref, ip_address: ipAddress } = server;
+      return finish(async (tx) => {
+        await updateServer(tx, serverId, { status: 'running', ipAddress, providerRef: ref });
+        return {
+          server_id: serverId,
+          hostname: spec.hostname,
+          ip_address: ipAddress,
+          provider: input.provider,
+          operation_id: operationId,
+        };
+      });
+    },
+    async settle(tx, input, { operationId, started }) {
+      const { server_id: serverId } = input;
+      if (serverId === null) return null;
+      if (!started) {
+        await removeServer(tx, serverId);
+        return null;
+      }
+      await updateServer(tx, serverId, { status: 'deleting' });
+      return {
+        kind: 'server.cleanup',
+        resource: `server:${serverId}`,
+        input: {
+          server_id: serverId,
+          provider: input.provider,
+          provider_ref: null,
+          create_operation_id: operationId,
+          previous_status: 'creating',
+        },
+      };
+    },
+  });
+}
+
+async function planCreate(providers: ProviderRegistry, input: CreateInput) {
+  const problems = await providers.validate(input.provider, input.spec);
+  const { workspace, hostname, plan, zone, tags } = input.spec;
+  return {
+    create: [{ type: 'server', workspace, hostname, provider: input.provider, plan, zone, tags }],
+    change: [],
+    delete: [],
+    order: [`create server ${hostname} at ${input.provider}`, 'wait until it runs'],
+    problems,
+  };
+}

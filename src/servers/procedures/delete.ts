@@ -1,0 +1,82 @@
+import { defineProcedure, type Procedure, type StepCall } from '../../engine/procedure.ts';
+import { sleep } from '../../engine/runner.ts';
+import type { Provider } from '../../providers/contract.ts';
+import { untilObserved } from '../../providers/observer.ts';
+import type { ProviderRegistry } from '../../providers/registry.ts';
+import { removeServer, updateServer } from '../store.ts';
+import { callOptions, findRef, queueOf, type ServerChange } from './input.ts';
+import { reconcileAfter } from './reconcile.ts';
+
+/** A provider that is away for long must not leave a server behind: try for a day. */
+const CLEANUP_STEP = { deadline: 86_400, attempts: 10_000, retryDelay: 2 };
+/** A create whose answer was lost may show up late: look again after this before believing that there is nothing. */
+const SECOND_LOOK_MS = 500;
+
+/** Deletes a server and waits until it is gone. Interrupted, `server.reconcile` records what is true. */
+export function deleteProcedure(providers: ProviderRegistry): Procedure {
+  return defineProcedure<ServerChange>({
+    kind: 'server.delete',
+    queue: queueOf,
+    async run(input, { step, finish }) {
+      const provider = providers.get(input.provider);
+      await step('delete the server', async (call) => {
+        const ref = await findRef(provider, input, call);
+        if (ref !== null) await deleteAndWait(provider, ref, call);
+      });
+      return finish(async (tx) => {
+        await removeServer(tx, input.server_id);
+        return { server_id: input.server_id, deleted: true };
+      });
+    },
+    settle: reconcileAfter,
+  });
+}
+
+/** Deletes whatever a create that failed or was cancelled has left at the provider. */
+export function cleanupProcedure(providers: ProviderRegistry): Procedure {
+  return defineProcedure<ServerChange>({
+    kind: 'server.cleanup',
+    queue: queueOf,
+    async run(input, { step, finish }) {
+      const provider = providers.get(input.provider);
+      const deleted = await step(
+        'delete what was half made',
+        (call) => deleteAllOf(provider, input.create_operation_id, call),
+        CLEANUP_STEP,
+      );
+      return finish(async (tx) => {
+        await removeServer(tx, input.server_id);
+        return { server_id: input.server_id, deleted };
+      });
+    },
+    async settle(tx, input) {
+      // It may still exist and cost money: keep it in sight, to be deleted again.
+      await updateServer(tx, input.server_id, { status: 'error' });
+      return null;
+    },
+  });
+}
+
+/** @returns refs of what was deleted. */
+async function deleteAllOf(provider: Provider, operationId: string, call: StepCall): Promise<string[]> {
+  const deleted: string[] = [];
+  for (let absent = 0; absent < 2; ) {
+    const found = await provider.findServer(operationId, { signal: call.signal });
+    if (found === null) {
+      absent += 1;
+      if (absent < 2) await sleep(SECOND_LOOK_MS, call.signal);
+      continue;
+    }
+    absent = 0;
+    await call.log(`Deleting ${found.ref} at ${provider.name}.`);
+    await deleteAndWait(provider, found.ref, call);
+    deleted.push(found.ref);
+  }
+  return deleted;
+}
+
+async function deleteAndWait(provider: Provider, ref: string, call: StepCall): Promise<void> {
+  await provider.deleteServer(ref, callOptions(call));
+  if ((await provider.observeServers([ref], { signal: call.signal })).size === 0) return;
+  await untilObserved(provider, ref, (server) => server === null, call.signal);
+}

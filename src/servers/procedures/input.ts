@@ -1,0 +1,33 @@
+import type { StepCall } from '../../engine/procedure.ts';
+import type { Provider, ProviderServer } from '../../providers/contract.ts';
+import { providerQueue } from '../../providers/registry.ts';
+
+/** What the procedures that change an existing server are given. Ids only: the rest is observed. */
+export interface ServerChange {
+  server_id: string;
+  provider: string;
+  /** The provider's id; null where the server never got that far. */
+  provider_ref: string | null;
+  /** The operation that made it: its label finds the server where there is no ref. */
+  create_operation_id: string;
+  previous_status: string;
+}
+
+export const queueOf = (input: { provider: string }): string => providerQueue(input.provider);
+
+/** The options every provider call takes. `operationId` is the operation whose label the thing carries. */
+export function callOptions(call: StepCall, operationId = call.operationId) {
+  return { operationId, signal: call.signal, guard: call.guard };
+}
+
+/** The server's ref, looked up by its label where it is not known. Null: nothing was ever made. */
+export async function findRef(provider: Provider, input: ServerChange, call: StepCall): Promise<string | null> {
+  if (input.provider_ref !== null) return input.provider_ref;
+  const found = await provider.findServer(input.create_operation_id, { signal: call.signal });
+  return found?.ref ?? null;
+}
+
+/** One server now; null when it does not exist. */
+export async function observe(provider: Provider, ref: string, call: StepCall): Promise<ProviderServer | null> {
+  return (await provider.observeServers([ref], { signal: call.signal })).get(ref) ?? null;
+}

@@ -1,0 +1,46 @@
+import { defineProcedure, OperationError, type Procedure } from '../../engine/procedure.ts';
+import { untilObserved } from '../../providers/observer.ts';
+import type { ProviderRegistry } from '../../providers/registry.ts';
+import { updateServer } from '../store.ts';
+import { callOptions, findRef, observe, queueOf, type ServerChange } from './input.ts';
+import { reconcileAfter } from './reconcile.ts';
+
+export type PowerAction = 'start' | 'stop' | 'restart';
+
+/** Starts, stops or restarts a server and waits until it is so. */
+export function powerProcedure(providers: ProviderRegistry, action: PowerAction): Procedure {
+  const goal = action === 'stop' ? 'stopped' : 'running';
+  return defineProcedure<ServerChange>({
+    kind: `server.${action}`,
+    queue: queueOf,
+    async run(input, { step, finish }) {
+      const provider = providers.get(input.provider);
+      const server = await step(`${action} the server`, async (call) => {
+        const ref = await findRef(provider, input, call);
+        if (ref === null) throw vanished(input);
+        await provider[`${action}Server`](ref, callOptions(call));
+        const now = await observe(provider, ref, call);
+        if (now?.status === goal) return now;
+        return untilObserved(
+          provider,
+          ref,
+          (seen) => seen === null || [goal, 'error'].includes(seen.status),
+          call.signal,
+        );
+      });
+      if (server === null) throw vanished(input);
+      if (server.status !== goal) {
+        throw new OperationError('SERVER_ERROR', `${input.provider} reports the server ${server.ref} as broken.`);
+      }
+      return finish(async (tx) => {
+        await updateServer(tx, input.server_id, { status: server.status, ipAddress: server.ip_address });
+        return { server_id: input.server_id, status: server.status, ip_address: server.ip_address };
+      });
+    },
+    settle: reconcileAfter,
+  });
+}
+
+function vanished(input: ServerChange): OperationError {
+  return new OperationError('SERVER_MISSING', `${input.provider} no longer has the server ${input.server_id}.`);
+}

@@ -1,0 +1,109 @@
+import { sql } from 'kysely';
+import { Type } from 'typebox';
+import { permittedWorkspaces } from '../auth/permissions.ts';
+import { principalOf, sendJson } from '../http/context.ts';
+import { listQuerySchema, sendList } from '../http/list.ts';
+import { errorResponses } from '../http/schemas.ts';
+import type { App, Services } from '../http/section.ts';
+import { Operation } from '../operations/schemas.ts';
+import { CreateServer, DeleteServerBody, DeleteServerQuery, SERVER_LIST, Server, ServerId } from './schemas.ts';
+import { changePower, checkCreate, createServer, deleteServer, getServer } from './service.ts';
+
+const tags = ['Servers'];
+
+export function registerServerRoutes(app: App, services: Services): void {
+  const { db, mutate } = services;
+
+  app.get(
+    '/v1/servers',
+    {
+      config: { access: 'server_read' },
+      schema: {
+        tags,
+        summary: 'List all servers',
+        querystring: listQuerySchema(SERVER_LIST),
+        response: { 200: Type.Array(Server), ...errorResponses(400, 401, 403) },
+      },
+    },
+    async (request, reply) => {
+      const visible = permittedWorkspaces(principalOf(request), 'server_read');
+      return sendList(
+        db,
+        SERVER_LIST,
+        request,
+        reply,
+        visible === null ? [] : [sql<boolean>`workspace = any(${visible}::text[])`],
+      );
+    },
+  );
+
+  app.post(
+    '/v1/servers/create',
+    {
+      config: { access: 'server_create', expensive: true },
+      schema: {
+        tags,
+        summary: 'Create a new server',
+        body: CreateServer,
+        response: { 200: Operation, ...errorResponses(400, 401, 403, 409) },
+      },
+    },
+    async (request, reply) => {
+      await checkCreate(services, principalOf(request), request.body);
+      return mutate(request, reply, (mutation) => createServer(services, mutation, request.body));
+    },
+  );
+
+  for (const path of ['/v1/servers/:id', '/v1/servers/:id/status'] as const) {
+    app.get(
+      path,
+      {
+        config: { access: 'server_read' },
+        schema: {
+          tags,
+          summary: path.endsWith('status') ? 'Get server status' : 'Get a server',
+          params: ServerId,
+          response: { 200: Server, ...errorResponses(401, 403, 404) },
+        },
+      },
+      async (request, reply) => sendJson(reply, await getServer(services, principalOf(request), request.params.id)),
+    );
+  }
+
+  app.delete(
+    '/v1/servers/:id',
+    {
+      config: { access: 'server_delete', expensive: true },
+      schema: {
+        tags,
+        summary: 'Delete a server',
+        description: 'The body may be absent; the query parameters then serve.',
+        params: ServerId,
+        querystring: DeleteServerQuery,
+        body: Type.Optional(DeleteServerBody),
+        response: { 200: Operation, ...errorResponses(400, 401, 403, 404, 409) },
+      },
+    },
+    async (request, reply) =>
+      mutate(request, reply, (mutation) =>
+        deleteServer(services, mutation, request.params.id, { ...request.query, ...(request.body ?? {}) }),
+      ),
+  );
+
+  for (const action of ['start', 'stop', 'restart'] as const) {
+    app.post(
+      `/v1/servers/:id/${action}`,
+      {
+        config: { access: 'server_update', expensive: true },
+        schema: {
+          tags,
+          summary: `${action.charAt(0).toUpperCase()}${action.slice(1)} a server`,
+          params: ServerId,
+          response: { 200: Operation, ...errorResponses(401, 403, 404, 409) },
+        },
+      },
+      async (request, reply) =>
+        mutate(request, reply, (mutation) => changePower(services, mutation, request.params.id, action)),
+    );
+  }
+}

@@ -1,0 +1,101 @@
+import { sql } from 'kysely';
+import { type Static, Type } from 'typebox';
+import { createdFilters } from '../http/created-filters.ts';
+import { filter, type ListDefinition } from '../http/list.ts';
+import { SERVER_JSON } from './store.ts';
+
+const LABEL = '[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?';
+
+const SERVER_STATUSES = [
+  'creating',
+  'running',
+  'starting',
+  'stopping',
+  'stopped',
+  'restarting',
+  'deleting',
+  'error',
+  'missing',
+  'unknown',
+] as const;
+
+export const Server = Type.Object(
+  {
+    id: Type.String({ examples: ['srv-abc123'] }),
+    hostname: Type.String({ examples: ['web-01'] }),
+    provider: Type.String({ examples: ['upcloud'] }),
+    plan: Type.String({ examples: ['2xCPU-4GB'] }),
+    zone: Type.String({ examples: ['de-fra1'] }),
+    ip_address: Type.Union([Type.String(), Type.Null()], { description: 'Null until the provider has given one.' }),
+    status: Type.Enum(SERVER_STATUSES),
+    created_at: Type.String({ format: 'date-time' }),
+    updated_at: Type.String({ format: 'date-time' }),
+    workspace: Type.String(),
+    tags: Type.Array(Type.String()),
+    created_by: Type.String(),
+  },
+  { title: 'Server' },
+);
+
+export const CreateServer = Type.Object(
+  {
+    workspace: Type.String({ minLength: 1, maxLength: 63 }),
+    provider: Type.String({ minLength: 1, maxLength: 63 }),
+    plan: Type.String({ minLength: 1, maxLength: 128 }),
+    hostname: Type.String({
+      minLength: 1,
+      maxLength: 253,
+      pattern: `^${LABEL}(\\.${LABEL})*$`,
+      description: 'RFC 1123: lower-case letters, digits and hyphens; labels of at most 63 characters, parted by dots.',
+    }),
+    zone: Type.String({ minLength: 1, maxLength: 128 }),
+    check_mode: Type.Optional(Type.Boolean({ default: false, description: 'Only say what would be done.' })),
+    tags: Type.Optional(
+      Type.Array(Type.String({ minLength: 1, maxLength: 63, pattern: '^[A-Za-z0-9][A-Za-z0-9._:/=-]*$' }), {
+        maxItems: 50,
+        uniqueItems: true,
+        default: [],
+      }),
+    ),
+  },
+  { additionalProperties: false },
+);
+export type CreateServer = Static<typeof CreateServer>;
+
+const deleteFields = {
+  workspace: Type.Optional(Type.String({ maxLength: 63, description: 'Must be the workspace of the server.' })),
+  server_id: Type.Optional(Type.String({ maxLength: 63, description: 'Must be the id in the path.' })),
+  force: Type.Optional(Type.Boolean({ default: false, description: 'Also when it still carries taskservs.' })),
+};
+export const DeleteServerBody = Type.Union([Type.Object(deleteFields, { additionalProperties: false }), Type.Null()]);
+export const DeleteServerQuery = Type.Object(deleteFields, { additionalProperties: false });
+export type DeleteServer = Static<typeof DeleteServerQuery>;
+
+export const ServerId = Type.Object(
+  { id: Type.String({ minLength: 1, maxLength: 63 }) },
+  { additionalProperties: false },
+);
+
+const text = (maxLength = 253) => Type.String({ minLength: 1, maxLength });
+
+export const SERVER_LIST: ListDefinition = {
+  table: 'provisioning.servers',
+  json: SERVER_JSON,
+  id: 'id',
+  idType: 'text',
+  filters: {
+    status: filter<string>(Type.Enum(SERVER_STATUSES), (value) => sql<boolean>`status = ${value}`),
+    workspace: filter<string>(text(63), (value) => sql<boolean>`workspace = ${value}`),
+    provider: filter<string>(text(63), (value) => sql<boolean>`provider = ${value}`),
+    plan: filter<string>(text(128), (value) => sql<boolean>`plan = ${value}`),
+    zone: filter<string>(text(128), (value) => sql<boolean>`zone = ${value}`),
+    hostname: filter<string>(text(), (value) => sql<boolean>`hostname = ${value}`),
+    tag: filter<string>(text(63), (value) => sql<boolean>`tags @> array[${value}]::text[]`),
+    ...createdFilters(),
+  },
+  sorts: {
+    created_at: { column: 'created_at', type: 'timestamptz' },
+    hostname: { column: 'hostname', type: 'text' },
+  },
+  defaultSort: 'created_at',
+};

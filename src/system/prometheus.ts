@@ -1,0 +1,108 @@
+import { collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { Database } from '../database/pool.ts';
+import type { App } from '../http/section.ts';
+import { within } from './probe.ts';
+import { readFigures } from './store.ts';
+
+/** A scrape is never held up by a database that does not answer: the process's own figures go out without it. */
+const FIGURES_MS = 3_000;
+
+/** What a connection pool tells of itself (pg.Pool has this shape). */
+export interface PoolFigures {
+  readonly totalCount: number;
+  readonly idleCount: number;
+  readonly waitingCount: number;
+}
+
+/** The Prometheus text of this process, and its content type. */
+interface Metrics {
+  contentType: string;
+  scrape(): Promise<string>;
+}
+
+/** One registry for each application, fed by its requests from here on. */
+export function createMetrics(app: App, db: Database, pool: PoolFigures | undefined): Metrics {
+  const registry = new Registry();
+  // Process, heap, garbage collection, and the event loop's lag (nodejs_eventloop_lag_seconds).
+  collectDefaultMetrics({ register: registry });
+  observeRequests(app, registry);
+  if (pool !== undefined) observePool(pool, registry);
+  const update = databaseGauges(registry);
+  return {
+    contentType: registry.contentType,
+    async scrape() {
+      update(
+        await within(
+          FIGURES_MS,
+          readFigures(db).catch(() => null),
+        ),
+      );
+      return registry.metrics();
+    },
+  };
+}
+
+function observeRequests(app: App, registry: Registry): void {
+  const duration = new Histogram({
+    name: 'provisioning_http_request_duration_seconds',
+    help: 'Time from the request to the end of its answer, by route.',
+    labelNames: ['method', 'route', 'status'] as const,
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+    registers: [registry],
+  });
+  app.addHook('onResponse', async (request, reply) => {
+    // The route's pattern, never the path: ids and attackers would make a series each.
+    const route = request.routeOptions.url ?? 'unmatched';
+    duration.observe({ method: request.method, route, status: reply.statusCode }, reply.elapsedTime / 1_000);
+  });
+}
+
+function observePool(pool: PoolFigures, registry: Registry): void {
+  new Gauge({
+    name: 'provisioning_database_pool_connections',
+    help: 'Connections of this process to the database: in use, idle; and requests waiting for one.',
+    labelNames: ['state'] as const,
+    registers: [registry],
+    collect() {
+      this.set({ state: 'in_use' }, pool.totalCount - pool.idleCount);
+      this.set({ state: 'idle' }, pool.idleCount);
+      this.set({ state: 'waiting' }, pool.waitingCount);
+    },
+  });
+}
+
+/** @returns sets the gauges; null: the database did not answer, so they are left out. */
+function databaseGauges(registry: Registry) {
+  const gauge = <L extends string>(name: string, help: string, labelNames: readonly L[]) =>
+    new Gauge({ name, help, labelNames, registers: [registry] });
+  const up = gauge('provisioning_database_up', '1 while the database answers.', []);
+  const unfinished = gauge(
+    'provisioning_operations_unfinished',
+    'Pending and running operations of all replicas. Counted to 100,000.',
+    ['kind', 'status'],
+  );
+  const finished = gauge(
+    'provisioning_operations_finished_5m',
+    'Operations of all replicas that ended in the last five minutes. Counted to 100,000.',
+    ['kind', 'status'],
+  );
+  const depth = gauge('provisioning_queue_depth', 'Operations that wait to be taken up, over all queues.', []);
+  const replicas = gauge('provisioning_replicas_alive', 'Workers with a fresh heartbeat.', []);
+
+  return (figures: Awaited<ReturnType<typeof readFigures>> | null) => {
+    for (const each of [unfinished, finished]) each.reset();
+    up.set(figures === null ? 0 : 1);
+    if (figures === null) {
+      for (const each of [depth, replicas]) each.remove();
+      return;
+    }
+    let pending = 0;
+    for (const { kind, status, count } of figures.unfinished) {
+      unfinished.set({ kind, status }, count);
+      if (status === 'pending') pending += count;
+    }
+    for (const { kind, status, count } of figures.finished) finished.set({ kind, status }, count);
+    depth.set(pending);
+    replicas.set(figures.replicas);
+  };
+}

@@ -1,0 +1,99 @@
+import { Type } from 'typebox';
+import { errors } from '../errors.ts';
+import { errorResponses } from '../http/schemas.ts';
+import type { App, Services } from '../http/section.ts';
+import { type Provider, ProviderError } from '../providers/contract.ts';
+import type { ProviderRegistry } from '../providers/registry.ts';
+
+const tags = ['Providers'];
+/** A provider that takes longer counts as away: somebody waits for the answer. */
+const ANSWER_MS = 15_000;
+
+const params = Type.Object({ name: Type.String({ description: 'Name of an enabled provider.' }) });
+const ProviderSchema = Type.Object(
+  { name: Type.String(), enabled: Type.Literal(true) },
+  { additionalProperties: false },
+);
+const PlanSchema = Type.Object(
+  {
+    name: Type.String({ description: 'What `plan` of a new server takes.' }),
+    cpus: Type.Number(),
+    memory_mb: Type.Number({ description: 'Mebibytes.' }),
+    storage_gb: Type.Union([Type.Number(), Type.Null()], { description: 'Gibibytes of the system disk.' }),
+    native_name: Type.String({ description: 'What the provider calls it.' }),
+  },
+  { additionalProperties: false },
+);
+const ZoneSchema = Type.Object(
+  { name: Type.String({ description: 'What `zone` of a new server takes.' }), description: Type.String() },
+  { additionalProperties: false },
+);
+
+/** What can be created where, live from the providers. */
+export function registerProviderRoutes(app: App, { providers }: Services): void {
+  app.get(
+    '/v1/providers',
+    {
+      config: { access: 'provider_read' },
+      schema: {
+        summary: 'List the enabled providers',
+        tags,
+        response: { 200: Type.Array(ProviderSchema), ...errorResponses(401, 403) },
+      },
+    },
+    async () => providers.names().map((name) => ({ name, enabled: true as const })),
+  );
+
+  app.get(
+    '/v1/providers/:name/plans',
+    {
+      config: { access: 'provider_read' },
+      schema: {
+        summary: 'List the plans of a provider',
+        tags,
+        params,
+        response: { 200: Type.Array(PlanSchema), ...errorResponses(401, 403, 404) },
+      },
+    },
+    (request) =>
+      ask(providerNamed(providers, request.params.name), (provider, signal) => provider.listPlans({ signal })),
+  );
+
+  app.get(
+    '/v1/providers/:name/zones',
+    {
+      config: { access: 'provider_read' },
+      schema: {
+        summary: 'List the zones of a provider',
+        tags,
+        params,
+        response: { 200: Type.Array(ZoneSchema), ...errorResponses(401, 403, 404) },
+      },
+    },
+    (request) =>
+      ask(providerNamed(providers, request.params.name), (provider, signal) => provider.listZones({ signal })),
+  );
+}
+
+function providerNamed(providers: ProviderRegistry, name: string): Provider {
+  if (!providers.has(name)) throw errors.notFound('provider', name);
+  return providers.get(name);
+}
+
+/** @throws 503 with the provider's own message where it cannot answer. */
+async function ask<T>(
+  provider: Provider,
+  question: (provider: Provider, signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const signal = AbortSignal.timeout(ANSWER_MS);
+  try {
+    return await question(provider, signal);
+  } catch (error) {
+    if (error instanceof ProviderError) {
+      throw errors.unavailable(`The provider "${provider.name}" cannot answer: ${error.message}`, error.retryAfter);
+    }
+    if (signal.aborted)
+      throw errors.unavailable(`The provider "${provider.name}" did not answer in ${ANSWER_MS / 1_000} s.`);
+    throw error;
+  }
+}

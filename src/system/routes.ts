@@ -1,0 +1,151 @@
+import { Type } from 'typebox';
+import { VERSION } from '../config.ts';
+import { ApplicationError, errors } from '../errors.ts';
+import { errorResponses } from '../http/schemas.ts';
+import type { App, Services } from '../http/section.ts';
+import { createProbe } from './probe.ts';
+import { createMetrics, type PoolFigures } from './prometheus.ts';
+import type { Readiness } from './readiness.ts';
+import { countOperations } from './store.ts';
+
+const tags = ['System'];
+const RETRY_AFTER_SECONDS = 2;
+
+const Uptime = Type.Integer({ description: 'Seconds since the process started.' });
+const Up = Type.Literal('up');
+
+const HealthSchema = Type.Object(
+  { status: Type.Literal('healthy'), version: Type.String(), uptime_seconds: Uptime },
+  { additionalProperties: false },
+);
+const MetricsSchema = Type.Object(
+  {
+    uptime_seconds: Uptime,
+    tasks: Type.Object(
+      {
+        total: Type.Integer({
+          description: 'Operations kept. Exact up to 100,000; past that the estimate of the database’s planner.',
+        }),
+        running: Type.Integer({ description: 'Operations that run now. Exact.' }),
+      },
+      { additionalProperties: false },
+    ),
+  },
+  { additionalProperties: false },
+);
+
+/**
+ * Health, readiness and metrics. Call it on the application itself: its hook times every request.
+ * @param pool the application's connections, for `/metrics`.
+ */
+export function registerSystemRoutes(app: App, services: Services, readiness: Readiness, pool?: PoolFigures): void {
+  const { db, engine } = services;
+  const probe = createProbe(db, engine.replicaId);
+  const metrics = createMetrics(app, db, pool);
+  const uptime = () => Math.floor(process.uptime());
+
+  app.get(
+    '/health',
+    {
+      config: { access: 'public' },
+      schema: {
+        summary: 'Whether the server is healthy',
+        description: '503 while the database is away or the server shuts down.',
+        tags,
+        response: { 200: HealthSchema, ...errorResponses() },
+      },
+    },
+    async () => {
+      if (readiness.draining) throw errors.unavailable('The server is shutting down.', RETRY_AFTER_SECONDS);
+      if (!(await probe()).database) {
+        throw errors.unavailable('The database is away. Try again in a moment.', RETRY_AFTER_SECONDS);
+      }
+      return { status: 'healthy' as const, version: VERSION, uptime_seconds: uptime() };
+    },
+  );
+
+  app.get(
+    '/health/live',
+    {
+      config: { access: 'public' },
+      schema: {
+        summary: 'Whether the process runs',
+        description: '200 as long as it answers at all.',
+        tags,
+        response: { 200: Type.Object({ status: Type.Literal('alive') }, { additionalProperties: false }) },
+      },
+    },
+    async () => ({ status: 'alive' as const }),
+  );
+
+  app.get(
+    '/health/ready',
+    {
+      config: { access: 'public' },
+      schema: {
+        summary: 'Whether the server takes requests',
+        description:
+          '503 names the part that is missing in `details`: the database, the engine, or the server is draining.',
+        tags,
+        response: {
+          200: Type.Object(
+            { status: Type.Literal('ready'), database: Up, engine: Up },
+            { additionalProperties: false },
+          ),
+        },
+      },
+    },
+    async () => {
+      const { database, engine: engineUp } = await probe();
+      const missing = [
+        ...(readiness.draining ? ['draining'] : []),
+        ...(database ? [] : ['database']),
+        ...(engineUp ? [] : ['engine']),
+      ];
+      if (missing.length > 0) throw notReady(missing);
+      return { status: 'ready' as const, database: 'up' as const, engine: 'up' as const };
+    },
+  );
+
+  app.get(
+    '/v1/metrics',
+    {
+      config: { access: 'system_metrics' },
+      schema: { summary: 'Figures of the server', tags, response: { 200: MetricsSchema, ...errorResponses(401, 403) } },
+    },
+    async () => ({ uptime_seconds: uptime(), tasks: await countOperations(db) }),
+  );
+
+  app.get(
+    '/metrics',
+    {
+      config: { access: 'system_metrics' },
+      schema: {
+        summary: 'Figures for Prometheus',
+        tags,
+        response: {
+          200: { description: 'Prometheus text.', content: { 'text/plain': { schema: Type.String() } } },
+          ...errorResponses(401, 403),
+        },
+      },
+    },
+    async (_request, reply) => {
+      const text = await metrics.scrape();
+      return reply.type(metrics.contentType).send(text);
+    },
+  );
+}
+
+const MISSING = {
+  draining: 'the server is shutting down',
+  database: 'the database does not answer',
+  engine: 'the engine is not up',
+} as Record<string, string>;
+
+function notReady(missing: string[]): ApplicationError {
+  const message = `Not ready: ${missing.map((part) => MISSING[part] ?? part).join(', ')}.`;
+  return new ApplicationError(503, 'SERVICE_UNAVAILABLE', message, {
+    details: { missing },
+    retryAfter: RETRY_AFTER_SECONDS,
+  });
+}

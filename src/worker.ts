@@ -1,0 +1,19 @@
+import type { Procedure } from './engine/procedure.ts';
+import type { ProviderRegistry } from './providers/registry.ts';
+import { createProcedure } from './servers/procedures/create.ts';
+import { cleanupProcedure, deleteProcedure } from './servers/procedures/delete.ts';
+import { powerProcedure } from './servers/procedures/power.ts';
+import { reconcileProcedure } from './servers/procedures/reconcile.ts';
+
+/** Every procedure there is. Their kinds are a persisted contract: one is never renamed. */
+export function allProcedures(providers: ProviderRegistry): Procedure[] {
+  return [
+    createProcedure(providers),
+    deleteProcedure(providers),
+    cleanupProcedure(providers),
+    powerProcedure(providers, 'start'),
+    powerProcedure(providers, 'stop'),
+    powerProcedure(providers, 'restart'),
+    reconcileProcedure(providers),
+  ];
+}

@@ -1,0 +1,106 @@
+import { Type } from 'typebox';
+import { permittedWorkspaces } from '../auth/permissions.ts';
+import { principalOf, sendJson } from '../http/context.ts';
+import { sendList } from '../http/list.ts';
+import { errorResponses } from '../http/schemas.ts';
+import type { App, Services } from '../http/section.ts';
+import {
+  createWorkspaceBody,
+  DeletedWorkspaceSchema,
+  deleteWorkspaceBody,
+  listWorkspacesQuery,
+  WorkspaceSchema,
+  workspaceList,
+  workspaceParams,
+} from './schemas.ts';
+import { activateWorkspace, createWorkspace, deleteWorkspace, getWorkspace } from './service.ts';
+import { withinNames } from './store.ts';
+
+const tags = ['Workspaces'];
+
+export function registerWorkspaceRoutes(app: App, services: Services): void {
+  const { config, db, mutate } = services;
+
+  app.get(
+    '/v1/workspaces',
+    {
+      config: { access: 'workspace_read' },
+      schema: {
+        summary: 'List workspaces',
+        description: 'Those the caller may see.',
+        tags,
+        querystring: listWorkspacesQuery,
+        response: { 200: Type.Array(WorkspaceSchema), ...errorResponses(400, 401, 403) },
+      },
+    },
+    async (request, reply) =>
+      sendList(
+        db,
+        workspaceList,
+        request,
+        reply,
+        withinNames(permittedWorkspaces(principalOf(request), 'workspace_read')),
+      ),
+  );
+
+  app.get(
+    '/v1/workspaces/:name',
+    {
+      config: { access: 'workspace_read' },
+      schema: {
+        summary: 'Get a workspace',
+        tags,
+        params: workspaceParams,
+        response: { 200: WorkspaceSchema, ...errorResponses(401, 403, 404) },
+      },
+    },
+    async (request, reply) => sendJson(reply, await getWorkspace(db, principalOf(request), request.params.name)),
+  );
+
+  app.post(
+    '/v1/workspaces/create',
+    {
+      config: { access: 'workspace_create' },
+      schema: {
+        summary: 'Create a workspace',
+        description: 'Makes its directory, with a `workspace.yaml` of defaults, where they are missing.',
+        tags,
+        body: createWorkspaceBody,
+        response: { 200: WorkspaceSchema, ...errorResponses(400, 401, 403, 409) },
+      },
+    },
+    async (request, reply) => mutate(request, reply, (mutation) => createWorkspace(config, mutation, request.body)),
+  );
+
+  app.post(
+    '/v1/workspaces/:name/activate',
+    {
+      config: { access: 'workspace_update' },
+      schema: {
+        summary: 'Make a workspace the active one',
+        tags,
+        params: workspaceParams,
+        response: { 200: WorkspaceSchema, ...errorResponses(401, 403, 404, 409) },
+      },
+    },
+    async (request, reply) => mutate(request, reply, (mutation) => activateWorkspace(mutation, request.params.name)),
+  );
+
+  app.delete(
+    '/v1/workspaces/:name',
+    {
+      config: { access: 'workspace_delete' },
+      schema: {
+        summary: 'Delete a workspace',
+        description:
+          'Refused while it holds servers or unfinished operations. Its files stay. Where it was the active one, `default` or else the oldest takes its place.',
+        tags,
+        params: workspaceParams,
+        body: deleteWorkspaceBody,
+        response: { 200: DeletedWorkspaceSchema, ...errorResponses(400, 401, 403, 404, 409) },
+      },
+    },
+    async (request, reply) =>
+      mutate(request, reply, (mutation) => deleteWorkspace(mutation, request.params.name, request.body?.name)),
+  );
+}

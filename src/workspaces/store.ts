@@ -1,0 +1,116 @@
+import { type RawBuilder, sql } from 'kysely';
+import { USERS_CHANNEL } from '../auth/authenticate.ts';
+import type { Queryable } from '../database/pool.ts';
+import { WORKSPACE_JSON } from './schemas.ts';
+
+/** A workspace as JSON text, and whether it is the active one. */
+export interface WorkspaceRow {
+  json: string;
+  active: boolean;
+}
+
+/**
+ * Makes changes of workspaces queue up, over all replicas, until the caller's transaction ends: there is one active
+ * workspace, and a path belongs to one. They are rare enough.
+ */
+export async function lockWorkspaces(tx: Queryable): Promise<void> {
+  await sql`select pg_advisory_xact_lock(hashtextextended('provisioning.workspaces', 0))`.execute(tx);
+}
+
+export async function findWorkspace(db: Queryable, name: string): Promise<WorkspaceRow | null> {
+  return db
+    .selectFrom('provisioning.workspaces')
+    .select([WORKSPACE_JSON.as('json'), 'active'])
+    .where('name', '=', name)
+    .executeTakeFirst()
+    .then((row) => row ?? null);
+}
+
+/** Whether it exists; inside a transaction it then goes on existing until that ends. */
+export async function holdWorkspace(db: Queryable, name: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('provisioning.workspaces')
+    .select('name')
+    .where('name', '=', name)
+    .forKeyShare()
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
+/** Keeps others from putting anything into the workspace until the transaction ends. Null where there is none. */
+export async function lockWorkspace(tx: Queryable, name: string): Promise<WorkspaceRow | null> {
+  const { rows } = await sql<WorkspaceRow>`
+    select ${WORKSPACE_JSON} as json, active from provisioning.workspaces where name = ${name} for update`.execute(tx);
+  return rows[0] ?? null;
+}
+
+/** @param only the names to choose from; null: all. */
+export async function workspaceNames(db: Queryable, only: readonly string[] | null): Promise<string[]> {
+  if (only !== null && only.length === 0) return [];
+  let query = db.selectFrom('provisioning.workspaces').select('name').orderBy('name');
+  if (only !== null) query = query.where('name', 'in', [...only]);
+  return (await query.execute()).map(({ name }) => name);
+}
+
+export async function workspaceAtPath(db: Queryable, path: string): Promise<string | null> {
+  const row = await db.selectFrom('provisioning.workspaces').select('name').where('path', '=', path).executeTakeFirst();
+  return row?.name ?? null;
+}
+
+export async function anyWorkspace(db: Queryable): Promise<boolean> {
+  return (await db.selectFrom('provisioning.workspaces').select('name').limit(1).executeTakeFirst()) !== undefined;
+}
+
+/** Call it under `lockWorkspaces`. */
+export async function insertWorkspace(tx: Queryable, name: string, path: string): Promise<void> {
+  await tx.insertInto('provisioning.workspaces').values({ name, path }).execute();
+}
+
+/** Makes it the one active workspace. Call it under `lockWorkspaces`. */
+export async function setActiveWorkspace(tx: Queryable, name: string): Promise<void> {
+  await sql`update provisioning.workspaces set active = false where active and name <> ${name}`.execute(tx);
+  await sql`update provisioning.workspaces set active = true where name = ${name} and not active`.execute(tx);
+}
+
+/** The workspace that becomes active when the active one is deleted: `default`, else the oldest. Null: none is left. */
+export async function nextActiveWorkspace(tx: Queryable): Promise<string | null> {
+  const { rows } = await sql<{ name: string }>`
+    select name from provisioning.workspaces order by name <> 'default', created_at, name limit 1`.execute(tx);
+  return rows[0]?.name ?? null;
+}
+
+/** Also takes away the roles bound to it, on every replica: a later workspace of that name starts without them. */
+export async function deleteWorkspaceRow(tx: Queryable, name: string): Promise<void> {
+  await sql`
+    with unbound as (delete from provisioning.role_bindings where workspace = ${name} returning user_id)
+    select pg_notify(${USERS_CHANNEL}, user_id::text) from unbound group by user_id`.execute(tx);
+  await tx.deleteFrom('provisioning.workspaces').where('name', '=', name).execute();
+}
+
+/** What keeps a workspace from being deleted: counted to a thousand. */
+export async function countContents(tx: Queryable, name: string): Promise<{ servers: number; operations: number }> {
+  const { rows } = await sql<{ servers: number; operations: number }>`
+    select (select count(*) from (select from provisioning.servers where workspace = ${name} limit 1000) s)::int as servers,
+           (select count(*) from (select from provisioning.operations
+            where workspace = ${name} and status in ('pending', 'running') limit 1000) o)::int as operations`.execute(
+    tx,
+  );
+  return rows[0] ?? { servers: 0, operations: 0 };
+}
+
+/**
+ * Notes that the workspace was used, to the minute. Never waits: where another transaction is about to note it, that
+ * is enough.
+ */
+export async function touchWorkspace(tx: Queryable, name: string): Promise<void> {
+  await sql`
+    update provisioning.workspaces set last_used = now() where name in (
+      select name from provisioning.workspaces
+      where name = ${name} and (last_used is null or last_used < now() - interval '1 minute')
+      for no key update skip locked)`.execute(tx);
+}
+
+/** The workspaces of this list only; null: all. A condition for lists. */
+export function withinNames(names: readonly string[] | null): RawBuilder<boolean>[] {
+  return names === null ? [] : [sql<boolean>`name = any(${[...names]}::text[])`];
+}

@@ -1,0 +1,199 @@
+/** What the acceptance tests share: servers on a database of their own, and the shapes that the reference promises. */
+import assert from 'node:assert/strict';
+import { createTestDatabase, type TestDatabase } from './database.ts';
+import {
+  type Answer,
+  type Client,
+  ended,
+  type Operation,
+  serverRequest,
+  startTestServer,
+  type TestServer,
+} from './server.ts';
+
+/** A server and the database it runs on. */
+export interface Installation extends AsyncDisposable {
+  server: TestServer;
+  database: TestDatabase;
+  /** A further server on the same database; it ends with the installation. */
+  replica(settings?: Record<string, string>): Promise<TestServer>;
+  close(): Promise<void>;
+}
+
+/** @param settings PROVISIONING_… without the prefix; those of every server of this installation. */
+export async function startInstallation(settings: Record<string, string> = {}): Promise<Installation> {
+  const database = await createTestDatabase({ poolSize: 2 });
+  const servers: TestServer[] = [];
+  const close = async () => {
+    await Promise.all(servers.map((server) => server[Symbol.asyncDispose]()));
+    await database.close();
+  };
+  const replica = async (own: Record<string, string> = {}) => {
+    const server = await startTestServer({
+      databaseUrl: database.url,
+      settings: { POOL_SIZE: '8', SIMULATED_LATENCY_MS: '5', ...settings, ...own },
+    });
+    servers.push(server);
+    return server;
+  };
+  try {
+    return { server: await replica(), database, replica, close, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+export interface ErrorBody {
+  error: string;
+  message: string;
+  code: string;
+  details?: unknown;
+  request_id?: string;
+}
+
+/** Asserts an error in the reference's format. @returns its body. */
+export function expectError(answer: Answer, status: number, error?: string): ErrorBody {
+  assert.equal(answer.status, status, `expected ${status}, got ${answer.status}: ${JSON.stringify(answer.body)}`);
+  const body = answer.body as ErrorBody;
+  assert.match(answer.headers.get('content-type') ?? '', /^application\/json/);
+  assert.match(body.error, /^[A-Z][A-Z0-9_]*$/);
+  assert.equal(typeof body.message, 'string');
+  assert.notEqual(body.message, '');
+  assert.equal(body.code, String(status), 'code is the status as a string');
+  if (error !== undefined) assert.equal(body.error, error);
+  return body;
+}
+
+/** Asserts success. @returns the body. */
+export function expectOk<T>(answer: Answer<T>): T {
+  assert.equal(answer.status, 200, JSON.stringify(answer.body));
+  return answer.body;
+}
+
+export interface Server {
+  id: string;
+  hostname: string;
+  provider: string;
+  plan: string;
+  zone: string;
+  ip_address: string | null;
+  status: string;
+  created_at: string;
+  workspace: string;
+  tags: string[];
+  created_by: string;
+}
+
+/** Asks for a server and answers its operation, not yet ended. */
+export async function askForServer(
+  client: Client,
+  hostname: string,
+  overrides: Record<string, unknown> = {},
+): Promise<Operation> {
+  return expectOk(await client.request<Operation>('POST', '/v1/servers/create', serverRequest(hostname, overrides)));
+}
+
+/** Creates a server and waits until it runs. @returns its record and the operation that made it. */
+export async function makeServer(
+  client: Client,
+  hostname: string,
+  overrides: Record<string, unknown> = {},
+): Promise<{ server: Server; operation: Operation }> {
+  const operation = await ended(client, (await askForServer(client, hostname, overrides)).id);
+  assert.equal(operation.status, 'completed', JSON.stringify(operation));
+  const server = expectOk(await client.request<Server>('GET', `/v1/servers/${String(operation.result?.server_id)}`));
+  return { server, operation };
+}
+
+export const USER_PASSWORD = 'a password for tests';
+
+export interface Role {
+  role: string;
+  workspace?: string | null;
+}
+
+/** Creates a user with these roles. @returns the id. */
+export async function makeUser(admin: Client, username: string, roles: Role[]): Promise<string> {
+  const { id } = expectOk(
+    await admin.request<{ id: string }>('POST', '/v1/users', { username, password: USER_PASSWORD, roles }),
+  );
+  return id;
+}
+
+/** Creates a user and logs in. */
+export async function makeClient(server: TestServer, username: string, roles: Role[]): Promise<Client> {
+  await makeUser(server.admin, username, roles);
+  return server.login(username, USER_PASSWORD);
+}
+
+/** How many rows a list has. */
+export async function countRows(client: Client, list: string): Promise<number> {
+  return expectOk(await client.request<unknown[]>('GET', list)).length;
+}
+
+/** What `/openapi.json` says of one endpoint. */
+export interface Endpoint {
+  method: string;
+  /** `/v1/servers/{id}` */
+  path: string;
+  access: 'public' | 'authenticated' | 'permission';
+  permission: string | null;
+  parameters: Parameter[];
+  /** JSON schema of the body, null where it takes none. */
+  body: Schema | null;
+}
+
+export interface Parameter {
+  name: string;
+  in: string;
+  schema: Schema;
+}
+
+export interface Schema {
+  type?: string | string[];
+  enum?: unknown[];
+  const?: unknown;
+  anyOf?: Schema[];
+  oneOf?: Schema[];
+  items?: Schema;
+  properties?: Record<string, Schema>;
+  required?: string[];
+  minimum?: number;
+  maximum?: number;
+  minLength?: number;
+  maxLength?: number;
+  maxItems?: number;
+  pattern?: string;
+  format?: string;
+}
+
+interface Description {
+  paths: Record<string, Record<string, OperationDescription>>;
+}
+
+interface OperationDescription {
+  security?: unknown[];
+  'x-permission'?: string;
+  parameters?: Parameter[];
+  requestBody?: { content?: Record<string, { schema?: Schema }> };
+}
+
+/** Every endpoint that the server describes. */
+export async function readEndpoints(client: Client): Promise<Endpoint[]> {
+  const { paths } = expectOk(await client.request<Description>('GET', '/openapi.json'));
+  return Object.entries(paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, description]): Endpoint => {
+      const permission = description['x-permission'] ?? null;
+      const open = description.security?.length === 0;
+      return {
+        method: method.toUpperCase(),
+        path,
+        access: open ? 'public' : permission === null ? 'authenticated' : 'permission',
+        permission,
+        parameters: description.parameters ?? [],
+        body: description.requestBody?.content?.['application/json']?.schema ?? null,
+      };
+    }),
+  );
+}
