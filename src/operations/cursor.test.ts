@@ -1,13 +1,19 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import fc from 'fast-check';
 import { comparePositions, parsePosition, parseSeq, positionBefore, positionText } from './cursor.ts';
 
 const id = '0199c5a0-1111-7222-8333-444455556666';
 
 describe('places in the feed', () => {
   test('survive being written and read', () => {
-    const position = { xid: 2n ** 64n - 1n, operationId: id, seq: 2 ** 31 - 1 };
-    assert.deepEqual(parsePosition(positionText(position), 'after'), position);
+    const places = fc.tuple(fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), fc.uuid(), fc.nat({ max: 2 ** 31 - 1 }));
+    fc.assert(
+      fc.property(places, ([xid, operationId, seq]) => {
+        const position = { xid, operationId, seq };
+        assert.deepEqual(parsePosition(positionText(position), 'after'), position);
+      }),
+    );
   });
 
   test('are ordered by transaction, operation and number', () => {
