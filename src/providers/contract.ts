@@ -91,7 +91,7 @@ export interface MutationOptions extends CallOptions {
 
 export interface Provider {
   readonly name: string;
-  /** Servers under change at once, over all replicas: what the provider's rate limits bear. */
+  /** Servers under change at once, over all replicas: what the provider's rate limits bear. Infinity: no bound. */
   readonly concurrency: number;
 
   listPlans(options?: CallOptions): Promise<Plan[]>;
