@@ -64,7 +64,7 @@ export async function buildApp(
 
   installValidation(app);
   installErrorHandler(app, (request, error) => auditDenial(services, request, error));
-  acceptEmptyJson(app);
+  acceptJsonOnly(app);
   await app.register(helmet, { contentSecurityPolicy: { directives: contentSecurityPolicy } });
   if (config.corsOrigins.length > 0) {
     await app.register(cors, {
@@ -119,10 +119,10 @@ const contentSecurityPolicy = {
   'upgrade-insecure-requests': null,
 };
 
-/** Many clients send `Content-Type: application/json` with no body: that is no body, not a broken one. */
-function acceptEmptyJson(app: App): void {
+/** Many clients send `Content-Type: application/json` with no body: that is no body, not a broken one. Else: 415. */
+function acceptJsonOnly(app: App): void {
   const parse = app.getDefaultJsonParser('error', 'error');
-  app.removeContentTypeParser('application/json');
+  app.removeAllContentTypeParsers();
   app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
     if (body === '') done(null, undefined);
     else parse(request, body as string, done);

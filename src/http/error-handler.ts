@@ -16,7 +16,8 @@ export type OnDenied = (request: FastifyRequest, error: ApplicationError) => voi
 export function installErrorHandler(app: FastifyInstance, onDenied: OnDenied): void {
   app.setErrorHandler((error: FastifyError, request, reply) => {
     const known = toApplicationError(error, request);
-    if (known.status >= 500) request.log.error({ err: error }, 'request failed');
+    if (known.status === 503) request.log.warn({ reason: error.message }, 'cannot answer for now');
+    else if (known.status >= 500) request.log.error({ err: error }, 'request failed');
     if (known.status === 401 || known.status === 403) onDenied(request, known);
     return render(reply, request, known);
   });
@@ -49,7 +50,8 @@ function toApplicationError(error: FastifyError, request: FastifyRequest): Appli
   if (error instanceof ApplicationError) return error;
   if (error.validation !== undefined)
     return errors.validation(error.validation.map((v) => problemOf(v, error.validationContext ?? 'body')));
-  if (isDatabaseUnavailable(error)) return errors.unavailable('The database is away. Try again in a moment.');
+  if (isDatabaseUnavailable(error) || endedSession(error))
+    return errors.unavailable('The database is away. Try again in a moment.');
   // Postgres' class 22: a value it cannot take, such as a NUL byte or a time that does not exist.
   if (/^22\w{3}$/.test(error.code ?? '')) {
     request.log.warn({ err: error }, 'the database refused a value of this request');
@@ -75,6 +77,14 @@ function toApplicationError(error: FastifyError, request: FastifyRequest): Appli
   if (status >= 400 && status < 500)
     return new ApplicationError(status, status === 400 ? 'BAD_REQUEST' : 'REQUEST_ERROR', error.message);
   return errors.internal();
+}
+
+/**
+ * Postgres ended the session or did not begin one, whatever its reason (a database closed for connections, a password
+ * changed, too few slots): nothing is wrong with the request.
+ */
+function endedSession(error: Error & { severity?: unknown }): boolean {
+  return error.severity === 'FATAL' || error.severity === 'PANIC';
 }
 
 /** From the validator's words to ours: which field, what was wrong, what would have been near. */
