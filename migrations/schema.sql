@@ -38,6 +38,16 @@ CREATE INDEX audit_log_at ON provisioning.audit_log USING btree (at, id);
 CREATE INDEX audit_log_principal ON provisioning.audit_log USING btree (principal, at);
 CREATE INDEX audit_log_unsealed ON provisioning.audit_log USING btree (at) WHERE ("position" IS NULL);
 
+create table provisioning.host_turns (
+  server_id text not null,
+  operation_id uuid not null,
+  turn bigint not null,
+  constraint host_turns_operation_id_fkey FOREIGN KEY (operation_id) REFERENCES provisioning.operations(id) ON DELETE CASCADE,
+  constraint host_turns_pkey PRIMARY KEY (server_id, operation_id),
+  constraint host_turns_server_id_fkey FOREIGN KEY (server_id) REFERENCES provisioning.servers(id) ON DELETE CASCADE
+);
+CREATE INDEX host_turns_operation ON provisioning.host_turns USING btree (operation_id);
+
 create table provisioning.idempotency_keys (
   principal text not null,
   key text not null,
@@ -163,6 +173,56 @@ create table provisioning.settings (
   constraint settings_pkey PRIMARY KEY (key)
 );
 
+create table provisioning.taskserv_hosts (
+  server_id text not null,
+  name text not null,
+  taskserv_id text,
+  status text not null,
+  version text,
+  message text,
+  operation_id uuid,
+  checked_at timestamp with time zone,
+  check_due_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint taskserv_hosts_pkey PRIMARY KEY (server_id, name),
+  constraint taskserv_hosts_server_id_fkey FOREIGN KEY (server_id) REFERENCES provisioning.servers(id) ON DELETE CASCADE,
+  constraint taskserv_hosts_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'installing'::text, 'running'::text, 'failed'::text, 'removing'::text, 'unknown'::text, 'absent'::text]))),
+  constraint taskserv_hosts_taskserv_id_fkey FOREIGN KEY (taskserv_id) REFERENCES provisioning.taskservs(id) ON DELETE CASCADE
+);
+CREATE INDEX taskserv_hosts_due ON provisioning.taskserv_hosts USING btree (check_due_at) WHERE ((taskserv_id IS NOT NULL) AND (status = ANY (ARRAY['running'::text, 'failed'::text])));
+CREATE INDEX taskserv_hosts_taskserv ON provisioning.taskserv_hosts USING btree (taskserv_id);
+
+create table provisioning.taskserv_revisions (
+  taskserv_id text not null,
+  revision integer not null,
+  version text not null,
+  config jsonb not null,
+  secret_names text[] not null default '{}'::text[],
+  secrets text,
+  operation_id uuid not null,
+  created_at timestamp with time zone not null default now(),
+  constraint taskserv_revisions_pkey PRIMARY KEY (taskserv_id, revision),
+  constraint taskserv_revisions_taskserv_id_fkey FOREIGN KEY (taskserv_id) REFERENCES provisioning.taskservs(id) ON DELETE CASCADE
+);
+
+create table provisioning.taskservs (
+  id text not null,
+  workspace text not null,
+  name text not null,
+  version text not null,
+  revision integer not null default 1,
+  status text not null,
+  created_by text not null,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint taskservs_pkey PRIMARY KEY (id),
+  constraint taskservs_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name)
+);
+CREATE INDEX taskservs_created ON provisioning.taskservs USING btree (created_at, id);
+CREATE INDEX taskservs_name ON provisioning.taskservs USING btree (name, created_at, id);
+CREATE INDEX taskservs_status ON provisioning.taskservs USING btree (status, created_at, id);
+CREATE INDEX taskservs_workspace ON provisioning.taskservs USING btree (workspace, created_at, id);
+
 create table provisioning.users (
   id uuid not null,
   username text not null,
@@ -234,4 +294,32 @@ AS $function$
     raise exception 'the audit log is append-only';
   end $function$;
 
+CREATE OR REPLACE FUNCTION provisioning.settled_taskserv_status(id text)
+ RETURNS text
+ LANGUAGE sql
+ STABLE
+AS $function$
+    select case when count(*) = count(*) filter (where status = 'running') then 'running'
+                when bool_or(status = 'running') then 'degraded' else 'failed' end
+    from provisioning.taskserv_hosts where taskserv_id = id
+  $function$;
+
+CREATE OR REPLACE FUNCTION provisioning.taskserv_hosts_are_gone()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+  begin
+    perform from provisioning.taskservs where id in (select taskserv_id from gone) order by id for update;
+    delete from provisioning.taskservs t
+    where id in (select taskserv_id from gone)
+      and not exists (select from provisioning.taskserv_hosts h where h.taskserv_id = t.id);
+    update provisioning.taskservs t
+    set status = provisioning.settled_taskserv_status(t.id), updated_at = now()
+    where id in (select taskserv_id from gone) and status in ('running', 'degraded', 'failed')
+      and status <> provisioning.settled_taskserv_status(t.id);
+    return null;
+  end $function$;
+
 CREATE TRIGGER audit_log_is_append_only BEFORE DELETE OR UPDATE ON provisioning.audit_log FOR EACH ROW EXECUTE FUNCTION provisioning.audit_log_is_append_only();
+
+CREATE TRIGGER taskserv_hosts_are_gone AFTER DELETE ON provisioning.taskserv_hosts REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION provisioning.taskserv_hosts_are_gone();

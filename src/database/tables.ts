@@ -8,6 +8,9 @@ type NullableJson = ColumnType<Record<string, unknown> | null, string | null | u
 
 export type OperationStatus = 'pending' | 'running' | 'completed' | 'failed' | 'cancelled';
 
+/** How a taskserv stands on one host. `absent`: looked, and it is not there. */
+type TaskservHostStatus = 'pending' | 'installing' | 'running' | 'failed' | 'removing' | 'unknown' | 'absent';
+
 /** Rows as migrations/schema.sql defines them. */
 export interface Tables {
   'provisioning.settings': { key: string; value: string };
@@ -71,6 +74,40 @@ export interface Tables {
     created_at: Timestamp;
     updated_at: Timestamp;
   };
+  'provisioning.taskservs': {
+    id: string;
+    workspace: string;
+    name: string;
+    version: string;
+    revision: Generated<number>;
+    status: string;
+    created_by: string;
+    created_at: Timestamp;
+    updated_at: Timestamp;
+  };
+  'provisioning.taskserv_revisions': {
+    taskserv_id: string;
+    revision: number;
+    version: string;
+    config: Json;
+    secret_names: Generated<string[]>;
+    secrets: string | null;
+    operation_id: string;
+    created_at: Timestamp;
+  };
+  'provisioning.taskserv_hosts': {
+    server_id: string;
+    name: string;
+    taskserv_id: string | null;
+    status: TaskservHostStatus;
+    version: string | null;
+    message: string | null;
+    operation_id: string | null;
+    checked_at: NullableTimestamp;
+    check_due_at: Timestamp;
+    updated_at: Timestamp;
+  };
+  'provisioning.host_turns': { server_id: string; operation_id: string; turn: string };
   'provisioning.users': {
     id: string;
     username: string;

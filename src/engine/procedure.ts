@@ -58,6 +58,8 @@ export interface Settlement {
   started: boolean;
   /** What went wrong, for the user; null when cancelled. */
   error: string | null;
+  /** Fields that settling adds here stand in the ended operation's result: what was brought about all the same. */
+  result: Record<string, unknown>;
 }
 
 /** A durable function that carries an operation out. */

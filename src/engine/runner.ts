@@ -314,8 +314,10 @@ export async function endInTransaction(
   if (row === null) return undefined;
   const outcome = row.cancel_requested_at === null ? 'failed' : 'cancelled';
   const error = outcome === 'cancelled' ? null : failure.message;
-  const followUp = (await procedure.settle?.(tx, input, { operationId, outcome, started, error })) ?? null;
+  const result: Record<string, unknown> = {};
+  const followUp = (await procedure.settle?.(tx, input, { operationId, outcome, started, error, result })) ?? null;
   const followUpId = followUp === null ? null : uuidv7();
+  if (followUpId !== null) result.cleanup_operation_id = followUpId;
   await endOperation(
     tx,
     operationId,
@@ -323,7 +325,7 @@ export async function endInTransaction(
       status: outcome,
       error,
       errorCode: outcome === 'cancelled' ? null : failure.code,
-      result: followUpId === null ? null : { cleanup_operation_id: followUpId },
+      result: Object.keys(result).length === 0 ? null : result,
     },
     pending,
   );

@@ -15,6 +15,7 @@ import {
   lockServer,
   readServer,
   type ServerRecord,
+  taskservsOn,
   updateServer,
 } from './store.ts';
 
@@ -122,6 +123,13 @@ export async function deleteServer(
       { field: 'workspace', message: `server "${id}" does not belong to workspace "${options.workspace}"` },
     ]);
   }
+  const carried = options.force === true ? [] : await taskservsOn(mutation.tx, id);
+  if (carried.length > 0) {
+    throw errors.conflict(
+      `Server ${id} still carries ${carried.map(({ name }) => name).join(', ')}. Delete the taskservs first, or send "force": true.`,
+      { taskservs: carried },
+    );
+  }
   return submitChange(services, mutation, server, 'server.delete', 'deleting', { force: options.force === true });
 }
 
@@ -163,7 +171,7 @@ async function submitChange(
 ): Promise<Answer> {
   const { tx, principal } = mutation;
   const resource = `server:${server.id}`;
-  const holder = await holderOf(tx, resource);
+  const holder = await holderOf(tx, server.id);
   if (holder !== null) throw errors.resourceBusy(`Server ${server.id}`, holder.id, holder.kind);
   const operationId = uuidv7();
   const input = {

@@ -97,13 +97,22 @@ export async function hostnameTaken(db: Queryable, workspace: string, hostname: 
   return row !== undefined;
 }
 
-/** The unfinished operation that holds a resource, for telling who is in the way. */
-export async function holderOf(db: Queryable, resource: string): Promise<{ id: string; kind: string } | null> {
-  const row = await db
-    .selectFrom('provisioning.operations')
-    .select(['id', 'kind'])
-    .where('resource', '=', resource)
-    .where('status', 'in', ['pending', 'running'])
-    .executeTakeFirst();
-  return row ?? null;
+/** The unfinished operation that changes a server or has a turn on it, for telling who is in the way. */
+export async function holderOf(db: Queryable, serverId: string): Promise<{ id: string; kind: string } | null> {
+  const { rows } = await sql<{ id: string; kind: string }>`
+    select o.id, o.kind from provisioning.operations o
+    where o.resource = ${`server:${serverId}`} and o.status in ('pending', 'running')
+    union all
+    (select o.id, o.kind from provisioning.host_turns t join provisioning.operations o on o.id = t.operation_id
+     where t.server_id = ${serverId} and o.status in ('pending', 'running') order by t.turn)
+    limit 1`.execute(db);
+  return rows[0] ?? null;
+}
+
+/** Names and ids of the taskservs that a server carries, without those that came along as requirements. */
+export async function taskservsOn(db: Queryable, serverId: string): Promise<{ id: string; name: string }[]> {
+  const { rows } = await sql<{ id: string; name: string }>`
+    select taskserv_id as id, name from provisioning.taskserv_hosts
+    where server_id = ${serverId} and taskserv_id is not null order by name`.execute(db);
+  return rows;
 }
