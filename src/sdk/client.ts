@@ -1,0 +1,131 @@
+/**
+ * The client library: the whole API, typed from its description. Works wherever there is `fetch`: Node, browsers, Deno,
+ * Bun.
+ *
+ *     const client = createClient({ url: 'https://provisioning.example', token: process.env.TOKEN });
+ *     const operation = await client.post('/v1/servers/create', { body: { workspace: 'default', … } });
+ *     for await (const event of client.follow(operation.id)) console.log(event);
+ */
+import { OperationFailedError } from './errors.ts';
+import { type FollowOptions, followOperation } from './follow.ts';
+import { createHttp, type HttpRequest } from './http.ts';
+import { memoryTokens, type TokenStore } from './tokens.ts';
+import type { Call, Filters, ListPath, Method, Operation, OperationEvent, Row } from './types.ts';
+
+export { ApiError, ConnectionError, type FieldProblem, OperationFailedError } from './errors.ts';
+export type { TokenStore, Tokens } from './tokens.ts';
+export type { Operation, OperationEvent, Schemas, Server } from './types.ts';
+
+export interface ClientOptions {
+  /** Where the server is, such as `https://provisioning.example`. */
+  url: string;
+  /** An API token or an access token. */
+  token?: string;
+  /** Renews the access token when it has expired. */
+  refreshToken?: string;
+  /** Where tokens are kept instead, so that they outlive the program. */
+  tokens?: TokenStore;
+  /** Tries of one request in all; 5. */
+  tries?: number;
+  fetch?: typeof fetch;
+}
+
+export interface Client {
+  get: Call<'get'>;
+  post: Call<'post'>;
+  put: Call<'put'>;
+  patch: Call<'patch'>;
+  delete: Call<'delete'>;
+  /** Any request, for what the types do not know. @throws ApiError, ConnectionError */
+  send(request: HttpRequest): Promise<Response>;
+  /** Logs in and keeps the tokens. */
+  login(username: string, password: string): Promise<void>;
+  /** Ends every login of this user, and forgets the tokens. */
+  logout(): Promise<void>;
+  /** The rows of a list one by one, fetched page by page. */
+  list<P extends ListPath>(path: P, filters?: Filters<P>, options?: { signal?: AbortSignal }): AsyncGenerator<Row<P>>;
+  /** The events of an operation as they happen, each once and in order, until its end. */
+  follow(operationId: string, options?: FollowOptions): AsyncGenerator<OperationEvent>;
+  /** Resolves when the operation has completed. @throws OperationFailedError when it failed or was cancelled. */
+  wait(operationId: string, options?: { signal?: AbortSignal }): Promise<Operation>;
+}
+
+/** Seconds of one long poll. */
+const POLL_SECONDS = 30;
+const PER_PAGE = 500;
+
+export function createClient(options: ClientOptions): Client {
+  const { url, token, refreshToken, tries } = options;
+  if (!/^https?:\/\//.test(url)) throw new TypeError(`The address must begin with http:// or https://, not "${url}".`);
+  const tokens =
+    options.tokens ?? memoryTokens(token === undefined ? null : { token, refreshToken: refreshToken ?? null });
+  const http = createHttp({ url, tokens, tries, fetch: options.fetch ?? ((input, init) => fetch(input, init)) });
+
+  const call = (method: Method) =>
+    (async (path: string, given: Record<string, unknown> = {}) => {
+      const changes = method !== 'get' && !path.startsWith('/v1/auth/');
+      const response = await http.send({
+        method: method.toUpperCase(),
+        path,
+        parameters: given.path as Record<string, unknown> | undefined,
+        query: given.query as Record<string, unknown> | undefined,
+        body: given.body,
+        signal: given.signal as AbortSignal | undefined,
+        idempotencyKey: changes ? ((given.idempotencyKey as string | undefined) ?? randomKey()) : undefined,
+      });
+      if (response.status === 204) return undefined;
+      const json = response.headers.get('content-type')?.includes('json') === true;
+      return json ? response.json() : response.text();
+    }) as unknown;
+
+  const client: Client = {
+    get: call('get') as Call<'get'>,
+    post: call('post') as Call<'post'>,
+    put: call('put') as Call<'put'>,
+    patch: call('patch') as Call<'patch'>,
+    delete: call('delete') as Call<'delete'>,
+    send: (request) => http.send(request),
+    async login(username, password) {
+      const pair = await client.post('/v1/auth/login', { body: { username, password } });
+      await tokens.update(async () => ({ token: pair.token, refreshToken: pair.refresh_token }));
+    },
+    async logout() {
+      await client.post('/v1/auth/logout');
+      await tokens.update(async () => null);
+    },
+    async *list(path, filters, { signal } = {}) {
+      let query: Record<string, unknown> | null = { ...filters, per_page: PER_PAGE, cursor: '' };
+      while (query !== null) {
+        const response: Response = await http.send({ method: 'GET', path, query, signal });
+        yield* (await response.json()) as never[];
+        const cursor = nextCursor(response.headers.get('link'));
+        query = cursor === null ? null : { ...filters, per_page: PER_PAGE, cursor };
+      }
+    },
+    follow: (operationId, followOptions = {}) => followOperation(http, operationId, followOptions),
+    async wait(operationId, { signal } = {}) {
+      for (;;) {
+        const operation = await client.post('/v1/operations/{id}/wait', {
+          path: { id: operationId },
+          query: { timeout: POLL_SECONDS },
+          ...(signal === undefined ? {} : { signal }),
+        });
+        if (operation.status === 'completed') return operation;
+        if (operation.status === 'failed' || operation.status === 'cancelled')
+          throw new OperationFailedError(operation);
+      }
+    },
+  };
+  return client;
+}
+
+/** 128 random bits. `crypto.randomUUID` is missing in browsers on pages without TLS. */
+function randomKey(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/** The cursor of the next page in a Link header; null at the end. */
+function nextCursor(link: string | null): string | null {
+  const target = /<([^>]*)>;\s*rel="next"/.exec(link ?? '')?.[1];
+  return target === undefined ? null : new URL(target, 'http://localhost').searchParams.get('cursor');
+}

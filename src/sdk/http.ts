@@ -1,0 +1,135 @@
+import { ApiError, ConnectionError } from './errors.ts';
+import type { TokenStore } from './tokens.ts';
+
+/** Tries of one request in all: a lost connection, a server that restarts, a limit that passes. */
+const DEFAULT_TRIES = 5;
+/** Longest wait before another try, also where the server asks for more. Milliseconds. */
+const MAX_WAIT_MS = 30_000;
+const FIRST_WAIT_MS = 250;
+/** Answers after which the same request may succeed. */
+const PASSING = [429, 502, 503, 504];
+
+export interface HttpOptions {
+  url: string;
+  tokens: TokenStore;
+  fetch: typeof fetch;
+  tries: number | undefined;
+}
+
+export interface HttpRequest {
+  method: string;
+  /** With `{name}` for what `parameters` fill in. */
+  path: string;
+  parameters?: Record<string, unknown> | undefined;
+  query?: Record<string, unknown> | undefined;
+  body?: unknown;
+  headers?: Record<string, string>;
+  signal?: AbortSignal | undefined;
+  idempotencyKey?: string | undefined;
+}
+
+/** Sends requests with the present token, renews it when it has expired, and tries again what may pass. */
+export interface Http {
+  /** @throws ApiError, ConnectionError, or the signal's reason. */
+  send(request: HttpRequest): Promise<Response>;
+}
+
+export function createHttp({ url, tokens, fetch, tries = DEFAULT_TRIES }: HttpOptions): Http {
+  const once = async (request: HttpRequest, token: string | null): Promise<Response> => {
+    const target = addressOf(url, request);
+    const headers: Record<string, string> = { accept: 'application/json', ...request.headers };
+    if (token !== null) headers.authorization = `Bearer ${token}`;
+    if (request.idempotencyKey !== undefined) headers['idempotency-key'] = request.idempotencyKey;
+    if (request.body !== undefined) headers['content-type'] = 'application/json';
+    const init: RequestInit = { method: request.method, headers };
+    if (request.body !== undefined) init.body = JSON.stringify(request.body);
+    if (request.signal !== undefined) init.signal = request.signal;
+    try {
+      return await fetch(target, init);
+    } catch (error) {
+      request.signal?.throwIfAborted();
+      throw new ConnectionError(url, error);
+    }
+  };
+
+  const renew = (expired: string) =>
+    tokens.update(async (current) => {
+      // Somebody else sharing the store has renewed it meanwhile.
+      if (current === null || current.token !== expired || current.refreshToken === null) return current;
+      const response = await once(
+        { method: 'POST', path: '/v1/auth/refresh', body: { refresh_token: current.refreshToken } },
+        null,
+      );
+      if (response.status === 401) return null;
+      if (!response.ok) throw await apiError(response);
+      const pair = (await response.json()) as { token: string; refresh_token: string };
+      return { token: pair.token, refreshToken: pair.refresh_token };
+    });
+
+  const authorised = async (request: HttpRequest): Promise<Response> => {
+    if (request.path === '/v1/auth/login' || request.path === '/v1/auth/refresh') return once(request, null);
+    const current = await tokens.read();
+    const response = await once(request, current?.token ?? null);
+    if (response.status !== 401 || current === null || current.refreshToken === null) return response;
+    await response.body?.cancel();
+    const renewed = await renew(current.token);
+    return once(request, renewed?.token ?? null);
+  };
+
+  return {
+    async send(request) {
+      for (let attempt = 1; ; attempt += 1) {
+        try {
+          const response = await authorised(request);
+          if (response.ok) return response;
+          if (!PASSING.includes(response.status) || attempt >= tries) throw await apiError(response);
+          await response.body?.cancel();
+          await pause(waitBefore(attempt, response.headers.get('retry-after')), request.signal);
+        } catch (error) {
+          if (!(error instanceof ConnectionError) || attempt >= tries) throw error;
+          await pause(waitBefore(attempt, null), request.signal);
+        }
+      }
+    },
+  };
+}
+
+function addressOf(url: string, { path, parameters = {}, query = {} }: HttpRequest): string {
+  const filled = path.replaceAll(/\{(\w+)\}/g, (_, name: string) => {
+    const value = parameters[name];
+    if (value === undefined || value === '') throw new TypeError(`${path}: "${name}" is missing`);
+    return encodeURIComponent(String(value));
+  });
+  const search = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, String(value));
+  const text = search.toString();
+  return `${url.replace(/\/+$/, '')}${filled}${text === '' ? '' : `?${text}`}`;
+}
+
+async function apiError(response: Response): Promise<ApiError> {
+  const text = await response.text();
+  const json = response.headers.get('content-type')?.includes('json') === true;
+  return new ApiError(response.status, json ? JSON.parse(text) : {}, response.headers.get('x-request-id'));
+}
+
+function waitBefore(attempt: number, retryAfter: string | null): number {
+  const asked = retryAfter !== null && /^\d+$/.test(retryAfter) ? Number(retryAfter) * 1_000 : 0;
+  const own = FIRST_WAIT_MS * 2 ** (attempt - 1) * (0.5 + Math.random() / 2);
+  return Math.min(MAX_WAIT_MS, Math.max(asked, own));
+}
+
+/** Waits, or rejects with the signal's reason. */
+export function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  signal?.throwIfAborted();
+  return new Promise((resolve, reject) => {
+    const abort = () => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', abort);
+      resolve();
+    }, ms);
+    signal?.addEventListener('abort', abort, { once: true });
+  });
+}
