@@ -10,7 +10,7 @@ export type OperationEvent = Schemas['OperationEvent'];
 export type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
 
 /** The paths that know a method. */
-export type PathOf<M extends Method> = {
+type PathOf<M extends Method> = {
   [P in keyof paths]: paths[P] extends { [K in M]: infer O } ? ([O] extends [undefined] ? never : P) : never;
 }[keyof paths];
 
@@ -27,7 +27,7 @@ type JsonBody<O> = O extends { requestBody: { content: { 'application/json': inf
     : undefined;
 
 /** What a successful request answers. */
-export type Answer<M extends Method, P extends keyof paths> =
+type Answer<M extends Method, P extends keyof paths> =
   Described<M, P> extends { responses: { 200: { content: infer C } } } ? C[keyof C] : undefined;
 
 /** Leaves out what the endpoint does not take, and makes optional what need not be given. */
@@ -36,7 +36,7 @@ type Given<T> = { [K in keyof T as [T[K]] extends [undefined] ? never : undefine
 };
 
 /** What a request may carry besides what its endpoint takes. */
-export interface RequestExtras {
+interface RequestExtras {
   /** Ends the request; it rejects with the signal's reason. */
   signal?: AbortSignal;
   /** For POST, PUT, PATCH and DELETE. Made by the client where absent, so that its own retries are safe. */
@@ -50,7 +50,7 @@ type Input<M extends Method, P extends keyof paths> = Given<{
 }>;
 
 /** The last argument of a request: required exactly where the endpoint requires something. */
-export type Arguments<M extends Method, P extends keyof paths> =
+type Arguments<M extends Method, P extends keyof paths> =
   Record<string, never> extends Input<M, P>
     ? [options?: Input<M, P> & RequestExtras]
     : [options: Input<M, P> & RequestExtras];
