@@ -293,6 +293,7 @@ async function canConnect(cluster: Cluster): Promise<boolean> {
 
 async function createDatabase(cluster: Cluster): Promise<void> {
   const client = new pg.Client({ ...cluster.connection, database: 'postgres' });
+  client.on('error', () => 'the statement under way reports it');
   await client.connect();
   try {
     const { rowCount } = await client.query('select 1 from pg_database where datname = $1', [DATABASE]);

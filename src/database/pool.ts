@@ -25,19 +25,40 @@ function statementName(text: string): string | undefined {
   return name;
 }
 
+/** Errors that pass, but that the engine's library takes for final; it knows ECONNRESET. */
+const LIKE_A_RESET = new Set([
+  // what a unix socket gives while Postgres is down
+  'ENOENT',
+  'EPIPE',
+  // a name server that is away as well
+  'ENOTFOUND',
+  // read-only for now: a standby, just before it is promoted
+  '25006',
+]);
+
 /**
- * On a unix socket a Postgres that is down gives ENOENT or EPIPE. The engine retries ECONNRESET and would strand its
- * work on the others (docs/decisions/0003-durable-engine.md).
+ * The engine tries again after ECONNRESET and would strand its work on the others
+ * (docs/decisions/0003-durable-engine.md).
  */
 function asConnectionReset(error: unknown): unknown {
-  if (error instanceof Error && 'code' in error && (error.code === 'ENOENT' || error.code === 'EPIPE')) {
+  if (error instanceof Error && 'code' in error && typeof error.code === 'string' && LIKE_A_RESET.has(error.code)) {
     error.code = 'ECONNRESET';
   }
   return error;
 }
 
+/** What happens to a connection that runs no statement when the database goes away. The next statement reports it. */
+function ignoreIdleError(): void {}
+
 /** A pg client that prepares every parameterised statement once: planning was 60 % of Postgres' time without it. */
 class PreparingClient extends pg.Client {
+  constructor(config?: string | pg.ClientConfig) {
+    super(config);
+    // The connection may break while it is checked out and between two statements (inside a transaction, say). Without a
+    // listener that would end the process; the next statement on this connection reports it.
+    this.on('error', ignoreIdleError);
+  }
+
   // The two overrides narrow pg's overloads to how pools, Kysely and the engine call them.
   // biome-ignore lint/suspicious/noExplicitAny: pg types `connect` as overloads that a subclass cannot restate
   override connect(callback?: any): any {
@@ -56,6 +77,10 @@ class PreparingClient extends pg.Client {
       const name = statementName(text);
       if (name !== undefined) args.splice(0, 2, { name, text, values });
     }
+    const callback = args.at(-1);
+    if (typeof callback === 'function') {
+      args.splice(-1, 1, (error: unknown, ...rest: unknown[]) => callback(asConnectionReset(error), ...rest));
+    }
     const result = super.query(...(args as [string]));
     if (result instanceof Promise) {
       return result.catch((error: unknown) => {
@@ -65,9 +90,6 @@ class PreparingClient extends pg.Client {
     return result;
   }
 }
-
-/** What happens to a connection nobody is using when the database goes away. The next query reports it. */
-function ignoreIdleError(): void {}
 
 /** @param max connections at most. */
 export function createPool(settings: ConnectionSettings, options: { max: number; applicationName: string }): pg.Pool {

@@ -7,6 +7,7 @@ import dbosModule from '@dbos-inc/dbos-sdk/internal/dbos';
 import executorModule from '@dbos-inc/dbos-sdk/internal/dbos-executor';
 import errorModule from '@dbos-inc/dbos-sdk/internal/error';
 import databaseModule from '@dbos-inc/dbos-sdk/internal/system_database';
+import utilsModule from '@dbos-inc/dbos-sdk/internal/utils';
 import queueModule from '@dbos-inc/dbos-sdk/internal/wfqueue';
 import type pg from 'pg';
 import type { Logger } from 'pino';
@@ -20,6 +21,11 @@ export const APPLICATION_NAME = 'provisioning';
 const { runTransactionalInternalStep } = dbosModule;
 const { DBOSExecutor } = executorModule;
 const { DBOSWorkflowConflictError, DBOSWorkflowCancelledError } = errorModule;
+
+// While the database is away the library tries each of its statements again, waiting up to a minute by default: after an
+// outage work would go on that much later.
+utilsModule.dbRetryConfig.initialBackoffSec = 0.25;
+utilsModule.dbRetryConfig.maxBackoffSec = 3;
 
 /** One transaction: our writes, the check that we still own the procedure, and the checkpoint. Exactly once. */
 export function transactionalStep<T>(name: string, write: (client: pg.PoolClient) => Promise<T>): Promise<T> {

@@ -20,6 +20,7 @@ import { createQueueLooker } from './queue-looker.ts';
 import { joinReplicas, type Replica } from './replica.ts';
 import { createRunner, endInTransaction, type Runner } from './runner.ts';
 import { CHANNELS, createSignals, type Signals } from './signals.ts';
+import { startStraySweep } from './strays.ts';
 
 /** Hints make the queues move; polling only covers a hint that was lost. */
 const QUEUE_POLL_MS = 1_000;
@@ -267,7 +268,16 @@ async function startWorker(
     signals.onQueueFilled(look),
     signals.onCancel(runner.cancel, () => void cancelMissed(db, runner, logger)),
   ];
-  const maintenance = startMaintenance({ db, logger, signals, retentionDays: options.retentionDays });
+  const maintenance = startMaintenance({ ...options, look });
+  const strays = startStraySweep({
+    db,
+    logger,
+    replica,
+    running: runner.running,
+    onFound: (queueNames) => {
+      for (const name of queueNames) look(name);
+    },
+  });
 
   return {
     replica,
@@ -275,6 +285,7 @@ async function startWorker(
     async close() {
       for (const stop of unlisten) stop();
       await maintenance.stop();
+      await strays.stop();
       looker.stop();
       runner.handOver();
       if (!fenced) await DBOS.shutdown({ workflowCompletionTimeoutMS: HAND_OVER_MS });

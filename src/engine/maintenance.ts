@@ -1,51 +1,40 @@
 import { sql } from 'kysely';
-import type { Logger } from 'pino';
 import type { Database } from '../database/pool.ts';
-import type { Signals } from './signals.ts';
+import type { Procedure } from './procedure.ts';
+import { endInTransaction, type RunnerDependencies } from './runner.ts';
 
 const INTERVAL_MS = 60_000;
 /** How long the engine's own record of an ended procedure is kept: for looking into what just happened. Minutes. */
 const ENGINE_RECORD_MINUTES = 60;
+/** A procedure's end is stored together with its operation's; one that stays apart this long never comes. Seconds. */
+const ABANDONED_SECONDS = 60;
+/** Given up in one round. */
+const MAX_ABANDONED = 1_000;
 /** Rows deleted in one statement. */
 const BATCH = 5_000;
 /** Any number, the same in every replica: one of them does the work. */
 const MAINTENANCE_LOCK = 7_201_002;
 const IDEMPOTENCY_HOURS = 24;
+const ABANDONED_MESSAGE =
+  'The operation was interrupted too often and has been given up. Look at the resource, then try again.';
+
+export interface MaintenanceOptions extends Pick<RunnerDependencies, 'db' | 'logger' | 'signals' | 'enqueue'> {
+  procedures: ReadonlyMap<string, Procedure>;
+  retentionDays: number;
+  /** There is something on this queue. */
+  look: (queueName: string) => void;
+}
 
 /** Deletes what is past its time, and ends what the engine has given up. */
-export function startMaintenance(options: { db: Database; logger: Logger; signals: Signals; retentionDays: number }): {
-  stop(): Promise<void>;
-} {
-  const { db, logger, signals, retentionDays } = options;
+export function startMaintenance(options: MaintenanceOptions): { stop(): Promise<void> } {
+  const { logger } = options;
   let stopped = false;
   let running: Promise<void> = Promise.resolve();
 
-  const round = async () => {
-    const locked = await db.transaction().execute(async (tx) => {
-      const { rows } = await sql<{
-        locked: boolean;
-      }>`select pg_try_advisory_xact_lock(${MAINTENANCE_LOCK}) as locked`.execute(tx);
-      if (rows[0]?.locked !== true) return false;
-      signals.operationsChanged(await failAbandoned(tx));
-      await sql`delete from provisioning.idempotency_keys where created_at < now() - make_interval(hours => ${IDEMPOTENCY_HOURS}::int)`.execute(
-        tx,
-      );
-      await sql`delete from provisioning.refresh_tokens where expires_at < now()`.execute(tx);
-      return true;
-    });
-    if (!locked) return;
-    await inBatches(
-      () => deleteEngineRecords(db),
-      () => stopped,
-    );
-    await inBatches(
-      () => deleteOperations(db, retentionDays),
-      () => stopped,
-    );
-  };
-
   const timer = setInterval(() => {
-    running = round().catch((error) => logger.warn({ err: error }, 'maintenance failed; the next round tries again'));
+    running = maintain(options, () => stopped).catch((error) =>
+      logger.warn({ err: error }, 'maintenance failed; the next round tries again'),
+    );
   }, INTERVAL_MS);
   return {
     async stop() {
@@ -56,21 +45,78 @@ export function startMaintenance(options: { db: Database; logger: Logger; signal
   };
 }
 
+/** One round; nothing where another replica is at it. */
+export async function maintain(options: MaintenanceOptions, stopped: () => boolean): Promise<void> {
+  const { db, retentionDays } = options;
+  const locked = await db.transaction().execute(async (tx) => {
+    const { rows } = await sql<{
+      locked: boolean;
+    }>`select pg_try_advisory_xact_lock(${MAINTENANCE_LOCK}) as locked`.execute(tx);
+    if (rows[0]?.locked !== true) return false;
+    await sql`delete from provisioning.idempotency_keys where created_at < now() - make_interval(hours => ${IDEMPOTENCY_HOURS}::int)`.execute(
+      tx,
+    );
+    await sql`delete from provisioning.refresh_tokens where expires_at < now()`.execute(tx);
+    return true;
+  });
+  if (!locked) return;
+  await failAbandoned(options);
+  await inBatches(() => deleteEngineRecords(db), stopped);
+  await inBatches(() => deleteOperations(db, retentionDays), stopped);
+}
+
 async function inBatches(deleteSome: () => Promise<number>, stopped: () => boolean): Promise<void> {
   while (!stopped() && (await deleteSome()) === BATCH);
 }
 
-/** No operation may stay unfinished once the engine has stopped trying. */
-async function failAbandoned(tx: Database): Promise<string[]> {
-  const { rows } = await sql<{ id: string }>`
-    update provisioning.operations o
-    set status = 'failed', error_code = 'ABANDONED', updated_at = now(), finished_at = now(),
-        error = 'The operation was interrupted too often and has been given up. Look at the resource, then try again.'
-    from dbos.workflow_status w
-    where o.status in ('pending', 'running') and w.workflow_uuid = o.id::text
-      and w.status not in ('PENDING', 'ENQUEUED', 'DELAYED', 'SUCCESS')
-    returning o.id`.execute(tx);
-  return rows.map((row) => row.id);
+/** No operation may stay unfinished once the engine has stopped trying: it fails, and what tidies up after it starts. */
+async function failAbandoned(options: MaintenanceOptions): Promise<void> {
+  const { db, logger } = options;
+  for (const abandoned of await findAbandoned(db)) {
+    const procedure = options.procedures.get(abandoned.kind);
+    // A kind of a newer version: a replica that knows it will see to it.
+    if (procedure === undefined) continue;
+    try {
+      await endAbandoned(options, procedure, abandoned);
+    } catch (error) {
+      logger.error({ err: error, operation_id: abandoned.id }, 'an abandoned operation could not be ended');
+    }
+  }
+}
+
+async function endAbandoned(
+  { db, logger, signals, enqueue, look }: MaintenanceOptions,
+  procedure: Procedure,
+  { id, kind, input, started }: AbandonedOperation,
+): Promise<void> {
+  const failure = { code: 'ABANDONED', message: ABANDONED_MESSAGE };
+  const end = { operationId: id, procedure, input, failure, started, pending: [] };
+  const followUpQueue = await db.transaction().execute((tx) => endInTransaction(tx, end, enqueue));
+  logger.error({ operation_id: id, kind }, 'ended an operation that the engine had given up');
+  signals.operationsChanged([id]);
+  if (followUpQueue === undefined) return;
+  look(followUpQueue);
+  signals.queueFilled(followUpQueue);
+}
+
+interface AbandonedOperation {
+  id: string;
+  kind: string;
+  input: Record<string, unknown>;
+  /** Something may have been done. */
+  started: boolean;
+}
+
+async function findAbandoned(db: Database): Promise<AbandonedOperation[]> {
+  const { rows } = await sql<AbandonedOperation>`
+    select o.id, o.kind, o.input, o.status = 'running' as started
+    from provisioning.operations o left join dbos.workflow_status w on w.workflow_uuid = o.id::text
+    where o.status in ('pending', 'running') and o.updated_at < now() - make_interval(secs => ${ABANDONED_SECONDS}::int)
+      and (w.workflow_uuid is null or (
+        w.status not in ('PENDING', 'ENQUEUED', 'DELAYED')
+        and w.updated_at < (extract(epoch from now()) * 1000)::bigint - ${ABANDONED_SECONDS * 1_000}::bigint))
+    limit ${MAX_ABANDONED}::int`.execute(db);
+  return rows;
 }
 
 /** The operation row is the record that lasts; the engine's own rows only serve to go on after a crash. */

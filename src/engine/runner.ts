@@ -63,17 +63,22 @@ const handedOver = () => new OperationError('HANDED_OVER', 'This replica is stop
 export function createRunner(dependencies: RunnerDependencies): Runner {
   const { db, logger, events, signals } = dependencies;
   const controllers = new Map<string, AbortController>();
-  const active = new Set<string>();
+  /** By execution: one that lost its ownership may still be on its way out when the next has begun here. */
+  const active = new Map<symbol, string>();
   let stopping = false;
 
   const run = async (procedure: Procedure, operationId: string) => {
-    active.add(operationId);
+    const execution = Symbol(operationId);
+    active.set(execution, operationId);
     try {
       const begun = await untilDatabase(() => beginOperation(db, operationId));
       // It ended before its turn came (cancelled while pending), or its end was stored just before a crash.
       if (begun?.status === 'running') await carryOut(procedure, operationId, begun);
+    } catch (error) {
+      // Outside a step: nothing has failed, the work goes on from its last checkpoint when the database is back.
+      throw isDatabaseUnavailable(error) ? engineStop(operationId) : error;
     } finally {
-      active.delete(operationId);
+      active.delete(execution);
     }
   };
 
@@ -88,10 +93,10 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
     try {
       await procedure.run(begun.input, createContext(operationId, begun, controller.signal));
     } catch (error) {
-      if (isEngineStop(error)) throw error;
+      if (isEngineStop(error) || isDatabaseUnavailable(error)) throw error;
       await settle(procedure, operationId, begun.input, error);
     } finally {
-      controllers.delete(operationId);
+      if (controllers.get(operationId) === controller) controllers.delete(operationId);
     }
   };
 
@@ -208,7 +213,7 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
   return {
     run,
     cancel: (operationId) => controllers.get(operationId)?.abort(cancelled()),
-    running: () => active,
+    running: () => new Set(active.values()),
     handOver() {
       stopping = true;
       for (const controller of controllers.values()) controller.abort(handedOver());

@@ -76,6 +76,13 @@ export async function countByStatus(books: Books): Promise<Record<string, number
   return Object.fromEntries(rows.map((row) => [row.status, row.count]));
 }
 
+/** Every operation is `completed`. */
+export async function assertAllCompleted(books: Books): Promise<void> {
+  const others = await books.query(`select id, kind, status, error_code, error, cancel_requested_at
+    from provisioning.operations where status <> 'completed' order by created_at limit 20`);
+  assert.deepEqual(others, [], 'not every operation was completed');
+}
+
 /** Operations that have not ended. */
 export async function unfinished(books: Books): Promise<number> {
   const { pending = 0, running = 0 } = await countByStatus(books);
