@@ -2,7 +2,7 @@ import { sql } from 'kysely';
 import type pg from 'pg';
 import type { Logger } from 'pino';
 import type { Listener } from '../database/listener.ts';
-import { asPgClient, type ConnectionSettings, createPool, type Database, type Queryable } from '../database/pool.ts';
+import { type ConnectionSettings, createPool, type Database, type Queryable } from '../database/pool.ts';
 import {
   APPLICATION_NAME,
   APPLICATION_VERSION,
@@ -12,6 +12,7 @@ import {
   migrateEngineTables,
   recover,
 } from './dbos.ts';
+import { createEnqueue, type Enqueue, procedureOf } from './enqueue.ts';
 import { createEventWriter, type EventWriter } from './events.ts';
 import { startMaintenance } from './maintenance.ts';
 import { insertOperation, lockUnfinished, type NewOperation } from './operation-record.ts';
@@ -105,21 +106,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     logger: engineLogger(logger),
   });
   const procedures = new Map(options.procedures.map((procedure) => [procedure.kind, procedure]));
-  const procedureOf = (kind: string): Procedure => {
-    const procedure = procedures.get(kind);
-    if (procedure === undefined) throw new Error(`There is no procedure for operations of kind "${kind}".`);
-    return procedure;
-  };
-
-  const enqueue = async (tx: Queryable, operationId: string, kind: string, input: Record<string, unknown>) => {
-    const queueName = procedureOf(kind).queue(input);
-    await client.enqueueInTransaction(
-      asPgClient(tx) as pg.ClientBase,
-      { workflowName: kind, queueName, workflowID: operationId, appVersion: APPLICATION_VERSION },
-      operationId,
-    );
-    return queueName;
-  };
+  const enqueue = createEnqueue(client, procedures);
 
   const worker = options.work ? await startWorker({ ...options, signals, client, pool, procedures, enqueue }) : null;
 
@@ -156,7 +143,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
           tx,
           {
             operationId,
-            procedure: procedureOf(row.kind),
+            procedure: procedureOf(procedures, row.kind),
             input: row.input,
             failure: { code: 'CANCELLED', message: '' },
             started: false,
@@ -197,7 +184,7 @@ async function startWorker(
     client: DBOSClient;
     pool: pg.Pool;
     procedures: Map<string, Procedure>;
-    enqueue: (tx: Queryable, operationId: string, kind: string, input: Record<string, unknown>) => Promise<string>;
+    enqueue: Enqueue;
   },
 ): Promise<Worker> {
   const { db, logger, signals, client, pool, settings } = options;

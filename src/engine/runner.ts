@@ -2,6 +2,7 @@ import type { Logger } from 'pino';
 import { type Database, isDatabaseUnavailable, onConnection, type Queryable } from '../database/pool.ts';
 import { uuidv7 } from '../database/uuid.ts';
 import { DBOS, engineStop, isEngineStop, transactionalStep } from './dbos.ts';
+import type { Enqueue } from './enqueue.ts';
 import { type EventWriter, logEvent } from './events.ts';
 import {
   type BegunOperation,
@@ -35,8 +36,7 @@ export interface RunnerDependencies {
   events: EventWriter;
   signals: Signals;
   replica: () => Replica;
-  /** Puts a procedure on its queue in the caller's transaction. */
-  enqueue(tx: Queryable, operationId: string, kind: string, input: Record<string, unknown>): Promise<string>;
+  enqueue: Enqueue;
   procedures: ReadonlyMap<string, Procedure>;
 }
 
@@ -313,7 +313,7 @@ export interface EndOptions {
 export async function endInTransaction(
   tx: Queryable,
   { operationId, procedure, input, failure, started, pending }: EndOptions,
-  enqueue: RunnerDependencies['enqueue'],
+  enqueue: Enqueue,
 ): Promise<string | undefined> {
   const row = await lockUnfinished(tx, operationId);
   if (row === null) return undefined;
