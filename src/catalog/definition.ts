@@ -1,0 +1,137 @@
+/** What a taskserv definition is, and the schema that its taskserv.yaml must meet (docs/contracts/taskserv.md). */
+import { Ajv } from 'ajv';
+import { type Static, Type } from 'typebox';
+
+/** A taskserv's name; also a directory's name, a file's name on hosts, a part of labels. */
+export const NAME_PATTERN = '^[a-z][a-z0-9-]{0,62}$';
+/** A property becomes an environment variable and a JSON key. */
+const PROPERTY_PATTERN = '^[a-z][a-z0-9_]{0,62}$';
+/** What an apt version, a release or a channel may look like; it reaches shell scripts and URLs. */
+const VERSION_PATTERN = '^[A-Za-z0-9][A-Za-z0-9._+~:-]{0,63}$';
+const PLATFORMS = ['debian-12', 'ubuntu-22.04', 'ubuntu-24.04'];
+/** Seconds. A step of a procedure has a deadline of its own; an install that needs longer is broken. */
+const MAX_TIMEOUT = 3_600;
+
+const closed = { additionalProperties: false };
+const name = Type.String({ pattern: NAME_PATTERN });
+const count = Type.Integer({ minimum: 0 });
+const type = Type.Union([
+  Type.Literal('string'),
+  Type.Literal('integer'),
+  Type.Literal('number'),
+  Type.Literal('boolean'),
+  Type.Literal('array'),
+  Type.Literal('object'),
+]);
+
+/** The keywords of JSON Schema that a config property may use, and four of our own. */
+const ConfigPropertySchema = Type.Object(
+  {
+    type,
+    description: Type.Optional(Type.String({ maxLength: 500 })),
+    default: Type.Optional(Type.Unknown()),
+    enum: Type.Optional(Type.Array(Type.Unknown(), { minItems: 1, maxItems: 200 })),
+    minimum: Type.Optional(Type.Number()),
+    maximum: Type.Optional(Type.Number()),
+    minLength: Type.Optional(count),
+    maxLength: Type.Optional(count),
+    pattern: Type.Optional(Type.String({ maxLength: 500, format: 'regex' })),
+    items: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+    minItems: Type.Optional(count),
+    maxItems: Type.Optional(count),
+    uniqueItems: Type.Optional(Type.Boolean()),
+    properties: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+    additionalProperties: Type.Optional(Type.Union([Type.Boolean(), Type.Record(Type.String(), Type.Unknown())])),
+    /** Encrypted at rest, never in logs, events, argument vectors or answers. */
+    secret: Type.Optional(Type.Boolean()),
+    /** Must be given; there is no default. */
+    required: Type.Optional(Type.Boolean()),
+    /** A string that may hold line breaks. Any other may not, for it ends up in a line of a configuration file. */
+    multiline: Type.Optional(Type.Boolean()),
+  },
+  closed,
+);
+
+/** One value of a taskserv's config: JSON Schema with `secret`, `required` and `multiline`. */
+export type ConfigProperty = Static<typeof ConfigPropertySchema>;
+
+const timeout = Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_TIMEOUT }));
+
+const DefinitionFileSchema = Type.Object(
+  {
+    name,
+    summary: Type.String({ minLength: 1, maxLength: 200 }),
+    versions: Type.Object(
+      {
+        default: Type.String({ pattern: VERSION_PATTERN }),
+        supported: Type.Array(Type.String({ pattern: VERSION_PATTERN }), {
+          minItems: 1,
+          maxItems: 100,
+          uniqueItems: true,
+        }),
+      },
+      closed,
+    ),
+    requires: Type.Optional(
+      Type.Array(
+        Type.Union([
+          name,
+          Type.Object({ name, type: Type.Union([Type.Literal('hard'), Type.Literal('soft')]) }, closed),
+        ]),
+        { maxItems: 50 },
+      ),
+    ),
+    conflicts: Type.Optional(Type.Array(name, { maxItems: 50, uniqueItems: true })),
+    platforms: Type.Array(Type.String({ enum: PLATFORMS }), {
+      minItems: 1,
+      uniqueItems: true,
+    }),
+    config: Type.Optional(Type.Record(Type.String({ pattern: PROPERTY_PATTERN }), ConfigPropertySchema, closed)),
+    timeouts: Type.Optional(Type.Object({ install: timeout, check: timeout, remove: timeout }, closed)),
+    ports: Type.Optional(Type.Array(Type.Integer({ minimum: 1, maximum: 65_535 }), { maxItems: 100 })),
+  },
+  closed,
+);
+
+/** taskserv.yaml, as it is written. */
+export type DefinitionFile = Static<typeof DefinitionFileSchema>;
+
+/** A taskserv that can be installed: its taskserv.yaml with everything optional filled in, and its scripts. */
+export interface TaskservDefinition {
+  name: string;
+  summary: string;
+  source: 'built-in' | 'workspace';
+  versions: { default: string; supported: string[] };
+  /** `hard` ones are installed first on the same hosts; `soft` ones only go first where they are installed as well. */
+  requires: { name: string; type: 'hard' | 'soft' }[];
+  /** Taskservs that cannot be on the same host. */
+  conflicts: string[];
+  /** As `<ID>-<VERSION_ID>` of the host's os-release. */
+  platforms: string[];
+  config: Record<string, ConfigProperty>;
+  /** Seconds. */
+  timeouts: { install: number; check: number; remove: number };
+  /** TCP or UDP ports that it listens on when its config says nothing else. */
+  ports: number[];
+  /**
+   * Whole programs (the shared library is part of them): upload one, make it executable and run it, so that its first
+   * line picks the shell. Standard input is not used.
+   */
+  scripts: { install: string; check: string; remove: string };
+}
+
+/** Seconds, for a definition that does not say. */
+export const DEFAULT_TIMEOUTS = { install: 600, check: 30, remove: 300 };
+
+const ajv = new Ajv({ strict: false, allErrors: true, verbose: true });
+ajv.addFormat('regex', (text: string) => {
+  try {
+    new RegExp(text, 'u');
+    return true;
+  } catch {
+    return false;
+  }
+});
+
+/** Whether a parsed taskserv.yaml is one; `isDefinitionFile.errors` says what is wrong where. */
+export const isDefinitionFile = ajv.compile<DefinitionFile>(DefinitionFileSchema);

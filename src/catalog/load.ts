@@ -1,0 +1,200 @@
+import { readdir } from 'node:fs/promises';
+import path from 'node:path';
+import {
+  DEFAULT_TIMEOUTS,
+  type DefinitionFile,
+  isDefinitionFile,
+  NAME_PATTERN,
+  type TaskservDefinition,
+} from './definition.ts';
+import { readBounded } from './files.ts';
+import { type Mistake, meaningMistakes, schemaMistakes } from './mistakes.ts';
+import { readYaml, type YamlSource } from './yaml.ts';
+
+/** Something wrong with a definition, where its author finds it. */
+export interface CatalogProblem {
+  /** Whose definition; the name of its folder. */
+  taskserv: string;
+  file: string;
+  /** Both count from 1. */
+  line: number;
+  column: number;
+  message: string;
+}
+
+/** A name in `requires`, and where it stands. */
+interface Requirement {
+  requirement: string;
+  file: string;
+  line: number;
+  column: number;
+}
+
+/** All definitions of one folder. */
+export interface LoadedDefinitions {
+  definitions: Map<string, TaskservDefinition>;
+  problems: CatalogProblem[];
+  /** Folders whose definition cannot be used. */
+  broken: Set<string>;
+  requirements: Map<string, Requirement[]>;
+}
+
+const DEFINITION_FILE = 'taskserv.yaml';
+const SCRIPTS = ['install', 'check', 'remove'] as const;
+/** Definitions in one folder at most; each costs four reads. */
+const MAX_DEFINITIONS = 500;
+/** Bytes. The longest built-in taskserv.yaml has some 5,000. */
+const MAX_YAML_BYTES = 65_536;
+/** Bytes. Scripts are sent to every host. */
+const MAX_SCRIPT_BYTES = 262_144;
+/** Folders read at once, so that a catalog does not take all file descriptors. */
+const PARALLEL = 16;
+const LIBRARY = path.join(import.meta.dirname, 'library.sh');
+const INTERPRETERS = ['#!/bin/sh', '#!/bin/bash', '#!/usr/bin/env sh', '#!/usr/bin/env bash'];
+
+/**
+ * Reads the definitions in `folder`; none where it does not exist.
+ * @param root the directory that nothing may lead out of, links resolved
+ */
+export async function loadDefinitions(
+  folder: string,
+  source: TaskservDefinition['source'],
+  root: string = folder,
+): Promise<LoadedDefinitions> {
+  const loaded: LoadedDefinitions = {
+    definitions: new Map(),
+    problems: [],
+    broken: new Set(),
+    requirements: new Map(),
+  };
+  const names = await folderNames(folder, loaded.problems);
+  const library = await readBounded(LIBRARY, import.meta.dirname, MAX_SCRIPT_BYTES);
+  if ('problem' in library) throw new Error(`${LIBRARY} ${library.problem}`);
+  for (let from = 0; from < names.length; from += PARALLEL) {
+    const part = names.slice(from, from + PARALLEL);
+    const results = await Promise.all(
+      part.map((name) => loadOne(path.join(folder, name), name, source, root, library.text)),
+    );
+    for (const [index, result] of results.entries()) {
+      const name = part[index] ?? '';
+      loaded.problems.push(...result.problems);
+      loaded.requirements.set(name, result.requirements);
+      if (result.definition === null) loaded.broken.add(name);
+      else loaded.definitions.set(name, result.definition);
+    }
+  }
+  return loaded;
+}
+
+/** The folders in it, sorted; files and hidden folders are nobody's definitions. */
+async function folderNames(folder: string, problems: CatalogProblem[]): Promise<string[]> {
+  const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    if (code !== 'ENOENT') {
+      problems.push({ taskserv: '', file: folder, line: 1, column: 1, message: `cannot be read (${String(code)})` });
+    }
+    return [];
+  });
+  const names = entries
+    .filter((entry) => (entry.isDirectory() || entry.isSymbolicLink()) && !entry.name.startsWith('.'))
+    .map((entry) => entry.name)
+    .sort();
+  if (names.length > MAX_DEFINITIONS) {
+    const message = `has ${names.length} definitions; only the first ${MAX_DEFINITIONS} are used`;
+    problems.push({ taskserv: '', file: folder, line: 1, column: 1, message });
+  }
+  return names.slice(0, MAX_DEFINITIONS);
+}
+
+interface LoadedOne {
+  definition: TaskservDefinition | null;
+  problems: CatalogProblem[];
+  requirements: Requirement[];
+}
+
+async function loadOne(
+  folder: string,
+  name: string,
+  source: TaskservDefinition['source'],
+  root: string,
+  library: string,
+): Promise<LoadedOne> {
+  const problems: CatalogProblem[] = [];
+  const failed = (file: string, mistakes: Mistake[]): LoadedOne => {
+    problems.push(...mistakes.map((mistake) => ({ taskserv: name, file, ...mistake })));
+    return { definition: null, problems, requirements: [] };
+  };
+  const file = path.join(folder, DEFINITION_FILE);
+  const at = (message: string) => [{ line: 1, column: 1, message }];
+  if (!new RegExp(NAME_PATTERN).test(name)) return failed(folder, at(`the folder's name must match ${NAME_PATTERN}`));
+  const text = await readBounded(file, root, MAX_YAML_BYTES);
+  if ('problem' in text) return failed(file, at(text.problem));
+  const yaml = readYaml(text.text);
+  if (yaml.mistakes.length > 0) return failed(file, yaml.mistakes);
+  if (!isDefinitionFile(yaml.value)) return failed(file, schemaMistakes(yaml, isDefinitionFile.errors ?? []));
+  const mistakes = meaningMistakes(yaml, yaml.value, name);
+  if (mistakes.length > 0) return failed(file, mistakes);
+
+  const scripts = { install: '', check: '', remove: '' };
+  for (const script of SCRIPTS) {
+    const scriptFile = path.join(folder, `${script}.sh`);
+    const read = await readBounded(scriptFile, root, MAX_SCRIPT_BYTES);
+    const wrong = 'problem' in read ? at(read.problem) : scriptMistakes(read.text);
+    if (wrong.length > 0) failed(scriptFile, wrong);
+    if ('text' in read) scripts[script] = withLibrary(read.text, library);
+  }
+  if (problems.length > 0) return { definition: null, problems, requirements: [] };
+  return {
+    definition: complete(yaml.value, source, scripts),
+    problems,
+    requirements: requirements(yaml, yaml.value, file),
+  };
+}
+
+function complete(
+  file: DefinitionFile,
+  source: TaskservDefinition['source'],
+  scripts: TaskservDefinition['scripts'],
+): TaskservDefinition {
+  return {
+    name: file.name,
+    summary: file.summary,
+    source,
+    versions: file.versions,
+    requires: (file.requires ?? []).map((entry) =>
+      typeof entry === 'string' ? { name: entry, type: 'hard' as const } : entry,
+    ),
+    conflicts: file.conflicts ?? [],
+    platforms: file.platforms,
+    config: file.config ?? {},
+    timeouts: { ...DEFAULT_TIMEOUTS, ...file.timeouts },
+    ports: file.ports ?? [],
+    scripts,
+  };
+}
+
+function requirements(yaml: YamlSource, file: DefinitionFile, name: string): Requirement[] {
+  return (file.requires ?? []).map((entry, index) => ({
+    requirement: typeof entry === 'string' ? entry : entry.name,
+    file: name,
+    ...yaml.position(['requires', index]),
+  }));
+}
+
+function scriptMistakes(text: string): Mistake[] {
+  const lines = text.split('\n');
+  const windows = lines.findIndex((line) => line.endsWith('\r'));
+  if (windows >= 0) {
+    const column = (lines[windows] ?? '').length;
+    return [{ line: windows + 1, column, message: 'ends with a carriage return, which a shell takes as text' }];
+  }
+  if (INTERPRETERS.includes(lines[0] ?? '')) return [];
+  return [{ line: 1, column: 1, message: `must be one of: ${INTERPRETERS.join(', ')}` }];
+}
+
+/** The library goes between the first line, which picks the shell, and the rest. */
+function withLibrary(script: string, library: string): string {
+  const end = script.indexOf('\n');
+  if (end < 0) return `${script}\n${library}`;
+  return `${script.slice(0, end + 1)}${library}${script.slice(end + 1)}`;
+}

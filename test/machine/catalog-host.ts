@@ -1,0 +1,163 @@
+/** Containers as hosts for the catalog's scripts, run as the transports run them: as files, with an environment. */
+import { PassThrough } from 'node:stream';
+import Docker from 'dockerode';
+import {
+  type Catalog,
+  renderScripts,
+  resolveConfig,
+  resolveOrder,
+  resolveVersion,
+  type TaskservDefinition,
+} from '../../src/catalog/catalog.ts';
+
+export const IMAGE = process.env.PROVISIONING_TEST_DOCKER_IMAGE ?? 'provisioning-test:debian-12';
+const LABEL = 'provisioning-catalog-test';
+
+/** What a command on a host did. */
+export interface Outcome {
+  exitCode: number;
+  /** Both streams, as they came. */
+  output: string;
+}
+
+/** A container that scripts are run on; removed at the end of its scope. */
+export interface Host extends AsyncDisposable {
+  name: string;
+  address: string;
+  /** @throws where it exits with anything but 0 */
+  run(command: readonly string[], options?: { env?: Record<string, string> }): Promise<string>;
+  attempt(command: readonly string[], options?: { env?: Record<string, string> }): Promise<Outcome>;
+  put(path: string, content: string, mode: string): Promise<void>;
+  restart(): Promise<void>;
+}
+
+/** Null where no engine is given to the tests. */
+export function testEngine(): Docker | null {
+  const host = process.env.PROVISIONING_TEST_DOCKER_HOST;
+  if (!host) return null;
+  return new Docker({ socketPath: host.replace(/^unix:\/\//, '') });
+}
+
+export interface HostOptions {
+  hostname: string;
+  image?: string;
+  privileged?: boolean;
+  /** What process 1 does, as a shell script. */
+  init?: string;
+  capabilities?: string[];
+}
+
+export async function startHost(engine: Docker, options: HostOptions): Promise<Host> {
+  const container = await engine.createContainer({
+    Image: options.image ?? IMAGE,
+    Hostname: options.hostname,
+    Labels: { [LABEL]: String(process.pid) },
+    Entrypoint: ['/bin/sh'],
+    Cmd: ['-c', options.init ?? 'while :; do sleep 3600; done'],
+    StopSignal: 'SIGKILL',
+    HostConfig: { Privileged: options.privileged ?? false, CapAdd: options.capabilities ?? [] },
+  });
+  const dispose = () => container.remove({ force: true, v: true }).then(() => undefined);
+  try {
+    await container.start();
+    const address = (await container.inspect()).NetworkSettings.Networks;
+    const host: Host = {
+      name: options.hostname,
+      address: Object.values(address).find((network) => network.IPAddress)?.IPAddress ?? '127.0.0.1',
+      attempt: (command, given) => execute(container, command, given?.env ?? {}),
+      run: async (command, given) => {
+        const { exitCode, output } = await execute(container, command, given?.env ?? {});
+        if (exitCode === 0) return output;
+        throw new Error(`${options.hostname}: ${command.join(' ').slice(0, 200)} exited with ${exitCode}:\n${output}`);
+      },
+      put: async (path, content, mode) => {
+        const script =
+          'umask 077 && mkdir -p "$(dirname "$FILE")" && printf %s "$CONTENT" >"$FILE" && chmod "$MODE" "$FILE"';
+        await host.run(['sh', '-c', script], { env: { FILE: path, CONTENT: content, MODE: mode } });
+      },
+      restart: () => container.restart({ t: 0 }).then(() => undefined),
+      [Symbol.asyncDispose]: dispose,
+    };
+    return host;
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+}
+
+async function execute(
+  container: Docker.Container,
+  command: readonly string[],
+  env: Record<string, string>,
+): Promise<Outcome> {
+  const exec = await container.exec({
+    Cmd: [...command],
+    Env: Object.entries(env).map(([name, value]) => `${name}=${value}`),
+    AttachStdout: true,
+    AttachStderr: true,
+  });
+  const stream = await exec.start({ hijack: true, stdin: false });
+  const merged = new PassThrough();
+  const chunks: Buffer[] = [];
+  merged.on('data', (chunk: Buffer) => chunks.push(chunk));
+  container.modem.demuxStream(stream, merged, merged);
+  await new Promise<void>((resolve, reject) => {
+    stream.once('end', resolve);
+    stream.once('close', resolve);
+    stream.once('error', reject);
+  });
+  let inspected = await exec.inspect();
+  while (inspected.Running) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    inspected = await exec.inspect();
+  }
+  return { exitCode: inspected.ExitCode ?? -1, output: Buffer.concat(chunks).toString() };
+}
+
+type Script = keyof TaskservDefinition['scripts'];
+
+/** Runs one script of a definition on a host; its config file is put there first. */
+export async function attemptScript(
+  host: Host,
+  definition: TaskservDefinition,
+  script: Script,
+  config: Record<string, unknown> = {},
+): Promise<Outcome> {
+  const { version: wanted, ...own } = config;
+  const version = resolveVersion(definition, wanted);
+  const { env, configFile } = renderScripts(definition, version, resolveConfig(definition, own).values);
+  await host.put(configFile.path, configFile.content, '0600');
+  const file = `/run/${definition.name}-${script}`;
+  await host.put(file, definition.scripts[script], '0700');
+  return host.attempt([file], { env });
+}
+
+/** As `attemptScript`, for a script that must succeed. @throws with its output */
+export async function runScript(
+  host: Host,
+  definition: TaskservDefinition,
+  script: Script,
+  config: Record<string, unknown> = {},
+): Promise<string> {
+  const { exitCode, output } = await attemptScript(host, definition, script, config);
+  if (exitCode === 0) return output;
+  throw new Error(`${host.name}: ${script} of ${definition.name} exited with ${exitCode}:\n${output}`);
+}
+
+/** Installs and checks a taskserv with everything it requires. */
+export async function install(
+  host: Host,
+  catalog: Catalog,
+  name: string,
+  config: Record<string, unknown> = {},
+): Promise<TaskservDefinition> {
+  const order = resolveOrder(catalog.definitions, [name]);
+  for (const definition of order) {
+    const own = definition.name === name ? config : {};
+    await runScript(host, definition, 'install', own);
+    await runScript(host, definition, 'check', own);
+  }
+  const last = order.at(-1);
+  if (last === undefined) throw new Error(`nothing to install for ${name}`);
+  return last;
+}
