@@ -1,0 +1,72 @@
+import { readdir, readFile, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Loaded, loadDefinition } from './definition/definition.ts';
+import { TYPE_NAME } from './definition/schema.ts';
+import { MAX_DEFINITION_BYTES } from './definition/source.ts';
+
+const BUILT_IN = fileURLToPath(new URL('./types', import.meta.url));
+const DIRECTORY = 'workflows';
+/** Types of one workspace at most. */
+const MAX_TYPES = 500;
+
+/** A type of workflow, readable or not. */
+export interface WorkflowType {
+  name: string;
+  origin: 'built-in' | 'workspace';
+  loaded: Loaded;
+}
+
+/** A file read before: it is not read again until it changes. */
+const read = new Map<string, { stamp: string; loaded: Loaded }>();
+
+/**
+ * The types that a workspace has: its own `workflows/*.yaml`, and the built-in ones that none of them replaces.
+ * @param directory the workspace's; null: only the built-in ones.
+ */
+export async function workflowTypes(directory: string | null): Promise<Map<string, WorkflowType>> {
+  const types = new Map<string, WorkflowType>();
+  await addTypes(types, BUILT_IN, 'built-in');
+  if (directory !== null) await addTypes(types, path.join(directory, DIRECTORY), 'workspace');
+  return types;
+}
+
+async function addTypes(types: Map<string, WorkflowType>, directory: string, origin: WorkflowType['origin']): Promise<void> {
+  const files = await readdir(directory).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return [];
+    throw error;
+  });
+  const names = files
+    .filter((file) => file.endsWith('.yaml'))
+    .map((file) => file.slice(0, -'.yaml'.length))
+    .filter((name) => new RegExp(TYPE_NAME).test(name))
+    .sort()
+    .slice(0, MAX_TYPES);
+  for (const name of names) {
+    const loaded = await loadFile(path.join(directory, `${name}.yaml`), name);
+    if (loaded !== null) types.set(name, { name, origin, loaded });
+  }
+}
+
+/** Null where the file vanished meanwhile. */
+async function loadFile(file: string, name: string): Promise<Loaded | null> {
+  try {
+    const { mtimeMs, size } = await stat(file);
+    if (size > MAX_DEFINITION_BYTES) return unreadable(`is larger than ${MAX_DEFINITION_BYTES} bytes`);
+    const stamp = `${mtimeMs} ${size}`;
+    const known = read.get(file);
+    if (known?.stamp === stamp) return known.loaded;
+    const loaded = loadDefinition(await readFile(file, 'utf8'), name);
+    if (read.size >= 10 * MAX_TYPES) read.clear();
+    read.set(file, { stamp, loaded });
+    return loaded;
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+    if (code === 'ENOENT') return null;
+    return unreadable(`cannot be read (${code})`);
+  }
+}
+
+function unreadable(message: string): Loaded {
+  return { definition: null, problems: [{ path: [], field: 'definition', message }] };
+}

@@ -1,0 +1,110 @@
+import { Ajv, type ValidateFunction } from 'ajv';
+import formats from 'ajv-formats';
+import { eachTemplate, type Template } from '../expressions/template.ts';
+import type { JsonObject, Path } from '../json.ts';
+import { addSchemaErrors, createProblems, type Problem, type Problems } from '../problems.ts';
+import { safeRegExp } from './regexp.ts';
+import { type DefinitionFields, DefinitionSchema } from './schema.ts';
+import { plainSource, readYaml, type Source } from './source.ts';
+
+/** A definition whose form is right. What depends on parameters is checked when it is planned. */
+export interface Definition {
+  /** The type's name; `null` for one that was only handed in. */
+  name: string | null;
+  fields: DefinitionFields;
+  source: Source;
+  /** Checks parameters against the definition's schema. */
+  checkParameters: ValidateFunction;
+  /** Text as it was written, where it was text. */
+  text: string | null;
+}
+
+/** A definition, or what is wrong with it. */
+export type Loaded =
+  | { definition: Definition; problems: readonly [] }
+  | { definition: null; problems: readonly Problem[] };
+
+const ajv = new Ajv({ allErrors: true, strict: false, verbose: true });
+const checkForm = ajv.compile(DefinitionSchema);
+
+/** Reads and checks a definition's YAML text. @param name what it must be called; null: anything. */
+export function loadDefinition(text: string, name: string | null): Loaded {
+  const { source, problems } = readYaml(text);
+  return source === null ? { definition: null, problems } : checkDefinition(source, name, text);
+}
+
+/** Checks a definition given as a value, such as the snapshot of a run. */
+export function loadSnapshot(value: JsonObject, name: string | null): Loaded {
+  return checkDefinition(plainSource(value), name, null);
+}
+
+function checkDefinition(source: Source, name: string | null, text: string | null): Loaded {
+  const problems = createProblems(source.locate);
+  if (!checkForm(source.value)) {
+    addSchemaErrors(problems, [], checkForm.errors ?? []);
+    return { definition: null, problems: problems.list };
+  }
+  const fields = source.value as DefinitionFields;
+  if (name !== null && fields.name !== undefined && fields.name !== name) {
+    problems.add(['name'], `must be "${name}", as its file is called`);
+  }
+  const checkParameters = compileParameters(fields, problems);
+  for (const part of ['operations', 'outputs', 'parallel_limit', 'rollback'] as const) {
+    const value = fields[part];
+    if (value !== undefined) checkTemplates(value, [part], fields, problems);
+  }
+  if (problems.list.length > 0 || checkParameters === null) return { definition: null, problems: problems.list };
+  return { definition: { name: fields.name ?? name, fields, source, checkParameters, text }, problems: [] };
+}
+
+/** A schema of the definition's own: compiled with patterns that cannot run away. */
+function compileParameters(fields: DefinitionFields, problems: Problems): ValidateFunction | null {
+  const own = new Ajv({
+    allErrors: true,
+    strict: false,
+    verbose: true,
+    useDefaults: true,
+    code: { regExp: safeRegExp },
+  });
+  formats.default(own, ['uuid', 'date-time', 'date', 'hostname', 'ipv4', 'ipv6']);
+  const schema = { type: 'object', ...fields.parameters, additionalProperties: false };
+  for (const [n, name] of (fields.parameters?.required ?? []).entries()) {
+    if (!Object.hasOwn(fields.parameters?.properties ?? {}, name)) {
+      problems.add(
+        ['parameters', 'required', n],
+        `there is no parameter "${name}"`,
+        Object.keys(fields.parameters?.properties ?? {}),
+      );
+    }
+  }
+  for (const [name, property] of Object.entries(fields.parameters?.properties ?? {})) {
+    try {
+      if (JSON.stringify(property).includes('"$ref"')) throw new Error('references ($ref) are not supported');
+      own.compile(property as object);
+    } catch (error) {
+      problems.add(
+        ['parameters', 'properties', name],
+        `is not a JSON Schema: ${error instanceof Error ? error.message : String(error)}`,
+      );
+      return null;
+    }
+  }
+  return own.compile(schema);
+}
+
+const ROOTS = ['parameters', 'operations', 'workspace', 'servers', 'item', 'index'];
+
+/** Every expression can be read, and names only what there is at the top and among the parameters. */
+export function checkTemplates(value: unknown, base: Path, fields: DefinitionFields, problems: Problems): void {
+  const known = Object.keys(fields.parameters?.properties ?? {});
+  const check = (template: Template, path: Path) => {
+    for (const root of template.references.roots) {
+      if (!ROOTS.includes(root))
+        problems.add(path, `unknown reference "${root}"; known: ${ROOTS.join(', ')}`, [...ROOTS]);
+    }
+    for (const parameter of template.references.parameters) {
+      if (!known.includes(parameter)) problems.add(path, `there is no parameter "${parameter}"`, known);
+    }
+  };
+  eachTemplate(value as JsonObject, base, check, (message, path) => problems.add(path, message));
+}

@@ -1,0 +1,127 @@
+/**
+ * The expression language inside `${{ … }}`: JMESPath by a kept library, never code. Its functions are the library's
+ * and the few below; what an evaluation may cost is bounded.
+ */
+import {
+  compile,
+  getRegisteredFunctions,
+  registerFunction,
+  TreeInterpreter,
+  TYPE_ANY,
+  TYPE_ARRAY,
+  TYPE_NUMBER,
+  TYPE_STRING,
+} from '@jmespath-community/jmespath';
+import type { Json } from '../json.ts';
+
+/** A parsed expression. */
+export type Expression = ReturnType<typeof compile>;
+
+/** Characters of one expression at most. */
+const MAX_LENGTH = 2_000;
+/** Parts of an expression that may be evaluated, elements of an array and characters of a text at most. */
+const MAX_VISITS = 2_000_000;
+const MAX_ELEMENTS = 100_000;
+const MAX_TEXT = 1_000_000;
+
+/** An expression that cannot be read or evaluated, in words for whoever wrote it. */
+export class ExpressionError extends Error {
+  override readonly name = 'ExpressionError';
+}
+
+/** A number that a function takes as a count. */
+function whole(name: string, value: unknown, max: number): number {
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= max) return value;
+  throw new ExpressionError(`${name}() takes whole numbers from 0 to ${max}, not ${JSON.stringify(value)}`);
+}
+
+type Signature = Parameters<typeof registerFunction>[2];
+const number = { types: [TYPE_NUMBER] };
+const array = { types: [TYPE_ARRAY] };
+const text = { types: [TYPE_STRING] };
+
+/** Registers a function of ours. The library has held the arguments against the signature when it is called. */
+function define(name: string, signature: Signature, work: (args: Json[]) => Json): void {
+  registerFunction(name, (args) => work(args as Json[]), signature, { override: true, warn: false });
+}
+
+const list = (value: Json | undefined): Json[] => (Array.isArray(value) ? value : []);
+const key = (value: Json): string => JSON.stringify(value);
+
+function registerFunctions(): void {
+  define('range', [number, { ...number, optional: true }], ([first, second]) => {
+    const start = second === undefined ? 0 : whole('range', first, Number.MAX_SAFE_INTEGER);
+    const end = whole('range', second ?? first, Number.MAX_SAFE_INTEGER);
+    const length = whole('range', Math.max(0, end - start), MAX_ELEMENTS);
+    return Array.from({ length }, (_, n) => start + n);
+  });
+  define('take', [array, number], ([all, n]) => list(all).slice(0, whole('take', n, MAX_ELEMENTS)));
+  define('drop', [array, number], ([all, n]) => list(all).slice(whole('drop', n, MAX_ELEMENTS)));
+  define('chunk', [array, number], ([all, n]) => {
+    const size = Math.max(1, whole('chunk', n, MAX_ELEMENTS));
+    const { length } = list(all);
+    return Array.from({ length: Math.ceil(length / size) }, (_, k) => list(all).slice(k * size, (k + 1) * size));
+  });
+  define('unique', [array], ([all]) => [...new Map(list(all).map((item) => [key(item), item])).values()]);
+  define('concat', [array, array], ([one, other]) => [...list(one), ...list(other)]);
+  define('without', [array, array], ([all, others]) => {
+    const gone = new Set(list(others).map(key));
+    return list(all).filter((item) => !gone.has(key(item)));
+  });
+  define('json', [{ types: [TYPE_ANY] }], ([value]) => JSON.stringify(value));
+  // The library's own would pad to any width.
+  const padding = [text, number, { ...text, optional: true }];
+  define('pad_left', padding, ([value, n, pad]) =>
+    String(value).padStart(whole('pad_left', n, 1_000), String(pad ?? ' ')),
+  );
+  define('pad_right', padding, ([value, n, pad]) =>
+    String(value).padEnd(whole('pad_right', n, 1_000), String(pad ?? ' ')),
+  );
+}
+
+let visits = 0;
+
+/** Every part of an evaluation passes through here: what grows too large stops it. */
+function boundInterpreter(): void {
+  const visit = TreeInterpreter.visit.bind(TreeInterpreter);
+  TreeInterpreter.visit = (node, value) => {
+    visits += 1;
+    if (visits > MAX_VISITS) throw new ExpressionError('the evaluation takes too long');
+    const found = visit(node, value);
+    if (Array.isArray(found) && found.length > MAX_ELEMENTS) {
+      throw new ExpressionError(`makes an array of more than ${MAX_ELEMENTS} elements`);
+    }
+    if (typeof found === 'string' && found.length > MAX_TEXT) {
+      throw new ExpressionError(`makes a text of more than ${MAX_TEXT} characters`);
+    }
+    return found;
+  };
+}
+
+registerFunctions();
+boundInterpreter();
+export const FUNCTION_NAMES: readonly string[] = getRegisteredFunctions();
+
+/** @throws ExpressionError saying what cannot be read, and where in the expression. */
+export function parseExpression(text: string): Expression {
+  if (text.length > MAX_LENGTH) throw new ExpressionError(`an expression has at most ${MAX_LENGTH} characters`);
+  try {
+    return compile(text);
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    const hint = /\(Number\)/.test(message) ? '; write a number in backticks: `3`' : '';
+    throw new ExpressionError(`cannot read the expression "${text.trim()}": ${message}${hint}`);
+  }
+}
+
+/** @throws ExpressionError with the library's reason, such as a wrong type of an argument. */
+export function evaluate(expression: Expression, context: Record<string, Json>): Json {
+  visits = 0;
+  try {
+    const value = TreeInterpreter.search(expression, context);
+    return value === undefined ? null : (value as Json);
+  } catch (error) {
+    if (error instanceof ExpressionError) throw error;
+    throw new ExpressionError(error instanceof Error ? error.message : String(error));
+  }
+}

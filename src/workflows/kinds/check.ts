@@ -1,0 +1,64 @@
+import { Ajv, type ValidateFunction } from 'ajv';
+import formats from 'ajv-formats';
+import type { TSchema } from 'typebox';
+import { isObject, type JsonObject, type Path } from '../json.ts';
+import { addSchemaErrors, type Problems } from '../problems.ts';
+import { KIND_RULES, KINDS, type Kind } from './rules.ts';
+
+const ajv = new Ajv({ allErrors: true, strict: false, verbose: true });
+formats.default(ajv, ['uuid', 'date-time', 'date']);
+
+interface Checks {
+  whole: ValidateFunction;
+  /** For what is known of a node whose other fields need results; null where fields cannot be told apart. */
+  field: Map<string, ValidateFunction> | null;
+  required: readonly string[];
+}
+
+const checks = new Map<Kind, Checks>(
+  KINDS.map((kind) => {
+    const schema: TSchema = KIND_RULES[kind].with;
+    const properties = 'properties' in schema && isObject(schema.properties) ? schema.properties : null;
+    return [
+      kind,
+      {
+        whole: ajv.compile(schema),
+        field:
+          properties === null
+            ? null
+            : new Map(Object.entries(properties).map(([name, field]) => [name, ajv.compile(field as object)])),
+        required: 'required' in schema && Array.isArray(schema.required) ? (schema.required as string[]) : [],
+      },
+    ];
+  }),
+);
+
+/**
+ * Checks a node's `with`. Fields named in `unknown` are not known yet: only that there are such fields.
+ * `base` is where `with` stands.
+ */
+export function checkWith(
+  kind: Kind,
+  value: JsonObject,
+  unknown: ReadonlySet<string>,
+  base: Path,
+  problems: Problems,
+): void {
+  const check = checks.get(kind);
+  if (check === undefined) throw new Error(`no check for kind ${kind}`);
+  if (unknown.size === 0 || check.field === null) {
+    if (unknown.size === 0 && !check.whole(value)) addSchemaErrors(problems, base, check.whole.errors ?? []);
+    return;
+  }
+  for (const name of check.required) {
+    if (value[name] === undefined && !unknown.has(name)) problems.add([...base, name], 'is required');
+  }
+  for (const name of new Set([...Object.keys(value), ...unknown])) {
+    const field = check.field.get(name);
+    if (field === undefined) {
+      const known = [...check.field.keys()];
+      problems.add([...base, name], `unknown field; known: ${known.join(', ')}`, known);
+    } else if (!unknown.has(name) && !field(value[name]))
+      addSchemaErrors(problems, [...base, name], field.errors ?? []);
+  }
+}

@@ -1,0 +1,94 @@
+import { eachTemplate } from '../expressions/template.ts';
+import type { Json, JsonObject } from '../json.ts';
+import { checkWith } from '../kinds/check.ts';
+import { withDefaults } from '../kinds/rules.ts';
+import { type Problems, typeName } from '../problems.ts';
+import type { PlannedNode } from './plan.ts';
+import { operationsIn, renderStatic } from './static.ts';
+import type { StepSource } from './steps.ts';
+
+/** The nodes of a step, as far as they are known before anything runs. */
+export function expandStep(
+  source: StepSource,
+  facts: Record<string, Json>,
+  defaults: JsonObject,
+  problems: Problems,
+): { nodes: PlannedNode[]; when: string | null } {
+  const { fields, path } = source;
+  const many = fields.for_each !== undefined;
+  if (!many) refuseItem(source, problems);
+  const items = many ? itemsOf(source, facts, problems) : [null];
+  const when = fields.when ?? true;
+  const whenLater = typeof when === 'string' && operationsIn(when).size > 0;
+  const { known, unknown } = splitWith((fields.with ?? {}) as JsonObject);
+  const nodes: PlannedNode[] = [];
+  const told = problems.list.length;
+  for (const [index, item] of items.entries()) {
+    const context = many ? { ...facts, item, index } : facts;
+    const skipped = whenLater ? false : !isTrue(when, context, source, problems);
+    const node: PlannedNode = {
+      key: many ? `${fields.id}[${index}]` : fields.id,
+      step: fields.id,
+      index,
+      item,
+      with: null,
+      skipped,
+    };
+    if (!skipped) {
+      const rendered = renderStatic(known, context, [...path, 'with'], problems) as JsonObject | undefined;
+      if (rendered !== undefined) {
+        const complete = withDefaults(fields.kind, rendered, withoutKeys(defaults, unknown));
+        checkWith(fields.kind, complete, unknown, [...path, 'with'], problems);
+        if (unknown.size === 0) node.with = complete;
+      }
+    }
+    nodes.push(node);
+    // The rest of the list would only say the same again.
+    if (problems.list.length > told) break;
+  }
+  return { nodes, when: whenLater ? when : null };
+}
+
+function isTrue(when: Json, context: Record<string, Json>, { path }: StepSource, problems: Problems): boolean {
+  const value = renderStatic(when, context, [...path, 'when'], problems);
+  if (typeof value === 'boolean') return value;
+  if (value !== undefined) problems.add([...path, 'when'], `must be true or false, not ${typeName(value)}`);
+  return false;
+}
+
+function itemsOf({ fields, path }: StepSource, facts: Record<string, Json>, problems: Problems): Json[] {
+  const forEach = (fields.for_each ?? []) as Json;
+  if (operationsIn(forEach).size > 0) return [];
+  const items = renderStatic(forEach, facts, [...path, 'for_each'], problems);
+  if (items === undefined || Array.isArray(items)) return items ?? [];
+  problems.add([...path, 'for_each'], `must be a list, not ${typeName(items)}`);
+  return [];
+}
+
+/** Parts a `with` into what can be rendered now and the names of the fields that read results. */
+function splitWith(value: JsonObject): { known: JsonObject; unknown: Set<string> } {
+  const known: JsonObject = {};
+  const unknown = new Set<string>();
+  for (const [name, field] of Object.entries(value)) {
+    if (operationsIn(field).size > 0) unknown.add(name);
+    else known[name] = field;
+  }
+  return { known, unknown };
+}
+
+function withoutKeys(value: JsonObject, names: ReadonlySet<string>): JsonObject {
+  return Object.fromEntries(Object.entries(value).filter(([name]) => !names.has(name)));
+}
+
+function refuseItem({ fields, path }: StepSource, problems: Problems): void {
+  eachTemplate(
+    { with: (fields.with ?? {}) as JsonObject, when: fields.when ?? true },
+    [...path],
+    ({ references }, at) => {
+      for (const name of ['item', 'index']) {
+        if (references.roots.has(name)) problems.add(at, `there is no "${name}": the step has no for_each`);
+      }
+    },
+    () => {},
+  );
+}

@@ -1,0 +1,23 @@
+import type { Definition } from '../definition/definition.ts';
+import type { JsonObject } from '../json.ts';
+import { addSchemaErrors, createProblems, type Problem } from '../problems.ts';
+
+/**
+ * The parameters as the definition sees them. What the caller leaves out is taken from the workspace's defaults where
+ * a parameter has the name of one (provider, plan, zone, …), then from the parameter's own default.
+ */
+export function resolveParameters(
+  definition: Definition,
+  given: JsonObject,
+  defaults: JsonObject,
+): { value: JsonObject; problems: readonly [] } | { value: null; problems: readonly Problem[] } {
+  const value = structuredClone(given);
+  for (const name of Object.keys(definition.fields.parameters?.properties ?? {})) {
+    const own = defaults[name];
+    if (value[name] === undefined && own !== undefined) value[name] = own;
+  }
+  if (definition.checkParameters(value)) return { value, problems: [] };
+  const problems = createProblems();
+  addSchemaErrors(problems, ['parameters'], definition.checkParameters.errors ?? []);
+  return { value: null, problems: problems.list };
+}

@@ -1,0 +1,194 @@
+import type { Definition } from '../definition/definition.ts';
+import { eachTemplate } from '../expressions/template.ts';
+import type { Json, JsonObject, Path } from '../json.ts';
+import { type Kind, rulesOf } from '../kinds/rules.ts';
+import type { Problem, Problems } from '../problems.ts';
+import { addDependencies } from './dependencies.ts';
+import { type Edge, findCycle, type Shape, shapeOf } from './graph.ts';
+import { planNested } from './nested.ts';
+import { expandStep } from './nodes.ts';
+import { resolveParameters } from './parameters.ts';
+import { type Settings, stepSettings, workflowSettings } from './settings.ts';
+import { resolveSteps, type StepSource } from './steps.ts';
+
+/** Nodes of one workflow at most, those of nested ones included. */
+export const MAX_NODES = 20_000;
+
+/** What a definition is planned with. */
+export interface PlanInput {
+  definition: Definition;
+  parameters: JsonObject;
+  workspace: { name: string; defaults: JsonObject };
+  /** The workspace's servers as expressions see them. */
+  servers: Json[];
+  /** Every type the workspace has, for nested workflows. Undefined: there is none of that name. */
+  type(name: string): Definition | undefined;
+  /** Names of the types, for near matches. */
+  typeNames: readonly string[];
+}
+
+/** A step, with everything decided that does not depend on results. */
+export interface PlannedStep {
+  id: string;
+  kind: Kind;
+  /** `with` as it stands in the definition: rendered for each node when its turn comes. */
+  with: JsonObject;
+  /** Expression that decides when its turn comes; null: it was decided while planning. */
+  when: string | null;
+  /** Whether it has `for_each`: its results then are a list. */
+  many: boolean;
+  settings: Settings;
+}
+
+/** One operation to be. */
+export interface PlannedNode {
+  /** `web` or `web[3]`. */
+  key: string;
+  step: string;
+  /** Place in `for_each`; 0 without. */
+  index: number;
+  item: Json;
+  /** Rendered; null where it needs results of others. */
+  with: JsonObject | null;
+  /** Left out: its `when` is false. */
+  skipped: boolean;
+}
+
+/** A workflow as it will run. */
+export interface Plan extends Shape {
+  parameters: JsonObject;
+  steps: PlannedStep[];
+  nodes: PlannedNode[];
+  edges: Edge[];
+  outputs: JsonObject;
+  settings: { parallelLimit: number; rollback: { enabled: boolean; preserveSuccessful: boolean; maxAttempts: number } };
+  /** What the submitter must be permitted to do, and where the definition asks for it. */
+  permissions: { permission: string; path: Path }[];
+  /** Definitions of nested workflows by type: what the run keeps of them. */
+  nested: Map<string, Definition>;
+}
+
+export type Planned = { plan: Plan; problems: readonly [] } | { plan: null; problems: readonly Problem[] };
+
+/** Checks and resolves a workflow. Pure: the same input makes the same plan. */
+export function planWorkflow(input: PlanInput, above: readonly string[] = []): Planned {
+  const { definition, workspace } = input;
+  const parameters = resolveParameters(definition, input.parameters, workspace.defaults);
+  if (parameters.value === null) return { plan: null, problems: parameters.problems };
+  const facts: Record<string, Json> = {
+    parameters: parameters.value,
+    workspace: { name: workspace.name, ...workspace.defaults },
+    servers: input.servers,
+  };
+  const resolved = resolveSteps(definition, facts);
+  if (resolved.steps === null) return { plan: null, problems: resolved.problems };
+  const { steps, problems } = resolved;
+
+  const edges = addDependencies(steps, problems);
+  checkOutputs(definition, steps, problems);
+  const settings = workflowSettings(definition, facts, problems);
+  const cycle = findCycle(
+    steps.map(({ fields }) => fields.id),
+    edges,
+  );
+  if (cycle !== null) {
+    const from = steps.find(({ fields }) => fields.id === cycle[1]);
+    problems.add(
+      [...(from?.path ?? ['operations']), 'depends_on'],
+      `the steps wait for each other in a circle: ${cycle.join(' → ')}`,
+    );
+  }
+  const plan: Plan = {
+    parameters: parameters.value,
+    steps: [],
+    nodes: [],
+    edges,
+    outputs: (definition.fields.outputs ?? {}) as JsonObject,
+    settings,
+    permissions: [],
+    nested: new Map(),
+    waves: [],
+    criticalPath: [],
+  };
+  for (const source of steps) planStep(plan, source, facts, input, problems);
+  checkUnique(plan, steps, problems);
+  if (plan.nodes.length > MAX_NODES)
+    problems.add(['operations'], `makes ${plan.nodes.length} nodes; a workflow has at most ${MAX_NODES}`);
+  if (problems.list.length === 0) {
+    const nodes = planNested(plan, steps, input, above, problems, planWorkflow);
+    if (nodes > MAX_NODES)
+      problems.add(
+        ['operations'],
+        `with its nested workflows it makes ${nodes} nodes; a workflow has at most ${MAX_NODES}`,
+      );
+  }
+  if (problems.list.length > 0) return { plan: null, problems: problems.list };
+  return {
+    plan: {
+      ...plan,
+      ...shapeOf(
+        steps.map(({ fields }) => fields.id),
+        edges,
+      ),
+    },
+    problems: [],
+  };
+}
+
+function planStep(
+  plan: Plan,
+  source: StepSource,
+  facts: Record<string, Json>,
+  input: PlanInput,
+  problems: Problems,
+): void {
+  const { fields, path } = source;
+  const { permission } = rulesOf(fields.kind);
+  if (permission !== null) plan.permissions.push({ permission, path: [...path, 'kind'] });
+  const settings = stepSettings(source, facts, problems);
+  const { nodes, when } = expandStep(source, facts, input.workspace.defaults, problems);
+  plan.steps.push({
+    id: fields.id,
+    kind: fields.kind,
+    with: (fields.with ?? {}) as JsonObject,
+    when,
+    many: fields.for_each !== undefined,
+    settings,
+  });
+  for (const node of nodes) plan.nodes.push(node);
+}
+
+function checkOutputs(definition: Definition, steps: readonly StepSource[], problems: Problems): void {
+  const known = steps.map(({ fields }) => fields.id);
+  eachTemplate(
+    (definition.fields.outputs ?? {}) as JsonObject,
+    ['outputs'],
+    ({ references }, path) => {
+      for (const name of references.operations) {
+        if (!known.includes(name)) problems.add(path, `there is no step "${name}"`, known);
+      }
+    },
+    () => {},
+  );
+}
+
+/** Two nodes that would make the same thing cannot both succeed. */
+function checkUnique(plan: Plan, steps: readonly StepSource[], problems: Problems): void {
+  const seen = new Map<string, string>();
+  const stepOf = new Map(steps.map((step) => [step.fields.id, step]));
+  for (const node of plan.nodes) {
+    const source = stepOf.get(node.step);
+    if (source === undefined || node.skipped || node.with === null) continue;
+    const { unique } = rulesOf(source.fields.kind);
+    if (unique === undefined) continue;
+    const value = `${source.fields.kind} ${JSON.stringify(node.with[unique])}`;
+    const other = seen.get(value);
+    if (other !== undefined) {
+      problems.add(
+        [...source.path, 'with', unique],
+        `${node.key} and ${other} both have ${JSON.stringify(node.with[unique])}`,
+      );
+    }
+    seen.set(value, node.key);
+  }
+}

@@ -1,0 +1,33 @@
+import { eachTemplate, render, TemplateError } from '../expressions/template.ts';
+import type { Json, Path } from '../json.ts';
+import type { Problems } from '../problems.ts';
+
+/** A value rendered while planning; a problem at its place and undefined where that fails. */
+export function renderStatic(
+  value: Json,
+  context: Record<string, Json>,
+  base: Path,
+  problems: Problems,
+): Json | undefined {
+  try {
+    return render(value, context);
+  } catch (error) {
+    if (!(error instanceof TemplateError)) throw error;
+    problems.add([...base, ...error.path], error.message);
+    return undefined;
+  }
+}
+
+/** The steps whose results a value reads. Empty: it is known while planning. */
+export function operationsIn(value: Json): Set<string> {
+  const names = new Set<string>();
+  eachTemplate(
+    value,
+    [],
+    ({ references }) => {
+      for (const name of references.operations) names.add(name);
+    },
+    () => {},
+  );
+  return names;
+}
