@@ -11,10 +11,12 @@ import { loadConfig } from '../src/config.ts';
 import { startEmbeddedPostgres } from '../src/database/embedded.ts';
 import { createDatabase, createPool, type Database } from '../src/database/pool.ts';
 import { createLogger, startServer } from '../src/server.ts';
+import { DefinitionSchema } from '../src/workflows/definition/schema.ts';
 
 const OPENAPI = new URL('../openapi/openapi.json', import.meta.url);
 const CLIENT_TYPES = new URL('../src/sdk/api.gen.ts', import.meta.url);
 const SCHEMA = new URL('../migrations/schema.sql', import.meta.url);
+const WORKFLOW = new URL('../docs/contracts/workflow.schema.json', import.meta.url);
 
 async function generate(): Promise<Map<URL, string>> {
   const dataDir = await mkdtemp(path.join(tmpdir(), 'provisioning-generate-'));
@@ -40,6 +42,10 @@ async function generate(): Promise<Map<URL, string>> {
       [OPENAPI, `${JSON.stringify(openapi, null, 2)}\n`],
       [CLIENT_TYPES, await clientTypes(openapi)],
       [SCHEMA, schema],
+      [
+        WORKFLOW,
+        `${JSON.stringify({ $schema: 'http://json-schema.org/draft-07/schema#', ...DefinitionSchema }, null, 2)}\n`,
+      ],
     ]);
   } finally {
     await postgres.stop();

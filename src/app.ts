@@ -22,6 +22,7 @@ import { registerServerRoutes } from './servers/routes.ts';
 import { registerProviderRoutes } from './system/provider-routes.ts';
 import type { Readiness } from './system/readiness.ts';
 import { registerSystemRoutes } from './system/routes.ts';
+import { registerWorkflowRoutes } from './workflows/routes.ts';
 import { registerWorkspaceRoutes } from './workspaces/routes.ts';
 
 /** A request must arrive whole within this. Milliseconds. */
@@ -103,6 +104,7 @@ export async function buildApp(
     registerWorkspaceRoutes(api as App, services);
     registerProviderRoutes(api as App, services);
     registerServerRoutes(api as App, services);
+    registerWorkflowRoutes(api as App, services);
     registerOperationRoutes(api as App, services, auth.authenticate);
   });
   return app;

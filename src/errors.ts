@@ -64,6 +64,13 @@ export const errors = {
       `This needs the permission "${permission}"${workspace === undefined ? '' : ` in workspace "${workspace}"`}, which the caller does not have.`,
       { permission, ...(workspace === undefined ? {} : { workspace }) },
     ),
+  forbiddenStep: (permission: string, workspace: string, place: string) =>
+    make(
+      403,
+      'FORBIDDEN',
+      `${place} needs the permission "${permission}" in workspace "${workspace}", which the caller does not have.`,
+      { permission, workspace, place },
+    ),
   notYours: (what: string) =>
     make(
       403,

@@ -1645,6 +1645,140 @@ export interface paths {
         };
         trace?: never;
     };
+    "/v1/workflow-types": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the types of workflows with their parameters */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description With the types of this workspace. */
+                    workspace?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["WorkflowType"][];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/workflow-types/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get a type of workflow with its definition */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description With the types of this workspace. */
+                    workspace?: string;
+                };
+                header?: never;
+                path: {
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["WorkflowType"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/workflows/validate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check a workflow and resolve its graph
+         * @description The same checks as a submit, of a type or of a definition in YAML. Starts nothing.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": {
+                        /** @description YAML of a definition, instead of a type. */
+                        definition?: string;
+                        /** @description By the schema of the type; provider, plan and zone come from the workspace where they are left out. */
+                        parameters?: {
+                            [key: string]: unknown;
+                        };
+                        /** @example cluster_create */
+                        workflow_type?: string;
+                        /** @example production */
+                        workspace: string;
+                    };
+                };
+            };
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["WorkflowGraph"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/workspaces": {
         parameters: {
             query?: never;
@@ -2110,6 +2244,66 @@ export interface components {
             /** Format: date-time */
             updated_at: string;
             username: string;
+        };
+        /** WorkflowGraph */
+        WorkflowGraph: {
+            /** @description The longest chain of steps. */
+            critical_path: string[];
+            /** @description Between steps. */
+            edges: {
+                from: string;
+                to: string;
+                /** @enum {unknown} */
+                type: "hard" | "soft";
+            }[];
+            nodes: {
+                /** @example web[0] */
+                id: string;
+                kind: string;
+                skipped: boolean;
+                step: string;
+                /** @description Null where it needs results of other steps. */
+                with: {
+                    [key: string]: unknown;
+                } | null;
+            }[];
+            parallel_limit: number;
+            /** @description With defaults. */
+            parameters: {
+                [key: string]: unknown;
+            };
+            /** @description What the caller needs. */
+            permissions: string[];
+            steps: {
+                id: string;
+                kind: string;
+                /** @description Operations that it becomes. */
+                nodes: number;
+                /** @description Of them those left out by `when`. */
+                skipped: number;
+            }[];
+            /** @description Steps that may run at the same time, one wave after the other. */
+            waves: string[][];
+            workflow_type: string | null;
+        };
+        /** WorkflowType */
+        WorkflowType: {
+            /** @description Its YAML. Only where one type is asked for. */
+            definition?: string;
+            /** @example cluster_create */
+            name: string;
+            /**
+             * @description The server's own, or a file of the workspace.
+             * @enum {unknown}
+             */
+            origin: "built-in" | "workspace";
+            /** @description JSON Schema. */
+            parameters: {
+                [key: string]: unknown;
+            };
+            /** @description Why it cannot be used; empty when it can. */
+            problems: unknown[];
+            summary: string | null;
         };
     };
     responses: never;

@@ -31,7 +31,11 @@ export async function workflowTypes(directory: string | null): Promise<Map<strin
   return types;
 }
 
-async function addTypes(types: Map<string, WorkflowType>, directory: string, origin: WorkflowType['origin']): Promise<void> {
+async function addTypes(
+  types: Map<string, WorkflowType>,
+  directory: string,
+  origin: WorkflowType['origin'],
+): Promise<void> {
   const files = await readdir(directory).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return [];
     throw error;

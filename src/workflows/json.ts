@@ -15,13 +15,3 @@ export function pathText(path: Path): string {
   for (const part of path) text += typeof part === 'number' ? `[${part}]` : text === '' ? part : `.${part}`;
   return text;
 }
-
-/** The value at a path; undefined where there is none. */
-export function valueAt(root: Json, path: Path): Json | undefined {
-  let value: Json | undefined = root;
-  for (const part of path) {
-    if (typeof part === 'number') value = Array.isArray(value) ? value[part] : undefined;
-    else value = isObject(value) && Object.hasOwn(value, part) ? value[part] : undefined;
-  }
-  return value;
-}

@@ -23,7 +23,7 @@ import {
   workspaceNames,
 } from './store.ts';
 
-export { touchWorkspace } from './store.ts';
+export { touchWorkspace, workspaceDirectory } from './store.ts';
 
 const DEFAULT_WORKSPACE = 'default';
 const NAME = new RegExp(WORKSPACE_NAME_PATTERN);

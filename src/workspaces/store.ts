@@ -26,6 +26,12 @@ export async function findWorkspace(db: Queryable, name: string): Promise<Worksp
     .then((row) => row ?? null);
 }
 
+/** Where its files lie; null: there is no such workspace. */
+export async function workspaceDirectory(db: Queryable, name: string): Promise<string | null> {
+  const row = await db.selectFrom('provisioning.workspaces').select('path').where('name', '=', name).executeTakeFirst();
+  return row?.path ?? null;
+}
+
 /** Whether it exists; inside a transaction it then goes on existing until that ends. */
 export async function holdWorkspace(db: Queryable, name: string): Promise<boolean> {
   const row = await db

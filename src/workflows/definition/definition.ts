@@ -5,7 +5,7 @@ import type { JsonObject, Path } from '../json.ts';
 import { addSchemaErrors, createProblems, type Problem, type Problems } from '../problems.ts';
 import { safeRegExp } from './regexp.ts';
 import { type DefinitionFields, DefinitionSchema } from './schema.ts';
-import { plainSource, readYaml, type Source } from './source.ts';
+import { readYaml, type Source } from './source.ts';
 
 /** A definition whose form is right. What depends on parameters is checked when it is planned. */
 export interface Definition {
@@ -31,11 +31,6 @@ const checkForm = ajv.compile(DefinitionSchema);
 export function loadDefinition(text: string, name: string | null): Loaded {
   const { source, problems } = readYaml(text);
   return source === null ? { definition: null, problems } : checkDefinition(source, name, text);
-}
-
-/** Checks a definition given as a value, such as the snapshot of a run. */
-export function loadSnapshot(value: JsonObject, name: string | null): Loaded {
-  return checkDefinition(plainSource(value), name, null);
 }
 
 function checkDefinition(source: Source, name: string | null, text: string | null): Loaded {

@@ -19,7 +19,9 @@ export function safeRegExp(pattern: string, flags: string): { test(text: string)
       try {
         return script.runInContext(sandbox, { timeout: MAX_MS }) === true;
       } catch (error) {
-        if (error instanceof Error && 'code' in error && error.code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') return false;
+        // Made in the other context: it is no instance of our Error.
+        const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
+        if (code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') return false;
         throw error;
       }
     },

@@ -73,8 +73,3 @@ function offsetOf(root: Node | null, path: Path): number {
   }
   return offset;
 }
-
-/** A value that stands in no text, such as one given as JSON. */
-export function plainSource(value: Json): Source {
-  return { value, locate: () => null };
-}

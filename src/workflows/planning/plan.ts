@@ -1,3 +1,4 @@
+import type { Permission } from '../../auth/permissions.ts';
 import type { Definition } from '../definition/definition.ts';
 import { eachTemplate } from '../expressions/template.ts';
 import type { Json, JsonObject, Path } from '../json.ts';
@@ -12,7 +13,7 @@ import { type Settings, stepSettings, workflowSettings } from './settings.ts';
 import { resolveSteps, type StepSource } from './steps.ts';
 
 /** Nodes of one workflow at most, those of nested ones included. */
-export const MAX_NODES = 20_000;
+const MAX_NODES = 20_000;
 
 /** What a definition is planned with. */
 export interface PlanInput {
@@ -28,7 +29,7 @@ export interface PlanInput {
 }
 
 /** A step, with everything decided that does not depend on results. */
-export interface PlannedStep {
+interface PlannedStep {
   id: string;
   kind: Kind;
   /** `with` as it stands in the definition: rendered for each node when its turn comes. */
@@ -63,7 +64,7 @@ export interface Plan extends Shape {
   outputs: JsonObject;
   settings: { parallelLimit: number; rollback: { enabled: boolean; preserveSuccessful: boolean; maxAttempts: number } };
   /** What the submitter must be permitted to do, and where the definition asks for it. */
-  permissions: { permission: string; path: Path }[];
+  permissions: { permission: Permission; path: Path }[];
   /** Definitions of nested workflows by type: what the run keeps of them. */
   nested: Map<string, Definition>;
 }

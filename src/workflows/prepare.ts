@@ -1,0 +1,137 @@
+import { isPermitted, type Permission, type Principal } from '../auth/permissions.ts';
+import { errors } from '../errors.ts';
+import type { Services } from '../http/section.ts';
+import { nearMatches } from '../providers/near-matches.ts';
+import { requireWorkspace, workspaceDirectory } from '../workspaces/service.ts';
+import { readWorkspaceSettings, type WorkspaceSettings } from '../workspaces/settings.ts';
+import { type WorkflowType, workflowTypes } from './catalog.ts';
+import { type Definition, loadDefinition } from './definition/definition.ts';
+import type { Json, JsonObject } from './json.ts';
+import { checkAtProviders } from './kinds/provider-check.ts';
+import { type Plan, planWorkflow } from './planning/plan.ts';
+import { createProblems, throwProblems } from './problems.ts';
+import { serversForExpressions } from './store.ts';
+
+/** What a workflow is made from: a type, or a definition's text. */
+export interface WorkflowRequest {
+  workspace: string;
+  workflow_type?: string;
+  parameters?: Record<string, unknown>;
+  definition?: string;
+}
+
+/** A workflow that may start: everything that can be said against it has been. */
+export interface PreparedWorkflow {
+  /** Null: from a definition's text without a name. */
+  type: string | null;
+  definition: Definition;
+  plan: Plan;
+  settings: WorkspaceSettings;
+}
+
+/**
+ * Checks a workflow as far as it can be before anything starts: its definition, its parameters, its graph, what its
+ * nodes ask for, and whether the caller may do all of it.
+ * @throws 400 with every problem and its place, 403 naming the first step that asks for too much.
+ */
+export async function prepareWorkflow(
+  services: Pick<Services, 'db' | 'providers'>,
+  principal: Principal,
+  request: WorkflowRequest,
+): Promise<PreparedWorkflow> {
+  const { db } = services;
+  await requireWorkspace(db, principal, 'workflow_submit', request.workspace);
+  const directory = await workspaceDirectory(db, request.workspace);
+  const settings = directory === null ? {} : await readWorkspaceSettings(directory);
+  const types = await workflowTypes(directory);
+  const definition =
+    request.definition === undefined ? ofType(types, request.workflow_type ?? '') : ofText(request.definition);
+  const usable = new Map(
+    [...types].flatMap(([name, { loaded }]) => (loaded.definition === null ? [] : [[name, loaded.definition]])),
+  );
+  const { plan, problems } = planWorkflow({
+    definition,
+    parameters: (request.parameters ?? {}) as JsonObject,
+    workspace: { name: request.workspace, defaults: defaultsOf(settings) },
+    servers: mentionsServers(definition, request, usable) ? await servers(db, principal, request.workspace) : [],
+    type: (name) => usable.get(name),
+    typeNames: [...types.keys()],
+  });
+  if (plan === null) {
+    throwProblems(problems);
+    throw new Error('a workflow that cannot be planned has no problem');
+  }
+  for (const { permission, path } of plan.permissions) {
+    if (isPermitted(principal, permission, request.workspace)) continue;
+    const problem = createProblems(definition.source.locate);
+    problem.add(path, '');
+    const [{ field, line } = { field: '', line: undefined }] = problem.list;
+    throw errors.forbiddenStep(permission, request.workspace, line === undefined ? field : `${field} (line ${line})`);
+  }
+  await checkAtProviders(services.providers, request.workspace, definition, plan);
+  return {
+    type: request.definition === undefined ? (request.workflow_type ?? null) : definition.name,
+    definition,
+    plan,
+    settings,
+  };
+}
+
+function ofType(types: ReadonlyMap<string, WorkflowType>, name: string): Definition {
+  const type = types.get(name);
+  if (type === undefined) {
+    const names = [...types.keys()];
+    const near = nearMatches(name, names);
+    throw errors.validation([
+      {
+        field: 'workflow_type',
+        message: `there is no workflow type "${name}"; there are: ${names.join(', ')}`,
+        near_matches: near.length > 0 ? near : names,
+      },
+    ]);
+  }
+  if (type.loaded.definition === null) {
+    throwProblems(
+      type.loaded.problems.map((problem) => ({
+        ...problem,
+        message: `${problem.message} in the definition of "${name}"`,
+      })),
+    );
+    throw new Error(`the definition of ${name} is neither usable nor wrong`);
+  }
+  return type.loaded.definition;
+}
+
+function ofText(text: string): Definition {
+  const loaded = loadDefinition(text, null);
+  if (loaded.definition !== null) return loaded.definition;
+  throwProblems(loaded.problems);
+  throw new Error('a definition is neither usable nor wrong');
+}
+
+/** What the workspace gives where a workflow is silent: single values, by name. */
+function defaultsOf(settings: WorkspaceSettings): JsonObject {
+  return Object.fromEntries(
+    Object.entries(settings).filter((entry): entry is [string, string | number | boolean] =>
+      ['string', 'number', 'boolean'].includes(typeof entry[1]),
+    ),
+  );
+}
+
+/** Reading thousands of servers is for those that ask for them. */
+function mentionsServers(
+  definition: Definition,
+  request: WorkflowRequest,
+  types: ReadonlyMap<string, Definition>,
+): boolean {
+  const texts = [
+    definition,
+    ...(JSON.stringify(definition.fields).includes('"workflow"') || definition.name === 'batch' ? types.values() : []),
+  ];
+  return JSON.stringify([texts.map(({ fields }) => fields), request.parameters ?? {}]).includes('servers');
+}
+
+async function servers(db: Services['db'], principal: Principal, workspace: string): Promise<Json[]> {
+  const permission: Permission = 'server_read';
+  return isPermitted(principal, permission, workspace) ? serversForExpressions(db, workspace) : [];
+}
