@@ -13,6 +13,7 @@ import { uuidv7 } from './database/uuid.ts';
 import { ApplicationError, errors } from './errors.ts';
 import { type Access, maybePrincipalOf, principalOf, setPrincipal } from './http/context.ts';
 import { errorBody, installErrorHandler } from './http/error-handler.ts';
+import { acceptJsonOnly, answerUnreadable, refuseUnknownInput } from './http/input.ts';
 import { insertAudit } from './http/mutation.ts';
 import { finishOpenApi } from './http/openapi.ts';
 import type { App, Services } from './http/section.ts';
@@ -48,7 +49,9 @@ export async function buildApp(
     bodyLimit: config.bodyLimit,
     trustProxy: config.trustProxy,
     forceCloseConnections: 'idle',
-    return503OnClosing: true,
+    // Said by the hook below, in our format.
+    return503OnClosing: false,
+    clientErrorHandler: answerUnreadable,
     routerOptions: { maxParamLength: 512, ignoreTrailingSlash: false },
     genReqId: (request) => {
       const given = request.headers['x-request-id'];
@@ -74,12 +77,14 @@ export async function buildApp(
     });
   }
   requireAccess(app);
+  refuseUnknownInput(app);
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id);
     // A kept-alive connection would hold the stop up for as long as it may idle.
     if (options.readiness.draining) reply.header('connection', 'close');
     const access = request.routeOptions.config.access;
     if (access === undefined || access === 'public') return;
+    if (options.readiness.draining) throw errors.unavailable('The server is shutting down. Try again in a moment.');
     setPrincipal(request, await auth.authenticate(request));
     if (access !== 'authenticated' && !isPermitted(principalOf(request), access)) throw errors.forbidden(access);
   });
@@ -120,16 +125,6 @@ const contentSecurityPolicy = {
   'connect-src': ["'self'"],
   'upgrade-insecure-requests': null,
 };
-
-/** Many clients send `Content-Type: application/json` with no body: that is no body, not a broken one. Else: 415. */
-function acceptJsonOnly(app: App): void {
-  const parse = app.getDefaultJsonParser('error', 'error');
-  app.removeAllContentTypeParsers();
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
-    if (body === '') done(null, undefined);
-    else parse(request, body as string, done);
-  });
-}
 
 /** Refuses to start with a route that does not say who may call it. */
 function requireAccess(app: App): void {

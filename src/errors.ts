@@ -46,9 +46,9 @@ export const errors = {
   validation: (problems: FieldProblem[]) =>
     make(400, 'VALIDATION_ERROR', problems.map((p) => `${p.field}: ${p.message}`).join('; '), problems),
   malformedJson: (message: string) => make(400, 'MALFORMED_JSON', `The request body is not valid JSON: ${message}`),
-  unknownFilter: (name: string, known: string[]) =>
-    make(400, 'UNKNOWN_FILTER', `Unknown query parameter "${name}". This list knows: ${known.join(', ')}.`, [
-      { field: name, message: 'unknown query parameter', near_matches: known },
+  tooDeep: (depth: number) =>
+    make(400, 'VALIDATION_ERROR', `The request body nests objects and lists more than ${depth} deep.`, [
+      { field: 'body', message: `nests more than ${depth} deep` },
     ]),
   // 401
   unauthenticated: (message = 'Send a valid token in the Authorization header: "Authorization: Bearer <token>".') =>

@@ -49,7 +49,7 @@ function render(reply: FastifyReply, request: FastifyRequest, error: Application
 function toApplicationError(error: FastifyError, request: FastifyRequest): ApplicationError {
   if (error instanceof ApplicationError) return error;
   if (error.validation !== undefined)
-    return errors.validation(error.validation.map((v) => problemOf(v, error.validationContext ?? 'body')));
+    return errors.validation(telling(error.validation).map((v) => problemOf(v, error.validationContext ?? 'body')));
   if (isDatabaseUnavailable(error) || endedSession(error))
     return errors.unavailable('The database is away. Try again in a moment.');
   // Postgres' class 22: a value it cannot take, such as a NUL byte or a time that does not exist.
@@ -77,6 +77,12 @@ function toApplicationError(error: FastifyError, request: FastifyRequest): Appli
   if (status >= 400 && status < 500)
     return new ApplicationError(status, status === 400 ? 'BAD_REQUEST' : 'REQUEST_ERROR', error.message);
   return errors.internal();
+}
+
+/** Without what only says that a body, which is there, might as well have been absent. */
+function telling(problems: FastifySchemaValidationError[]): FastifySchemaValidationError[] {
+  const rest = problems.filter(({ keyword, params }) => keyword !== 'anyOf' && params.type !== 'null');
+  return rest.length === 0 ? problems : rest;
 }
 
 /**

@@ -26,8 +26,10 @@ export function finishOpenApi(generated: object): object {
 function relaxBody(body: JsonObject): void {
   const content = isObject(body.content) ? body.content['application/json'] : undefined;
   const schema = isObject(content) ? content.schema : undefined;
-  const choices = isObject(schema) && Array.isArray(schema.anyOf) ? schema.anyOf : [];
-  if (choices.some((choice) => isObject(choice) && choice.type === 'null')) body.required = false;
+  if (!isObject(schema)) return;
+  const choices = Array.isArray(schema.anyOf) ? schema.anyOf : [schema];
+  const mayBeNull = (choice: Json) => isObject(choice) && [choice.type].flat().includes('null');
+  if (choices.some(mayBeNull)) body.required = false;
 }
 
 function nameSchemas(value: Json, schemas: JsonObject): Json {

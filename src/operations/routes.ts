@@ -13,7 +13,6 @@ import {
   FeedEvent,
   FeedQuery,
   LastEventId,
-  NoBody,
   OPERATION_LIST,
   Operation,
   OperationEvent,
@@ -84,7 +83,6 @@ export function registerOperationRoutes(app: App, services: Services, recheck?: 
         description:
           'Waits up to 5 s for the end. An operation that is still `running` then, with `cancel_requested_at`, stops as soon as the call to its provider comes back.',
         params: OperationId,
-        body: NoBody,
         response: { 200: Operation, ...errorResponses(400, 401, 403, 404, 409) },
       },
     },
@@ -102,7 +100,6 @@ export function registerOperationRoutes(app: App, services: Services, recheck?: 
         description: 'A long poll: answers the operation when it has ended, or as it stands when the time is over.',
         params: OperationId,
         querystring: WaitQuery,
-        body: NoBody,
         response: { 200: Operation, ...errorResponses(400, 401, 403, 404) },
       },
     },

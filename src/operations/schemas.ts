@@ -146,6 +146,3 @@ const uuidPattern = new RegExp(UUID);
 export function isUuid(text: string): boolean {
   return uuidPattern.test(text);
 }
-
-/** A POST that takes no body: absent, or `{}`. */
-export const NoBody = Type.Optional(Type.Union([Type.Object({}, { additionalProperties: false }), Type.Null()]));

@@ -4,7 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { expectError, expectOk, makeClient, readEndpoints, startInstallation } from '../support/acceptance.ts';
+import { expectError, expectOk, makeClient, startInstallation } from '../support/acceptance.ts';
+import { readEndpoints } from '../support/openapi.ts';
 import type { Answer, Client } from '../support/server.ts';
 
 /** `own`: only over what the caller made. `global`: only for whom is bound to all workspaces. */

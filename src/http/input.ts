@@ -1,0 +1,80 @@
+/** What a request may bring: JSON of bounded depth, and no field or parameter that its endpoint does not know. */
+import type { Socket } from 'node:net';
+import type { FastifyError, FastifyInstance } from 'fastify';
+import { Type } from 'typebox';
+import { uuidv7 } from '../database/uuid.ts';
+import { ApplicationError, errors } from '../errors.ts';
+import { errorBody } from './error-handler.ts';
+
+/** Objects and lists in one another. No schema asks for more, and what walks a value may then call itself. */
+const MAX_DEPTH = 64;
+/** Methods whose unknown fields could have meant something. */
+const CHANGING = ['POST', 'PUT', 'PATCH', 'DELETE'];
+
+const NoQuery = Type.Object({}, { additionalProperties: false });
+const NoBody = Type.Union([Type.Object({}, { additionalProperties: false }), Type.Null()]);
+
+/** Many clients send `Content-Type: application/json` with no body: that is no body, not a broken one. Else: 415. */
+export function acceptJsonOnly(app: FastifyInstance): void {
+  const parse = app.getDefaultJsonParser('error', 'error');
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    if (body === '') return done(null, undefined);
+    return parse(request, String(body), (error, value: unknown) => {
+      if (error !== null) done(errors.malformedJson(error.message));
+      else if (isDeeperThan(MAX_DEPTH, value)) done(errors.tooDeep(MAX_DEPTH));
+      else done(null, value);
+    });
+  });
+}
+
+function isDeeperThan(depth: number, value: unknown): boolean {
+  let level: unknown[] = [value];
+  for (let reached = 0; level.length > 0; reached += 1) {
+    const containers = level.filter((item) => typeof item === 'object' && item !== null) as object[];
+    if (containers.length > 0 && reached === depth) return true;
+    level = containers.flatMap((item) => Object.values(item) as unknown[]);
+  }
+  return false;
+}
+
+/**
+ * An endpoint without a schema for its query or body takes none: `{"check_mode": true}` sent to one that does not know
+ * it must not be carried out for real.
+ */
+export function refuseUnknownInput(app: FastifyInstance): void {
+  app.addHook('onRoute', (route) => {
+    if (!route.url.startsWith('/v1/')) return;
+    const changes = [route.method].flat().some((method) => CHANGING.includes(method));
+    route.schema = {
+      ...route.schema,
+      querystring: route.schema?.querystring ?? NoQuery,
+      ...(changes ? { body: route.schema?.body ?? NoBody } : {}),
+    };
+  });
+}
+
+/** Answers what is no HTTP at all, or too much of it, before there is a request. */
+export function answerUnreadable(error: FastifyError & { code?: string }, socket: Socket): void {
+  // The client has gone.
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const known = unreadable(error.code);
+  const body = JSON.stringify(errorBody(known, uuidv7()));
+  socket.end(
+    `HTTP/1.1 ${known.status} ${known.code}\r\ncontent-type: application/json; charset=utf-8\r\n` +
+      `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+  );
+}
+
+function unreadable(code: string | undefined): ApplicationError {
+  if (code === 'HPE_HEADER_OVERFLOW') {
+    return new ApplicationError(431, 'HEADERS_TOO_LARGE', 'The headers of the request are larger than 16 KiB.');
+  }
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
+    return new ApplicationError(408, 'REQUEST_TIMEOUT', 'The request did not arrive whole in time.');
+  }
+  return new ApplicationError(400, 'BAD_REQUEST', 'This is not an HTTP request that can be understood.');
+}
