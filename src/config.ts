@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { parse } from 'smol-toml';
+import { CLOUD_SETTING_NAMES, type CloudSettings, readCloudSettings } from './providers/cloud-settings.ts';
 import { parseFaults, type SimulatedFaults } from './providers/simulated/faults.ts';
 
 export const VERSION = '0.1.0';
@@ -52,6 +53,7 @@ export interface Config {
   trustProxy: boolean;
   docker: { host: string | null; candidates: string[]; image: string };
   simulated: { latencyMs: number; faults: SimulatedFaults };
+  clouds: CloudSettings;
   /** Enabled providers; null: every one whose settings are complete. */
   providers: string[] | null;
   defaults: { provider: string; plan: string; zone: string };
@@ -87,6 +89,7 @@ const NAMES = [
   'TRUST_PROXY',
   'DOCKER_HOST',
   'DOCKER_IMAGE',
+  ...CLOUD_SETTING_NAMES,
   'SIMULATED_LATENCY_MS',
   'SIMULATED_FAULTS',
   'PROVIDERS',
@@ -145,6 +148,7 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
       latencyMs: integer(value, 'SIMULATED_LATENCY_MS', 200, 0, 3_600_000),
       faults: faults(value('SIMULATED_FAULTS')),
     },
+    clouds: cloudSettings(value),
     providers: value('PROVIDERS') === undefined ? null : list(value('PROVIDERS')),
     defaults: {
       provider: value('DEFAULT_PROVIDER') ?? 'simulated',
@@ -213,6 +217,14 @@ function databaseUrl(text: string | undefined): string | null {
     throw new ConfigError('PROVISIONING_DATABASE_URL must look like postgres://user:password@host:5432/database.');
   }
   return text;
+}
+
+function cloudSettings(value: Values): CloudSettings {
+  try {
+    return readCloudSettings(value);
+  } catch (error) {
+    throw new ConfigError(`PROVISIONING_${message(error)}`);
+  }
 }
 
 function faults(text: string | undefined): SimulatedFaults {

@@ -13,6 +13,7 @@ import { type ConnectionSettings, createDatabase, createPool, isDatabaseUnavaila
 import { CHANNELS, migrateEngine, startEngine } from './engine/engine.ts';
 import { createMutate } from './http/mutation.ts';
 import type { App } from './http/section.ts';
+import { createClouds } from './providers/clouds.ts';
 import type { Provider } from './providers/contract.ts';
 import { createDockerProvider, detectDockerHost } from './providers/docker/provider.ts';
 import { createRegistry, providerQueue } from './providers/registry.ts';
@@ -127,6 +128,7 @@ function createProviders(config: Config, db: Database, logger: Logger): Provider
     ? detectDockerHost(config.docker.host ?? undefined, config.docker.candidates)
     : null;
   if (dockerHost !== null) providers.push(createDockerProvider({ host: dockerHost, image: config.docker.image }));
+  providers.push(...createClouds(config.clouds, wanted));
   const missing = (config.providers ?? []).filter((name) => !providers.some((provider) => provider.name === name));
   if (missing.length > 0) {
     throw new ConfigError(

@@ -19,7 +19,22 @@ export interface Plan {
   storage_gb: number | null;
   /** The provider's own name for it. */
   native_name: string;
+  /** What it costs where it costs least, and in which zones it costs something else; absent where nothing is told. */
+  prices?: PlanPrices;
 }
+
+/** What a server of one plan in one zone costs. Without taxes and traffic. */
+interface Price {
+  /** ISO 4217; null where the provider tells amounts in the account's own currency without naming it. */
+  currency: string | null;
+  /** Major units (euros, not cents). */
+  hourly: number;
+  /** What a whole month costs at most: a provider may cap it below 730 times the hour. */
+  monthly: number;
+}
+
+/** The price by zone name. */
+export type PlanPrices = Record<string, Price>;
 
 /** A place where a server can stand. */
 export interface Zone {
@@ -34,6 +49,14 @@ export interface ServerSpec {
   plan: string;
   zone: string;
   tags: string[];
+  /** A neutral name (`debian-12`) or the provider's own; absent: the provider's default. */
+  image?: string | null;
+  /** Handed to cloud-init as it is, besides the host name and the key. No secrets: it is stored with the operation. */
+  user_data?: string | null;
+  /** A line for root's `authorized_keys`. */
+  ssh_public_key?: string | null;
+  /** `public`, `private`, or the provider's own ids of networks; absent: the provider's default, with a public address. */
+  networks?: string[] | null;
 }
 
 /** How a server stands at the provider, in our words. `unknown` only for states the provider itself cannot tell. */
@@ -60,11 +83,13 @@ export interface ProviderServer {
   /** Value of the operation label; null when it carries none. */
   operation_id: string | null;
   workspace: string | null;
+  /** The labels a user sees, as tags (`key=value`, or `key` alone); absent where the provider keeps none. */
+  tags?: string[];
 }
 
 /** One thing wrong with a spec, tied to the field that names it, with the nearest valid values. */
 export interface SpecProblem {
-  field: 'provider' | 'plan' | 'zone' | 'hostname' | 'tags';
+  field: 'provider' | 'plan' | 'zone' | 'hostname' | 'tags' | 'image' | 'user_data' | 'networks';
   message: string;
   near_matches: string[];
 }
@@ -76,6 +101,10 @@ export interface CallOptions {
    * mutation already sent is awaited all the same: its effect must be known.
    */
   signal?: AbortSignal;
+  /** Told what a call waits for (the account's turn, a pause the provider asked for), so that somebody can be shown it. */
+  onWait?: (reason: string) => void;
+  /** Seconds a call may wait for the account's turn before it gives up as RATE_LIMITED or UNAVAILABLE. Default: no limit. */
+  patience?: number;
 }
 
 /** Given to every call that changes something. */
@@ -93,6 +122,8 @@ export interface Provider {
   readonly name: string;
   /** Servers under change at once, over all replicas: what the provider's rate limits bear. Infinity: no bound. */
   readonly concurrency: number;
+  /** Milliseconds that lie between two observations at least, so that these stay within the account's budget. */
+  observationIntervalMs?(): number;
 
   listPlans(options?: CallOptions): Promise<Plan[]>;
   listZones(options?: CallOptions): Promise<Zone[]>;

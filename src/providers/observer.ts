@@ -42,11 +42,16 @@ export function untilObserved(
   const abort = () => reject(signal.reason);
   signal.addEventListener('abort', abort, { once: true });
   round.waiters.add(waiter);
-  schedule(provider, round, MIN_INTERVAL_MS);
+  schedule(provider, round, leastInterval(provider));
   return promise.finally(() => {
     round.waiters.delete(waiter);
     signal.removeEventListener('abort', abort);
   });
+}
+
+/** Looks are no closer together than this. What a budget asks for wins over quickness. */
+function leastInterval(provider: Provider): number {
+  return Math.max(MIN_INTERVAL_MS, provider.observationIntervalMs?.() ?? 0);
 }
 
 function schedule(provider: Provider, round: Round, delayMs: number): void {
@@ -64,7 +69,8 @@ function schedule(provider: Provider, round: Round, delayMs: number): void {
 /** @returns milliseconds until the next look. */
 async function look(provider: Provider, round: Round): Promise<number> {
   const asked = [...round.waiters];
-  if (asked.length === 0) return MIN_INTERVAL_MS;
+  const least = leastInterval(provider);
+  if (asked.length === 0) return least;
   try {
     const servers = await provider.observeServers([...new Set(asked.map((waiter) => waiter.ref))]);
     for (const waiter of asked) {
@@ -75,12 +81,12 @@ async function look(provider: Provider, round: Round): Promise<number> {
     const retryable = error instanceof Error && 'retryable' in error && error.retryable === true;
     if (!retryable) {
       for (const waiter of asked) waiter.reject(error);
-      return MIN_INTERVAL_MS;
+      return least;
     }
     const asks =
       error instanceof Error && 'retryAfter' in error && typeof error.retryAfter === 'number' ? error.retryAfter : 0;
     return Math.max(asks * 1_000, MAX_INTERVAL_MS / 10);
   }
   const youngest = Math.max(...asked.map((waiter) => waiter.since));
-  return Math.min(MAX_INTERVAL_MS, Math.max(MIN_INTERVAL_MS, (Date.now() - youngest) / AGE_DIVISOR));
+  return Math.max(least, Math.min(MAX_INTERVAL_MS, (Date.now() - youngest) / AGE_DIVISOR));
 }

@@ -1,4 +1,5 @@
 import type { Plan } from '../contract.ts';
+import { parsePlanName } from '../plan-names.ts';
 
 /** What the engine's machine has. */
 export interface Capacity {
@@ -27,24 +28,13 @@ export function plansWithin(capacity: Capacity): Plan[] {
 
 /** The plan of that name, listed or not; null when the text is not `NxCPU-MGB`. */
 export function parsePlan(name: string): Plan | null {
-  const match = /^([1-9]\d{0,3})xCPU-([1-9]\d{0,4})GB$/.exec(name);
-  return match ? plan(Number(match[1]), Number(match[2])) : null;
+  const size = parsePlanName(name);
+  return size ? plan(size.cpus, size.memoryGb) : null;
 }
 
 /** Whether the engine's machine has as much. Docker refuses more processors than it has; Podman lets them pass unkept. */
 export function fits(wanted: Plan, capacity: Capacity): boolean {
   return wanted.cpus <= capacity.cpus && wanted.memory_mb <= capacity.memoryGb * 1024;
-}
-
-/** The (up to three) available plan names nearest to what was asked for: nearest in size when it names one, else the smallest. */
-export function nearestPlans(name: string, available: readonly Plan[]): string[] {
-  const [cpus = 1, memoryGb = 1] = (name.match(/[1-9]\d*/g) ?? []).map(Number);
-  const distance = (offered: Plan) =>
-    Math.abs(Math.log2(offered.cpus / cpus)) + Math.abs(Math.log2(offered.memory_mb / 1024 / memoryGb));
-  return available
-    .toSorted((a, b) => distance(a) - distance(b))
-    .slice(0, 3)
-    .map((offered) => offered.name);
 }
 
 function plan(cpus: number, memoryGb: number): Plan {

@@ -1,6 +1,8 @@
 import type { ServerSpec, SpecProblem } from '../contract.ts';
+import { hostnameProblems } from '../labels.ts';
+import { nearestPlans } from '../plan-names.ts';
 import { ZONE } from './containers.ts';
-import { type Capacity, fits, nearestPlans, parsePlan, plansWithin } from './plans.ts';
+import { type Capacity, fits, parsePlan, plansWithin } from './plans.ts';
 
 /** Everything wrong with the spec for an engine on a machine of that capacity. */
 export function specProblems(spec: ServerSpec, capacity: Capacity): SpecProblem[] {
@@ -28,24 +30,6 @@ function planProblems({ plan }: ServerSpec, capacity: Capacity): SpecProblem[] {
         ? `The plan "${plan}" does not fit: the engine's machine has ${capacity.cpus} processors and ${capacity.memoryGb} GB.`
         : `There is no plan "${plan}". Plans are named like "2xCPU-4GB".`,
       near_matches: nearestPlans(plan, plansWithin(capacity)),
-    },
-  ];
-}
-
-/** RFC 1123 names, of at most 63 characters in all: Linux takes 64. */
-function hostnameProblems({ hostname }: ServerSpec): SpecProblem[] {
-  const label = '[a-z0-9]([a-z0-9-]*[a-z0-9])?';
-  if (hostname.length <= 63 && new RegExp(`^${label}(\\.${label})*$`, 'i').test(hostname)) return [];
-  const nearest = hostname
-    .toLowerCase()
-    .replace(/[^a-z0-9.-]+/g, '-')
-    .slice(0, 63)
-    .replace(/^[.-]+|[.-]+$/g, '');
-  return [
-    {
-      field: 'hostname',
-      message: `"${hostname}" is not a host name: use at most 63 letters, digits, hyphens and dots, with a letter or digit at both ends.`,
-      near_matches: nearest === '' ? [] : [nearest],
     },
   ];
 }

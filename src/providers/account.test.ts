@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { createAccount } from './account.ts';
+
+const tick = () => new Promise((resolve) => setImmediate(resolve));
+
+test('calls stay below the share of the limit, and changes go before observations', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  let now = 0;
+  t.mock.method(performance, 'now', () => now);
+  const account = createAccount({ name: 'c', limit: { calls: 60, perSeconds: 60 } });
+  const done: string[] = [];
+  for (let n = 0; n < 40; n++) void account.admit('observe').then(() => done.push('observe'));
+  for (let n = 0; n < 20; n++) void account.admit('change').then(() => done.push('change'));
+  for (; now < 30_000; now += 100) {
+    t.mock.timers.tick(100);
+    await tick();
+  }
+  // 0.8 a second for 30 s, and what the bucket holds at the start.
+  assert.ok(done.length <= 0.8 * 30 + 5, `${done.length} calls`);
+  assert.ok(done.length >= 0.8 * 30 - 2, `${done.length} calls`);
+  assert.equal(done.filter((kind) => kind === 'change').length, 20);
+  assert.ok(done.lastIndexOf('change') < 25, 'a change waited for observations');
+  account.close();
+});
+
+test('a pause that the provider asked for holds everything, and says so', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  let now = 0;
+  t.mock.method(performance, 'now', () => now);
+  const account = createAccount({ name: 'c', limit: { calls: 600, perSeconds: 60 } });
+  account.throttled(10);
+  const said: string[] = [];
+  let admitted = false;
+  void account.admit('change', { onWait: (reason) => said.push(reason) }).then(() => {
+    admitted = true;
+  });
+  for (; now < 9_900; now += 100) {
+    t.mock.timers.tick(100);
+    await tick();
+    assert.equal(admitted, false);
+  }
+  assert.match(said[0] ?? '', /c asked for fewer calls/);
+  assert.equal(said.length, 1);
+  now = 10_100;
+  t.mock.timers.tick(300);
+  await tick();
+  assert.ok(admitted);
+  account.close();
+});
+
+test('a provider that does not answer is left alone, then asked by one call only', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  let now = 0;
+  t.mock.method(performance, 'now', () => now);
+  const account = createAccount({ name: 'c', limit: { calls: 6_000, perSeconds: 60 } });
+  for (let n = 0; n < 5; n++) {
+    await account.admit('change');
+    account.failed();
+  }
+  let admitted = 0;
+  for (let n = 0; n < 3; n++) void account.admit('change').then(() => admitted++);
+  await tick();
+  assert.equal(admitted, 0);
+  assert.ok(account.figures().open);
+  now = 1_100;
+  t.mock.timers.tick(1_100);
+  await tick();
+  assert.equal(admitted, 1, 'one call asks whether it is back');
+  account.answered({ limit: null, remaining: null });
+  await tick();
+  assert.equal(admitted, 3);
+  account.close();
+});
+
+test('what the provider says of its limit counts', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  let now = 0;
+  t.mock.method(performance, 'now', () => now);
+  const account = createAccount({ name: 'c', limit: { calls: 3_600, perSeconds: 3_600 } });
+  await account.admit('change');
+  account.answered({ limit: 3_600, remaining: 3_600 * 0.2 + 3 });
+  let admitted = 0;
+  for (let n = 0; n < 10; n++) void account.admit('change').then(() => admitted++);
+  await tick();
+  assert.equal(admitted, 3);
+  now += 1_300;
+  t.mock.timers.tick(1_300);
+  await tick();
+  assert.equal(admitted, 4);
+  account.close();
+});
+
+test('a caller without patience is told why; one whose signal fires leaves the line', async () => {
+  const account = createAccount({ name: 'c', limit: { calls: 600, perSeconds: 60 } });
+  account.throttled(60);
+  await assert.rejects(account.admit('look', { patience: 0.01 }), { code: 'RATE_LIMITED', retryable: true });
+  const controller = new AbortController();
+  const reason = new Error('cancelled');
+  const waiting = account.admit('change', { signal: controller.signal });
+  controller.abort(reason);
+  await assert.rejects(waiting, (error: unknown) => error === reason);
+  assert.equal(account.figures().waiting, 0);
+  account.close();
+});

@@ -1,0 +1,229 @@
+/**
+ * One account at a cloud: all calls made with the same credentials pass here. It keeps them below the provider's rate
+ * limit, lets changes go before observations, holds everything while the provider asks for a pause, and stops asking a
+ * provider that does not answer. Waiting is the normal case, not an error: an operation is told why it waits.
+ */
+import { type CallOptions, ProviderError } from './contract.ts';
+
+/** What a call is for. `change` goes before `look` (what a change needs to know), and both before `observe`. */
+export type CallKind = 'change' | 'look' | 'observe';
+
+/** So many calls in so many seconds. */
+export interface RateLimit {
+  calls: number;
+  perSeconds: number;
+}
+
+/** What an answer told about the provider's own limit. */
+export interface RateFacts {
+  /** Calls that the provider allows in its window. */
+  limit: number | null;
+  /** Of these, how many are left. */
+  remaining: number | null;
+}
+
+/** Shown by metrics and tests. */
+interface AccountFigures {
+  calls: Record<CallKind, number>;
+  waiting: number;
+  /** Times the provider answered 429. */
+  throttled: number;
+  /** Whether calls are held because the provider does not answer. */
+  open: boolean;
+}
+
+export interface Account {
+  /** What the messages call it: the provider's name. */
+  readonly name: string;
+  /**
+   * Waits for the account's turn.
+   * @throws the signal's reason; RATE_LIMITED or UNAVAILABLE (retryable) when the caller's patience is over.
+   */
+  admit(kind: CallKind, options?: CallOptions): Promise<void>;
+  /** Gives a turn back of which nothing came: nothing was sent, or nobody waited for the answer. */
+  released(sent: boolean): void;
+  /** An answer came, whatever it said. */
+  answered(facts: RateFacts): void;
+  /** The provider asked for fewer calls; nothing is sent for so many seconds. */
+  throttled(retryAfter: number): void;
+  /** No answer came, or a 5xx. Several in a row hold all calls for a while. */
+  failed(): void;
+  /** Least pause between two observations, so that these take a minor share of the budget. Milliseconds. */
+  observationIntervalMs(callsEach: number): number;
+  figures(): AccountFigures;
+  close(): void;
+}
+
+/** Part of the provider's limit that is used: others (a console, another tool) have the rest. */
+const SHARE = 0.8;
+/** Observations leave to changes what comes in in this time. Seconds. */
+const RESERVE_SECONDS = 2;
+/** Part of the rate that observations may take when nothing else is done. */
+const OBSERVATION_SHARE = 0.4;
+/** A bucket starts with what comes in in this time: a process that is restarted often must not begin full each time. */
+const INITIAL_SECONDS = 5;
+/** Without the provider's own figures no more is saved up than this many seconds bring. */
+const SAVED_SECONDS = 30;
+/** A wait shorter than this is not worth telling. */
+const ANNOUNCE_AFTER_MS = 1_000;
+/** Failures in a row that stop the calls, and for how long: doubled up to the most. */
+const FAILURES_TO_OPEN = 5;
+const OPEN_MS = { least: 1_000, most: 60_000 };
+const RANK: Record<CallKind, number> = { change: 0, look: 1, observe: 2 };
+
+interface Waiter {
+  kind: CallKind;
+  admit: () => void;
+}
+
+export function createAccount(settings: { name: string; limit: RateLimit }): Account {
+  const { name } = settings;
+  const rate = (settings.limit.calls / settings.limit.perSeconds) * SHARE;
+  const saved = Math.max(2, Math.min(settings.limit.calls * SHARE, rate * SAVED_SECONDS));
+  let tokens = Math.min(saved, Math.max(1, rate * INITIAL_SECONDS));
+  let capacity = saved;
+  let filledAt = performance.now();
+  let pausedUntil = 0;
+  const breaker = { failures: 0, openUntil: 0, openMs: 0, probing: false };
+  const waiters: Waiter[] = [];
+  let timer: NodeJS.Timeout | undefined;
+  const figures: AccountFigures = {
+    calls: { change: 0, look: 0, observe: 0 },
+    waiting: 0,
+    throttled: 0,
+    open: false,
+  };
+
+  const fill = (now: number) => {
+    tokens = Math.min(capacity, tokens + ((now - filledAt) / 1_000) * rate);
+    filledAt = now;
+  };
+
+  /** Milliseconds until a call of this kind may go, as far as one can tell now; 0: now. */
+  const delayOf = (kind: CallKind, now: number): number => {
+    if (pausedUntil > now) return pausedUntil - now;
+    if (breaker.openUntil > now) return breaker.openUntil - now;
+    if (breaker.openMs > 0 && breaker.probing) return OPEN_MS.least;
+    const needed = kind === 'observe' ? Math.max(1, Math.min(saved / 2, rate * RESERVE_SECONDS)) : 1;
+    return tokens >= needed ? 0 : Math.ceil(((needed - tokens) / rate) * 1_000);
+  };
+
+  const pump = () => {
+    clearTimeout(timer);
+    timer = undefined;
+    for (;;) {
+      const next = waiters[0];
+      if (next === undefined) return;
+      const now = performance.now();
+      fill(now);
+      const delay = delayOf(next.kind, now);
+      if (delay > 0) {
+        timer = setTimeout(pump, delay);
+        return;
+      }
+      tokens -= 1;
+      if (breaker.openMs > 0) breaker.probing = true;
+      figures.calls[next.kind] += 1;
+      waiters.shift();
+      next.admit();
+    }
+  };
+
+  const enqueue = (waiter: Waiter) => {
+    const place = waiters.findIndex((other) => RANK[other.kind] > RANK[waiter.kind]);
+    waiters.splice(place === -1 ? waiters.length : place, 0, waiter);
+    pump();
+  };
+
+  const reason = (): string => {
+    const now = performance.now();
+    const seconds = (until: number) => `${Math.max(1, Math.ceil((until - now) / 1_000))} s`;
+    if (pausedUntil > now) return `${name} asked for fewer calls; going on in ${seconds(pausedUntil)}.`;
+    if (breaker.openMs > 0) {
+      return `${name} did not answer ${breaker.failures} calls in a row; asking again in ${seconds(breaker.openUntil)}.`;
+    }
+    return `Waiting for a turn: calls to ${name} are kept below ${Math.round(rate * 60)} a minute, ${waiters.length} are waiting.`;
+  };
+
+  return {
+    name,
+    admit(kind, { signal, onWait, patience } = {}) {
+      if (signal?.aborted) return Promise.reject(signal.reason);
+      return new Promise<void>((resolve, reject) => {
+        let announcing: NodeJS.Timeout | undefined;
+        let losingPatience: NodeJS.Timeout | undefined;
+        const end = (settle: () => void) => {
+          clearTimeout(announcing);
+          clearTimeout(losingPatience);
+          signal?.removeEventListener('abort', abort);
+          const place = waiters.indexOf(waiter);
+          if (place !== -1) {
+            waiters.splice(place, 1);
+            pump();
+          }
+          settle();
+        };
+        const waiter: Waiter = { kind, admit: () => end(resolve) };
+        const abort = () => end(() => reject(signal?.reason));
+        signal?.addEventListener('abort', abort, { once: true });
+        enqueue(waiter);
+        if (!waiters.includes(waiter)) return;
+        if (onWait !== undefined) announcing = setTimeout(() => onWait(reason()), ANNOUNCE_AFTER_MS);
+        if (patience !== undefined) {
+          losingPatience = setTimeout(() => end(() => reject(outOfPatience())), patience * 1_000);
+        }
+      });
+    },
+    released(sent) {
+      if (!sent) tokens = Math.min(capacity, tokens + 1);
+      breaker.probing = false;
+      pump();
+    },
+    answered({ limit, remaining }) {
+      breaker.failures = 0;
+      breaker.openMs = 0;
+      breaker.openUntil = 0;
+      breaker.probing = false;
+      if (limit !== null && limit > 0 && remaining !== null) {
+        fill(performance.now());
+        capacity = Math.max(saved, limit * SHARE);
+        // What the provider counts is true for all replicas and tools together.
+        tokens = Math.min(capacity, Math.max(0, remaining - limit * (1 - SHARE)));
+      }
+      pump();
+    },
+    throttled(retryAfter) {
+      figures.throttled += 1;
+      pausedUntil = Math.max(pausedUntil, performance.now() + retryAfter * 1_000);
+      pump();
+    },
+    failed() {
+      breaker.failures += 1;
+      breaker.probing = false;
+      if (breaker.failures >= FAILURES_TO_OPEN) {
+        breaker.openMs = Math.min(OPEN_MS.most, Math.max(OPEN_MS.least, breaker.openMs * 2));
+        breaker.openUntil = performance.now() + breaker.openMs;
+      }
+      pump();
+    },
+    observationIntervalMs: (callsEach) => Math.ceil((callsEach / (rate * OBSERVATION_SHARE)) * 1_000),
+    figures: () => ({
+      ...figures,
+      calls: { ...figures.calls },
+      waiting: waiters.length,
+      open: breaker.openUntil > performance.now(),
+    }),
+    close() {
+      clearTimeout(timer);
+      timer = undefined;
+    },
+  };
+
+  function outOfPatience(): ProviderError {
+    const open = breaker.openMs > 0;
+    return new ProviderError(open ? 'UNAVAILABLE' : 'RATE_LIMITED', reason(), {
+      retryable: true,
+      retryAfter: Math.ceil(Math.max(1, (Math.max(pausedUntil, breaker.openUntil) - performance.now()) / 1_000)),
+    });
+  }
+}

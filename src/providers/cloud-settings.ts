@@ -1,0 +1,75 @@
+import type { RateLimit } from './account.ts';
+
+/** What a cloud provider needs besides credentials. */
+interface CloudPlace {
+  /** Scheme, host and port of the API. */
+  endpoint: string;
+  /** Calls that this process may make with one account. */
+  limit: RateLimit;
+}
+
+export interface CloudSettings {
+  upcloud: CloudPlace & { credentials: UpcloudCredentials | null };
+}
+
+type UpcloudCredentials = { token: string } | { username: string; password: string };
+
+/** Setting names, without the common prefix. */
+export const CLOUD_SETTING_NAMES = [
+  'UPCLOUD_ENDPOINT',
+  'UPCLOUD_TOKEN',
+  'UPCLOUD_USERNAME',
+  'UPCLOUD_PASSWORD',
+  'UPCLOUD_CALLS_PER_MINUTE',
+] as const;
+
+type Values = (name: (typeof CLOUD_SETTING_NAMES)[number]) => string | undefined;
+
+/** @throws Error that begins with the setting's name and never shows a credential. */
+export function readCloudSettings(value: Values): CloudSettings {
+  return {
+    upcloud: {
+      endpoint: endpoint(value, 'UPCLOUD_ENDPOINT', 'https://api.upcloud.com'),
+      limit: { calls: calls(value, 'UPCLOUD_CALLS_PER_MINUTE', 300), perSeconds: 60 },
+      credentials: upcloudCredentials(value),
+    },
+  };
+}
+
+function upcloudCredentials(value: Values): UpcloudCredentials | null {
+  const token = value('UPCLOUD_TOKEN') ?? '';
+  const username = value('UPCLOUD_USERNAME') ?? '';
+  const password = value('UPCLOUD_PASSWORD') ?? '';
+  if (token !== '') return { token: headerSafe('UPCLOUD_TOKEN', token) };
+  if (username === '' && password === '') return null;
+  if (username === '') throw new Error('UPCLOUD_USERNAME must be set when UPCLOUD_PASSWORD is.');
+  if (password === '') throw new Error('UPCLOUD_PASSWORD must be set when UPCLOUD_USERNAME is.');
+  return { username, password };
+}
+
+/** A credential goes into a header: a line break in it would be refused later with the credential in the message. */
+function headerSafe(name: string, credential: string): string {
+  if (!/^[\x21-\x7e]+$/.test(credential)) {
+    throw new Error(`${name} has characters that no token has (a space or a line break at its end?).`);
+  }
+  return credential;
+}
+
+function endpoint(value: Values, name: Parameters<Values>[0], fallback: string): string {
+  const text = value(name) ?? fallback;
+  const url = URL.canParse(text) ? new URL(text) : null;
+  if (url === null || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '') {
+    throw new Error(`${name} must look like ${fallback}, without user name and password.`);
+  }
+  return text.replace(/\/+$/, '');
+}
+
+function calls(value: Values, name: Parameters<Values>[0], fallback: number): number {
+  const text = value(name);
+  if (text === undefined) return fallback;
+  const number = Number(text);
+  if (!/^\d+$/.test(text) || number < 1 || number > 1_000_000) {
+    throw new Error(`${name} must be a whole number from 1 to 1000000, not "${text}".`);
+  }
+  return number;
+}

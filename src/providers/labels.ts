@@ -1,0 +1,60 @@
+/** Tags as users write them (`blue`, `env=prod`) and labels as clouds keep them (a key with a value). */
+import type { ServerSpec, SpecProblem } from './contract.ts';
+
+/** Keys that start so are ours and never shown as tags. */
+const OURS = 'provisioning-';
+/** Label key that remembers the plan's name as it was asked for. */
+export const PLAN_LABEL = 'provisioning-plan';
+
+/** What a cloud takes. */
+export interface LabelRules {
+  key: RegExp;
+  value: RegExp;
+  /** In words, for the message. */
+  words: string;
+}
+
+export function labelOf(tag: string): { key: string; value: string } {
+  const at = tag.indexOf('=');
+  return at === -1 ? { key: tag, value: '' } : { key: tag.slice(0, at), value: tag.slice(at + 1) };
+}
+
+/** The tags among a server's labels, sorted. */
+export function tagsOf(labels: ReadonlyMap<string, string>): string[] {
+  return [...labels]
+    .filter(([key]) => !key.startsWith(OURS))
+    .map(([key, value]) => (value === '' ? key : `${key}=${value}`))
+    .toSorted();
+}
+
+/** Tags that this cloud cannot keep as labels, each with the reason. */
+export function tagProblems({ tags }: ServerSpec, rules: LabelRules): SpecProblem[] {
+  const keys = new Set<string>();
+  return tags.flatMap((tag): SpecProblem[] => {
+    const { key, value } = labelOf(tag);
+    const twice = keys.has(key);
+    keys.add(key);
+    const reserved = key.startsWith(OURS);
+    if (!twice && !reserved && rules.key.test(key) && rules.value.test(value)) return [];
+    const why = twice ? `its key "${key}" is there twice` : reserved ? `keys with "${OURS}" are reserved` : rules.words;
+    return [{ field: 'tags', message: `The tag "${tag}" cannot become a label: ${why}.`, near_matches: [] }];
+  });
+}
+
+/** RFC 1123 names, of at most 63 characters in all: Linux takes 64. */
+export function hostnameProblems({ hostname }: ServerSpec): SpecProblem[] {
+  const label = '[a-z0-9]([a-z0-9-]*[a-z0-9])?';
+  if (hostname.length <= 63 && new RegExp(`^${label}(\\.${label})*$`, 'i').test(hostname)) return [];
+  const nearest = hostname
+    .toLowerCase()
+    .replace(/[^a-z0-9.-]+/g, '-')
+    .slice(0, 63)
+    .replace(/^[.-]+|[.-]+$/g, '');
+  return [
+    {
+      field: 'hostname',
+      message: `"${hostname}" is not a host name: use at most 63 letters, digits, hyphens and dots, with a letter or digit at both ends.`,
+      near_matches: nearest === '' ? [] : [nearest],
+    },
+  ];
+}

@@ -1,0 +1,151 @@
+import { OPERATION_LABEL, ProviderError, type ServerSpec, type SpecProblem, WORKSPACE_LABEL } from '../contract.ts';
+import { DEFAULT_IMAGE, nearestImages } from '../images.ts';
+import { hostnameProblems, type LabelRules, labelOf, PLAN_LABEL, tagProblems } from '../labels.ts';
+import { nearMatches } from '../near-matches.ts';
+import { nearestPlans } from '../plan-names.ts';
+import type { Catalog, Template, UpcloudPlan } from './catalog.ts';
+import { SENT_LABEL } from './servers.ts';
+
+/** A server with a plan that brings no disk gets one of this size. Gibibytes. */
+const DEFAULT_DISK_GB = 25;
+/** UpCloud takes this much user data. Bytes. */
+const MAX_USER_DATA = 65_535;
+const LABEL_RULES: LabelRules = {
+  key: /^[A-Za-z0-9][A-Za-z0-9._:/-]{1,31}$/,
+  value: /^[\x20-\x7e]{0,255}$/,
+  words: 'UpCloud wants keys of 2 to 32 characters and values of at most 255',
+};
+
+/** Everything wrong with the spec for what UpCloud offers. */
+export function specProblems(spec: ServerSpec, catalog: Catalog): SpecProblem[] {
+  return [
+    ...zoneProblems(spec, catalog),
+    ...planProblems(spec, catalog),
+    ...imageProblems(spec, catalog),
+    ...networkProblems(spec),
+    ...userDataProblems(spec),
+    ...hostnameProblems(spec),
+    ...tagProblems(spec, LABEL_RULES),
+  ];
+}
+
+function zoneProblems({ zone }: ServerSpec, { zones }: Catalog): SpecProblem[] {
+  const names = zones.map((known) => known.name);
+  if (names.includes(zone)) return [];
+  const near = nearMatches(zone, names);
+  return [
+    {
+      field: 'zone',
+      message: `UpCloud has no zone "${zone}" for this account.`,
+      near_matches: near.length > 0 ? near : names.slice(0, 3),
+    },
+  ];
+}
+
+function planProblems({ plan }: ServerSpec, { plans }: Catalog): SpecProblem[] {
+  if (plans.some((known) => known.name === plan)) return [];
+  return [{ field: 'plan', message: `UpCloud has no plan "${plan}".`, near_matches: nearestPlans(plan, plans) }];
+}
+
+function imageProblems(spec: ServerSpec, catalog: Catalog): SpecProblem[] {
+  const name = spec.image ?? DEFAULT_IMAGE;
+  const template = findTemplate(name, catalog);
+  if (template !== undefined && (template.zone === null || template.zone === spec.zone)) return [];
+  const known = [...new Set(catalog.templates.flatMap((each) => each.neutral ?? []))].toSorted();
+  return [
+    {
+      field: 'image',
+      message:
+        template === undefined
+          ? `UpCloud has no template for the image "${name}".`
+          : `The template "${name}" lies in zone ${template.zone}, not in ${spec.zone}.`,
+      near_matches: nearestImages(name, known),
+    },
+  ];
+}
+
+function networkProblems({ networks }: ServerSpec): SpecProblem[] {
+  return (networks ?? [])
+    .filter((network) => !['public', 'private'].includes(network) && !/^[0-9a-f-]{36}$/.test(network))
+    .map((network) => ({
+      field: 'networks',
+      message: `"${network}" is neither public nor private nor the UUID of a network at UpCloud.`,
+      near_matches: ['public', 'private'],
+    }));
+}
+
+function userDataProblems({ user_data: data }: ServerSpec): SpecProblem[] {
+  if (Buffer.byteLength(data ?? '') <= MAX_USER_DATA) return [];
+  return [
+    { field: 'user_data', message: `UpCloud takes at most ${MAX_USER_DATA} bytes of user data.`, near_matches: [] },
+  ];
+}
+
+function findTemplate(name: string, { templates }: Catalog): Template | undefined {
+  return templates.find((template) => template.neutral === name || template.uuid === name);
+}
+
+/**
+ * The body that creates a server. @throws ProviderError INVALID_REQUEST where plan or image are not there any more.
+ */
+export function createBody(spec: ServerSpec, operationId: string, catalog: Catalog): Record<string, unknown> {
+  const plan = catalog.plans.find((known) => known.name === spec.plan);
+  const image = spec.image ?? DEFAULT_IMAGE;
+  const template = findTemplate(image, catalog);
+  if (plan === undefined || template === undefined) {
+    const what = plan === undefined ? `plan "${spec.plan}"` : `template for the image "${image}"`;
+    throw new ProviderError('INVALID_REQUEST', `UpCloud has no ${what}.`, { retryable: false });
+  }
+  const key = spec.ssh_public_key ?? null;
+  return {
+    server: {
+      zone: spec.zone,
+      title: spec.hostname,
+      hostname: spec.hostname,
+      plan: plan.native_name,
+      metadata: 'yes',
+      ...(spec.user_data ? { user_data: spec.user_data } : {}),
+      password_delivery: 'none',
+      login_user: {
+        create_password: 'no',
+        username: 'root',
+        ...(key === null ? {} : { ssh_keys: { ssh_key: [key] } }),
+      },
+      labels: { label: labelsOf(spec, operationId) },
+      networking: { interfaces: { interface: interfacesOf(spec.networks ?? ['public']) } },
+      storage_devices: { storage_device: [diskOf(spec, plan, template)] },
+    },
+  };
+}
+
+function labelsOf(spec: ServerSpec, operationId: string): { key: string; value: string }[] {
+  return [
+    { key: OPERATION_LABEL, value: operationId },
+    { key: WORKSPACE_LABEL, value: spec.workspace },
+    { key: PLAN_LABEL, value: spec.plan },
+    { key: SENT_LABEL, value: new Date().toISOString() },
+    ...spec.tags.map(labelOf),
+  ];
+}
+
+/** Each server has an address in UpCloud's own private network, besides what it is asked for. */
+function interfacesOf(networks: readonly string[]): Record<string, unknown>[] {
+  const v4 = { ip_address: [{ family: 'IPv4' }] };
+  return [
+    ...(networks.includes('public') ? [{ type: 'public', ip_addresses: v4 }] : []),
+    { type: 'utility', ip_addresses: v4 },
+    ...networks
+      .filter((network) => network !== 'public' && network !== 'private')
+      .map((network) => ({ type: 'private', network, ip_addresses: v4 })),
+  ];
+}
+
+function diskOf(spec: ServerSpec, plan: UpcloudPlan, template: Template): Record<string, unknown> {
+  return {
+    action: 'clone',
+    storage: template.uuid,
+    title: `${spec.hostname.slice(0, 60)}-disk`,
+    size: Math.max(plan.storage_gb ?? DEFAULT_DISK_GB, template.size),
+    ...(plan.tier === null ? {} : { tier: plan.tier }),
+  };
+}

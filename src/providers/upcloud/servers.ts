@@ -1,0 +1,78 @@
+import { OPERATION_LABEL, type ProviderServer, type ProviderServerStatus, WORKSPACE_LABEL } from '../contract.ts';
+import { PLAN_LABEL, tagsOf } from '../labels.ts';
+import { fields, items, text } from '../wire.ts';
+
+/** When the create was sent: tells two servers apart that were made in the same second, the API's own measure. */
+export const SENT_LABEL = 'provisioning-sent';
+
+/** A server as the API shows it, in a list (no addresses) or alone. */
+export interface UpcloudServer {
+  uuid: string;
+  hostname: string;
+  state: string;
+  plan: string;
+  zone: string;
+  labels: ReadonlyMap<string, string>;
+  /** Null where the answer carries none. */
+  address: string | null;
+  /** Seconds since 1970; null in lists. */
+  created: number | null;
+}
+
+/** @returns null for what is no server. */
+export function readServer(value: unknown): UpcloudServer | null {
+  const { uuid, hostname, title, state, plan, zone, labels, ip_addresses, created } = fields(value);
+  const id = text(uuid);
+  const status = text(state);
+  if (id === undefined || status === undefined) return null;
+  return {
+    uuid: id,
+    hostname: text(hostname) ?? text(title) ?? id,
+    state: status,
+    plan: text(plan) ?? 'custom',
+    zone: text(zone) ?? '',
+    labels: readLabels(labels),
+    address: chooseAddress(items(fields(ip_addresses).ip_address) ?? []),
+    created: typeof created === 'number' ? created : null,
+  };
+}
+
+function readLabels(value: unknown): ReadonlyMap<string, string> {
+  const labels = items(fields(value).label) ?? [];
+  return new Map(labels.map((label) => [text(label.key) ?? '', text(label.value) ?? '']));
+}
+
+const PREFERENCE = ['public IPv4', 'public IPv6', 'private IPv4', 'utility IPv4', 'private IPv6'];
+
+/** Public IPv4 before IPv6 before private ones; the API orders them as it likes. */
+export function chooseAddress(addresses: readonly Record<string, unknown>[]): string | null {
+  const rank = ({ access, family }: Record<string, unknown>) => {
+    const place = PREFERENCE.indexOf(`${text(access)} ${text(family)}`);
+    return place === -1 ? PREFERENCE.length : place;
+  };
+  return text(addresses.toSorted((a, b) => rank(a) - rank(b))[0]?.address) ?? null;
+}
+
+/** `maintenance` is a change under way: a creation, a restart. */
+const STATUS = new Map<string, ProviderServerStatus>([
+  ['started', 'running'],
+  ['stopped', 'stopped'],
+  ['maintenance', 'starting'],
+  ['pending_delete', 'deleting'],
+  ['error', 'error'],
+]);
+
+export function toProviderServer(server: UpcloudServer, address = server.address): ProviderServer {
+  const { labels } = server;
+  return {
+    ref: server.uuid,
+    hostname: server.hostname,
+    plan: server.plan === 'custom' ? (labels.get(PLAN_LABEL) ?? 'custom') : server.plan,
+    zone: server.zone,
+    status: STATUS.get(server.state) ?? 'unknown',
+    ip_address: address,
+    operation_id: labels.get(OPERATION_LABEL) ?? null,
+    workspace: labels.get(WORKSPACE_LABEL) ?? null,
+    tags: tagsOf(labels),
+  };
+}

@@ -1,0 +1,198 @@
+/**
+ * What the fake clouds have in common: an HTTP server on loopback that counts and keeps what it is asked, limits the
+ * rate, takes its time, and goes wrong on demand. Chances are drawn from a seeded generator.
+ */
+import { once } from 'node:events';
+import http from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
+
+/** Ways in which a call goes wrong. `lost_answer` and the three after it take effect; the others do not. */
+export type Fault =
+  | 'lost_answer'
+  | 'half_open'
+  | 'garbage'
+  | 'truncated'
+  | 'throttled'
+  | 'server_error'
+  | 'lost_request';
+
+export interface FakeRequest {
+  method: string;
+  /** Without the query. */
+  path: string;
+  query: URLSearchParams;
+  headers: http.IncomingHttpHeaders;
+  /** The text of the body. */
+  text: string;
+}
+
+export interface FakeReply {
+  status: number;
+  /** Text is sent as it is, anything else as JSON. */
+  body?: unknown;
+  contentType?: string;
+  headers?: Record<string, string>;
+}
+
+export interface FakeSettings {
+  seed?: number;
+  /** Milliseconds before an answer. */
+  latencyMs?: number;
+  /** Calls in so many seconds; past that 429. Absent: no limit. */
+  limit?: { calls: number; perSeconds: number };
+}
+
+export interface Fake extends AsyncDisposable {
+  /** `http://127.0.0.1:…` */
+  endpoint: string;
+  /** Chance of each fault, 0 to 1, at changes; `throttled` and `server_error` at reads as well. */
+  chances: Partial<Record<Fault, number>>;
+  /** The next call that matches `METHOD /path?query` goes wrong so. */
+  next(call: RegExp, fault: Fault): void;
+  counts(): { reads: number; mutations: number; throttled: number };
+  /** `METHOD /path` of everything that arrived. */
+  calls: { line: string; at: number }[];
+}
+
+/**
+ * @param handle carries a request out. @param changes whether it changes something.
+ * @param dialect what the cloud's own 429 and 500 look like, and how it tells of its limit.
+ */
+export async function startFake(
+  settings: FakeSettings,
+  handle: (request: FakeRequest) => FakeReply | Promise<FakeReply>,
+  dialect: {
+    changes(request: FakeRequest): boolean;
+    throttled: FakeReply;
+    serverError: FakeReply;
+    limitHeaders?(limit: number, remaining: number, resetInSeconds: number): Record<string, string>;
+  },
+): Promise<Fake> {
+  const random = generator(settings.seed ?? 1);
+  const chances: Partial<Record<Fault, number>> = {};
+  const planned: { call: RegExp; fault: Fault }[] = [];
+  const counted = { reads: 0, mutations: 0, throttled: 0 };
+  const calls: { line: string; at: number }[] = [];
+  const bucket = createBucket(settings.limit);
+
+  const faultOf = (request: FakeRequest, line: string): Fault | null => {
+    const place = planned.findIndex(({ call }) => call.test(line));
+    if (place !== -1) return planned.splice(place, 1)[0]?.fault ?? null;
+    const possible: Fault[] = dialect.changes(request)
+      ? ['lost_answer', 'half_open', 'garbage', 'truncated', 'lost_request', 'throttled', 'server_error']
+      : ['throttled', 'server_error'];
+    return possible.find((fault) => random() < (chances[fault] ?? 0)) ?? null;
+  };
+
+  const answer = async (incoming: http.IncomingMessage, response: http.ServerResponse) => {
+    const request = await readRequest(incoming);
+    const line = `${request.method} ${incoming.url}`;
+    calls.push({ line, at: performance.now() });
+    counted[dialect.changes(request) ? 'mutations' : 'reads'] += 1;
+    const within = bucket.take();
+    const headers =
+      settings.limit === undefined ? {} : dialect.limitHeaders?.(settings.limit.calls, bucket.left(), bucket.reset());
+    if (settings.latencyMs) await delay(settings.latencyMs);
+    const fault = within ? faultOf(request, line) : 'throttled';
+    if (fault === 'lost_request') return incoming.socket.destroy();
+    if (fault === 'throttled') {
+      counted.throttled += 1;
+      return send(response, dialect.throttled, headers);
+    }
+    if (fault === 'server_error') return send(response, dialect.serverError, headers);
+    const reply = await handle(request);
+    if (fault === 'half_open') return;
+    if (fault === 'lost_answer') return incoming.socket.destroy();
+    if (fault === 'garbage') return send(response, { ...reply, body: '<html>502 Bad Gateway</html>' }, headers);
+    if (fault === 'truncated') return truncate(incoming, response, reply);
+    send(response, reply, headers);
+  };
+
+  const server = http.createServer((incoming, response) => {
+    answer(incoming, response).catch((error: unknown) => {
+      // A mistake in the fake itself must be seen.
+      process.stderr.write(`fake cloud: ${error instanceof Error ? error.stack : error}\n`);
+      incoming.socket.destroy();
+    });
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  return {
+    endpoint: `http://127.0.0.1:${address.port}`,
+    chances,
+    next: (call, fault) => void planned.push({ call, fault }),
+    counts: () => ({ ...counted }),
+    calls,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+async function readRequest(incoming: http.IncomingMessage): Promise<FakeRequest> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of incoming) chunks.push(chunk);
+  const url = new URL(incoming.url ?? '/', 'http://fake');
+  return {
+    method: incoming.method ?? 'GET',
+    path: url.pathname,
+    query: url.searchParams,
+    headers: incoming.headers,
+    text: Buffer.concat(chunks).toString('utf8'),
+  };
+}
+
+function textOf(body: unknown): string {
+  return typeof body === 'string' ? body : JSON.stringify(body);
+}
+
+function send(response: http.ServerResponse, reply: FakeReply, headers: Record<string, string> = {}): void {
+  const type =
+    reply.body === undefined ? {} : { 'content-type': reply.contentType ?? 'application/json; charset=UTF-8' };
+  response.writeHead(reply.status, { ...type, ...headers, ...reply.headers });
+  response.end(reply.body === undefined ? undefined : textOf(reply.body));
+}
+
+/** Half of the answer, under a length that promises all of it. */
+function truncate(incoming: http.IncomingMessage, response: http.ServerResponse, reply: FakeReply): void {
+  const text = textOf(reply.body ?? {});
+  response.writeHead(reply.status, { 'content-type': 'application/json', 'content-length': String(text.length) });
+  response.write(text.slice(0, text.length / 2), () => incoming.socket.destroy());
+}
+
+/** The provider's side of a rate limit: so many calls, coming back evenly. */
+function createBucket(limit: FakeSettings['limit']) {
+  if (limit === undefined) return { take: () => true, left: () => 0, reset: () => 0 };
+  const rate = limit.calls / limit.perSeconds / 1_000;
+  let left = limit.calls;
+  let at = performance.now();
+  const fill = () => {
+    const now = performance.now();
+    left = Math.min(limit.calls, left + (now - at) * rate);
+    at = now;
+  };
+  return {
+    take() {
+      fill();
+      if (left < 1) return false;
+      left -= 1;
+      return true;
+    },
+    left: () => Math.floor(left),
+    reset: () => Math.ceil((limit.calls - left) / rate / 1_000),
+  };
+}
+
+/** Numbers from 0 to 1, the same ones for the same seed (mulberry32). */
+export function generator(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}

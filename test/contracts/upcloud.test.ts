@@ -1,0 +1,172 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { describe, test } from 'node:test';
+import type { MutationOptions, ProviderError, ProviderErrorCode, ServerSpec } from '../../src/providers/contract.ts';
+import { createUpcloudProvider } from '../../src/providers/upcloud/provider.ts';
+import { type FakeUpcloud, type FakeUpcloudSettings, startFakeUpcloud } from '../clouds/upcloud.ts';
+import { providerSuite } from './provider.testsuite.ts';
+
+providerSuite('upcloud', async () => {
+  const fake = await startFakeUpcloud();
+  return {
+    provider: createUpcloudProvider(settingsFor(fake)),
+    spec,
+    loseNextCreateAnswer: () => fake.next(/^POST \/1\.3\/server$/, 'lost_answer'),
+    requestCounts: fake.counts,
+    dispose: async () => fake[Symbol.asyncDispose](),
+  };
+});
+
+describe('the upcloud provider', () => {
+  test('P12, P23: what is made carries its labels, key, image and user data, and goes with its disk', async () => {
+    await using it = await open();
+    const options = permitted();
+    const { ref } = await it.provider.ensureServer(
+      spec({
+        ssh_public_key: 'ssh-ed25519 AAAA x',
+        user_data: '#!/bin/sh\ntrue',
+        image: 'ubuntu-24.04',
+        tags: ['env=prod'],
+      }),
+      options,
+    );
+    const made = it.fake.servers.get(ref);
+    const { 'provisioning-sent': sent, ...labels } = Object.fromEntries(
+      (made?.labels ?? []).map(({ key, value }) => [key, value]),
+    );
+    assert.ok(Date.now() - Date.parse(sent ?? '') < 60_000);
+    assert.deepEqual(labels, {
+      'provisioning-operation': options.operationId,
+      'provisioning-workspace': 'w',
+      'provisioning-plan': '2xCPU-4GB',
+      env: 'prod',
+    });
+    assert.deepEqual([made?.keys, made?.userData], [['ssh-ed25519 AAAA x'], '#!/bin/sh\ntrue']);
+    assert.deepEqual((await it.provider.listServers())[0]?.tags, ['env=prod']);
+    // Made a moment ago, it is in maintenance still: deleting waits, stops and deletes.
+    await it.provider.deleteServer(ref, options);
+    assert.deepEqual([it.fake.servers.size, it.fake.storages.size], [0, 0]);
+  });
+
+  test('P9: two processes that make one server at once keep the older', async () => {
+    await using it = await open();
+    const other = createUpcloudProvider({ ...settingsFor(it.fake) });
+    for (let round = 0; round < 5; round++) {
+      const options = permitted();
+      await Promise.all([it.provider.ensureServer(spec(), options), other.ensureServer(spec(), options)]);
+      const kept = await it.provider.ensureServer(spec(), options);
+      assert.deepEqual([...it.fake.servers.keys()], [kept.ref]);
+      await it.provider.deleteServer(kept.ref, options);
+    }
+    await other.close?.();
+  });
+
+  test('P30, P32: what a user can cause is refused once, with what to do', async () => {
+    const cases: [number, string, ProviderErrorCode, RegExp][] = [
+      [402, 'INSUFFICIENT_CREDITS', 'QUOTA_EXCEEDED', /top it up/],
+      [403, 'SERVER_CORE_LIMIT_REACHED', 'QUOTA_EXCEEDED', /raise the limit/],
+      [403, 'PUBLIC_IPV4_LIMIT_REACHED', 'QUOTA_EXCEEDED', /raise the limit/],
+      [503, 'SERVER_RESOURCES_UNAVAILABLE', 'CAPACITY_EXHAUSTED', /another zone or plan/],
+      [403, 'SERVER_FORBIDDEN', 'FORBIDDEN', /access to servers/],
+      [401, 'AUTHENTICATION_FAILED', 'AUTHENTICATION_FAILED', /token/],
+      [404, 'ZONE_NOT_FOUND', 'INVALID_REQUEST', /ZONE_NOT_FOUND/],
+      [400, 'PLAN_INVALID', 'INVALID_REQUEST', /PLAN_INVALID/],
+      [409, 'RESOURCE_ALREADY_EXISTS', 'CONFLICT', /RESOURCE_ALREADY_EXISTS/],
+    ];
+    await using it = await open();
+    for (const problem of [false, true]) {
+      for (const [status, code, expected, message] of cases) {
+        it.fake.refusing.creates = { status, code, message: `Refused with ${code}`, problem };
+        await assert.rejects(it.provider.ensureServer(spec(), permitted()), {
+          code: expected,
+          retryable: false,
+          message,
+        });
+      }
+    }
+    assert.equal(it.fake.created.size, 0);
+  });
+
+  test('P30: a state that does not allow it now can be tried again', async () => {
+    await using it = await open({ settle: { create: 60_000 } });
+    const options = permitted();
+    const { ref } = await it.provider.ensureServer(spec(), options);
+    for (const change of ['startServer', 'stopServer', 'restartServer'] as const) {
+      await assert.rejects(it.provider[change](ref, options), { code: 'CONFLICT', retryable: true });
+    }
+  });
+
+  test('P7: a cloud that cannot be asked makes no spec wrong', async () => {
+    await using it = await open();
+    it.fake.chances.server_error = 1;
+    await assert.rejects(it.provider.validate(spec()), { name: 'ProviderError', retryable: true });
+    it.fake.chances.server_error = 0;
+    const stranger = createUpcloudProvider({
+      ...settingsFor(it.fake),
+      credentials: { username: 'u', password: 'canary' },
+    });
+    await assert.rejects(stranger.validate(spec()), (error: ProviderError) => {
+      assert.equal(error.code, 'AUTHENTICATION_FAILED');
+      return !JSON.stringify([error, error.message]).includes('canary');
+    });
+    await stranger.close?.();
+  });
+
+  test('P16, P18: more servers than one page holds are all listed, and cost a call a page', async () => {
+    await using it = await open({ settle: { create: 0 } });
+    const made = await Promise.all(Array.from({ length: 205 }, () => it.provider.ensureServer(spec(), permitted())));
+    const before = it.fake.counts().reads;
+    const seen = await it.provider.observeServers(made.map(({ ref }) => ref));
+    assert.equal(seen.size, 205);
+    assert.equal(it.fake.counts().reads - before, 4);
+    assert.ok([...seen.values()].every((server) => server.ip_address?.startsWith('94.237.')));
+  });
+
+  test('prices come by zone, in units and not in hundredths', async () => {
+    await using it = await open();
+    const plan = (await it.provider.listPlans()).find(({ name }) => name === '2xCPU-4GB');
+    assert.deepEqual(plan?.prices?.['de-fra1'], { currency: null, hourly: 0.02976, monthly: 20 });
+    assert.ok(!('uk-tst1' in (plan?.prices ?? {})));
+  });
+
+  test('an image, zone or network that is not there is named with what is', async () => {
+    await using it = await open();
+    const problems = await it.provider.validate(
+      spec({ image: 'debian12', networks: ['lan'], tags: ['x', 'aa=1', 'aa=2'] }),
+    );
+    assert.deepEqual(
+      problems.map(({ field, near_matches: near }) => [field, near[0]]),
+      [
+        ['image', 'debian-12'],
+        ['networks', 'public'],
+        ['tags', undefined],
+        ['tags', undefined],
+      ],
+    );
+  });
+});
+
+function settingsFor(fake: FakeUpcloud) {
+  return { endpoint: fake.endpoint, credentials: { token: fake.token }, limit: { calls: 60_000, perSeconds: 60 } };
+}
+
+async function open(settings: FakeUpcloudSettings = {}) {
+  const fake = await startFakeUpcloud(settings);
+  const provider = createUpcloudProvider(settingsFor(fake));
+  return {
+    fake,
+    provider,
+    async [Symbol.asyncDispose]() {
+      await provider.close?.();
+      await fake[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function spec(overrides: Partial<ServerSpec> = {}): ServerSpec {
+  return { workspace: 'w', hostname: 'web-1', plan: '2xCPU-4GB', zone: 'de-fra1', tags: [], ...overrides };
+}
+
+function permitted(): MutationOptions {
+  return { operationId: randomUUID(), guard: () => {} };
+}
