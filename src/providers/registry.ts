@@ -1,5 +1,5 @@
 import type { FieldProblem } from '../errors.ts';
-import type { Provider, ServerSpec } from './contract.ts';
+import type { CallOptions, Provider, ServerSpec } from './contract.ts';
 import { nearMatches } from './near-matches.ts';
 
 /** The enabled providers by name. */
@@ -10,7 +10,7 @@ export interface ProviderRegistry {
   get(name: string): Provider;
   has(name: string): boolean;
   /** Everything wrong with a spec, near matches included: an unknown provider, or what the provider itself says. */
-  validate(providerName: string, spec: ServerSpec): Promise<FieldProblem[]>;
+  validate(providerName: string, spec: ServerSpec, options?: CallOptions): Promise<FieldProblem[]>;
   close(): Promise<void>;
 }
 
@@ -26,7 +26,7 @@ export function createRegistry(providers: readonly Provider[]): ProviderRegistry
     all: () => [...byName.values()],
     get,
     has: (name) => byName.has(name),
-    async validate(providerName, spec) {
+    async validate(providerName, spec, options) {
       if (!byName.has(providerName)) {
         const names = [...byName.keys()];
         return [
@@ -37,7 +37,7 @@ export function createRegistry(providers: readonly Provider[]): ProviderRegistry
           },
         ];
       }
-      return get(providerName).validate(spec);
+      return get(providerName).validate(spec, options);
     },
     async close() {
       await Promise.all([...byName.values()].map((provider) => provider.close?.()));

@@ -57,6 +57,26 @@ export const CreateServer = Type.Object(
         default: [],
       }),
     ),
+    image: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 255,
+        description: "A neutral name (`debian-12`) or the provider's own id. Default: the provider's.",
+      }),
+    ),
+    user_data: Type.Optional(
+      Type.String({
+        maxLength: 65_535,
+        description: 'For cloud-init. It is stored with the operation and readable on the server: no secrets.',
+      }),
+    ),
+    networks: Type.Optional(
+      Type.Array(Type.String({ minLength: 1, maxLength: 128 }), {
+        maxItems: 8,
+        uniqueItems: true,
+        description: "`public`, `private`, or the provider's own ids of networks. Default: with a public address.",
+      }),
+    ),
   },
   { additionalProperties: false },
 );

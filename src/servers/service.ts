@@ -21,6 +21,9 @@ import {
 
 const POWER_STATUS: Record<PowerAction, string> = { start: 'starting', stop: 'stopping', restart: 'restarting' };
 
+/** A request waits no longer than this for its turn at a provider. Seconds. */
+const PATIENCE = 5;
+
 /** The server as JSON text. @throws 404 also where the caller may not see its workspace. */
 export async function getServer(services: Services, principal: Principal, id: string): Promise<string> {
   const server = await readServer(services.db, id);
@@ -30,15 +33,16 @@ export async function getServer(services: Services, principal: Principal, id: st
 
 /**
  * Everything that can be said against the request before anything is written. Asks the provider, so it runs before
- * the transaction; a provider that is away does not stop the request from being accepted.
+ * the transaction; a provider that is away, or does not let us in, does not stop the request from being accepted: its
+ * operation waits, or fails with the reason.
  */
 export async function checkCreate(services: Services, principal: Principal, body: CreateServer): Promise<void> {
   await requireWorkspace(services.db, principal, 'server_create', body.workspace);
   try {
-    const problems = await services.providers.validate(body.provider, specOf(body));
+    const problems = await services.providers.validate(body.provider, specOf(body), { patience: PATIENCE });
     if (problems.length > 0) throw errors.validation(problems);
   } catch (error) {
-    if (!(error instanceof ProviderError && error.retryable)) throw error;
+    if (!(error instanceof ProviderError)) throw error;
   }
 }
 
@@ -49,6 +53,9 @@ function specOf(body: CreateServer): ServerSpec {
     plan: body.plan,
     zone: body.zone,
     tags: body.tags ?? [],
+    ...(body.image === undefined ? {} : { image: body.image }),
+    ...(body.user_data === undefined ? {} : { user_data: body.user_data }),
+    ...(body.networks === undefined ? {} : { networks: body.networks }),
   };
 }
 

@@ -21,6 +21,17 @@ const PlanSchema = Type.Object(
     memory_mb: Type.Number({ description: 'Mebibytes.' }),
     storage_gb: Type.Union([Type.Number(), Type.Null()], { description: 'Gibibytes of the system disk.' }),
     native_name: Type.String({ description: 'What the provider calls it.' }),
+    prices: Type.Optional(
+      Type.Record(
+        Type.String(),
+        Type.Object({
+          currency: Type.Union([Type.String(), Type.Null()], { description: "Null: the account's own currency." }),
+          hourly: Type.Number(),
+          monthly: Type.Number({ description: 'A whole month at most.' }),
+        }),
+        { description: 'By zone, without taxes and traffic; absent where the provider tells none.' },
+      ),
+    ),
   },
   { additionalProperties: false },
 );
@@ -56,7 +67,9 @@ export function registerProviderRoutes(app: App, { providers }: Services): void 
       },
     },
     (request) =>
-      ask(providerNamed(providers, request.params.name), (provider, signal) => provider.listPlans({ signal })),
+      ask(providerNamed(providers, request.params.name), (provider, signal) =>
+        provider.listPlans({ signal, patience: ANSWER_MS / 1_000 }),
+      ),
   );
 
   app.get(
@@ -71,7 +84,9 @@ export function registerProviderRoutes(app: App, { providers }: Services): void 
       },
     },
     (request) =>
-      ask(providerNamed(providers, request.params.name), (provider, signal) => provider.listZones({ signal })),
+      ask(providerNamed(providers, request.params.name), (provider, signal) =>
+        provider.listZones({ signal, patience: ANSWER_MS / 1_000 }),
+      ),
   );
 }
 

@@ -6,7 +6,13 @@ import { type Capacity, fits, parsePlan, plansWithin } from './plans.ts';
 
 /** Everything wrong with the spec for an engine on a machine of that capacity. */
 export function specProblems(spec: ServerSpec, capacity: Capacity): SpecProblem[] {
-  return [...zoneProblems(spec), ...planProblems(spec, capacity), ...hostnameProblems(spec), ...tagProblems(spec)];
+  return [
+    ...zoneProblems(spec),
+    ...planProblems(spec, capacity),
+    ...hostnameProblems(spec),
+    ...tagProblems(spec),
+    ...choiceProblems(spec),
+  ];
 }
 
 function zoneProblems({ zone }: ServerSpec): SpecProblem[] {
@@ -43,4 +49,18 @@ function tagProblems({ tags }: ServerSpec): SpecProblem[] {
       message: `The tag "${tag}" cannot become a container label: use 1 to 128 letters, digits and _ . : / @ + -`,
       near_matches: [],
     }));
+}
+
+/** What a container leaves no choice of. */
+function choiceProblems({ image, user_data: userData, networks }: ServerSpec): SpecProblem[] {
+  const problem = (field: 'image' | 'user_data' | 'networks', message: string) => ({
+    field,
+    message,
+    near_matches: [],
+  });
+  return [
+    ...(image ? [problem('image', 'Containers are made from the image in PROVISIONING_DOCKER_IMAGE.')] : []),
+    ...(userData ? [problem('user_data', 'A container has no cloud-init.')] : []),
+    ...(networks?.length ? [problem('networks', "Containers are in the engine's default network.")] : []),
+  ];
 }

@@ -1,9 +1,9 @@
-import { defineProcedure, OperationError, type Procedure } from '../../engine/procedure.ts';
+import { defineProcedure, OperationError, type Procedure, type StepCall } from '../../engine/procedure.ts';
 import type { ProviderServer, ServerSpec } from '../../providers/contract.ts';
 import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import { removeServer, updateServer } from '../store.ts';
-import { callOptions, queueOf } from './input.ts';
+import { callOptions, lookOptions, queueOf } from './input.ts';
 
 interface CreateInput {
   /** Null in check mode. */
@@ -21,7 +21,7 @@ export function createProcedure(providers: ProviderRegistry): Procedure {
     async run(input, { operationId, step, finish }) {
       const { server_id: serverId, spec } = input;
       if (serverId === null) {
-        const plan = await step('check what would be made', () => planCreate(providers, input));
+        const plan = await step('check what would be made', (call) => planCreate(providers, input, call));
         return finish(async () => ({ check_mode: true, plan }));
       }
       const provider = providers.get(input.provider);
@@ -84,8 +84,8 @@ export function createProcedure(providers: ProviderRegistry): Procedure {
   });
 }
 
-async function planCreate(providers: ProviderRegistry, input: CreateInput) {
-  const problems = await providers.validate(input.provider, input.spec);
+async function planCreate(providers: ProviderRegistry, input: CreateInput, call: StepCall) {
+  const problems = await providers.validate(input.provider, input.spec, lookOptions(call));
   const { workspace, hostname, plan, zone, tags } = input.spec;
   return {
     create: [{ type: 'server', workspace, hostname, provider: input.provider, plan, zone, tags }],

@@ -4,7 +4,7 @@ import type { Provider } from '../../providers/contract.ts';
 import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import { removeServer, updateServer } from '../store.ts';
-import { callOptions, findRef, queueOf, type ServerChange } from './input.ts';
+import { callOptions, findRef, lookOptions, queueOf, type ServerChange } from './input.ts';
 import { reconcileAfter } from './reconcile.ts';
 
 /** A provider that is away for long must not leave a server behind: try for a day. */
@@ -61,7 +61,7 @@ export function cleanupProcedure(providers: ProviderRegistry): Procedure {
 async function deleteAllOf(provider: Provider, operationId: string, call: StepCall): Promise<string[]> {
   const deleted: string[] = [];
   for (let absent = 0; absent < 2; ) {
-    const found = await provider.findServer(operationId, { signal: call.signal });
+    const found = await provider.findServer(operationId, lookOptions(call));
     if (found === null) {
       absent += 1;
       if (absent < 2) await sleep(SECOND_LOOK_MS, call.signal);
@@ -77,6 +77,6 @@ async function deleteAllOf(provider: Provider, operationId: string, call: StepCa
 
 async function deleteAndWait(provider: Provider, ref: string, call: StepCall): Promise<void> {
   await provider.deleteServer(ref, callOptions(call));
-  if ((await provider.observeServers([ref], { signal: call.signal })).size === 0) return;
+  if ((await provider.observeServers([ref], lookOptions(call))).size === 0) return;
   await untilObserved(provider, ref, (server) => server === null, call.signal);
 }

@@ -17,17 +17,22 @@ export const queueOf = (input: { provider: string }): string => providerQueue(in
 
 /** The options every provider call takes. `operationId` is the operation whose label the thing carries. */
 export function callOptions(call: StepCall, operationId = call.operationId) {
-  return { operationId, signal: call.signal, guard: call.guard };
+  return { operationId, guard: call.guard, ...lookOptions(call) };
+}
+
+/** What a provider call that only looks is given: the operation's events tell what it waits for. */
+export function lookOptions(call: StepCall) {
+  return { signal: call.signal, onWait: (reason: string) => void call.log(reason) };
 }
 
 /** The server's ref, looked up by its label where it is not known. Null: nothing was ever made. */
 export async function findRef(provider: Provider, input: ServerChange, call: StepCall): Promise<string | null> {
   if (input.provider_ref !== null) return input.provider_ref;
-  const found = await provider.findServer(input.create_operation_id, { signal: call.signal });
+  const found = await provider.findServer(input.create_operation_id, lookOptions(call));
   return found?.ref ?? null;
 }
 
 /** One server now; null when it does not exist. */
 export async function observe(provider: Provider, ref: string, call: StepCall): Promise<ProviderServer | null> {
-  return (await provider.observeServers([ref], { signal: call.signal })).get(ref) ?? null;
+  return (await provider.observeServers([ref], lookOptions(call))).get(ref) ?? null;
 }

@@ -1,0 +1,93 @@
+/** Servers at clouds, through the API: the cloud is a stand-in on loopback, all else is real. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { startFakeUpcloud } from '../clouds/upcloud.ts';
+import { expectOk, type Server, startInstallation } from '../support/acceptance.ts';
+import { assertFree, assertNotStored } from '../support/canaries.ts';
+import { ended, type Operation } from '../support/server.ts';
+
+const upcloud = await startFakeUpcloud();
+const installation = await startInstallation({
+  PROVIDERS: 'simulated,upcloud',
+  UPCLOUD_ENDPOINT: upcloud.endpoint,
+  UPCLOUD_TOKEN: upcloud.token,
+  UPCLOUD_CALLS_PER_MINUTE: '60000',
+});
+after(async () => {
+  await installation.close();
+  await upcloud[Symbol.asyncDispose]();
+});
+const { server } = installation;
+const { admin } = server;
+
+/** The reference's own example. */
+const EXAMPLE = { workspace: 'default', provider: 'upcloud', plan: '2xCPU-4GB', hostname: 'web-01', zone: 'de-fra1' };
+
+async function carriedOut(body: object): Promise<Operation> {
+  return ended(admin, expectOk(await admin.request<Operation>('POST', '/v1/servers/create', body)).id);
+}
+
+test('the example of the reference makes a server at UpCloud, and deleting it leaves nothing there', async () => {
+  const made = await carriedOut({ ...EXAMPLE, tags: ['env=prod'] });
+  assert.equal(made.status, 'completed', String(made.error));
+  const [found] = [...upcloud.servers.values()];
+  assert.equal(found?.hostname, 'web-01');
+  const id = String(made.result?.server_id);
+  const record = expectOk(await admin.request<Server>('GET', `/v1/servers/${id}`));
+  assert.deepEqual([record.status, record.ip_address], ['running', found?.addresses.at(-1)?.address]);
+  for (const [action, status] of [
+    ['stop', 'stopped'],
+    ['start', 'running'],
+    ['restart', 'running'],
+  ] as const) {
+    const { id: operation } = expectOk(await admin.request<Operation>('POST', `/v1/servers/${id}/${action}`));
+    assert.equal((await ended(admin, operation)).result?.status, status);
+  }
+  const { id: deletion } = expectOk(await admin.request<Operation>('DELETE', `/v1/servers/${id}`));
+  assert.equal((await ended(admin, deletion)).status, 'completed');
+  assert.deepEqual([upcloud.servers.size, upcloud.storages.size], [0, 0]);
+  const password = found?.password ?? '';
+  assert.match(password, /^once-/);
+  const secrets = { token: upcloud.token, 'one-time password': password };
+  await assertNotStored(installation.database.pool, secrets);
+  assertFree(server.output(), secrets, 'in the log');
+  for (const operation of [made.id, deletion]) {
+    const events = await admin.request('GET', `/v1/operations/${operation}/events`);
+    assertFree(JSON.stringify(events.body), secrets, 'in the events');
+  }
+});
+
+test('what a user can cause ends the operation at once, with what to do', async () => {
+  const cases = [
+    [402, 'INSUFFICIENT_CREDITS', /top it up/],
+    [403, 'SERVER_CORE_LIMIT_REACHED', /raise the limit/],
+    [503, 'SERVER_RESOURCES_UNAVAILABLE', /another zone or plan/],
+    [403, 'SERVER_FORBIDDEN', /access to servers/],
+  ] as const;
+  for (const [status, code, words] of cases) {
+    upcloud.refusing.creates = { status, code, message: `Refused: ${code}.` };
+    const operation = await carriedOut({ ...EXAMPLE, hostname: code.toLowerCase().replaceAll('_', '-') });
+    assert.equal(operation.status, 'failed');
+    assert.match(operation.error ?? '', words);
+  }
+  upcloud.refusing.creates = null;
+  assert.equal(upcloud.servers.size, 0);
+});
+
+test('a wrong plan, zone and image are told at the door, with what is there', async () => {
+  const body = { ...EXAMPLE, plan: '2xCPU-4G', zone: 'de-fra2', image: 'debian-9' };
+  const { status, body: answer } = await admin.request<{ details: { field: string; near_matches: string[] }[] }>(
+    'POST',
+    '/v1/servers/create',
+    body,
+  );
+  assert.equal(status, 400);
+  assert.deepEqual(
+    answer.details.map(({ field, near_matches: near }) => [field, near.length > 0]),
+    [
+      ['zone', true],
+      ['plan', true],
+      ['image', true],
+    ],
+  );
+});
