@@ -875,6 +875,16 @@ export interface paths {
                             name: string;
                             /** @description What the provider calls it. */
                             native_name: string;
+                            /** @description By zone, without taxes and traffic; absent where the provider tells none. */
+                            prices?: {
+                                [key: string]: {
+                                    /** @description Null: the account's own currency. */
+                                    currency: string | null;
+                                    hourly: number;
+                                    /** @description A whole month at most. */
+                                    monthly: number;
+                                };
+                            };
                             /** @description Gibibytes of the system disk. */
                             storage_gb: number | null;
                         }[];
@@ -1264,10 +1274,16 @@ export interface paths {
                         check_mode?: boolean;
                         /** @description RFC 1123: lower-case letters, digits and hyphens; labels of at most 63 characters, parted by dots. */
                         hostname: string;
+                        /** @description A neutral name (`debian-12`) or the provider's own id. Default: the provider's. */
+                        image?: string;
+                        /** @description `public`, `private`, or the provider's own ids of networks. Default: with a public address. */
+                        networks?: string[];
                         plan: string;
                         provider: string;
                         /** @default [] */
                         tags?: string[];
+                        /** @description For cloud-init. It is stored with the operation and readable on the server: no secrets. */
+                        user_data?: string;
                         workspace: string;
                         zone: string;
                     };
