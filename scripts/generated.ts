@@ -2,7 +2,7 @@
  * Writes what is generated from the running server: openapi/openapi.json (from the routes' schemas), src/sdk/api.gen.ts
  * (the client's types, from that) and migrations/schema.sql (what the migrations make). `--check` only compares, and fails on a difference.
  */
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { sql } from 'kysely';
@@ -20,6 +20,8 @@ const WORKFLOW = new URL('../docs/contracts/workflow.schema.json', import.meta.u
 
 async function generate(): Promise<Map<URL, string>> {
   const dataDir = await mkdtemp(path.join(tmpdir(), 'provisioning-generate-'));
+  // So that another user, as whom Postgres runs where we are root, can pass through.
+  await chmod(dataDir, 0o711);
   const postgres = await startEmbeddedPostgres({ dataDir, log: () => {} });
   try {
     const { host, port, user, password, database } = postgres.connection;

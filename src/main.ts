@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { Command } from 'commander';
+import type { Logger } from 'pino';
 import { type Config, ConfigError, loadConfig, VERSION } from './config.ts';
 import { createLogger, migrateDatabase, startServer, withDatabase } from './server.ts';
 
@@ -37,7 +39,9 @@ program
   .action(async (flags: ServeFlags) => {
     const config = configFrom(flags);
     const logger = createLogger(config);
-    const ran = await withDatabase(config, logger, (db, settings) => migrateDatabase(settings, db, logger));
+    const ran = await withDatabase(config, logger, (db, settings) => migrateDatabase(settings, db, logger), {
+      signal: stopSignal(logger),
+    });
     process.stdout.write(ran.length === 0 ? 'The database is up to date.\n' : `Migrated: ${ran.join(', ')}\n`);
   });
 
@@ -47,7 +51,12 @@ function configFrom(flags: ServeFlags): Config {
 
 async function serve(config: Config): Promise<void> {
   const logger = createLogger(config);
-  const server = await startServer(config, logger);
+  const signal = stopSignal(logger);
+  const server = await startServer(config, logger, { signal }).catch((error: unknown) => {
+    if (!signal.aborted) throw error;
+    if (error !== signal.reason) logger.warn({ err: error }, 'stopped while starting');
+    process.exit(0);
+  });
   if (server.generatedAdminPassword !== null) {
     // Straight to the person, once: never through the log.
     process.stderr.write(
@@ -61,22 +70,28 @@ async function serve(config: Config): Promise<void> {
   }
   logger.info(server.address === null ? 'worker running' : `listening on ${server.address}`);
 
-  let stopping = false;
+  if (!signal.aborted) await once(signal, 'abort');
+  try {
+    await server.close();
+  } catch (error) {
+    logger.error({ err: error }, 'the stop did not go cleanly');
+    process.exit(1);
+  }
+  process.exit(0);
+}
+
+/** Fires at SIGTERM and SIGINT. A second one ends the process at once, and so does a stop that takes too long. */
+function stopSignal(logger: Logger): AbortSignal {
+  const controller = new AbortController();
   const stop = (signal: string) => {
-    if (stopping) process.exit(130);
-    stopping = true;
+    if (controller.signal.aborted) process.exit(130);
     logger.info(`${signal}: stopping; running work goes on at the next start or on another replica`);
     setTimeout(() => process.exit(1), STOP_TIMEOUT_MS).unref();
-    server.close().then(
-      () => process.exit(0),
-      (error) => {
-        logger.error({ err: error }, 'the stop did not go cleanly');
-        process.exit(1);
-      },
-    );
+    controller.abort(new Error(`${signal} while starting`));
   };
   process.on('SIGTERM', () => stop('SIGTERM'));
   process.on('SIGINT', () => stop('SIGINT'));
+  return controller.signal;
 }
 
 try {

