@@ -186,6 +186,17 @@ export interface Tables {
     operation_id: string | null;
     outcome: string;
   };
+  'simulated_cloud.runs': {
+    id: Generated<string>;
+    at: Timestamp;
+    ref: string;
+    kind: 'run' | 'job' | 'upload';
+    label: string | null;
+    job_id: string | null;
+    ends_at: Date;
+    exit_code: number | null;
+    attached: Generated<number>;
+  };
 }
 
 /** A role held in one workspace, or in all (`workspace: null`). */

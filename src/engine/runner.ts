@@ -236,7 +236,7 @@ interface Failure {
 /** Code and words for the user. What is not one of our errors is a bug: its words stay in the log. */
 function describeFailure(error: unknown): Failure {
   if (error instanceof Error && 'code' in error && typeof error.code === 'string') {
-    const known = ['OperationError', 'ProviderError', 'ApplicationError'].includes(error.name);
+    const known = ['OperationError', 'ProviderError', 'TransportError', 'ApplicationError'].includes(error.name);
     if (known) return { code: error.code, message: error.message };
   }
   return {

@@ -53,7 +53,7 @@ export interface ServerSpec {
   image?: string | null;
   /** Handed to cloud-init as it is, besides the host name and the key. No secrets: it is stored with the operation. */
   user_data?: string | null;
-  /** A line for root's `authorized_keys`. */
+  /** The workspace's public key, a line for root's `authorized_keys`; absent where nobody logs in. */
   ssh_public_key?: string | null;
   /** `public`, `private`, or the provider's own ids of networks; absent: the provider's default, with a public address. */
   networks?: string[] | null;

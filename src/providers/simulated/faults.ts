@@ -12,6 +12,12 @@ export interface SimulatedFaults {
   stuck: number;
   /** A deletion takes twenty times as long. */
   slow_delete: number;
+  /** No connection to a server can be made: nothing runs. */
+  unreachable: number;
+  /** The connection to a server is lost while a script runs: it has run all the same. */
+  connection_lost: number;
+  /** A script on a server ends with status 1. */
+  script_fails: number;
 }
 
 const NONE: SimulatedFaults = {
@@ -21,6 +27,9 @@ const NONE: SimulatedFaults = {
   half_created: 0,
   stuck: 0,
   slow_delete: 0,
+  unreachable: 0,
+  connection_lost: 0,
+  script_fails: 0,
 };
 
 /**

@@ -1,0 +1,290 @@
+/**
+ * A transport out of one primitive, "execute this fixed command with these bytes on its standard input": what ssh and
+ * docker exec have in common.
+ */
+import { createHash, randomUUID } from 'node:crypto';
+import { constants } from 'node:os';
+import { type Line, type RunOptions, type RunResult, type Transport, TransportError } from './contract.ts';
+import { cutLines } from './lines.ts';
+
+/** Seconds that ending a tree of processes may take: five of them are the processes' own, to end in order. */
+export const END_SECONDS = 20;
+/** Seconds that an upload may take. */
+const UPLOAD_SECONDS = 300;
+/** Lines of the host's own words that a message repeats at most. */
+const QUOTED_LINES = 5;
+
+/** How a command ended, as the host tells it. */
+export interface Ended {
+  exitCode: number | null;
+  signal: string | null;
+}
+
+/** The primitive. */
+export type Execute = (
+  command: readonly string[],
+  io: {
+    /** All of its standard input. */
+    input: Buffer;
+    onOutput: (stream: Line['stream'], chunk: Buffer) => void;
+    /** Lets go of the command without ending it. */
+    signal: AbortSignal;
+  },
+) => Promise<Ended>;
+
+/**
+ * Reads the script from standard input, whole or not at all, says that it begins, and becomes it. Whatever follows on
+ * standard input is the script's. $1: the run's id, $2: bytes of the script. Nothing of the script is in an argument.
+ */
+const BOOTSTRAP = [
+  'PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"',
+  'export PATH',
+  'cd /',
+  'provisioning_script=$(dd bs="$2" count=1 iflag=fullblock 2>/dev/null)',
+  'case $provisioning_script in *"#end $1") ;; *) echo "the script did not arrive whole" >&2; exit 125 ;; esac',
+  'echo "provisioning-run $1"',
+  'eval "$provisioning_script"',
+].join('\n');
+
+/** Marks every process of a run through its environment: by it the whole tree is found again. */
+const MARK = 'PROVISIONING_RUN';
+
+/** @param host in a few words, for messages. `sudo`: the user is not root and becomes it. */
+export function createShellTransport(options: {
+  host: string;
+  sudo: boolean;
+  execute: Execute;
+  close: () => Promise<void>;
+}): Transport {
+  const { host } = options;
+  const run = (script: string, runOptions: RunOptions) =>
+    runScript(options, { id: randomUUID(), script, options: runOptions });
+
+  return {
+    host,
+    run,
+    async upload(content, path, { mode, signal }) {
+      const bytes = Buffer.from(content);
+      const said: string[] = [];
+      const { exitCode } = await run(UPLOAD, {
+        env: {
+          path,
+          mode: mode.toString(8).padStart(4, '0'),
+          sum: createHash('sha256').update(bytes).digest('hex'),
+        },
+        stdin: bytes,
+        ...(signal === undefined ? {} : { signal }),
+        timeoutSeconds: UPLOAD_SECONDS,
+        onLine: ({ text }) => said.push(text),
+        label: 'upload',
+      });
+      if (exitCode !== 0) throw failed(host, `could not write ${path}`, said);
+    },
+    close: options.close,
+  };
+}
+
+const UPLOAD = `
+set -eu
+umask 022
+mkdir -p "$(dirname "$path")"
+temporary=$path.provisioning-$$
+trap 'rm -f "$temporary"' EXIT
+(umask 077 && cat >"$temporary")
+found=$(sha256sum <"$temporary")
+if [ "\${found%% *}" != "$sum" ]; then echo "the checksum differs: the content did not arrive whole" >&2; exit 1; fi
+chown 0:0 "$temporary"
+chmod "$mode" "$temporary"
+mv -f "$temporary" "$path"
+`;
+
+interface Shell {
+  host: string;
+  sudo: boolean;
+  execute: Execute;
+}
+
+async function runScript(
+  shell: Shell,
+  { id, script, options }: { id: string; script: string; options: RunOptions },
+): Promise<RunResult> {
+  const { signal, timeoutSeconds, label = 'a script' } = options;
+  signal?.throwIfAborted();
+  const { host } = shell;
+  const timedOut = new AbortController();
+  const timer = setTimeout(() => {
+    timedOut.abort(
+      new TransportError('TIMEOUT', `${host}: ${label} did not end within ${timeoutSeconds} s and was stopped.`),
+    );
+  }, timeoutSeconds * 1_000);
+  const interrupted = signal === undefined ? timedOut.signal : AbortSignal.any([signal, timedOut.signal]);
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = () => aborted.reject(interrupted.reason);
+  interrupted.addEventListener('abort', onAbort, { once: true });
+  const letGo = new AbortController();
+  const reader = readOutput(id, options.onLine);
+  try {
+    const { command, input } = commandOf(shell, id, script, options);
+    const ended = shell.execute(command, { input, onOutput: reader.onOutput, signal: letGo.signal });
+    const { exitCode, signal: killedBy } = await Promise.race([ended, aborted.promise]);
+    reader.end();
+    if (!reader.begun()) throw neverBegan(shell, reader.said());
+    return resultOf(exitCode, killedBy);
+  } catch (error) {
+    reader.mute();
+    if (!interrupted.aborted) throw error;
+    await endTree(shell, id).catch((cause: unknown) => {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw new TransportError('CONNECTION_LOST', `${host}: ${label} could not be stopped and may go on: ${why}`, {
+        cause,
+        retryable: false,
+      });
+    });
+    throw interrupted.reason;
+  } finally {
+    clearTimeout(timer);
+    interrupted.removeEventListener('abort', onAbort);
+    letGo.abort();
+  }
+}
+
+function commandOf(
+  shell: Shell,
+  id: string,
+  script: string,
+  { env = {}, stdin = '' }: Pick<RunOptions, 'env' | 'stdin'>,
+): { command: string[]; input: Buffer } {
+  const text = Buffer.from(`${exportsOf(env)}${script}\n#end ${id}`);
+  return {
+    command: [
+      ...(shell.sudo ? ['sudo', '-n', '--'] : []),
+      ...['env', `${MARK}=${id}`, 'sh', '-c', BOOTSTRAP, 'provisioning-run', id, String(text.length)],
+    ],
+    input: Buffer.concat([text, Buffer.from(stdin)]),
+  };
+}
+
+const ENV_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/;
+
+/** @throws TransportError FAILED naming a variable that no environment can hold. Never its value. */
+export function exportsOf(env: Record<string, string>): string {
+  return Object.entries(env)
+    .map(([name, value]) => {
+      if (!ENV_NAME.test(name) || value.includes('\0')) {
+        throw new TransportError('FAILED', `The environment variable ${JSON.stringify(name)} cannot be passed on.`);
+      }
+      return `export ${name}=${quote(value)}\n`;
+    })
+    .join('');
+}
+
+/** For a POSIX shell: nothing inside is special. */
+export function quote(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}
+
+/** Parts the host's own words (a login banner, sudo's refusal) from the script's. */
+function readOutput(id: string, onLine: RunOptions['onLine']) {
+  const before: string[] = [];
+  let begun = false;
+  let muted = false;
+  const tell = (line: Line) => {
+    if (muted) return;
+    if (begun) onLine?.(line);
+    else if (line.stream === 'stdout' && line.text === `provisioning-run ${id}`) begun = true;
+    else if (before.length < QUOTED_LINES) before.push(line.text);
+  };
+  const cutters = { stdout: cutLines('stdout', tell), stderr: cutLines('stderr', tell) };
+  return {
+    onOutput: (stream: Line['stream'], chunk: Buffer) => cutters[stream].push(chunk),
+    end: () => {
+      cutters.stdout.end();
+      cutters.stderr.end();
+    },
+    mute: () => {
+      muted = true;
+    },
+    begun: () => begun,
+    said: () => before,
+  };
+}
+
+function neverBegan({ host, sudo }: Shell, said: string[]): TransportError {
+  if (sudo && said.some((line) => /sudo/.test(line))) {
+    return new TransportError(
+      'AUTHENTICATION_FAILED',
+      `${host}: the user may not become root without a password (${said.join(' ')}). Allow it in /etc/sudoers.d with NOPASSWD:ALL, or connect as root.`,
+    );
+  }
+  return failed(host, 'the script was not begun', said);
+}
+
+function failed(host: string, what: string, said: string[]): TransportError {
+  const words = said.slice(0, QUOTED_LINES).join(' ').slice(0, 1_000);
+  return new TransportError('FAILED', `${host}: ${what}${words === '' ? '.' : `: ${words}`}`);
+}
+
+const SIGNALS = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name]));
+
+/** The contract's form of how a command ended. */
+export function resultOf(exitCode: number | null, signal: string | null): RunResult {
+  if (signal !== null) return { exitCode: null, signal };
+  const name = exitCode !== null && exitCode > 128 ? SIGNALS.get(exitCode - 128) : undefined;
+  return name === undefined ? { exitCode, signal: null } : { exitCode: null, signal: name };
+}
+
+/**
+ * Ends every process of the run `id`: those that carry its mark in their environment, all below them, and all in their
+ * sessions. They get five seconds to end in order. Returns when none is left.
+ */
+async function endTree(shell: Shell, id: string): Promise<void> {
+  const said: string[] = [];
+  const killer = randomUUID();
+  const { exitCode } = await runScript(shell, {
+    id: killer,
+    script: END_TREE,
+    options: {
+      env: { marked: id },
+      timeoutSeconds: END_SECONDS,
+      onLine: ({ text }) => said.push(text),
+      label: 'ending a script',
+    },
+  });
+  if (exitCode !== 0) throw failed(shell.host, 'processes are left', said);
+}
+
+/**
+ * $marked: the run's id. Written for what every Debian has; procps is not among it. Session 0 and 1 are not a run's own:
+ * in a container they may be everybody's.
+ */
+export const END_TREE = `
+tree() {
+  found=$(grep -lzsx "${MARK}=$marked" /proc/[0-9]*/environ | sed 's|/proc/||; s|/environ||')
+  # pid, state, parent, session: the name before them may hold blanks and brackets
+  sed -n 's/^\\([0-9]*\\) (.*) \\([A-Za-z]\\) \\([0-9]*\\) [0-9]* \\([0-9]*\\) .*/\\1 \\2 \\3 \\4/p' /proc/[0-9]*/stat 2>/dev/null |
+    awk -v found="$found" -v known="$known" '
+      BEGIN { n = split(found " " known, given, /[ \\n]+/); for (i = 1; i <= n; i++) if (given[i] != "") hit[given[i]] = 1 }
+      { live[$1] = ($2 != "Z"); parent[$1] = $3; session[$1] = $4 }
+      END {
+        for (pid in hit) if (pid in live && session[pid] > 1) sessions[session[pid]] = 1
+        for (pid in live) if (session[pid] in sessions) hit[pid] = 1
+        do {
+          more = 0
+          for (pid in live) if (!(pid in hit) && (parent[pid] in hit)) { hit[pid] = 1; more = 1 }
+        } while (more)
+        for (pid in hit) if (live[pid]) print pid
+      }'
+}
+known=
+rounds=0
+while :; do
+  pids=$(tree)
+  if [ -z "$pids" ]; then exit 0; fi
+  known=$pids
+  if [ "$rounds" -eq 0 ]; then kill -TERM $pids 2>/dev/null; fi
+  if [ "$rounds" -ge 50 ]; then kill -KILL $pids 2>/dev/null; fi
+  if [ "$rounds" -ge 120 ]; then echo "still running: $pids" >&2; exit 1; fi
+  rounds=$((rounds + 1))
+  sleep 0.1
+done
+`;

@@ -1,0 +1,115 @@
+/**
+ * The way into a server of the simulated cloud: runs nothing, answers with plausible lines after its latency, fails on
+ * demand, and enters in the cloud's books what it was asked to run (`simulated_cloud.runs`), so that a test can prove
+ * "ran once" from them.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Database } from '../database/pool.ts';
+import type { SimulatedFaults } from '../providers/simulated/faults.ts';
+import { attachJob, endJob, enterRun, isInstalled, isOn } from '../providers/simulated/runs.ts';
+import { type Job, type Line, type RunOptions, type RunResult, type Transport, TransportError } from './contract.ts';
+
+/** A job takes this many times what a script does. */
+const JOB_FACTOR = 4;
+
+/** @param options `ref`: the server's. `latencyMs`: how long a script takes, and a quarter of a job. */
+export function createSimulatedTransport(options: {
+  db: Database;
+  ref: string;
+  host: string;
+  latencyMs: number;
+  faults: SimulatedFaults;
+}): Transport {
+  const { db, ref, host, latencyMs, faults } = options;
+
+  const reach = async () => {
+    if (happens(faults.unreachable)) throw new TransportError('UNREACHABLE', `${host}: no answer (simulated).`);
+    if (await isOn(db, ref)) return;
+    throw new TransportError('UNREACHABLE', `${host}: the simulated server is not switched on.`);
+  };
+  const lost = () => new TransportError('CONNECTION_LOST', `${host}: the connection was lost (simulated).`);
+
+  const run = async ({ signal, timeoutSeconds, onLine, label }: RunOptions): Promise<RunResult> => {
+    signal?.throwIfAborted();
+    await reach();
+    await pause(host, latencyMs, { signal, timeoutSeconds, label });
+    const checked = /^check (.+)$/.exec(label ?? '')?.[1];
+    const healthy = checked === undefined || (await isInstalled(db, ref, checked));
+    const exitCode = healthy && !happens(faults.script_fails) ? 0 : 1;
+    const answerLost = happens(faults.connection_lost);
+    await enterRun(db, { ref, kind: 'run', label: label ?? null, exitCode: answerLost ? null : exitCode });
+    if (answerLost) throw lost();
+    for (const line of linesOf(label, exitCode)) onLine?.(line);
+    return { exitCode, signal: null };
+  };
+
+  const runJob = async (job: Job): Promise<RunResult> => {
+    const { signal, label, fromLine = 1 } = job;
+    signal?.throwIfAborted();
+    await reach();
+    const asked = {
+      ref,
+      jobId: job.id,
+      label: label ?? null,
+      durationMs: latencyMs * JOB_FACTOR,
+      exitCode: happens(faults.script_fails) ? 1 : 0,
+    };
+    let { age, left, exitCode } = await attachJob(db, asked);
+    // The connection is made again, and the job is still there.
+    if (happens(faults.connection_lost)) ({ age, left, exitCode } = await attachJob(db, asked));
+    try {
+      await pause(host, left, { signal, timeoutSeconds: Math.max(0, job.timeoutSeconds - age / 1_000), label });
+    } catch (error) {
+      if (!(signal?.aborted === true && isHandOver(signal.reason))) await endJob(db, ref, job.id);
+      throw error;
+    }
+    if (exitCode === null) return { exitCode: null, signal: 'SIGTERM' };
+    for (const [index, line] of linesOf(label, exitCode).entries()) {
+      if (index + 1 >= fromLine) job.onLine?.(line, index + 1);
+    }
+    return { exitCode, signal: null };
+  };
+
+  return {
+    host,
+    run: (_script, runOptions) => run(runOptions),
+    runJob,
+    async upload(_content, path, { signal }) {
+      signal?.throwIfAborted();
+      await reach();
+      await enterRun(db, { ref, kind: 'upload', label: path, exitCode: 0 });
+    },
+    close: async () => {},
+  };
+}
+
+/** The same for the same question, so that a job's lines keep their numbers. */
+function linesOf(label = 'script', exitCode: number): Line[] {
+  const failed: Line[] = [{ stream: 'stderr', text: `simulated: ${label}: failed` }];
+  const succeeded: Line[] = [{ stream: 'stdout', text: `simulated: ${label}: done` }];
+  return [{ stream: 'stdout', text: `simulated: ${label}: begun` }, ...(exitCode === 0 ? succeeded : failed)];
+}
+
+function isHandOver(reason: unknown): boolean {
+  return reason instanceof Error && 'code' in reason && reason.code === 'HANDED_OVER';
+}
+
+function happens(probability: number): boolean {
+  return probability > 0 && Math.random() < probability;
+}
+
+/** @throws the signal's reason; TIMEOUT. */
+async function pause(
+  host: string,
+  ms: number,
+  { signal, timeoutSeconds, label }: Pick<RunOptions, 'signal' | 'timeoutSeconds' | 'label'>,
+): Promise<void> {
+  const limit = timeoutSeconds * 1_000;
+  await sleep(Math.min(ms, limit), undefined, { signal }).catch((error: unknown) => {
+    throw signal?.aborted ? signal.reason : error;
+  });
+  if (ms > limit) {
+    const what = label ?? 'the script';
+    throw new TransportError('TIMEOUT', `${host}: ${what} did not end within ${timeoutSeconds} s and was stopped.`);
+  }
+}
