@@ -257,6 +257,22 @@ create table simulated_cloud.calls (
 );
 CREATE INDEX simulated_calls_operation ON simulated_cloud.calls USING btree (operation_id);
 
+create table simulated_cloud.runs (
+  id bigint not null,
+  at timestamp with time zone not null default clock_timestamp(),
+  ref text not null,
+  kind text not null,
+  label text,
+  job_id text,
+  ends_at timestamp with time zone not null,
+  exit_code smallint,
+  attached integer not null default 1,
+  constraint runs_kind_check CHECK ((kind = ANY (ARRAY['run'::text, 'job'::text, 'upload'::text]))),
+  constraint runs_pkey PRIMARY KEY (id)
+);
+CREATE UNIQUE INDEX simulated_runs_job ON simulated_cloud.runs USING btree (ref, job_id) WHERE (job_id IS NOT NULL);
+CREATE INDEX simulated_runs_label ON simulated_cloud.runs USING btree (ref, label);
+
 create table simulated_cloud.servers (
   ref text not null,
   operation_id text not null,
