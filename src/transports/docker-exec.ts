@@ -8,10 +8,6 @@ import { createShellTransport, type Ended, type Execute } from './shell.ts';
 /** How long the engine may take to say how a command ended whose output has. Milliseconds. */
 const STATUS_WAIT_MS = 2_000;
 const STATUS_INTERVAL_MS = 20;
-/** How often to look whether a command has ended although something it left behind holds its output open. */
-const LOOK_MS = 1_000;
-/** How long what has been printed by then may take to arrive. */
-const DRAIN_MS = 200;
 /** Tries of beginning a command over a connection that the engine has meanwhile closed, and the wait between them. */
 const BEGIN_TRIES = 5;
 const BEGIN_WAIT_MS = 50;
@@ -50,7 +46,7 @@ function executeIn(container: Docker.Container, host: string): Execute {
     signal.addEventListener('abort', letGo, { once: true });
     try {
       stream.end(input);
-      await Promise.race([over.promise, untilLeftBehind(exec, signal)]);
+      await over.promise;
       const status = await statusOf(exec, host);
       // Docker tells the end of the whole container as a killed command.
       if (status.exitCode === 137 && (await startOf(container)) !== (await startedIn)) {
@@ -111,19 +107,6 @@ async function statusOf(exec: Docker.Exec, host: string): Promise<Ended> {
     if (!state.Running && state.ExitCode !== null) return { exitCode: state.ExitCode, signal: null };
     if (Date.now() > deadline) throw lost(host, 'the output ended, the command did not');
     await delay(STATUS_INTERVAL_MS);
-  }
-}
-
-/** Resolves when the command has ended and only its output is still open: a service that it started holds it. */
-async function untilLeftBehind(exec: Docker.Exec, signal: AbortSignal): Promise<void> {
-  for (;;) {
-    await delay(LOOK_MS, undefined, { signal, ref: false });
-    // An engine that does not answer here has closed the stream as well, which says more.
-    const running = await exec.inspect().then(
-      (state) => state.Running,
-      () => true,
-    );
-    if (!running) return delay(DRAIN_MS);
   }
 }
 

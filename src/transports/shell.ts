@@ -46,6 +46,18 @@ const BOOTSTRAP = [
   'eval "$provisioning_script"',
 ].join('\n');
 
+/**
+ * Tells on both streams that the script has ended, and how: a stream may be held open by what the script left behind,
+ * and some engines forget how a command ended before one can ask. $1: BOOTSTRAP, the rest as there.
+ */
+const FRAME = [
+  'exec 3>&2 2>/dev/null',
+  'sh -c "$1" provisioning-run "$2" "$3" 2>&3 3>&-',
+  'status=$?',
+  'printf "\\nprovisioning-end %s %s\\n" "$2" "$status"',
+  'printf "\\nprovisioning-end %s %s\\n" "$2" "$status" >&3',
+].join('\n');
+
 /** Marks every process of a run through its environment: by it the whole tree is found again. */
 const MARK = 'PROVISIONING_RUN';
 
@@ -126,7 +138,7 @@ async function runScript(
   try {
     const { command, input } = commandOf(shell, id, script, options);
     const ended = shell.execute(command, { input, onOutput: reader.onOutput, signal: letGo.signal });
-    const { exitCode, signal: killedBy } = await Promise.race([ended, aborted.promise]);
+    const { exitCode, signal: killedBy } = await Promise.race([reader.ended, ended, aborted.promise]);
     reader.end();
     if (!reader.begun()) throw neverBegan(shell, reader.said());
     return resultOf(exitCode, killedBy);
@@ -158,7 +170,7 @@ function commandOf(
   return {
     command: [
       ...(shell.sudo ? ['sudo', '-n', '--'] : []),
-      ...['env', `${MARK}=${id}`, 'sh', '-c', BOOTSTRAP, 'provisioning-run', id, String(text.length)],
+      ...['env', `${MARK}=${id}`, 'sh', '-c', FRAME, 'provisioning', BOOTSTRAP, id, String(text.length)],
     ],
     input: Buffer.concat([text, Buffer.from(stdin)]),
   };
@@ -183,23 +195,57 @@ export function quote(text: string): string {
   return `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** Parts the host's own words (a login banner, sudo's refusal) from the script's. */
+/** Parts the script's own lines from what is around them: a login banner, sudo's refusal, BOOTSTRAP's and FRAME's. */
 function readOutput(id: string, onLine: RunOptions['onLine']) {
   const before: string[] = [];
+  const ended = Promise.withResolvers<Ended>();
+  const marker = `provisioning-end ${id} `;
   let begun = false;
   let muted = false;
+  let endsSeen = 0;
+
   const tell = (line: Line) => {
     if (muted) return;
     if (begun) onLine?.(line);
-    else if (line.stream === 'stdout' && line.text === `provisioning-run ${id}`) begun = true;
-    else if (before.length < QUOTED_LINES) before.push(line.text);
+    else if (line.text !== '' && before.length < QUOTED_LINES) before.push(line.text);
   };
-  const cutters = { stdout: cutLines('stdout', tell), stderr: cutLines('stderr', tell) };
+  const read = (stream: Line['stream']) => {
+    // FRAME's marker begins with a line end: the empty line that this may make is not the script's.
+    let empty: Line | null = null;
+    let over = false;
+    const flush = () => {
+      if (empty !== null) tell(empty);
+      empty = null;
+    };
+    const cutter = cutLines(stream, (line) => {
+      if (over) return;
+      if (line.text.startsWith(marker)) {
+        over = true;
+        endsSeen += 1;
+        if (endsSeen === 2) ended.resolve({ exitCode: Number(line.text.slice(marker.length)), signal: null });
+        return;
+      }
+      flush();
+      if (line.text === `provisioning-run ${id}`) begun = true;
+      else if (line.text === '') empty = line;
+      else tell(line);
+    });
+    return {
+      push: cutter.push,
+      end: () => {
+        cutter.end();
+        if (!over) flush();
+      },
+    };
+  };
+  const streams = { stdout: read('stdout'), stderr: read('stderr') };
   return {
-    onOutput: (stream: Line['stream'], chunk: Buffer) => cutters[stream].push(chunk),
+    /** Resolves once both streams have come to the script's end. */
+    ended: ended.promise,
+    onOutput: (stream: Line['stream'], chunk: Buffer) => streams[stream].push(chunk),
     end: () => {
-      cutters.stdout.end();
-      cutters.stderr.end();
+      streams.stdout.end();
+      streams.stderr.end();
     },
     mute: () => {
       muted = true;
