@@ -38,11 +38,12 @@ if (engine === null) {
   test('a container that is stopped while a script runs is a lost connection, not a failed script', async () => {
     const { ref, options } = await makeServer();
     const transport = createDockerExecTransport({ engine: host, container: ref, host: 'host-1' });
-    const running = transport.run('echo begun; sleep 60', {
-      timeoutSeconds: 30,
-      onLine: () => void provider.stopServer(ref, options),
-    });
-    await assert.rejects(running, { name: 'TransportError', code: 'CONNECTION_LOST' });
+    const begun = Promise.withResolvers<void>();
+    const running = transport.run('echo begun; sleep 60', { timeoutSeconds: 30, onLine: () => begun.resolve() });
+    const verdict = assert.rejects(running, { name: 'TransportError', code: 'CONNECTION_LOST' });
+    await begun.promise;
+    await provider.stopServer(ref, options);
+    await verdict;
     await assert.rejects(transport.run('true', { timeoutSeconds: 30 }), { code: 'UNREACHABLE', retryable: true });
     await provider.deleteServer(ref, options);
     await assert.rejects(transport.run('true', { timeoutSeconds: 30 }), { code: 'UNREACHABLE', retryable: false });
