@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Selectable } from 'kysely';
 import type { Principal } from '../auth/permissions.ts';
 import type { Seal } from '../auth/secrets.ts';
 import type { Database, Queryable } from '../database/pool.ts';
+import type { Tables } from '../database/tables.ts';
 import { uuidv7 } from '../database/uuid.ts';
 import { errors } from '../errors.ts';
 import { principalOf } from './context.ts';
@@ -43,11 +45,15 @@ export interface Answer {
   afterCommitAnswer?: () => Promise<string>;
 }
 
-/** Runs one change for one request: a single transaction with its audit row, once per Idempotency-Key. */
+/**
+ * Runs one change for one request: a single transaction with its audit row, once per Idempotency-Key.
+ * @param check what is to be asked outside of the transaction first. Not asked where the key has its answer already.
+ */
 export type Mutate = (
   request: FastifyRequest,
   reply: FastifyReply,
   work: (mutation: Mutation) => Promise<Answer>,
+  check?: () => Promise<void>,
 ) => Promise<FastifyReply>;
 
 const KEY_PATTERN = /^[\x21-\x7e]{1,255}$/;
@@ -62,9 +68,14 @@ interface Stored {
 }
 
 export function createMutate(db: Database, seal: Seal): Mutate {
-  return async (request, reply, work) => {
+  return async (request, reply, work, check) => {
     const principal = principalOf(request);
     const key = idempotencyKey(request);
+    if (check !== undefined) {
+      const earlier = key === null ? undefined : await findKey(db, principal, key);
+      if (earlier === undefined) await check();
+      else return send(reply, answerOf(earlier, requestHash(request), seal));
+    }
     for (let attempt = 1; ; attempt += 1) {
       const afterCommit: (() => void)[] = [];
       try {
@@ -98,9 +109,7 @@ export function createMutate(db: Database, seal: Seal): Mutate {
             request.log.warn({ err: error }, 'the state after the commit is unknown; answering the one at the commit');
           }
         }
-        if (stored.location !== null) reply.header('location', stored.location);
-        reply.status(stored.status);
-        return stored.body === '' ? reply.send() : reply.type('application/json; charset=utf-8').send(stored.body);
+        return send(reply, stored);
       } catch (error) {
         const code = error instanceof Error && 'code' in error ? String(error.code) : '';
         if (RETRYABLE.has(code) && attempt < MAX_TRIES) continue;
@@ -108,6 +117,12 @@ export function createMutate(db: Database, seal: Seal): Mutate {
       }
     }
   };
+}
+
+function send(reply: FastifyReply, { status, body, location }: Stored): FastifyReply {
+  if (location !== null) reply.header('location', location);
+  reply.status(status);
+  return body === '' ? reply.send() : reply.type('application/json; charset=utf-8').send(body);
 }
 
 /** Writes a row of the audit log. `principal` is the label of who did it, or what they called themselves. */
@@ -190,20 +205,31 @@ async function claimKey(
     .returning('key')
     .executeTakeFirst();
   if (claimed !== undefined) return null;
-  const earlier = await tx
-    .selectFrom('provisioning.idempotency_keys')
-    .selectAll()
-    .where('principal', '=', owner)
-    .where('key', '=', key)
-    .executeTakeFirst();
+  const earlier = await findKey(tx, principal, key);
   // Another request rolled back between our two statements: let the caller try again.
   if (earlier === undefined) throw errors.unavailable('The request that held this Idempotency-Key has just failed.', 1);
-  if (!earlier.request_hash.equals(hash)) throw errors.idempotencyConflict();
-  if (earlier.response_status === null || earlier.response_body === null) throw errors.internal();
+  return answerOf(earlier, hash, seal);
+}
+
+type KeyRow = Selectable<Tables['provisioning.idempotency_keys']>;
+
+async function findKey(db: Queryable, principal: Principal, key: string): Promise<KeyRow | undefined> {
+  return db
+    .selectFrom('provisioning.idempotency_keys')
+    .selectAll()
+    .where('principal', '=', principal.tokenId ?? principal.userId)
+    .where('key', '=', key)
+    .executeTakeFirst();
+}
+
+/** @throws 409 where the key stands for another request. */
+function answerOf(row: KeyRow, hash: Buffer, seal: Seal): Stored {
+  if (!row.request_hash.equals(hash)) throw errors.idempotencyConflict();
+  if (row.response_status === null || row.response_body === null) throw errors.internal();
   return {
-    status: earlier.response_status,
-    body: earlier.response_sealed ? seal.open(earlier.response_body) : earlier.response_body,
-    location: earlier.response_location,
+    status: row.response_status,
+    body: row.response_sealed ? seal.open(row.response_body) : row.response_body,
+    location: row.response_location,
   };
 }
 

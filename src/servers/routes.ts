@@ -48,10 +48,13 @@ export function registerServerRoutes(app: App, services: Services): void {
         response: { 200: Operation, ...errorResponses(400, 401, 403, 409) },
       },
     },
-    async (request, reply) => {
-      await checkCreate(services, principalOf(request), request.body);
-      return mutate(request, reply, (mutation) => createServer(services, mutation, request.body));
-    },
+    async (request, reply) =>
+      mutate(
+        request,
+        reply,
+        (mutation) => createServer(services, mutation, request.body),
+        () => checkCreate(services, principalOf(request), request.body),
+      ),
   );
 
   for (const path of ['/v1/servers/:id', '/v1/servers/:id/status'] as const) {
