@@ -1,8 +1,9 @@
 /**
  * Writes what is generated from the running server: openapi/openapi.json (from the routes' schemas), src/sdk/api.gen.ts
- * (the client's types, from that) and migrations/schema.sql (what the migrations make). `--check` only compares, and fails on a difference.
+ * (the client's types, from that), migrations/schema.sql (what the migrations make) and docs/cli (the commands' help).
+ * `--check` only compares, and fails on a difference.
  */
-import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { sql } from 'kysely';
@@ -12,9 +13,11 @@ import { startEmbeddedPostgres } from '../src/database/embedded.ts';
 import { createDatabase, createPool, type Database } from '../src/database/pool.ts';
 import { createLogger, startServer } from '../src/server.ts';
 import { DefinitionSchema } from '../src/workflows/definition/schema.ts';
+import { cliPages } from './cli-docs.ts';
 
 const OPENAPI = new URL('../openapi/openapi.json', import.meta.url);
 const CLIENT_TYPES = new URL('../src/sdk/api.gen.ts', import.meta.url);
+const MANUAL = new URL('../docs/cli/', import.meta.url);
 const SCHEMA = new URL('../migrations/schema.sql', import.meta.url);
 const WORKFLOW = new URL('../docs/contracts/workflow.schema.json', import.meta.url);
 
@@ -48,6 +51,7 @@ async function generate(): Promise<Map<URL, string>> {
         WORKFLOW,
         `${JSON.stringify({ $schema: 'http://json-schema.org/draft-07/schema#', ...DefinitionSchema }, null, 2)}\n`,
       ],
+      ...[...cliPages()].map(([name, page]): [URL, string] => [new URL(name, MANUAL), page]),
     ]);
   } finally {
     await postgres.stop();
@@ -113,7 +117,9 @@ for (const [file, text] of await generate()) {
   const current = await readFile(file, 'utf8').catch(() => '');
   if (current === text) continue;
   stale.push(path.basename(file.pathname));
-  if (!check) await writeFile(file, text);
+  if (check) continue;
+  await mkdir(new URL('.', file), { recursive: true });
+  await writeFile(file, text);
 }
 if (stale.length > 0) {
   process.stdout.write(

@@ -8,7 +8,7 @@ import type { Pool } from 'pg';
 import type { Authenticator } from './auth/authenticate.ts';
 import { isPermitted } from './auth/permissions.ts';
 import { registerAuthRoutes } from './auth/routes.ts';
-import { type Config, VERSION } from './config.ts';
+import type { Config } from './config.ts';
 import { uuidv7 } from './database/uuid.ts';
 import { ApplicationError, errors } from './errors.ts';
 import { type Access, maybePrincipalOf, principalOf, setPrincipal } from './http/context.ts';
@@ -23,6 +23,7 @@ import { registerServerRoutes } from './servers/routes.ts';
 import { registerProviderRoutes } from './system/provider-routes.ts';
 import type { Readiness } from './system/readiness.ts';
 import { registerSystemRoutes } from './system/routes.ts';
+import { VERSION } from './version.ts';
 import { registerWorkflowRoutes } from './workflows/routes.ts';
 import { registerWorkspaceRoutes } from './workspaces/routes.ts';
 

@@ -9,8 +9,6 @@ import { parse } from 'smol-toml';
 import { CLOUD_SETTING_NAMES, type CloudSettings, readCloudSettings } from './providers/cloud-settings.ts';
 import { parseFaults, type SimulatedFaults } from './providers/simulated/faults.ts';
 
-export const VERSION = '0.1.0';
-
 type Role = 'all' | 'api' | 'worker';
 type LogFormat = 'json' | 'pretty';
 

@@ -1,103 +1,43 @@
-import { once } from 'node:events';
-import { Command } from 'commander';
-import type { Logger } from 'pino';
-import { type Config, ConfigError, loadConfig, VERSION } from './config.ts';
-import { createLogger, migrateDatabase, startServer, withDatabase } from './server.ts';
+import { complete } from './cli/complete.ts';
+import { addCommands, createProgram, runProgram } from './cli/program.ts';
+import { createTerminal } from './cli/terminal.ts';
+import { VERSION } from './version.ts';
 
-/** Exit status of a command line that cannot be understood or a setting that cannot be used. */
-const USAGE_EXIT_STATUS = 2;
-/** How long a graceful stop may take before it is cut short. */
-const STOP_TIMEOUT_MS = 60_000;
+/** The server is loaded only by the commands that are the server: the others start in a fraction of the time. */
+const server = () => import('./serve.ts');
 
-interface ServeFlags {
-  config?: string;
-  host?: string;
-  port?: string;
-  role?: string;
-  dataDir?: string;
-}
-
-const program = new Command('provisioning')
-  .description('Self-hosted API server that creates servers, installs services on them and runs cluster workflows.')
-  .version(VERSION);
+const terminal = createTerminal(process.env);
+const program = createProgram(VERSION);
+const dataDir = ['--data-dir <directory>', 'embedded database and generated files (default ./.provisioning)'] as const;
+const configFile = ['--config <file>', 'TOML file with settings'] as const;
 
 program
   .command('serve')
   .description('run the API server and its workers')
-  .option('--config <file>', 'TOML file with settings')
+  .option(...configFile)
   .option('--host <address>', 'address to listen on (default 127.0.0.1)')
   .option('--port <number>', 'port to listen on (default 8083)')
   .option('--role <role>', 'all, api or worker (default all)')
-  .option('--data-dir <directory>', 'embedded database and generated files (default ./.provisioning)')
-  .action((flags: ServeFlags) => serve(configFrom(flags)));
+  .option(...dataDir)
+  .action(async (flags) => (await server()).serve(flags));
 
 program
   .command('migrate')
   .description('create or update the tables, then end')
-  .option('--config <file>', 'TOML file with settings')
-  .option('--data-dir <directory>', 'embedded database and generated files (default ./.provisioning)')
-  .action(async (flags: ServeFlags) => {
-    const config = configFrom(flags);
-    const logger = createLogger(config);
-    const ran = await withDatabase(config, logger, (db, settings) => migrateDatabase(settings, db, logger), {
-      signal: stopSignal(logger),
-    });
-    process.stdout.write(ran.length === 0 ? 'The database is up to date.\n' : `Migrated: ${ran.join(', ')}\n`);
-  });
+  .option(...configFile)
+  .option(...dataDir)
+  .action(async (flags) => (await server()).migrate(flags));
 
-function configFrom(flags: ServeFlags): Config {
-  return loadConfig({ HOST: flags.host, PORT: flags.port, ROLE: flags.role, DATA_DIR: flags.dataDir }, flags.config);
-}
+addCommands(program, terminal, process.env);
+program
+  .command('__complete', { hidden: true })
+  .argument('[words...]')
+  .action((words: string[]) =>
+    terminal.out(
+      complete(program, words)
+        .map((word) => `${word}\n`)
+        .join(''),
+    ),
+  );
 
-async function serve(config: Config): Promise<void> {
-  const logger = createLogger(config);
-  const signal = stopSignal(logger);
-  const server = await startServer(config, logger, { signal }).catch((error: unknown) => {
-    if (!signal.aborted) throw error;
-    if (error !== signal.reason) logger.warn({ err: error }, 'stopped while starting');
-    process.exit(0);
-  });
-  if (server.generatedAdminPassword !== null) {
-    // Straight to the person, once: never through the log.
-    process.stderr.write(
-      `\n  First start: log in as "admin" with the password  ${server.generatedAdminPassword}\n  It is not shown again.\n\n`,
-    );
-  }
-  if (server.address !== null && !['127.0.0.1', 'localhost', '::1'].includes(config.host)) {
-    logger.warn(
-      `listening on ${config.host} without TLS: put a proxy with TLS in front, or tokens travel in the clear`,
-    );
-  }
-  logger.info(server.address === null ? 'worker running' : `listening on ${server.address}`);
-
-  if (!signal.aborted) await once(signal, 'abort');
-  try {
-    await server.close();
-  } catch (error) {
-    logger.error({ err: error }, 'the stop did not go cleanly');
-    process.exit(1);
-  }
-  process.exit(0);
-}
-
-/** Fires at SIGTERM and SIGINT. A second one ends the process at once, and so does a stop that takes too long. */
-function stopSignal(logger: Logger): AbortSignal {
-  const controller = new AbortController();
-  const stop = (signal: string) => {
-    if (controller.signal.aborted) process.exit(130);
-    logger.info(`${signal}: stopping; running work goes on at the next start or on another replica`);
-    setTimeout(() => process.exit(1), STOP_TIMEOUT_MS).unref();
-    controller.abort(new Error(`${signal} while starting`));
-  };
-  process.on('SIGTERM', () => stop('SIGTERM'));
-  process.on('SIGINT', () => stop('SIGINT'));
-  return controller.signal;
-}
-
-try {
-  await program.parseAsync();
-} catch (error) {
-  process.stderr.write(`provisioning: ${error instanceof Error ? error.message : String(error)}\n`);
-  if (!(error instanceof ConfigError) && error instanceof Error) process.stderr.write(`${error.stack}\n`);
-  process.exit(error instanceof ConfigError ? USAGE_EXIT_STATUS : 1);
-}
+process.exitCode = await runProgram(program, process.argv.slice(2), terminal);

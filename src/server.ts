@@ -4,7 +4,7 @@ import { startAuditSealer } from './auth/audit-sealer.ts';
 import { createAuthenticator, USERS_CHANNEL } from './auth/authenticate.ts';
 import { prepareInstallation } from './auth/installation.ts';
 import { createSeal } from './auth/secrets.ts';
-import { type Config, ConfigError, VERSION } from './config.ts';
+import { type Config, ConfigError } from './config.ts';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './database/embedded.ts';
 import { startListener } from './database/listener.ts';
 import { migrate, withMigrationLock } from './database/migrate.ts';
@@ -19,6 +19,7 @@ import { createDockerProvider, detectDockerHost } from './providers/docker/provi
 import { createRegistry, providerQueue } from './providers/registry.ts';
 import { createSimulatedProvider } from './providers/simulated/provider.ts';
 import { createReadiness } from './system/readiness.ts';
+import { VERSION } from './version.ts';
 import { allProcedures } from './worker.ts';
 import { ensureDefaultWorkspace } from './workspaces/service.ts';
 

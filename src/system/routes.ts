@@ -1,8 +1,8 @@
 import { Type } from 'typebox';
-import { VERSION } from '../config.ts';
 import { ApplicationError, errors } from '../errors.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
+import { VERSION } from '../version.ts';
 import { createProbe } from './probe.ts';
 import { createMetrics, type PoolFigures } from './prometheus.ts';
 import type { Readiness } from './readiness.ts';

@@ -1,0 +1,84 @@
+import { createClient } from '../../sdk/client.ts';
+import { type CommandDefinition, text } from '../command.ts';
+import { updateConfig } from '../config-file.ts';
+import { UsageError } from '../errors.ts';
+
+const DEFAULT_URL = 'http://localhost:8083';
+
+/** Who you are, on which server. */
+export const accountCommands: readonly CommandDefinition[] = [
+  {
+    name: 'login',
+    summary: 'log in to a server and remember it as a context',
+    description: `The tokens are kept in a file that only you can read, and renewed by themselves. In a pipeline set
+PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is needed.`,
+    examples: [
+      'provisioning login https://provisioning.example',
+      'provisioning login --username ci --password-stdin < password.txt',
+    ],
+    arguments: [{ name: 'url', description: `where the server is (default ${DEFAULT_URL})`, optional: true }],
+    options: [
+      { flags: '--username <name>', description: 'who logs in', default: 'admin' },
+      { flags: '--password-stdin', description: 'read the password from standard input' },
+      { flags: '--name <context>', description: 'name of the context (default: the host of the address)' },
+    ],
+    covers: ['POST /v1/auth/login', 'POST /v1/auth/refresh'],
+    async run({ terminal, configFile, environment }, [given], options) {
+      const url = (given ?? environment.PROVISIONING_URL ?? DEFAULT_URL).replace(/\/+$/, '');
+      if (!URL.canParse(url))
+        throw new UsageError(`"${url}" is no address. It looks like https://provisioning.example`);
+      const name = text(options, 'name') ?? new URL(url).host;
+      const username = text(options, 'username') ?? 'admin';
+      const password =
+        options.passwordStdin === true
+          ? (await terminal.readAll()).replace(/\r?\n$/, '')
+          : await terminal.ask(`Password of ${username} at ${url}: `, { hidden: true });
+      // First without a trace on disk: a wrong password must not replace a context that works.
+      const client = createClient({ url });
+      const pair = await client.post('/v1/auth/login', { body: { username, password } });
+      const entry = { url, username, token: pair.token, refresh_token: pair.refresh_token };
+      await updateConfig(configFile, async (config) => ({
+        current: name,
+        contexts: { ...config.contexts, [name]: entry },
+      }));
+      terminal.note(`Logged in as ${username}; the context "${name}" is now the current one.`);
+    },
+  },
+  {
+    name: 'logout',
+    summary: 'end all your logins on the server and forget the tokens',
+    examples: ['provisioning logout'],
+    covers: ['POST /v1/auth/logout'],
+    async run(session) {
+      await (await session.client()).logout();
+      session.terminal.note('Logged out, everywhere.');
+    },
+  },
+  {
+    name: 'whoami',
+    summary: 'show who you are and what you may',
+    examples: ['provisioning whoami', 'provisioning whoami -o json'],
+    covers: ['GET /v1/auth/me'],
+    output: true,
+    async run(session) {
+      session.record(await (await session.client()).get('/v1/auth/me'), { name: 'username' });
+    },
+  },
+  {
+    name: 'password',
+    summary: 'change your password; all your logins and tokens end',
+    examples: ['provisioning password'],
+    covers: ['POST /v1/auth/password'],
+    async run(session) {
+      const { terminal } = session;
+      const current = await terminal.ask('Present password: ', { hidden: true });
+      const next = await terminal.ask('New password: ', { hidden: true });
+      if ((await terminal.ask('New password again: ', { hidden: true })) !== next) {
+        throw new UsageError('The two are not the same. Nothing was changed.');
+      }
+      const client = await session.client();
+      await client.post('/v1/auth/password', { body: { current_password: current, new_password: next } });
+      terminal.note('Changed. Log in again: provisioning login');
+    },
+  },
+];

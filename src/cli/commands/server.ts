@@ -1,0 +1,148 @@
+import type { Client, Operation, Server } from '../../sdk/client.ts';
+import { type CommandDefinition, given, type OptionValues, text, texts } from '../command.ts';
+import { NotFoundError, UsageError } from '../errors.ts';
+import { field } from '../output.ts';
+import type { Session } from '../session.ts';
+import { listCommand } from './list.ts';
+
+const VIEW = {
+  columns: [
+    field('id'),
+    field('hostname'),
+    field('workspace'),
+    field('provider'),
+    field('plan'),
+    field('zone'),
+    field('ip_address', 'address'),
+    field('status'),
+  ],
+  name: 'hostname',
+};
+const SERVER = { name: 'server', description: 'id (srv-…) or hostname' };
+const WORKSPACE = {
+  flags: '-w, --workspace <name>',
+  description: 'where a hostname is looked for (default: everywhere)',
+};
+
+/** A server by its id or its hostname. @throws where there is none, or more than one. */
+async function findServer(client: Client, name: string, options: OptionValues): Promise<Server> {
+  if (name.startsWith('srv-')) return client.get('/v1/servers/{id}', { path: { id: name } });
+  const query = given({ hostname: name, workspace: text(options, 'workspace') });
+  const found = await client.get('/v1/servers', { query });
+  const [server, ...others] = found;
+  if (server === undefined) throw new NotFoundError(`There is no server "${name}". See: provisioning server list`);
+  if (others.length > 0) {
+    const places = found.map(({ id, workspace }) => `${id} in ${workspace}`).join(', ');
+    throw new UsageError(`"${name}" is ambiguous: ${places}. Give the id, or --workspace.`);
+  }
+  return server;
+}
+
+function power(verb: 'start' | 'stop' | 'restart'): CommandDefinition {
+  return {
+    name: `server ${verb}`,
+    summary: `${verb} a server`,
+    examples: [`provisioning server ${verb} web-01`],
+    arguments: [SERVER],
+    options: [WORKSPACE],
+    covers: [`POST /v1/servers/{id}/${verb}`],
+    operation: true,
+    async run(session, [name = ''], options) {
+      const client = await session.client();
+      const path = { id: (await findServer(client, name, options)).id };
+      await session.operation(await client.post(`/v1/servers/{id}/${verb}`, { path, ...session.idempotency() }));
+    },
+  };
+}
+
+async function create(session: Session, [hostname = '']: string[], options: OptionValues): Promise<void> {
+  const client = await session.client();
+  const body = {
+    workspace: text(options, 'workspace') ?? 'default',
+    hostname,
+    provider: text(options, 'provider') ?? '',
+    plan: text(options, 'plan') ?? '',
+    zone: text(options, 'zone') ?? '',
+    ...given({ tags: texts(options, 'tag'), check_mode: options.check === true ? true : undefined }),
+  };
+  const started: Operation = await client.post('/v1/servers/create', { body, ...session.idempotency() });
+  await session.operation(started);
+}
+
+/** Servers. */
+export const serverCommands: readonly CommandDefinition[] = [
+  {
+    name: 'server create',
+    summary: 'make a server and wait until it runs',
+    examples: [
+      'provisioning server create web-01 --provider upcloud --plan 2xCPU-4GB --zone de-fra1',
+      'provisioning server create web-01 --provider docker --plan 1xCPU-1GB --zone local --check',
+    ],
+    arguments: [{ name: 'hostname', description: 'name of the new server' }],
+    options: [
+      { flags: '-w, --workspace <name>', description: 'the workspace it belongs to', default: 'default' },
+      { flags: '--provider <name>', description: 'where it is made', required: true },
+      { flags: '--plan <name>', description: 'its size: NxCPU-MGB, or a name of the provider', required: true },
+      { flags: '--zone <name>', description: 'where it stands', required: true },
+      { flags: '--tag <tag>', description: 'a word to find it by; may be given several times', repeatable: true },
+      { flags: '--check', description: 'only say what would happen' },
+    ],
+    covers: ['POST /v1/servers/create'],
+    operation: true,
+    run: create,
+  },
+  listCommand({
+    name: 'server list',
+    summary: 'show servers',
+    examples: ['provisioning server list', 'provisioning server list --status running --tag web -o json'],
+    path: '/v1/servers',
+    filters: {
+      status: 'only in this state',
+      workspace: 'only of this workspace',
+      provider: 'only of this provider',
+      plan: 'only of this plan',
+      zone: 'only in this zone',
+      hostname: 'only with this name',
+      tag: 'only with this tag',
+      created_after: 'only made from this time on (RFC 3339 or a date)',
+      created_before: 'only made before this time',
+    },
+    view: VIEW,
+  }),
+  {
+    name: 'server show',
+    summary: 'show one server',
+    examples: ['provisioning server show web-01', 'provisioning server show srv-3bj4tuexnfre -o yaml'],
+    arguments: [SERVER],
+    options: [WORKSPACE],
+    covers: ['GET /v1/servers/{id}', 'GET /v1/servers/{id}/status'],
+    output: true,
+    async run(session, [name = ''], options) {
+      session.record(await findServer(await session.client(), name, options), VIEW);
+    },
+  },
+  power('start'),
+  power('stop'),
+  power('restart'),
+  {
+    name: 'server delete',
+    summary: 'delete a server with its disks',
+    examples: ['provisioning server delete web-01', 'provisioning server delete web-01 --yes --no-wait'],
+    arguments: [SERVER],
+    options: [
+      WORKSPACE,
+      { flags: '--force', description: 'also when it still carries taskservs' },
+      { flags: '-y, --yes', description: 'do not ask' },
+    ],
+    covers: ['DELETE /v1/servers/{id}'],
+    operation: true,
+    async run(session, [name = ''], options) {
+      const client = await session.client();
+      const server = await findServer(client, name, options);
+      await session.confirm(`Delete ${server.hostname} (${server.id}) in ${server.workspace} at ${server.provider}?`);
+      const body = { workspace: server.workspace, server_id: server.id, force: options.force === true };
+      const path = { id: server.id };
+      await session.operation(await client.delete('/v1/servers/{id}', { path, body, ...session.idempotency() }));
+    },
+  },
+];

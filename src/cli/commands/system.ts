@@ -1,0 +1,35 @@
+import type { CommandDefinition } from '../command.ts';
+
+/** The server itself. */
+export const systemCommands: readonly CommandDefinition[] = [
+  {
+    name: 'status',
+    summary: 'show whether the server is well',
+    examples: ['provisioning status'],
+    covers: ['GET /health', 'GET /health/live', 'GET /health/ready', 'GET /v1/metrics'],
+    output: true,
+    async run(session) {
+      const client = await session.client();
+      const [health, ready, metrics] = await Promise.all([
+        client.get('/health'),
+        client.get('/health/ready').then(
+          () => true,
+          () => false,
+        ),
+        // What is counted is not for everyone's eyes; that the server is well is.
+        client.get('/v1/metrics').catch(() => null),
+      ]);
+      const tasks = metrics === null ? {} : { operations: metrics.tasks.total, running: metrics.tasks.running };
+      session.record({ ...health, ready, ...tasks }, { name: 'status' });
+    },
+  },
+  {
+    name: 'metrics',
+    summary: 'print the figures for Prometheus',
+    examples: ['provisioning metrics'],
+    covers: ['GET /metrics'],
+    async run(session) {
+      session.terminal.out(String(await (await session.client()).get('/metrics')));
+    },
+  },
+];

@@ -1,0 +1,71 @@
+import { type CommandDefinition, given, text, texts } from '../command.ts';
+import { UsageError } from '../errors.ts';
+import { field } from '../output.ts';
+import { listCommand } from './list.ts';
+import { ROLE_OPTION, roleBindings, rolesText } from './roles.ts';
+
+const VIEW = {
+  columns: [
+    field('id'),
+    field('name'),
+    field('user'),
+    { heading: 'ROLES', value: rolesText },
+    field('expires_at', 'expires'),
+    field('last_used_at', 'last used'),
+  ],
+  name: 'id',
+};
+const UNIT_SECONDS: Record<string, number> = { m: 60, h: 3_600, d: 86_400 };
+
+/** `90d`, `12h`, `30m` → seconds. @throws UsageError */
+function seconds(duration: string): number {
+  const [, count, unit = ''] = /^(\d+)([mhd])$/.exec(duration) ?? [];
+  if (count === undefined)
+    throw new UsageError(`--expires-in ${duration}: give a number of minutes, hours or days: 30m, 12h, 90d.`);
+  return Number(count) * (UNIT_SECONDS[unit] ?? 0);
+}
+
+/** API tokens. */
+export const tokenCommands: readonly CommandDefinition[] = [
+  listCommand({
+    name: 'token list',
+    summary: 'show API tokens (never the tokens themselves)',
+    examples: ['provisioning token list'],
+    path: '/v1/tokens',
+    filters: { user: 'only of this user', name: 'only with this name' },
+    view: VIEW,
+  }),
+  {
+    name: 'token create',
+    summary: 'make an API token; it is shown this once',
+    examples: ['provisioning token create ci --role developer:staging --expires-in 90d'],
+    arguments: [{ name: 'name', description: 'what it is for' }],
+    options: [ROLE_OPTION, { flags: '--expires-in <duration>', description: '30m, 12h, 90d (default: never)' }],
+    covers: ['POST /v1/tokens'],
+    output: true,
+    async run(session, [name = ''], options) {
+      const duration = text(options, 'expiresIn');
+      const body = {
+        name,
+        ...given({
+          roles: roleBindings(texts(options, 'role')),
+          expires_in: duration === undefined ? undefined : seconds(duration),
+        }),
+      };
+      session.record(await (await session.client()).post('/v1/tokens', { body }), { name: 'token' });
+    },
+  },
+  {
+    name: 'token delete',
+    summary: 'end an API token',
+    examples: ['provisioning token delete 0199c5a0-1111-7222-8333-444455556666'],
+    arguments: [{ name: 'id', description: 'id of the token' }],
+    options: [{ flags: '-y, --yes', description: 'do not ask' }],
+    covers: ['DELETE /v1/tokens/{id}'],
+    async run(session, [id = '']) {
+      await session.confirm(`End the token ${id}?`);
+      await (await session.client()).delete('/v1/tokens/{id}', { path: { id } });
+      session.terminal.note(`The token ${id} is ended.`);
+    },
+  },
+];

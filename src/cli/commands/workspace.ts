@@ -1,0 +1,75 @@
+import { type CommandDefinition, given, text } from '../command.ts';
+import { field } from '../output.ts';
+import { listCommand } from './list.ts';
+
+const VIEW = {
+  columns: [field('name'), field('path'), field('active'), field('last_used', 'last used')],
+  name: 'name',
+};
+const NAME = { name: 'name', description: 'name of the workspace' };
+
+/** Workspaces. */
+export const workspaceCommands: readonly CommandDefinition[] = [
+  listCommand({
+    name: 'workspace list',
+    summary: 'show workspaces',
+    examples: ['provisioning workspace list'],
+    path: '/v1/workspaces',
+    filters: { name: 'only with this name' },
+    view: VIEW,
+  }),
+  {
+    name: 'workspace show',
+    summary: 'show one workspace',
+    examples: ['provisioning workspace show production'],
+    arguments: [NAME],
+    covers: ['GET /v1/workspaces/{name}'],
+    output: true,
+    async run(session, [name = '']) {
+      session.record(await (await session.client()).get('/v1/workspaces/{name}', { path: { name } }), VIEW);
+    },
+  },
+  {
+    name: 'workspace create',
+    summary: 'make a workspace',
+    examples: ['provisioning workspace create production --activate'],
+    arguments: [NAME],
+    options: [
+      { flags: '--path <directory>', description: 'where it lies, on the server (default: below its first root)' },
+      { flags: '--activate', description: 'make it the active one' },
+    ],
+    covers: ['POST /v1/workspaces/create'],
+    output: true,
+    async run(session, [name = ''], options) {
+      const body = {
+        name,
+        ...given({ path: text(options, 'path'), activate: options.activate === true ? true : undefined }),
+      };
+      session.record(await (await session.client()).post('/v1/workspaces/create', { body }), VIEW);
+    },
+  },
+  {
+    name: 'workspace activate',
+    summary: 'make a workspace the active one',
+    examples: ['provisioning workspace activate production'],
+    arguments: [NAME],
+    covers: ['POST /v1/workspaces/{name}/activate'],
+    output: true,
+    async run(session, [name = '']) {
+      session.record(await (await session.client()).post('/v1/workspaces/{name}/activate', { path: { name } }), VIEW);
+    },
+  },
+  {
+    name: 'workspace delete',
+    summary: 'delete an empty workspace; its files stay',
+    examples: ['provisioning workspace delete old --yes'],
+    arguments: [NAME],
+    options: [{ flags: '-y, --yes', description: 'do not ask' }],
+    covers: ['DELETE /v1/workspaces/{name}'],
+    async run(session, [name = '']) {
+      await session.confirm(`Delete the workspace ${name}?`);
+      await (await session.client()).delete('/v1/workspaces/{name}', { path: { name } });
+      session.terminal.note(`The workspace ${name} is deleted.`);
+    },
+  },
+];

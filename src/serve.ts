@@ -1,0 +1,97 @@
+/** The commands that are the server: `serve` and `migrate`. */
+import { once } from 'node:events';
+import type { Logger } from 'pino';
+import { type Config, ConfigError, loadConfig } from './config.ts';
+import { createLogger, migrateDatabase, startServer, withDatabase } from './server.ts';
+
+/** Exit status of a setting that cannot be used. */
+const USAGE_EXIT_STATUS = 2;
+/** How long a graceful stop may take before it is cut short. */
+const STOP_TIMEOUT_MS = 60_000;
+
+/** The command line's flags; each wins over the environment and the file. */
+export interface ServeFlags {
+  config?: string;
+  host?: string;
+  port?: string;
+  role?: string;
+  dataDir?: string;
+}
+
+/** Starts the server and lets it run until a signal ends it. Ends the process when it cannot start. */
+export async function serve(flags: ServeFlags): Promise<void> {
+  try {
+    await startAndStayUp(configFrom(flags));
+  } catch (error) {
+    endProcess(error);
+  }
+}
+
+/** Creates or updates the tables. */
+export async function migrate(flags: ServeFlags): Promise<void> {
+  try {
+    const config = configFrom(flags);
+    const logger = createLogger(config);
+    const ran = await withDatabase(config, logger, (db, settings) => migrateDatabase(settings, db, logger), {
+      signal: stopSignal(logger),
+    });
+    process.stdout.write(ran.length === 0 ? 'The database is up to date.\n' : `Migrated: ${ran.join(', ')}\n`);
+  } catch (error) {
+    endProcess(error);
+  }
+}
+
+function endProcess(error: unknown): never {
+  process.stderr.write(`provisioning: ${error instanceof Error ? error.message : String(error)}\n`);
+  if (!(error instanceof ConfigError) && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  process.exit(error instanceof ConfigError ? USAGE_EXIT_STATUS : 1);
+}
+
+function configFrom(flags: ServeFlags): Config {
+  return loadConfig({ HOST: flags.host, PORT: flags.port, ROLE: flags.role, DATA_DIR: flags.dataDir }, flags.config);
+}
+
+async function startAndStayUp(config: Config): Promise<void> {
+  const logger = createLogger(config);
+  const signal = stopSignal(logger);
+  const server = await startServer(config, logger, { signal }).catch((error: unknown) => {
+    if (!signal.aborted) throw error;
+    if (error !== signal.reason) logger.warn({ err: error }, 'stopped while starting');
+    process.exit(0);
+  });
+  if (server.generatedAdminPassword !== null) {
+    // Straight to the person, once: never through the log.
+    process.stderr.write(
+      `\n  First start: log in as "admin" with the password  ${server.generatedAdminPassword}\n  It is not shown again.\n\n`,
+    );
+  }
+  if (server.address !== null && !['127.0.0.1', 'localhost', '::1'].includes(config.host)) {
+    logger.warn(
+      `listening on ${config.host} without TLS: put a proxy with TLS in front, or tokens travel in the clear`,
+    );
+  }
+  logger.info(server.address === null ? 'worker running' : `listening on ${server.address}`);
+
+  if (!signal.aborted) await once(signal, 'abort');
+  try {
+    await server.close();
+  } catch (error) {
+    logger.error({ err: error }, 'the stop did not go cleanly');
+    process.exit(1);
+  }
+  process.exit(0);
+}
+
+/** Fires at SIGTERM and SIGINT. A second one ends the process at once, and so does a stop that takes too long. */
+function stopSignal(logger: Logger): AbortSignal {
+  const controller = new AbortController();
+  const stop = (signal: string) => {
+    if (controller.signal.aborted) process.exit(130);
+    logger.info(`${signal}: stopping; running work goes on at the next start or on another replica`);
+    setTimeout(() => process.exit(1), STOP_TIMEOUT_MS).unref();
+    controller.abort(new Error(`${signal} while starting`));
+  };
+  process.on('SIGTERM', () => stop('SIGTERM'));
+  process.on('SIGINT', () => stop('SIGINT'));
+  return controller.signal;
+}

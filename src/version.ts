@@ -1,0 +1,2 @@
+/** Version of the package; package.json says the same. */
+export const VERSION = '0.1.0';

@@ -1,0 +1,209 @@
+import assert from 'node:assert/strict';
+import { readFile, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { after, test } from 'node:test';
+import { startInstallation } from '../support/acceptance.ts';
+import { ADMIN_PASSWORD } from '../support/server.ts';
+import { createCommandLine } from './support.ts';
+
+const installation = await startInstallation({ TOKEN_TTL: '3' });
+const { server } = installation;
+const cli = await createCommandLine();
+after(async () => {
+  await cli[Symbol.asyncDispose]();
+  await installation.close();
+});
+
+const login = await cli.run(['login', server.url, '--name', 'test', '--password-stdin'], {
+  input: `${ADMIN_PASSWORD}\n`,
+});
+const CREATE = ['--provider', 'simulated', '--plan', '2xCPU-4GB', '--zone', 'de-fra1'];
+
+test('login keeps the tokens where only their owner can read them, and says so on standard error', async () => {
+  assert.deepEqual([login.status, login.stdout], [0, '']);
+  assert.match(login.stderr, /Logged in as admin; the context "test" is now the current one\./);
+  const file = path.join(cli.home, '.config', 'provisioning', 'contexts.json');
+  assert.equal((await stat(file)).mode & 0o777, 0o600);
+  assert.equal((await stat(path.dirname(file))).mode & 0o777, 0o700);
+  assert.doesNotMatch(await readFile(file, 'utf8'), new RegExp(ADMIN_PASSWORD));
+});
+
+test('a wrong password ends with 4 and leaves the context that works alone', async () => {
+  const wrong = await cli.run(['login', server.url, '--name', 'test', '--password-stdin'], { input: 'wrong-password' });
+  assert.equal(wrong.status, 4);
+  assert.equal((await cli.run(['whoami', '-o', 'name'])).stdout, 'admin\n');
+});
+
+test('create waits, shows progress on standard error, and prints only data on standard output', async () => {
+  const created = await cli.run(['server', 'create', 'web-01', ...CREATE, '--tag', 'a', '--tag', 'b', '-o', 'json']);
+  assert.equal(created.status, 0, created.stderr);
+  assert.match(created.stderr, /simulated accepted web-01/);
+  assert.match(created.stderr, /server\.create completed/);
+  const operation = JSON.parse(created.stdout);
+  assert.deepEqual([operation.status, operation.kind], ['completed', 'server.create']);
+  const shown = JSON.parse((await cli.run(['server', 'show', 'web-01', '-o', 'json'])).stdout);
+  assert.deepEqual([shown.id, shown.tags], [operation.result.server_id, ['a', 'b']]);
+});
+
+test('every output format of a list', async () => {
+  await cli.run(['server', 'create', 'formats', ...CREATE]);
+  const list = async (format: string) =>
+    (await cli.run(['server', 'list', '--hostname', 'formats', '--output', format])).stdout;
+  const [heading, row] = (await list('table')).split('\n');
+  assert.match(heading ?? '', /^ID +HOSTNAME +WORKSPACE +PROVIDER +PLAN +ZONE +ADDRESS +STATUS$/);
+  assert.match(row ?? '', /^srv-\w+ +formats +default +simulated +2xCPU-4GB +de-fra1 +10\.\S+ +running$/);
+  assert.equal(JSON.parse(await list('json'))[0].hostname, 'formats');
+  assert.match(await list('yaml'), /^ {2}hostname: formats$/m);
+  assert.equal(await list('name'), 'formats\n');
+});
+
+test('check says what would happen and makes nothing', async () => {
+  const checked = await cli.run(['server', 'create', 'only-checked', ...CREATE, '--check', '-o', 'json']);
+  assert.equal(checked.status, 0, checked.stderr);
+  assert.equal(JSON.parse(checked.stdout).result.check_mode, true);
+  assert.equal((await cli.run(['server', 'show', 'only-checked'])).status, 3);
+});
+
+test('the life of a server, then exit status 3 for what is gone', async () => {
+  await cli.run(['server', 'create', 'short-lived', ...CREATE]);
+  for (const verb of ['stop', 'start', 'restart']) {
+    const done = await cli.run(['server', verb, 'short-lived']);
+    assert.equal(done.status, 0, done.stderr);
+  }
+  const unasked = await cli.run(['server', 'delete', 'short-lived']);
+  assert.equal(unasked.status, 2);
+  assert.match(unasked.stderr, /Give --yes to go on without being asked/);
+  const deleted = await cli.run(['server', 'delete', 'short-lived', '--yes']);
+  assert.equal(deleted.status, 0, deleted.stderr);
+  const gone = await cli.run(['server', 'show', 'short-lived']);
+  assert.equal(gone.status, 3);
+  assert.match(gone.stderr, /There is no server "short-lived"/);
+});
+
+test('without waiting the operation is printed at once; wait and logs come back to it', async () => {
+  const id = (await cli.run(['server', 'create', 'unwaited', ...CREATE, '--no-wait', '-o', 'name'])).stdout.trim();
+  assert.match(id, /^[0-9a-f-]{36}$/);
+  assert.equal((await cli.run(['operation', 'wait', id])).status, 0);
+  const logs = (await cli.run(['operation', 'logs', '-f', id])).stdout.trimEnd().split('\n');
+  assert.match(logs[0] ?? '', /^ {3}1 {2}\S+ {2}running$/);
+  assert.match(logs.at(-1) ?? '', /completed$/);
+  const late = await cli.run(['operation', 'cancel', id]);
+  assert.equal(late.status, 5);
+});
+
+test('the same idempotency key makes one server', async () => {
+  const args = ['server', 'create', 'once', ...CREATE, '--idempotency-key', 'cli-once', '--no-wait', '-o', 'name'];
+  const first = await cli.run(args);
+  assert.equal((await cli.run(args)).stdout, first.stdout);
+  const conflict = await cli.run(['server', 'create', 'twice', ...CREATE, '--idempotency-key', 'cli-once']);
+  assert.equal(conflict.status, 5);
+});
+
+test('a refused request ends with 2 and names the field with what is near', async () => {
+  const refused = await cli.run([
+    'server',
+    'create',
+    'bad',
+    '--provider',
+    'simulated',
+    '--plan',
+    '2xCPU-4G',
+    '--zone',
+    'de-fra1',
+  ]);
+  assert.equal(refused.status, 2);
+  assert.match(refused.stderr, /^ {2}plan: .*near: .*2xCPU-4GB/m);
+  assert.equal(refused.stdout, '');
+});
+
+test('a failed operation ends with 1 and its reason; an unknown option with 2', async () => {
+  const { id } = (
+    await installation.database.pool.query<{ id: string }>(
+      `insert into provisioning.operations (id, kind, workspace, status, input, created_by, error)
+     values (gen_random_uuid(), 'server.stop', 'default', 'failed', '{}', 'admin', 'It is on fire.') returning id`,
+    )
+  ).rows[0] ?? { id: '' };
+  const failed = await cli.run(['operation', 'wait', id]);
+  assert.equal(failed.status, 1);
+  assert.match(failed.stderr, /failed: It is on fire\./);
+  const unknown = await cli.run(['server', 'list', '--stauts', 'running']);
+  assert.equal(unknown.status, 2);
+  assert.match(unknown.stderr, /Did you mean --status\?/);
+});
+
+test('what a role may not do ends with 4', async () => {
+  const made = await cli.run(['user', 'create', 'cli.viewer', '--role', 'viewer:default', '--password-stdin'], {
+    input: 'a password for tests',
+  });
+  assert.equal(made.status, 0, made.stderr);
+  await using other = await createCommandLine();
+  await other.run(['login', server.url, '--username', 'cli.viewer', '--password-stdin'], {
+    input: 'a password for tests',
+  });
+  const denied = await other.run(['server', 'create', 'denied', ...CREATE]);
+  assert.equal(denied.status, 4);
+  assert.equal((await other.run(['server', 'list'])).status, 0);
+  assert.match((await cli.run(['user', 'list', '--username', 'cli.viewer'])).stdout, /viewer:default/);
+  assert.equal((await cli.run(['user', 'update', 'cli.viewer', '--disable'])).status, 0);
+  assert.equal((await other.run(['server', 'list'])).status, 4);
+  assert.equal((await cli.run(['user', 'delete', 'cli.viewer', '--yes'])).status, 0);
+});
+
+test('a pipeline needs an address and a token, and no file', async () => {
+  const token = (await cli.run(['token', 'create', 'pipeline', '--expires-in', '1h', '-o', 'name'])).stdout.trim();
+  await using other = await createCommandLine();
+  const env = { PROVISIONING_URL: server.url, PROVISIONING_TOKEN: token };
+  assert.equal((await other.run(['whoami', '-o', 'name'], { env })).stdout, 'admin\n');
+  await assert.rejects(stat(path.join(other.home, '.config')), { code: 'ENOENT' });
+});
+
+test('an access token that has expired is renewed, by many commands at once', async () => {
+  await new Promise((resolve) => setTimeout(resolve, 3_100));
+  const runs = await Promise.all(Array.from({ length: 5 }, () => cli.run(['whoami', '-o', 'name'])));
+  assert.deepEqual(
+    runs.map(({ stdout }) => stdout),
+    Array(5).fill('admin\n'),
+    runs[0]?.stderr,
+  );
+});
+
+test('a server that is away ends with 1 and says where it was looked for', async () => {
+  const away = await cli.run(['status'], { env: { PROVISIONING_URL: 'http://127.0.0.1:1', PROVISIONING_TOKEN: 'x' } });
+  assert.equal(away.status, 1);
+  assert.match(away.stderr, /http:\/\/127\.0\.0\.1:1 could not be reached/);
+});
+
+test('workspaces, providers, audit, status, and any request at all', async () => {
+  assert.equal((await cli.run(['workspace', 'create', 'staging', '-o', 'name'])).stdout, 'staging\n');
+  assert.equal((await cli.run(['workspace', 'activate', 'staging'])).status, 0);
+  assert.equal((await cli.run(['workspace', 'delete', 'staging', '--yes'])).status, 0);
+  assert.equal((await cli.run(['provider', 'list', '-o', 'name'])).stdout, 'simulated\n');
+  assert.match((await cli.run(['provider', 'plans', 'simulated'])).stdout, /^2xCPU-4GB/m);
+  assert.match((await cli.run(['provider', 'zones', 'simulated', '-o', 'name'])).stdout, /^de-fra1$/m);
+  assert.match((await cli.run(['audit', '--action', 'workspace.create'])).stdout, /workspace:staging/);
+  assert.equal(JSON.parse((await cli.run(['status', '-o', 'json'])).stdout).status, 'healthy');
+  assert.match((await cli.run(['metrics'])).stdout, /^# HELP /m);
+  const api = await cli.run(['api', 'POST', '/v1/workspaces/create', '--data', '@-'], { input: '{"name":"by-api"}' });
+  assert.equal(JSON.parse(api.stdout).name, 'by-api');
+});
+
+test('contexts are listed, chosen and forgotten', async () => {
+  await cli.run(['login', server.url, '--name', 'second', '--password-stdin'], { input: ADMIN_PASSWORD });
+  assert.match((await cli.run(['context', 'list'])).stdout, /^\* +second/m);
+  assert.equal((await cli.run(['context', 'use', 'test'])).status, 0);
+  assert.equal((await cli.run(['context', 'delete', 'second'])).status, 0);
+  assert.equal((await cli.run(['context', 'use', 'second'])).status, 3);
+  assert.equal((await cli.run(['context', 'list', '-o', 'name'])).stdout, 'test\n');
+});
+
+test('completion offers commands, options and the choices of an option', async () => {
+  const offered = async (...words: string[]) =>
+    (await cli.run(['__complete', '--', ...words])).stdout.split('\n').slice(0, -1);
+  assert.deepEqual(await offered('ser'), ['serve', 'server']);
+  assert.deepEqual(await offered('server', 'st'), ['start', 'stop']);
+  assert.deepEqual(await offered('server', 'list', '--output', ''), ['table', 'json', 'yaml', 'name']);
+  assert.deepEqual(await offered('server', 'create', '--pr'), ['--provider']);
+  for (const shell of ['bash', 'zsh', 'fish']) {
+    assert.match((await cli.run(['completion', shell])).stdout, /__complete/);
+  }
+});

@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { startInstallation } from '../support/acceptance.ts';
+import { ADMIN_PASSWORD, ended as operationEnded } from '../support/server.ts';
+import { createCommandLine, ended, printed } from './support.ts';
+
+const installation = await startInstallation({ SIMULATED_LATENCY_MS: '2000' });
+const { server } = installation;
+const cli = await createCommandLine();
+after(async () => {
+  await cli[Symbol.asyncDispose]();
+  await installation.close();
+});
+await cli.run(['login', server.url, '--password-stdin'], { input: ADMIN_PASSWORD });
+const CREATE = ['--provider', 'simulated', '--plan', '2xCPU-4GB', '--zone', 'de-fra1'];
+
+test('a password is asked for and not shown', async () => {
+  const child = cli.terminal(['login', server.url, '--name', 'typed']);
+  await printed(child, /Password of admin at .*: /);
+  const run = ended(child);
+  child.stdin.write(`${ADMIN_PASSWORD}\r`);
+  const { status, stdout } = await run;
+  assert.equal(status, 0, stdout);
+  assert.match(stdout, /Logged in as admin/);
+  assert.doesNotMatch(stdout, new RegExp(ADMIN_PASSWORD));
+});
+
+test('deleting asks first; anything but yes changes nothing', async () => {
+  await cli.run(['server', 'create', 'asked-for', ...CREATE]);
+  const child = cli.terminal(['server', 'delete', 'asked-for']);
+  await printed(child, /Delete asked-for .*Type "yes" to go on: /);
+  const run = ended(child);
+  child.stdin.write('y\r');
+  assert.equal((await run).status, 2);
+  assert.equal((await cli.run(['server', 'show', 'asked-for'])).status, 0);
+});
+
+test('Ctrl-C in a wait ends with 130 and leaves the operation running, named', async () => {
+  const child = cli.terminal(['server', 'create', 'left-running', ...CREATE]);
+  await printed(child, /server\.create running/);
+  const run = ended(child);
+  child.stdin.write('\u0003');
+  const { status, stdout } = await run;
+  assert.equal(status, 130, stdout);
+  const id = /Operation (\S+) goes on/.exec(stdout)?.[1] ?? '';
+  assert.equal((await operationEnded(server.admin, id)).status, 'completed');
+});
+
+test('Ctrl-C with --cancel-on-interrupt cancels the operation', async () => {
+  const child = cli.start(['server', 'create', 'to-be-cancelled', ...CREATE, '--cancel-on-interrupt']);
+  const { id } = await newestOperation('to-be-cancelled');
+  const run = ended(child);
+  child.kill('SIGINT');
+  const { status, stderr } = await run;
+  assert.equal(status, 130, stderr);
+  assert.match(stderr, new RegExp(`Operation ${id}: cancel asked for`));
+  assert.equal((await operationEnded(server.admin, id)).status, 'cancelled');
+});
+
+test('colours and moving lines are for terminals; NO_COLOR and pipes have none', async () => {
+  const coloured = await ended(cli.terminal(['server', 'create', 'coloured', ...CREATE]));
+  assert.ok(coloured.stdout.includes('\u001b[32mserver.create completed'), coloured.stdout);
+  const plain = await ended(cli.terminal(['server', 'create', 'plain', ...CREATE], { NO_COLOR: '1' }));
+  assert.ok(!plain.stdout.includes('\u001b[3'), plain.stdout);
+  const piped = await cli.run(['server', 'create', 'piped', ...CREATE]);
+  assert.ok(!(piped.stdout + piped.stderr).includes('\u001b'), piped.stderr);
+});
+
+/** The operation of a create that another process is sending. */
+async function newestOperation(hostname: string): Promise<{ id: string }> {
+  for (;;) {
+    const { rows } = await installation.database.pool.query<{ id: string }>(
+      `select id from provisioning.operations where kind = 'server.create' and status = 'running'
+         and input -> 'spec' ->> 'hostname' = $1`,
+      [hostname],
+    );
+    if (rows[0] !== undefined) return rows[0];
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
