@@ -1,0 +1,227 @@
+/** Logging in, staying in and being put out, on every replica at once. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { expectError, expectOk, makeUser, type Role, startInstallation, USER_PASSWORD } from '../support/acceptance.ts';
+import { sendRaw } from '../support/raw.ts';
+import { ADMIN_PASSWORD, type Answer, type Client, createClient, serverRequest, until } from '../support/server.ts';
+
+/** The other replica is told by a message: within moments, and long before it would look by itself (5 s). */
+const TOLD_WITHIN_MS = 3_000;
+const installation = await startInstallation({ ROLE: 'api' });
+after(() => installation.close());
+const { server } = installation;
+const { admin, anonymous } = server;
+const second = await installation.replica();
+
+interface Pair {
+  token: string;
+  refresh_token: string;
+}
+const login = (username: string, password = USER_PASSWORD, on: Client = anonymous) =>
+  on.request<Pair>('POST', '/v1/auth/login', { username, password });
+const refresh = (token: string, on: Client = anonymous) =>
+  on.request<Pair>('POST', '/v1/auth/refresh', { refresh_token: token });
+const me = (client: Client) => client.request<{ roles: Role[]; permissions: string[] }>('GET', '/v1/auth/me');
+
+/** A user, and their token's client on both replicas, which have just seen it. */
+async function makeSession(username: string, roles: Role[] = [{ role: 'operator' }]) {
+  const id = await makeUser(admin, username, roles);
+  const pair = expectOk(await login(username));
+  const here = createClient(server.url, pair.token);
+  const there = createClient(second.url, pair.token);
+  for (const client of [here, there]) expectOk(await me(client));
+  return { id, pair, here, there };
+}
+
+/** The token has ended: here with this answer, on the other replica a moment later, and never comes back. */
+async function assertEnded({ here, there, pair }: { here: Client; there: Client; pair: Pair }): Promise<void> {
+  expectError(await me(here), 401, 'UNAUTHORIZED');
+  await until(async () => (await me(there)).status === 401, 'the other replica to know', TOLD_WITHIN_MS, 10);
+  for (const client of [here, there]) expectError(await me(client), 401, 'UNAUTHORIZED');
+  for (const on of [anonymous, second.anonymous])
+    expectError(await refresh(pair.refresh_token, on), 401, 'INVALID_REFRESH_TOKEN');
+}
+
+test('a token of one replica holds on the other', async () => {
+  const { there, pair } = await makeSession('both');
+  expectOk(await there.request('GET', '/v1/servers'));
+  expectOk(await refresh(pair.refresh_token, second.anonymous));
+});
+
+test('logout ends every login of the user, on every replica; others stay', async () => {
+  const session = await makeSession('leaving');
+  const other = await makeSession('staying');
+  const elsewhere = expectOk(await login('leaving', USER_PASSWORD, second.anonymous));
+  expectOk(await session.here.request('POST', '/v1/auth/logout'));
+  await assertEnded(session);
+  expectError(await me(createClient(second.url, elsewhere.token)), 401);
+  expectOk(await me(other.there));
+  expectOk(await login('leaving'));
+});
+
+test('a refresh token is good for one use; used again, on whichever replica, its whole family ends', async () => {
+  const { pair } = await makeSession('rotating');
+  const next = expectOk(await refresh(pair.refresh_token));
+  const third = expectOk(await refresh(next.refresh_token, second.anonymous));
+  assert.equal(new Set([pair.refresh_token, next.refresh_token, third.refresh_token]).size, 3);
+  expectError(await refresh(pair.refresh_token, second.anonymous), 401, 'INVALID_REFRESH_TOKEN');
+  expectError(await refresh(third.refresh_token), 401, 'INVALID_REFRESH_TOKEN');
+  const { refresh_token: fresh } = expectOk(await login('rotating'));
+  expectOk(await refresh(fresh));
+});
+
+test('of ten uses at once of one refresh token at most one succeeds', async () => {
+  const { pair } = await makeSession('racing');
+  const answers = await Promise.all(
+    Array.from({ length: 10 }, (_, index) =>
+      refresh(pair.refresh_token, index % 2 === 0 ? anonymous : second.anonymous),
+    ),
+  );
+  assert.equal(answers.filter(({ status }) => status === 200).length, 1);
+  for (const answer of answers) if (answer.status !== 200) expectError(answer, 401, 'INVALID_REFRESH_TOKEN');
+});
+
+test('a disabled user is out at once; enabled again they log in anew', async () => {
+  const session = await makeSession('suspended');
+  expectOk(await admin.request('PATCH', `/v1/users/${session.id}`, { disabled: true }));
+  await assertEnded(session);
+  expectError(await login('suspended'), 401, 'INVALID_CREDENTIALS');
+  expectOk(await admin.request('PATCH', `/v1/users/${session.id}`, { disabled: false }));
+  expectError(await me(session.there), 401);
+  expectOk(await login('suspended'));
+});
+
+test('a deleted user is out at once', async () => {
+  const session = await makeSession('deleted');
+  expectOk(await admin.request('DELETE', `/v1/users/${session.id}`));
+  await assertEnded(session);
+  expectError(await login('deleted'), 401, 'INVALID_CREDENTIALS');
+});
+
+test('a changed password ends every token, API tokens too; only the new one opens', async () => {
+  const session = await makeSession('changing');
+  const made = await session.here.request<{ token: string }>('POST', '/v1/tokens', { name: 'ci' });
+  const apiToken = createClient(second.url, expectOk(made).token);
+  expectOk(await me(apiToken));
+  const wrong = { current_password: 'not the password', new_password: 'another password' };
+  expectError(await session.here.request('POST', '/v1/auth/password', wrong), 401, 'INVALID_CREDENTIALS');
+  const change = { current_password: USER_PASSWORD, new_password: 'another password' };
+  expectOk(await session.here.request('POST', '/v1/auth/password', change));
+  await assertEnded(session);
+  expectError(await me(apiToken), 401);
+  expectError(await login('changing'), 401, 'INVALID_CREDENTIALS');
+  expectOk(await login('changing', 'another password'));
+});
+
+test('new roles hold from the next request on, on every replica, with the old token', async () => {
+  const { id, here, there } = await makeSession('promoted', [{ role: 'viewer' }]);
+  expectError(await there.request('POST', '/v1/servers/create', serverRequest('too-early')), 403, 'FORBIDDEN');
+  expectOk(await admin.request('PATCH', `/v1/users/${id}`, { roles: [{ role: 'operator', workspace: 'default' }] }));
+  expectOk(await here.request('POST', '/v1/servers/create', serverRequest('promoted-here')));
+  const may = async () => expectOk(await me(there)).permissions.includes('server_create');
+  await until(may, 'the other replica to know', TOLD_WITHIN_MS, 10);
+  expectOk(await there.request('POST', '/v1/servers/create', serverRequest('promoted-there')));
+});
+
+test('an API token has what it was given, never more than its owner, and ends when deleted', async () => {
+  const { id, here, there } = await makeSession('owner', [{ role: 'developer' }]);
+  const excess = { name: 'excess', roles: [{ role: 'admin' }] };
+  expectError(await here.request('POST', '/v1/tokens', excess), 400, 'VALIDATION_ERROR');
+  const body = { name: 'scoped', roles: [{ role: 'viewer', workspace: 'default' }] };
+  const made = expectOk(await here.request<{ id: string; token: string }>('POST', '/v1/tokens', body));
+  const token = createClient(second.url, made.token);
+  assert.deepEqual(expectOk(await me(token)).roles, [{ role: 'viewer', workspace: 'default' }]);
+  expectError(await token.request('POST', '/v1/servers/create', serverRequest('by-token')), 403, 'FORBIDDEN');
+  expectError(await token.request('POST', '/v1/tokens', { name: 'child' }), 409);
+  const listed = expectOk(await here.request<Record<string, unknown>[]>('GET', '/v1/tokens'));
+  assert.ok(!JSON.stringify(listed).includes(made.token), 'the secret is shown once');
+  expectOk(await admin.request('PATCH', `/v1/users/${id}`, { roles: [] }));
+  await until(
+    async () => expectOk(await me(token)).permissions.length === 0,
+    'the roles to be gone',
+    TOLD_WITHIN_MS,
+    10,
+  );
+  expectOk(await there.request('DELETE', `/v1/tokens/${made.id}`));
+  expectError(await me(token), 401, 'UNAUTHORIZED');
+  await until(
+    async () => (await me(createClient(server.url, made.token))).status === 401,
+    'both to know',
+    TOLD_WITHIN_MS,
+    10,
+  );
+});
+
+test('an API token ends when its time is over', async () => {
+  const made = await admin.request<{ token: string }>('POST', '/v1/tokens', { name: 'brief', expires_in: 1 });
+  const token = createClient(server.url, expectOk(made).token);
+  await until(async () => (await me(token)).status === 401, 'the token to expire');
+});
+
+test('unknown users, disabled ones and wrong passwords are answered alike', async () => {
+  const { id } = await makeSession('asleep');
+  expectOk(await admin.request('PATCH', `/v1/users/${id}`, { disabled: true }));
+  const told = (answer: Answer) => ({ ...expectError(answer, 401, 'INVALID_CREDENTIALS'), request_id: undefined });
+  const wrong = told(await login('admin', 'a wrong password'));
+  for (const username of ['nobody', 'asleep', 'ADMIN ', 'a'.repeat(200), "' or 1=1 --"]) {
+    assert.deepEqual(told(await login(username, 'a wrong password')), wrong);
+  }
+});
+
+test('the last administrator can be neither deleted, disabled nor demoted', async () => {
+  const users = expectOk(await admin.request<{ id: string }[]>('GET', '/v1/users?username=admin'));
+  const path = `/v1/users/${users[0]?.id}`;
+  expectError(await admin.request('DELETE', path), 409, 'CONFLICT');
+  expectError(await admin.request('PATCH', path, { disabled: true }), 409, 'CONFLICT');
+  expectError(
+    await admin.request('PATCH', path, { roles: [{ role: 'admin', workspace: 'default' }] }),
+    409,
+    'CONFLICT',
+  );
+  expectOk(await login('admin', ADMIN_PASSWORD));
+});
+
+test('the audit log tells who did what and who was refused; no secret is in it, or in what the server prints', async () => {
+  const { here, pair } = await makeSession('watched', [{ role: 'viewer' }]);
+  expectError(await here.request('POST', '/v1/users', { username: 'sneaky', password: 'sneaky password' }), 403);
+  expectError(await login('watched', 'guessed password'), 401);
+  const audit = async (query: string) =>
+    expectOk(await admin.request<Record<string, string>[]>('GET', `/v1/audit?${query}`));
+  await until(async () => (await audit('principal=watched&outcome=denied')).length === 2, 'the denials to be written');
+  const denied = (await audit('principal=watched&outcome=denied')).map(({ action }) => action);
+  assert.deepEqual(denied.sort(), ['POST /v1/users', 'auth.login']);
+  assert.ok((await audit('action=user.create')).some(({ resource }) => resource === 'user:watched'));
+  const everything = JSON.stringify(await audit('')) + server.output() + second.output();
+  for (const secret of [
+    'sneaky password',
+    'guessed password',
+    USER_PASSWORD,
+    ADMIN_PASSWORD,
+    pair.token,
+    pair.refresh_token,
+  ]) {
+    assert.ok(!everything.includes(secret), `leaked: ${secret}`);
+  }
+});
+
+test('logins are counted by address: a header does not make another one, unless a proxy is trusted', async () => {
+  const attempt = (url: string, address: string) =>
+    sendRaw(url, {
+      method: 'POST',
+      path: '/v1/auth/login',
+      headers: { 'content-type': 'application/json', 'x-forwarded-for': address },
+      body: JSON.stringify({ username: 'nobody', password: 'whatever it is' }),
+    });
+  const limited = { LOGIN_RATE_LIMIT: '3' };
+  const [direct, behind] = await Promise.all([
+    installation.replica(limited),
+    installation.replica({ ...limited, TRUST_PROXY: 'true' }),
+  ]);
+  const statuses: number[] = [];
+  for (let host = 1; host <= 4; host += 1) statuses.push((await attempt(direct.url, `192.0.2.${host}`)).status);
+  // Of the three, the harness has used one to log in.
+  assert.deepEqual(statuses, [401, 401, 429, 429]);
+  for (let tries = 1; tries <= 3; tries += 1) assert.equal((await attempt(behind.url, '192.0.2.1')).status, 401);
+  expectError(await attempt(behind.url, '192.0.2.1'), 429, 'RATE_LIMITED');
+  assert.equal((await attempt(behind.url, '192.0.2.2')).status, 401);
+});
