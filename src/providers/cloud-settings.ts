@@ -10,6 +10,7 @@ interface CloudPlace {
 
 export interface CloudSettings {
   upcloud: CloudPlace & { credentials: UpcloudCredentials | null };
+  hetzner: CloudPlace & { credentials: { token: string } | null };
 }
 
 type UpcloudCredentials = { token: string } | { username: string; password: string };
@@ -21,6 +22,9 @@ export const CLOUD_SETTING_NAMES = [
   'UPCLOUD_USERNAME',
   'UPCLOUD_PASSWORD',
   'UPCLOUD_CALLS_PER_MINUTE',
+  'HETZNER_ENDPOINT',
+  'HETZNER_TOKEN',
+  'HETZNER_CALLS_PER_MINUTE',
 ] as const;
 
 type Values = (name: (typeof CLOUD_SETTING_NAMES)[number]) => string | undefined;
@@ -33,7 +37,17 @@ export function readCloudSettings(value: Values): CloudSettings {
       limit: { calls: calls(value, 'UPCLOUD_CALLS_PER_MINUTE', 300), perSeconds: 60 },
       credentials: upcloudCredentials(value),
     },
+    hetzner: {
+      endpoint: endpoint(value, 'HETZNER_ENDPOINT', 'https://api.hetzner.cloud'),
+      limit: { calls: calls(value, 'HETZNER_CALLS_PER_MINUTE', 60), perSeconds: 60 },
+      credentials: token(value, 'HETZNER_TOKEN'),
+    },
   };
+}
+
+function token(value: Values, name: Parameters<Values>[0]): { token: string } | null {
+  const text = value(name) ?? '';
+  return text === '' ? null : { token: headerSafe(name, text) };
 }
 
 function upcloudCredentials(value: Values): UpcloudCredentials | null {

@@ -22,6 +22,7 @@ export async function readOne(http: CloudHttp, uuid: string, options: CallOption
 
 /**
  * Every server with our operation label, with addresses.
+ * @returns with the number of calls that one listing takes.
  * @param how `wanted`: these must not be missed. Pages shift when servers go while they are read, so what is absent from
  * a listing of several pages is believed to be gone only when a second listing lacks it too.
  */
@@ -29,7 +30,7 @@ export async function listServers(
   http: CloudHttp,
   options: CallOptions = {},
   how: { kind: CallKind; wanted: ReadonlySet<string> },
-): Promise<ProviderServer[]> {
+): Promise<{ servers: ProviderServer[]; calls: number }> {
   const first = await readPages(http, options, how.kind);
   const servers = first.servers;
   const missed = () => [...how.wanted].some((ref) => !servers.has(ref));
@@ -38,9 +39,12 @@ export async function listServers(
   }
   // After the servers: what was in the first list has its addresses in the second.
   const addresses = servers.size === 0 ? new Map() : await readAddresses(http, options, how.kind);
-  return [...servers.values()]
-    .filter((server) => server.labels.has(OPERATION_LABEL))
-    .map((server) => toProviderServer(server, addresses.get(server.uuid) ?? null));
+  return {
+    calls: first.pages + 1,
+    servers: [...servers.values()]
+      .filter((server) => server.labels.has(OPERATION_LABEL))
+      .map((server) => toProviderServer(server, addresses.get(server.uuid) ?? null)),
+  };
 }
 
 async function readPages(http: CloudHttp, options: CallOptions, kind: CallKind) {

@@ -29,8 +29,6 @@ export interface UpcloudSettings {
 
 /** Servers under change at once: creates and deletes take a minute each, and share the account's calls. */
 const CONCURRENCY = 100;
-/** Requests of one observation: the servers, and their addresses. */
-const CALLS_OF_AN_OBSERVATION = 2;
 /** A server must be stopped before it can be deleted: how long to wait for that within one call. */
 const STOP_WAIT_MS = 120_000;
 /** A server that no list shows is looked at by itself this often. */
@@ -62,10 +60,18 @@ export function createUpcloudProvider(settings: UpcloudSettings): Provider {
   // Two calls for one operation in this process take turns: UpCloud has no token that would keep them apart.
   const creating = new Map<string, Promise<unknown>>();
 
+  // An observation reads the servers and their addresses, and one page more for each further hundred servers.
+  let callsLately = 2;
+  const observe = async (options: CallOptions | undefined, wanted: ReadonlySet<string>) => {
+    const { servers, calls } = await listServers(http, options, { kind: 'observe', wanted });
+    callsLately = calls;
+    return servers;
+  };
+
   const provider: Provider = {
     name: 'upcloud',
     concurrency: CONCURRENCY,
-    observationIntervalMs: () => account.observationIntervalMs(CALLS_OF_AN_OBSERVATION),
+    observationIntervalMs: () => account.observationIntervalMs(callsLately),
     listPlans: async (options) => (await upcloud.catalog(options)).plans.map(({ tier: _, ...plan }) => plan),
     listZones: async (options) => (await upcloud.catalog(options)).zones,
     validate: async (spec, options) => specProblems(spec, await upcloud.catalog(options)),
@@ -87,14 +93,14 @@ export function createUpcloudProvider(settings: UpcloudSettings): Provider {
     observeServers: async (refs, options) => {
       if (refs.length === 0) return new Map();
       const wanted = new Set(refs);
-      const servers = await listServers(http, options, { kind: 'observe', wanted });
+      const servers = await observe(options, wanted);
       return new Map(servers.filter(({ ref }) => wanted.has(ref)).map((server) => [server.ref, server]));
     },
     startServer: (ref, options) => startServer(upcloud, ref, options),
     stopServer: (ref, options) => stopServer(upcloud, ref, options),
     restartServer: (ref, options) => restartServer(upcloud, ref, options),
     deleteServer: (ref, options) => deleteServer(upcloud, provider, ref, options),
-    listServers: (options) => listServers(http, options, { kind: 'observe', wanted: new Set() }),
+    listServers: (options) => observe(options, new Set()),
     close: async () => account.close(),
   };
   return provider;

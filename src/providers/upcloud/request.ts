@@ -1,8 +1,7 @@
+import { planProblems, userDataProblems, zoneProblems } from '../cloud-spec.ts';
 import { OPERATION_LABEL, ProviderError, type ServerSpec, type SpecProblem, WORKSPACE_LABEL } from '../contract.ts';
 import { DEFAULT_IMAGE, nearestImages } from '../images.ts';
 import { hostnameProblems, type LabelRules, labelOf, PLAN_LABEL, tagProblems } from '../labels.ts';
-import { nearMatches } from '../near-matches.ts';
-import { nearestPlans } from '../plan-names.ts';
 import type { Catalog, Template, UpcloudPlan } from './catalog.ts';
 import { SENT_LABEL } from './servers.ts';
 
@@ -19,32 +18,14 @@ const LABEL_RULES: LabelRules = {
 /** Everything wrong with the spec for what UpCloud offers. */
 export function specProblems(spec: ServerSpec, catalog: Catalog): SpecProblem[] {
   return [
-    ...zoneProblems(spec, catalog),
-    ...planProblems(spec, catalog),
+    ...zoneProblems('UpCloud', spec, catalog.zones),
+    ...planProblems('UpCloud', spec, catalog.plans),
     ...imageProblems(spec, catalog),
     ...networkProblems(spec),
-    ...userDataProblems(spec),
+    ...userDataProblems('UpCloud', spec.user_data ?? '', MAX_USER_DATA),
     ...hostnameProblems(spec),
     ...tagProblems(spec, LABEL_RULES),
   ];
-}
-
-function zoneProblems({ zone }: ServerSpec, { zones }: Catalog): SpecProblem[] {
-  const names = zones.map((known) => known.name);
-  if (names.includes(zone)) return [];
-  const near = nearMatches(zone, names);
-  return [
-    {
-      field: 'zone',
-      message: `UpCloud has no zone "${zone}" for this account.`,
-      near_matches: near.length > 0 ? near : names.slice(0, 3),
-    },
-  ];
-}
-
-function planProblems({ plan }: ServerSpec, { plans }: Catalog): SpecProblem[] {
-  if (plans.some((known) => known.name === plan)) return [];
-  return [{ field: 'plan', message: `UpCloud has no plan "${plan}".`, near_matches: nearestPlans(plan, plans) }];
 }
 
 function imageProblems(spec: ServerSpec, catalog: Catalog): SpecProblem[] {
@@ -72,13 +53,6 @@ function networkProblems({ networks }: ServerSpec): SpecProblem[] {
       message: `"${network}" is neither public nor private nor the UUID of a network at UpCloud.`,
       near_matches: ['public', 'private'],
     }));
-}
-
-function userDataProblems({ user_data: data }: ServerSpec): SpecProblem[] {
-  if (Buffer.byteLength(data ?? '') <= MAX_USER_DATA) return [];
-  return [
-    { field: 'user_data', message: `UpCloud takes at most ${MAX_USER_DATA} bytes of user data.`, near_matches: [] },
-  ];
 }
 
 function findTemplate(name: string, { templates }: Catalog): Template | undefined {

@@ -1,0 +1,214 @@
+import { createAccount, type RateLimit } from '../account.ts';
+import { type CloudHttp, createCloudHttp } from '../cloud-http.ts';
+import {
+  type CallOptions,
+  type MutationOptions,
+  OPERATION_LABEL,
+  type Provider,
+  ProviderError,
+  type ProviderServer,
+  type ServerSpec,
+} from '../contract.ts';
+import { untilObserved } from '../observer.ts';
+import { fields } from '../wire.ts';
+import { type Catalog, catalogReader } from './catalog.ts';
+import { refusalError } from './errors.ts';
+import { ensureKey } from './keys.ts';
+import { readList } from './listing.ts';
+import { createBody, specProblems } from './request.ts';
+import { toProviderServer } from './servers.ts';
+
+export interface HetznerSettings {
+  /** Scheme, host and port of the API. */
+  endpoint: string;
+  credentials: { token: string };
+  /** Calls that this process may make. */
+  limit: RateLimit;
+  timeoutMs?: number;
+  /** How long a system has to shut down in order before its power is cut. Default: a minute. */
+  shutdownMs?: number;
+}
+
+/** Servers under change at once: they share 3,600 calls an hour. */
+const CONCURRENCY = 50;
+const DEFAULT_SHUTDOWN_MS = 60_000;
+/** A server that something else is done with cannot be deleted: how long to wait for that within one call. */
+const LOCK_WAIT_MS = 60_000;
+
+interface Hetzner {
+  http: CloudHttp;
+  catalog: (options?: CallOptions) => Promise<Catalog>;
+  provider: Provider;
+  shutdownMs: number;
+}
+
+/** Servers at Hetzner Cloud, in the project that the token belongs to. Nothing is contacted before the first call. */
+export function createHetznerProvider(settings: HetznerSettings): Provider {
+  const { credentials, endpoint, timeoutMs } = settings;
+  const secrets = [credentials.token];
+  const account = createAccount({ name: 'hetzner', limit: settings.limit });
+  const http = createCloudHttp({
+    endpoint,
+    headers: { authorization: `Bearer ${credentials.token}` },
+    secrets,
+    account,
+    refusal: (what, answer) => refusalError(what, answer, secrets),
+    timeoutMs,
+  });
+  const catalog = catalogReader(http);
+  let pagesLately = 1;
+
+  const observe = async (options: CallOptions, wanted: ReadonlySet<string>): Promise<ProviderServer[]> => {
+    const first = await labelled(http, OPERATION_LABEL, options);
+    const servers = new Map(first.servers.map((server) => [server.ref, server]));
+    pagesLately = first.pages;
+    // Pages shift when servers go while they are read: what lacks is gone when a second reading lacks it too.
+    if (first.pages > 1 && [...wanted].some((ref) => !servers.has(ref))) {
+      for (const server of (await labelled(http, OPERATION_LABEL, options)).servers) servers.set(server.ref, server);
+    }
+    return [...servers.values()];
+  };
+
+  const provider: Provider = {
+    name: 'hetzner',
+    concurrency: CONCURRENCY,
+    observationIntervalMs: () => account.observationIntervalMs(pagesLately),
+    listPlans: async (options) => (await catalog(options)).plans,
+    listZones: async (options) => (await catalog(options)).zones,
+    validate: async (spec, options) => specProblems(spec, await catalog(options)),
+    findServer: (operationId, options) => find(http, operationId, options),
+    ensureServer: (spec, options) => ensureServer(hetzner, spec, options),
+    observeServers: async (refs, options = {}) => {
+      if (refs.length === 0) return new Map();
+      const wanted = new Set(refs);
+      const servers = await observe(options, wanted);
+      return new Map(servers.filter(({ ref }) => wanted.has(ref)).map((server) => [server.ref, server]));
+    },
+    startServer: (ref, options) => act(hetzner, ref, 'poweron', 'start the server', options),
+    stopServer: (ref, options) => stopServer(hetzner, ref, options),
+    restartServer: (ref, options) => restartServer(hetzner, ref, options),
+    deleteServer: (ref, options) => deleteServer(hetzner, ref, options),
+    listServers: (options = {}) => observe(options, new Set()),
+    close: async () => account.close(),
+  };
+  const hetzner: Hetzner = { http, catalog, provider, shutdownMs: settings.shutdownMs ?? DEFAULT_SHUTDOWN_MS };
+  return provider;
+}
+
+async function labelled(http: CloudHttp, selector: string, options: CallOptions) {
+  const path = `/v1/servers?label_selector=${encodeURIComponent(selector)}`;
+  const kind = selector === OPERATION_LABEL ? 'observe' : 'look';
+  const { items, pages } = await readList(http, 'list the servers', path, 'servers', options, kind);
+  return { pages, servers: items.map(toProviderServer).filter((server) => server !== null) };
+}
+
+async function find(http: CloudHttp, operationId: string, options: CallOptions = {}): Promise<ProviderServer | null> {
+  const { servers } = await labelled(http, `${OPERATION_LABEL}==${operationId}`, options);
+  return servers.find((server) => server.operation_id === operationId) ?? null;
+}
+
+async function ensureServer(
+  { http, catalog }: Hetzner,
+  spec: ServerSpec,
+  options: MutationOptions,
+): Promise<ProviderServer> {
+  const { operationId } = options;
+  const found = await find(http, operationId, options);
+  if (found !== null) return found;
+  const offered = await catalog(options);
+  const keyId = spec.ssh_public_key ? await ensureKey(http, spec.ssh_public_key, options) : null;
+  const body = createBody(spec, operationId, offered, keyId);
+  try {
+    const answer = await http.change('create the server', 'POST', '/v1/servers', body, options);
+    // The answer holds a root password where no key was given: only the server is read of it.
+    const made = toProviderServer(fields(answer).server);
+    if (made !== null) return made;
+  } catch (error) {
+    if (!isProviderCode(error, 'uniqueness_error')) throw error;
+    // The name belongs to the operation alone: another process has just made its server.
+  }
+  const made = await find(http, operationId, options);
+  if (made !== null) return made;
+  throw new ProviderError(
+    'CONFLICT',
+    `Hetzner has a server named ${String(body.name)} that does not belong to this operation. Rename or delete it.`,
+    { retryable: false, details: { name: body.name } },
+  );
+}
+
+type Action = 'poweron' | 'poweroff' | 'shutdown' | 'reboot';
+
+async function act(
+  { http }: Hetzner,
+  ref: string,
+  action: Action,
+  what: string,
+  options: MutationOptions,
+): Promise<void> {
+  await http.change(what, 'POST', `/v1/servers/${encodeURIComponent(ref)}/actions/${action}`, undefined, options);
+}
+
+/** One server; @throws NOT_FOUND. */
+async function readOne({ http }: Hetzner, ref: string, options: CallOptions): Promise<ProviderServer> {
+  const body = await http.read('look at the server', `/v1/servers/${encodeURIComponent(ref)}`, options);
+  const server = toProviderServer(fields(body).server);
+  if (server !== null) return server;
+  throw new ProviderError('UNAVAILABLE', 'Hetzner answered no server. Trying again may help.', { retryable: true });
+}
+
+/** Asks the system to shut down, and cuts its power when it has not done so in a minute. */
+async function stopServer(hetzner: Hetzner, ref: string, options: MutationOptions): Promise<void> {
+  if ((await readOne(hetzner, ref, options)).status === 'stopped') return;
+  await act(hetzner, ref, 'shutdown', 'stop the server', options);
+  const stopped = await settled(hetzner, ref, ['running', 'stopping'], hetzner.shutdownMs, options);
+  if (!stopped) await act(hetzner, ref, 'poweroff', 'switch the server off', options);
+}
+
+async function restartServer(hetzner: Hetzner, ref: string, options: MutationOptions): Promise<void> {
+  const off = (await readOne(hetzner, ref, options)).status === 'stopped';
+  await act(hetzner, ref, off ? 'poweron' : 'reboot', 'restart the server', options);
+}
+
+/** Deletes the server; its primary addresses and disk go with it. */
+async function deleteServer(hetzner: Hetzner, ref: string, options: MutationOptions): Promise<void> {
+  const remove = () =>
+    hetzner.http.change('delete the server', 'DELETE', `/v1/servers/${encodeURIComponent(ref)}`, undefined, options);
+  try {
+    await remove().catch(async (error: unknown) => {
+      if (!isProviderCode(error, 'locked') && !isProviderCode(error, 'conflict')) throw error;
+      const now = await readOne(hetzner, ref, options);
+      if (now.status === 'deleting') return;
+      await settled(hetzner, ref, [now.status], LOCK_WAIT_MS, options);
+      await remove();
+    });
+  } catch (error) {
+    if (!(error instanceof ProviderError && error.code === 'NOT_FOUND')) throw error;
+  }
+}
+
+/** Waits until the server is in none of these states. @returns false when it takes longer. */
+async function settled(
+  { provider }: Hetzner,
+  ref: string,
+  states: ProviderServer['status'][],
+  milliseconds: number,
+  options: MutationOptions,
+): Promise<boolean> {
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(), milliseconds);
+  const signal = AbortSignal.any([late.signal, ...(options.signal === undefined ? [] : [options.signal])]);
+  try {
+    await untilObserved(provider, ref, (server) => server === null || !states.includes(server.status), signal);
+    return true;
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    if (late.signal.aborted) return false;
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function isProviderCode(error: unknown, code: string): boolean {
+  return error instanceof ProviderError && error.details.provider_code === code;
+}

@@ -1,0 +1,104 @@
+import { cloudInit } from '../cloud-init.ts';
+import { planProblems, userDataProblems, zoneProblems } from '../cloud-spec.ts';
+import { OPERATION_LABEL, ProviderError, type ServerSpec, type SpecProblem, WORKSPACE_LABEL } from '../contract.ts';
+import { DEFAULT_IMAGE, nearestImages } from '../images.ts';
+import { hostnameProblems, type LabelRules, labelOf, PLAN_LABEL, tagProblems } from '../labels.ts';
+import { nearestPlans } from '../plan-names.ts';
+import { type Catalog, imageFor, typeFor } from './catalog.ts';
+import { HOSTNAME_LABEL, TYPE_LABEL } from './servers.ts';
+
+/** Hetzner takes this much user data. Bytes. */
+const MAX_USER_DATA = 32_768;
+/** A server's name has 63 characters at most; the operation takes 13 of them. */
+const MAX_HOSTNAME_PART = 50;
+const LABEL_RULES: LabelRules = {
+  key: /^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/,
+  value: /^([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/,
+  words: 'Hetzner wants keys and values of at most 63 letters, digits and . _ -, with a letter or digit at both ends',
+};
+
+/** Everything wrong with the spec for what Hetzner offers. */
+export function specProblems(spec: ServerSpec, catalog: Catalog): SpecProblem[] {
+  const zone = zoneProblems('Hetzner', spec, catalog.zones);
+  const plan = planProblems('Hetzner', spec, catalog.plans);
+  return [
+    ...zone,
+    ...plan,
+    ...(zone.length + plan.length === 0 ? offerProblems(spec, catalog) : []),
+    ...networkProblems(spec),
+    ...userDataProblems('Hetzner', cloudInit(spec, { rootKey: false }), MAX_USER_DATA),
+    ...hostnameProblems(spec),
+    ...tagProblems(spec, LABEL_RULES),
+  ];
+}
+
+/** Not every plan is offered in every zone, and not every image for every processor. */
+function offerProblems(spec: ServerSpec, catalog: Catalog): SpecProblem[] {
+  const type = typeFor(spec.plan, spec.zone, catalog);
+  if (type === undefined) {
+    const here = catalog.plans.filter(({ prices }) => spec.zone in (prices ?? {}));
+    const message = `Hetzner does not offer the plan "${spec.plan}" in ${spec.zone}.`;
+    return [{ field: 'plan', message, near_matches: nearestPlans(spec.plan, here) }];
+  }
+  const image = spec.image ?? DEFAULT_IMAGE;
+  if (imageFor(image, type.architecture, catalog) !== undefined) return [];
+  const known = catalog.images
+    .filter(({ architecture }) => architecture === type.architecture)
+    .flatMap(({ neutral }) => neutral ?? []);
+  const message = `Hetzner has no image "${image}" for the processors of ${type.name} (${type.architecture}).`;
+  return [{ field: 'image', message, near_matches: nearestImages(image, [...new Set(known)].toSorted()) }];
+}
+
+function networkProblems({ networks }: ServerSpec): SpecProblem[] {
+  const own = (networks ?? []).filter((network) => network !== 'public');
+  const wrong = own
+    .filter((network) => !/^\d{1,15}$/.test(network))
+    .map((network) => ({
+      field: 'networks' as const,
+      message: `"${network}" is neither public nor the number of a network at Hetzner.`,
+      near_matches: ['public'],
+    }));
+  return wrong;
+}
+
+/** Unique for the operation, and as much of the host name as there is room for: two creates at once make one server. */
+export function serverName(spec: ServerSpec, operationId: string): string {
+  const part = spec.hostname.slice(0, MAX_HOSTNAME_PART).replace(/[.-]+$/, '');
+  return `${part}-${operationId.replaceAll('-', '').slice(-12)}`.toLowerCase();
+}
+
+/** The body that creates a server. @throws ProviderError INVALID_REQUEST where plan or image are not offered any more. */
+export function createBody(
+  spec: ServerSpec,
+  operationId: string,
+  catalog: Catalog,
+  keyId: number | null,
+): Record<string, unknown> {
+  const type = typeFor(spec.plan, spec.zone, catalog);
+  const image = imageFor(spec.image ?? DEFAULT_IMAGE, type?.architecture ?? '', catalog);
+  if (type === undefined || image === undefined) {
+    const what = type === undefined ? `plan "${spec.plan}" in ${spec.zone}` : `image "${spec.image ?? DEFAULT_IMAGE}"`;
+    throw new ProviderError('INVALID_REQUEST', `Hetzner has no ${what}.`, { retryable: false });
+  }
+  const networks = spec.networks ?? ['public'];
+  const isPublic = networks.includes('public');
+  return {
+    name: serverName(spec, operationId),
+    server_type: type.name,
+    location: spec.zone,
+    image: Number(image.id),
+    ssh_keys: keyId === null ? [] : [keyId],
+    user_data: cloudInit(spec, { rootKey: false }),
+    labels: {
+      [OPERATION_LABEL]: operationId,
+      [WORKSPACE_LABEL]: spec.workspace,
+      [PLAN_LABEL]: spec.plan,
+      [TYPE_LABEL]: type.name,
+      [HOSTNAME_LABEL]: spec.hostname,
+      ...Object.fromEntries(spec.tags.map(labelOf).map(({ key, value }) => [key, value])),
+    },
+    networks: networks.filter((network) => network !== 'public').map(Number),
+    public_net: { enable_ipv4: isPublic, enable_ipv6: isPublic },
+    start_after_create: true,
+  };
+}

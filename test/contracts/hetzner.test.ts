@@ -1,0 +1,172 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { describe, test } from 'node:test';
+import type { MutationOptions, ProviderErrorCode, ServerSpec } from '../../src/providers/contract.ts';
+import { createHetznerProvider } from '../../src/providers/hetzner/provider.ts';
+import { type FakeHetzner, type FakeHetznerSettings, startFakeHetzner } from '../clouds/hetzner.ts';
+import { providerSuite } from './provider.testsuite.ts';
+
+const KEY = `ssh-ed25519 ${Buffer.from('a public key').toString('base64')} provisioning`;
+
+providerSuite('hetzner', async () => {
+  const fake = await startFakeHetzner();
+  return {
+    provider: createHetznerProvider(settingsFor(fake)),
+    spec,
+    loseNextCreateAnswer: () => fake.next(/^POST \/v1\/servers$/, 'lost_answer'),
+    requestCounts: fake.counts,
+    dispose: async () => fake[Symbol.asyncDispose](),
+  };
+});
+
+describe('the hetzner provider', () => {
+  test('P12: what is made carries its labels, key, image and user data', async () => {
+    await using it = await open();
+    const options = permitted();
+    const { ref } = await it.provider.ensureServer(
+      spec({ ssh_public_key: KEY, user_data: '#!/bin/sh\ntrue', image: 'almalinux-9', tags: ['env=prod', 'blue'] }),
+      options,
+    );
+    const made = it.fake.servers.get(Number(ref));
+    assert.deepEqual(made?.labels, {
+      'provisioning-operation': options.operationId,
+      'provisioning-workspace': 'w',
+      'provisioning-plan': '2xCPU-4GB',
+      'provisioning-type': 'cx22',
+      'provisioning-hostname': 'web-1',
+      env: 'prod',
+      blue: '',
+    });
+    assert.match(made?.userData ?? '', /multipart\/mixed[\s\S]*hostname: "web-1"[\s\S]*#!\/bin\/sh\ntrue/);
+    assert.deepEqual((await it.provider.listServers())[0]?.tags, ['blue', 'env=prod']);
+    // A second server of the workspace uses the same key.
+    const second = await it.provider.ensureServer(spec({ ssh_public_key: KEY }), permitted());
+    assert.equal(it.fake.keys.size, 1);
+    assert.deepEqual(it.fake.servers.get(Number(second.ref))?.keys, made?.keys);
+    assert.equal(made?.rootPassword, null);
+  });
+
+  test('P9: two processes that make one server at once make one, also of one key', async () => {
+    await using it = await open();
+    const other = createHetznerProvider(settingsFor(it.fake));
+    for (let round = 0; round < 5; round++) {
+      const options = permitted();
+      const one = spec({ ssh_public_key: KEY });
+      const [a, b] = await Promise.all([it.provider.ensureServer(one, options), other.ensureServer(one, options)]);
+      assert.equal(a.ref, b.ref);
+    }
+    assert.deepEqual([it.fake.servers.size, it.fake.keys.size], [5, 1]);
+    await other.close?.();
+  });
+
+  test('P30, P32: what a user can cause is refused once, with what to do', async () => {
+    const cases: [number, string, ProviderErrorCode, RegExp][] = [
+      [403, 'resource_limit_exceeded', 'QUOTA_EXCEEDED', /raise the limit/],
+      [422, 'resource_unavailable', 'CAPACITY_EXHAUSTED', /another zone or plan/],
+      [412, 'placement_error', 'CAPACITY_EXHAUSTED', /another zone or plan/],
+      [401, 'unauthorized', 'AUTHENTICATION_FAILED', /API token/],
+      [403, 'token_readonly', 'FORBIDDEN', /Read & Write/],
+      [422, 'invalid_input', 'INVALID_REQUEST', /invalid_input/],
+      [409, 'uniqueness_error', 'CONFLICT', /Rename or delete it/],
+    ];
+    await using it = await open();
+    for (const [status, code, expected, message] of cases) {
+      it.fake.refusing.creates = { status, code, message: `refused with ${code}` };
+      await assert.rejects(it.provider.ensureServer(spec(), permitted()), {
+        code: expected,
+        retryable: false,
+        message,
+      });
+    }
+    for (const [status, code] of [
+      [409, 'conflict'],
+      [504, 'timeout'],
+      [502, 'bad_gateway'],
+    ] as const) {
+      it.fake.refusing.creates = { status, code, message: 'later' };
+      await assert.rejects(it.provider.ensureServer(spec(), permitted()), { retryable: true });
+    }
+    assert.equal(it.fake.created.size, 0);
+  });
+
+  test('a system that does not shut down is switched off', async () => {
+    await using it = await open();
+    const provider = createHetznerProvider({ ...settingsFor(it.fake), shutdownMs: 150 });
+    const options = permitted();
+    const { ref } = await provider.ensureServer(spec(), options);
+    while ((await provider.observeServers([ref])).get(ref)?.status !== 'running');
+    it.fake.stubborn.systems = true;
+    await provider.stopServer(ref, options);
+    assert.deepEqual(
+      it.fake.calls.flatMap(({ line }) => /actions\/(\w+)/.exec(line)?.[1] ?? []),
+      ['shutdown', 'poweroff'],
+    );
+    await provider.close?.();
+  });
+
+  test('a neutral plan is the cheapest type of its size that the zone has', async () => {
+    await using it = await open();
+    const plans = new Map((await it.provider.listPlans()).map((plan) => [plan.name, plan]));
+    assert.deepEqual(plans.get('2xCPU-4GB')?.prices, {
+      fsn1: { currency: 'EUR', hourly: 0.006, monthly: 3.6 },
+      nbg1: { currency: 'EUR', hourly: 0.006, monthly: 3.6 },
+      hel1: { currency: 'EUR', hourly: 0.005, monthly: 3 },
+    });
+    assert.ok(plans.has('cax11') && !plans.has('cx11'));
+    for (const [zone, type] of [
+      ['hel1', 'cx23'],
+      ['fsn1', 'cx22'],
+    ] as const) {
+      const { ref } = await it.provider.ensureServer(spec({ zone }), permitted());
+      assert.equal(it.fake.servers.get(Number(ref))?.type, type);
+    }
+    const problems = await it.provider.validate(spec({ plan: 'cax11', zone: 'hel1' }));
+    assert.deepEqual(
+      problems.map(({ field }) => field),
+      ['plan'],
+    );
+  });
+
+  test('P16: more servers than one page holds are all observed', async () => {
+    await using it = await open({ settle: { create: 0 } });
+    const made = await Promise.all(Array.from({ length: 105 }, () => it.provider.ensureServer(spec(), permitted())));
+    const before = it.fake.counts().reads;
+    assert.equal((await it.provider.observeServers(made.map(({ ref }) => ref))).size, 105);
+    assert.equal(it.fake.counts().reads - before, 3);
+  });
+
+  test('a server without a public address has the one of its network', async () => {
+    await using it = await open();
+    const { ref } = await it.provider.ensureServer(spec({ networks: ['7'] }), permitted());
+    assert.equal((await it.provider.observeServers([ref])).get(ref)?.ip_address, '10.0.0.2');
+    assert.deepEqual(
+      (await it.provider.validate(spec({ networks: ['lan'] }))).map(({ field }) => field),
+      ['networks'],
+    );
+  });
+});
+
+function settingsFor(fake: FakeHetzner) {
+  return { endpoint: fake.endpoint, credentials: { token: fake.token }, limit: { calls: 60_000, perSeconds: 60 } };
+}
+
+async function open(settings: FakeHetznerSettings = {}) {
+  const fake = await startFakeHetzner(settings);
+  const provider = createHetznerProvider(settingsFor(fake));
+  return {
+    fake,
+    provider,
+    async [Symbol.asyncDispose]() {
+      await provider.close?.();
+      await fake[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function spec(overrides: Partial<ServerSpec> = {}): ServerSpec {
+  return { workspace: 'w', hostname: 'web-1', plan: '2xCPU-4GB', zone: 'fsn1', tags: [], ...overrides };
+}
+
+function permitted(): MutationOptions {
+  return { operationId: randomUUID(), guard: () => {} };
+}
