@@ -62,7 +62,7 @@ function networkProblems({ networks }: ServerSpec): SpecProblem[] {
 }
 
 /** Unique for the operation, and as much of the host name as there is room for: two creates at once make one server. */
-export function serverName(spec: ServerSpec, operationId: string): string {
+function serverName(spec: ServerSpec, operationId: string): string {
   const part = spec.hostname.slice(0, MAX_HOSTNAME_PART).replace(/[.-]+$/, '');
   return `${part}-${operationId.replaceAll('-', '').slice(-12)}`.toLowerCase();
 }
