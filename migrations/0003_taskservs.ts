@@ -42,8 +42,9 @@ const statements = [
     name text not null,
     taskserv_id text references provisioning.taskservs (id) on delete cascade,
     status text not null check (status in ('pending', 'installing', 'running', 'failed', 'removing', 'unknown', 'absent')),
-    -- null until something is known to be installed
+    -- what was applied last with success; null: nothing yet
     version text,
+    revision integer,
     message text,
     operation_id uuid,
     checked_at timestamptz,
@@ -88,4 +89,18 @@ const statements = [
     primary key (server_id, operation_id)
   )`,
   'create index host_turns_operation on provisioning.host_turns (operation_id)',
+
+  // The marks of what is installed on simulated servers (never a config: that may hold secrets), and the scripts that
+  // are to fail there.
+  `create table simulated_cloud.marks (
+    ref text not null,
+    name text not null,
+    mark text not null,
+    primary key (ref, name)
+  )`,
+  `create table simulated_cloud.failures (
+    ref text not null,
+    label text not null,
+    primary key (ref, label)
+  )`,
 ];

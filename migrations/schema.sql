@@ -179,6 +179,7 @@ create table provisioning.taskserv_hosts (
   taskserv_id text,
   status text not null,
   version text,
+  revision integer,
   message text,
   operation_id uuid,
   checked_at timestamp with time zone,
@@ -256,6 +257,19 @@ create table simulated_cloud.calls (
   constraint calls_pkey PRIMARY KEY (id)
 );
 CREATE INDEX simulated_calls_operation ON simulated_cloud.calls USING btree (operation_id);
+
+create table simulated_cloud.failures (
+  ref text not null,
+  label text not null,
+  constraint failures_pkey PRIMARY KEY (ref, label)
+);
+
+create table simulated_cloud.marks (
+  ref text not null,
+  name text not null,
+  mark text not null,
+  constraint marks_pkey PRIMARY KEY (ref, name)
+);
 
 create table simulated_cloud.runs (
   id bigint not null,

@@ -23,6 +23,7 @@ import { registerServerRoutes } from './servers/routes.ts';
 import { registerProviderRoutes } from './system/provider-routes.ts';
 import type { Readiness } from './system/readiness.ts';
 import { registerSystemRoutes } from './system/routes.ts';
+import { registerTaskservRoutes } from './taskservs/routes.ts';
 import { VERSION } from './version.ts';
 import { registerWorkflowRoutes } from './workflows/routes.ts';
 import { registerWorkspaceRoutes } from './workspaces/routes.ts';
@@ -110,6 +111,7 @@ export async function buildApp(
     registerWorkspaceRoutes(api as App, services);
     registerProviderRoutes(api as App, services);
     registerServerRoutes(api as App, services);
+    registerTaskservRoutes(api as App, services);
     registerWorkflowRoutes(api as App, services);
     registerOperationRoutes(api as App, services, auth.authenticate);
   });

@@ -41,6 +41,10 @@ export interface Config {
   bodyLimit: number;
   /** Procedures at once in this process, for each provider. */
   workerConcurrency: number;
+  /** Servers that one operation works on at once. */
+  hostsAtOnce: number;
+  /** Seconds between two looks at a taskserv's health on a server; 0: none but on demand. */
+  healthCheckInterval: number;
   /** Days that ended operations are kept. */
   retentionDays: number;
   logLevel: string;
@@ -80,6 +84,8 @@ const NAMES = [
   'LOGIN_RATE_LIMIT',
   'BODY_LIMIT',
   'WORKER_CONCURRENCY',
+  'HOSTS_AT_ONCE',
+  'HEALTH_CHECK_INTERVAL',
   'RETENTION_DAYS',
   'LOG_LEVEL',
   'LOG_FORMAT',
@@ -132,6 +138,8 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
     loginRateLimit: integer(value, 'LOGIN_RATE_LIMIT', 10, 0, 1_000_000),
     bodyLimit: integer(value, 'BODY_LIMIT', 1_048_576, 1_024, 104_857_600),
     workerConcurrency: integer(value, 'WORKER_CONCURRENCY', 100, 1, 100_000),
+    hostsAtOnce: integer(value, 'HOSTS_AT_ONCE', 20, 1, 1_000),
+    healthCheckInterval: integer(value, 'HEALTH_CHECK_INTERVAL', 60, 0, 86_400),
     retentionDays: integer(value, 'RETENTION_DAYS', 90, 1, 36_500),
     logLevel: oneOf(value, 'LOG_LEVEL', LOG_LEVELS, 'info'),
     logFormat: oneOf(value, 'LOG_FORMAT', ['json', 'pretty'] as const, process.stdout.isTTY ? 'pretty' : 'json'),

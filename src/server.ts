@@ -19,6 +19,11 @@ import { createDockerProvider, detectDockerHost } from './providers/docker/provi
 import { createRegistry, providerQueue } from './providers/registry.ts';
 import { createSimulatedProvider } from './providers/simulated/provider.ts';
 import { createReadiness } from './system/readiness.ts';
+import { startHealthChecks } from './taskservs/health-checks.ts';
+import { TASKSERV_QUEUE } from './taskservs/procedures/input.ts';
+import { createDockerExecTransport } from './transports/docker-exec.ts';
+import { createHosts } from './transports/hosts.ts';
+import { createSimulatedTransport } from './transports/simulated.ts';
 import { VERSION } from './version.ts';
 import { allProcedures } from './worker.ts';
 import { ensureDefaultWorkspace } from './workspaces/service.ts';
@@ -143,6 +148,21 @@ function createProviders(config: Config, db: Database, logger: Logger): Provider
   return providers;
 }
 
+/** How the servers of each provider are entered. */
+function createWays(config: Config, db: Database): Parameters<typeof createHosts>[1] {
+  const engine = detectDockerHost(config.docker.host ?? undefined, config.docker.candidates);
+  return {
+    simulated: ({ provider_ref: ref, hostname: host }) =>
+      createSimulatedTransport({ db, ref, host, ...config.simulated }),
+    ...(engine === null
+      ? {}
+      : {
+          docker: ({ provider_ref: container, hostname: host }) =>
+            createDockerExecTransport({ engine, container, host }),
+        }),
+  };
+}
+
 /**
  * Starts everything the role asks for and listens. What was opened is closed again when a later part fails.
  * @param options `signal` ends a start that is not through yet: it then throws the signal's reason.
@@ -201,6 +221,8 @@ async function start(
   opened.push(() => listener.close());
   const providers = createRegistry(createProviders(config, db, logger));
   opened.push(() => providers.close());
+  const seal = createSeal(secret);
+  const hostTools = { db, hosts: createHosts(db, createWays(config, db)), seal, hostsAtOnce: config.hostsAtOnce };
   signal?.throwIfAborted();
   const engine = await startEngine({
     settings,
@@ -208,12 +230,15 @@ async function start(
     listener,
     logger: logger.child({ component: 'engine' }),
     version: VERSION,
-    procedures: allProcedures(providers),
-    queues: providers.all().map((provider) => ({
-      name: providerQueue(provider.name),
-      workerConcurrency: config.workerConcurrency,
-      ...(Number.isFinite(provider.concurrency) ? { globalConcurrency: provider.concurrency } : {}),
-    })),
+    procedures: allProcedures(providers, hostTools),
+    queues: [
+      ...providers.all().map((provider) => ({
+        name: providerQueue(provider.name),
+        workerConcurrency: config.workerConcurrency,
+        ...(Number.isFinite(provider.concurrency) ? { globalConcurrency: provider.concurrency } : {}),
+      })),
+      { name: TASKSERV_QUEUE, workerConcurrency: config.workerConcurrency },
+    ],
     work: config.role !== 'api',
     retentionDays: config.retentionDays,
     poolSize: config.poolSize,
@@ -226,13 +251,16 @@ async function start(
     },
   });
   opened.push(() => engine.close());
+  if (config.role !== 'api' && config.healthCheckInterval > 0) {
+    const checks = startHealthChecks(hostTools, { seconds: config.healthCheckInterval, logger });
+    opened.push(() => checks.stop());
+  }
   const sealer = startAuditSealer({ db, logger });
   opened.push(() => sealer.stop());
   signal?.throwIfAborted();
 
   const readiness = createReadiness();
-  const seal = createSeal(secret);
-  const services = { config, db, listener, engine, providers, mutate: createMutate(db, seal) };
+  const services = { config, db, listener, engine, providers, mutate: createMutate(db, seal), seal };
   const authenticator = createAuthenticator({ db, listener, secret });
   const app = await buildApp(services, authenticator, { logger, readiness, pool });
   opened.push(() => app.close());

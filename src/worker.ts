@@ -4,9 +4,14 @@ import { createProcedure } from './servers/procedures/create.ts';
 import { cleanupProcedure, deleteProcedure } from './servers/procedures/delete.ts';
 import { powerProcedure } from './servers/procedures/power.ts';
 import { reconcileProcedure } from './servers/procedures/reconcile.ts';
+import { checkProcedure } from './taskservs/procedures/check.ts';
+import type { HostTools } from './taskservs/procedures/input.ts';
+import { createProcedure as createTaskservProcedure, retryProcedure } from './taskservs/procedures/install.ts';
+import { reconcileProcedure as reconcileTaskservProcedure } from './taskservs/procedures/reconcile.ts';
+import { deleteProcedure as deleteTaskservProcedure } from './taskservs/procedures/remove.ts';
 
 /** Every procedure there is. Their kinds are a persisted contract: one is never renamed. */
-export function allProcedures(providers: ProviderRegistry): Procedure[] {
+export function allProcedures(providers: ProviderRegistry, hostTools: HostTools): Procedure[] {
   return [
     createProcedure(providers),
     deleteProcedure(providers),
@@ -15,5 +20,10 @@ export function allProcedures(providers: ProviderRegistry): Procedure[] {
     powerProcedure(providers, 'stop'),
     powerProcedure(providers, 'restart'),
     reconcileProcedure(providers),
+    createTaskservProcedure(hostTools),
+    retryProcedure(hostTools),
+    deleteTaskservProcedure(hostTools),
+    checkProcedure(hostTools),
+    reconcileTaskservProcedure(hostTools),
   ];
 }

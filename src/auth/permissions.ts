@@ -9,6 +9,7 @@ export const PERMISSIONS = [
   'server_delete',
   'taskserv_read',
   'taskserv_create',
+  'taskserv_update',
   'taskserv_delete',
   'workflow_read',
   'workflow_submit',
@@ -48,6 +49,7 @@ export const ROLES = {
     'server_update',
     'server_delete',
     'taskserv_create',
+    'taskserv_update',
     'taskserv_delete',
     'workflow_submit',
     'workflow_cancel',
@@ -63,6 +65,7 @@ export const ROLES = {
     'server_update',
     'server_delete',
     'taskserv_create',
+    'taskserv_update',
     'taskserv_delete',
     'workflow_submit',
     'workflow_cancel',
@@ -76,7 +79,14 @@ export const ROLE_NAMES = Object.keys(ROLES) as Role[];
 
 /** Permissions that a role holds only over what its bearer created. */
 export const OWN_ONLY: Partial<Record<Role, readonly Permission[]>> = {
-  developer: ['server_update', 'server_delete', 'taskserv_delete', 'workflow_cancel', 'operation_cancel'],
+  developer: [
+    'server_update',
+    'server_delete',
+    'taskserv_update',
+    'taskserv_delete',
+    'workflow_cancel',
+    'operation_cancel',
+  ],
 };
 
 /** Permissions over the whole installation: only a binding to all workspaces (`workspace: null`) grants them. */

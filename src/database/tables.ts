@@ -9,7 +9,7 @@ type NullableJson = ColumnType<Record<string, unknown> | null, string | null | u
 export type OperationStatus = 'pending' | 'running' | 'completed' | 'failed' | 'cancelled';
 
 /** How a taskserv stands on one host. `absent`: looked, and it is not there. */
-type TaskservHostStatus = 'pending' | 'installing' | 'running' | 'failed' | 'removing' | 'unknown' | 'absent';
+export type TaskservHostStatus = 'pending' | 'installing' | 'running' | 'failed' | 'removing' | 'unknown' | 'absent';
 
 /** Rows as migrations/schema.sql defines them. */
 export interface Tables {
@@ -101,6 +101,7 @@ export interface Tables {
     taskserv_id: string | null;
     status: TaskservHostStatus;
     version: string | null;
+    revision: number | null;
     message: string | null;
     operation_id: string | null;
     checked_at: NullableTimestamp;

@@ -6,6 +6,7 @@ import type {
   RawRequestDefaultExpression,
   RawServerDefault,
 } from 'fastify';
+import type { Seal } from '../auth/secrets.ts';
 import type { Config } from '../config.ts';
 import type { Listener } from '../database/listener.ts';
 import type { Database } from '../database/pool.ts';
@@ -30,4 +31,6 @@ export interface Services {
   engine: Engine;
   providers: ProviderRegistry;
   mutate: Mutate;
+  /** For what rests in the database encrypted. */
+  seal: Seal;
 }

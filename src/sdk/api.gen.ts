@@ -349,7 +349,7 @@ export interface paths {
                             /** Format: uuid */
                             id: string;
                             /** @description Held in one workspace at least. */
-                            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_delete" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "provider_read" | "catalog_read" | "system_metrics" | "user_read" | "user_write" | "audit_read")[];
+                            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "provider_read" | "catalog_read" | "system_metrics" | "user_read" | "user_write" | "audit_read")[];
                             roles: components["schemas"]["RoleBinding"][];
                             /** @description The API token of this request; null after a login. */
                             token_id: string | null;
@@ -455,6 +455,46 @@ export interface paths {
                 };
             };
         };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/catalog/taskservs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List what can be installed */
+        get: {
+            parameters: {
+                query?: {
+                    name?: string;
+                    /** @description With the definitions of this workspace. */
+                    workspace?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["CatalogEntry"][];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1307,6 +1347,308 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/taskservs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List all taskservs */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
+                    created_after?: string;
+                    /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
+                    created_before?: string;
+                    /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                    cursor?: string;
+                    hostname?: string;
+                    name?: string;
+                    /** @description Page number, from 1. */
+                    page?: number;
+                    /** @description Rows a page. Default 100. */
+                    per_page?: number;
+                    /** @description Field to sort by, "-" for descending. */
+                    sort?: "created_at" | "-created_at" | "name" | "-name";
+                    status?: "installing" | "running" | "degraded" | "failed" | "removing";
+                    workspace?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Taskserv"][];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/taskservs/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get a taskserv */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Taskserv"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        /**
+         * Delete a taskserv
+         * @description Removes it from its servers, with what came along and nothing else there requires. The body may be absent; the query parameters then serve.
+         */
+        delete: {
+            parameters: {
+                query?: {
+                    /** @description Also where another taskserv on the same server requires it. */
+                    force?: boolean;
+                    /** @description Must be the id in the path. */
+                    taskserv_id?: string;
+                    /** @description Wait for other changes on the same servers to end. False: 409 while there are any. */
+                    wait?: boolean;
+                    /** @description Must be the workspace of the taskserv. */
+                    workspace?: string;
+                };
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Also where another taskserv on the same server requires it.
+                         * @default false
+                         */
+                        force?: boolean;
+                        /** @description Must be the id in the path. */
+                        taskserv_id?: string;
+                        /**
+                         * @description Wait for other changes on the same servers to end. False: 409 while there are any.
+                         * @default true
+                         */
+                        wait?: boolean;
+                        /** @description Must be the workspace of the taskserv. */
+                        workspace?: string;
+                    } | null;
+                };
+            };
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Operation"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/taskservs/{id}/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Check the health of a taskserv now
+         * @description Completes also where it finds it unhealthy; the result says so for each server.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": Record<string, never> | null;
+                };
+            };
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Operation"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/taskservs/{id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Try again on the servers where a taskserv does not run */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Wait for other changes on the same servers to end. False: 409 while there are any.
+                         * @default true
+                         */
+                        wait?: boolean;
+                    } | null;
+                };
+            };
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Operation"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/taskservs/create": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create a new taskserv
+         * @description Installs it with all that it requires on the servers. Where they carry it already, it is changed in place to this version and config.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Only look and say what would be done.
+                         * @default false
+                         */
+                        check_mode?: boolean;
+                        /**
+                         * @description `version`, and what the definition allows (GET /v1/catalog/taskservs).
+                         * @default {}
+                         */
+                        config?: {
+                            [key: string]: unknown;
+                        };
+                        name: string;
+                        /** @description Hostnames or ids of servers of the workspace. */
+                        servers: string[];
+                        /**
+                         * @description Wait for other changes on the same servers to end. False: 409 while there are any.
+                         * @default true
+                         */
+                        wait?: boolean;
+                        workspace: string;
+                    };
+                };
+            };
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Operation"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/tokens": {
         parameters: {
             query?: never;
@@ -2125,6 +2467,34 @@ export interface components {
             resource: string | null;
             workspace: string | null;
         };
+        /** CatalogEntry */
+        CatalogEntry: {
+            /** @description JSON Schema of each field; `secret: true` ones are never shown again. */
+            config: {
+                [key: string]: unknown;
+            };
+            conflicts: string[];
+            name: string;
+            platforms: string[];
+            ports: number[];
+            requires: {
+                name: string;
+                /** @enum {unknown} */
+                type: "hard" | "soft";
+            }[];
+            /** @enum {unknown} */
+            source: "built-in" | "workspace";
+            summary: string;
+            timeouts: {
+                check: number;
+                install: number;
+                remove: number;
+            };
+            versions: {
+                default: string;
+                supported: string[];
+            };
+        };
         /** Error */
         Error: {
             /** @example 400 */
@@ -2258,6 +2628,56 @@ export interface components {
             workspace: string;
             /** @example de-fra1 */
             zone: string;
+        };
+        /** Taskserv */
+        Taskserv: {
+            /** @description With defaults, without secret values. */
+            config: {
+                [key: string]: unknown;
+            };
+            /** Format: date-time */
+            created_at: string;
+            created_by: string;
+            hosts: {
+                /** @description When its health was looked at last. */
+                checked_at: string | null;
+                /** @description What went wrong there, or what to know about it. */
+                message: string | null;
+                /** @example web-01 */
+                server: string;
+                /** @example srv-abc123 */
+                server_id: string;
+                /** @enum {unknown} */
+                status: "pending" | "installing" | "running" | "failed" | "removing" | "unknown" | "absent";
+                /** @description What was installed last with success; null: nothing yet. */
+                version: string | null;
+            }[];
+            /** @example tsk-xyz789 */
+            id: string;
+            /** @example kubernetes */
+            name: string;
+            /** @description Which fields of the config hold a secret. */
+            secrets: string[];
+            /**
+             * @example [
+             *       "web-01",
+             *       "web-02"
+             *     ]
+             */
+            servers: string[];
+            /**
+             * @description running: healthy on all servers; degraded: on some; failed: on none.
+             * @enum {unknown}
+             */
+            status: "installing" | "running" | "degraded" | "failed" | "removing";
+            /** Format: date-time */
+            updated_at: string;
+            /**
+             * @description The version that is wanted on every server.
+             * @example 1.28.0
+             */
+            version: string;
+            workspace: string;
         };
         /** TokenPair */
         TokenPair: {

@@ -6,11 +6,23 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Database } from '../database/pool.ts';
 import type { SimulatedFaults } from '../providers/simulated/faults.ts';
-import { attachJob, endJob, enterRun, isInstalled, isOn } from '../providers/simulated/runs.ts';
+import {
+  attachJob,
+  dropMark,
+  endJob,
+  enterRun,
+  isInstalled,
+  isOn,
+  isToFail,
+  keepMark,
+  readMarks,
+} from '../providers/simulated/runs.ts';
 import { type Job, type Line, type RunOptions, type RunResult, type Transport, TransportError } from './contract.ts';
 
 /** A job takes this many times what a script does. */
 const JOB_FACTOR = 4;
+/** Files of this directory are the marks of what is installed: they are kept, to be told when somebody looks around. */
+const MARK = /^\/var\/lib\/provisioning\/taskservs\/([a-z0-9-]+)$/;
 
 /** @param options `ref`: the server's. `latencyMs`: how long a script takes, and a quarter of a job. */
 export function createSimulatedTransport(options: {
@@ -27,6 +39,7 @@ export function createSimulatedTransport(options: {
     if (await isOn(db, ref)) return;
     throw new TransportError('UNREACHABLE', `${host}: the simulated server is not switched on.`);
   };
+  const fails = async (label = '') => happens(faults.script_fails) || (await isToFail(db, ref, label));
   const lost = () => new TransportError('CONNECTION_LOST', `${host}: the connection was lost (simulated).`);
 
   const run = async ({ signal, timeoutSeconds, onLine, label }: RunOptions): Promise<RunResult> => {
@@ -35,10 +48,14 @@ export function createSimulatedTransport(options: {
     await pause(host, latencyMs, { signal, timeoutSeconds, label });
     const checked = /^check (.+)$/.exec(label ?? '')?.[1];
     const healthy = checked === undefined || (await isInstalled(db, ref, checked));
-    const exitCode = healthy && !happens(faults.script_fails) ? 0 : 1;
+    const exitCode = healthy && !(await fails(label)) ? 0 : 1;
+    const forgotten = /^forget (.+)$/.exec(label ?? '')?.[1];
+    if (forgotten !== undefined && exitCode === 0) await dropMark(db, ref, forgotten);
     const answerLost = happens(faults.connection_lost);
     await enterRun(db, { ref, kind: 'run', label: label ?? null, exitCode: answerLost ? null : exitCode });
     if (answerLost) throw lost();
+    const marks = label === 'look around' ? await readMarks(db, ref) : [];
+    for (const { name, mark } of marks) onLine?.({ stream: 'stdout', text: `installed ${name} ${mark}` });
     for (const line of linesOf(label, exitCode)) onLine?.(line);
     return { exitCode, signal: null };
   };
@@ -52,7 +69,7 @@ export function createSimulatedTransport(options: {
       jobId: job.id,
       label: label ?? null,
       durationMs: latencyMs * JOB_FACTOR,
-      exitCode: happens(faults.script_fails) ? 1 : 0,
+      exitCode: (await fails(label)) ? 1 : 0,
     };
     let { age, left, exitCode } = await attachJob(db, asked);
     // The connection is made again, and the job is still there.
@@ -74,9 +91,11 @@ export function createSimulatedTransport(options: {
     host,
     run: (_script, runOptions) => run(runOptions),
     runJob,
-    async upload(_content, path, { signal }) {
+    async upload(content, path, { signal }) {
       signal?.throwIfAborted();
       await reach();
+      const marked = MARK.exec(path)?.[1];
+      if (marked !== undefined) await keepMark(db, ref, marked, content.toString().trim());
       await enterRun(db, { ref, kind: 'upload', label: path, exitCode: 0 });
     },
     close: async () => {},

@@ -60,3 +60,28 @@ export async function isInstalled(db: Database, ref: string, name: string): Prom
     order by id desc limit 1`.execute(db);
   return rows[0]?.label.startsWith('install ') ?? false;
 }
+
+/** Whether somebody has said that this script is to fail on this server. */
+export async function isToFail(db: Database, ref: string, label: string): Promise<boolean> {
+  const { rows } = await sql`
+    select from simulated_cloud.failures where ref = ${ref} and label = ${label}`.execute(db);
+  return rows.length > 0;
+}
+
+/** Keeps the mark that a taskserv leaves on its host. */
+export async function keepMark(db: Database, ref: string, name: string, mark: string): Promise<void> {
+  await sql`
+    insert into simulated_cloud.marks (ref, name, mark) values (${ref}, ${name}, ${mark})
+    on conflict (ref, name) do update set mark = excluded.mark`.execute(db);
+}
+
+/** The marks on a server, by name. */
+export async function readMarks(db: Database, ref: string): Promise<{ name: string; mark: string }[]> {
+  const { rows } = await sql<{ name: string; mark: string }>`
+    select name, mark from simulated_cloud.marks where ref = ${ref} order by name`.execute(db);
+  return rows;
+}
+
+export async function dropMark(db: Database, ref: string, name: string): Promise<void> {
+  await sql`delete from simulated_cloud.marks where ref = ${ref} and name = ${name}`.execute(db);
+}

@@ -1,0 +1,79 @@
+import type { Logger } from 'pino';
+import { type DueCheck, noteHealth, takeDueChecks } from './host-store.ts';
+import { createLimiter } from './limiter.ts';
+import { askHealth } from './procedures/check.ts';
+import type { HostTools } from './procedures/input.ts';
+import { lockTaskserv, settleIdle } from './store.ts';
+
+/** Looks for checks that are due. Milliseconds. */
+const ROUND_MS = 1_000;
+/** Checks taken in one round at most, and run at once. */
+const BATCH = 50;
+const AT_ONCE = 10;
+/** Seconds for one check with its connection. */
+const CHECK_SECONDS = 90;
+
+/**
+ * Asks every taskserv on every host whether it is healthy, each `seconds` apart, and records the answers. Any number of
+ * replicas share the work.
+ */
+export function startHealthChecks(
+  tools: HostTools,
+  options: { seconds: number; logger: Logger },
+): { stop(): Promise<void> } {
+  const { logger, seconds } = options;
+  const limiter = createLimiter(AT_ONCE);
+  const stopped = new AbortController();
+  let running: Promise<void> = Promise.resolve();
+  let busy = false;
+
+  const round = async () => {
+    const due = await takeDueChecks(tools.db, seconds, BATCH);
+    await Promise.all(due.map((check) => limiter.run(stopped.signal, () => checkOne(check))));
+  };
+
+  const checkOne = async (check: DueCheck) => {
+    const health = await askHealth(
+      tools,
+      check,
+      check,
+      AbortSignal.any([stopped.signal, AbortSignal.timeout(CHECK_SECONDS * 1_000)]),
+    ).catch((error: unknown) => {
+      stopped.signal.throwIfAborted();
+      return { ok: false, message: `could not be checked: ${error instanceof Error ? error.message : String(error)}` };
+    });
+    const where = { serverId: check.server_id, taskservId: check.taskserv_id };
+    const noted = await tools.db.transaction().execute(async (tx) => {
+      await lockTaskserv(tx, check.taskserv_id);
+      const change = await noteHealth(tx, where, health);
+      if (change?.news === true) await settleIdle(tx, check.taskserv_id);
+      return change;
+    });
+    if (noted?.news !== true) return;
+    const { taskserv_id, name, hostname } = check;
+    logger[noted.status === 'running' ? 'info' : 'warn'](
+      { taskserv: taskserv_id, name, server: hostname, status: noted.status, message: health.message },
+      'the health of a taskserv changed',
+    );
+  };
+
+  const timer = setInterval(() => {
+    if (busy) return;
+    busy = true;
+    running = round()
+      .catch((error: unknown) => {
+        if (!stopped.signal.aborted) logger.warn({ err: error }, 'health checks failed; the next round tries again');
+      })
+      .finally(() => {
+        busy = false;
+      });
+  }, ROUND_MS);
+
+  return {
+    async stop() {
+      clearInterval(timer);
+      stopped.abort(new Error('The server is stopping.'));
+      await running;
+    },
+  };
+}

@@ -1,0 +1,127 @@
+/** What has to stand on one host, in which order, with which values. */
+import { createHash } from 'node:crypto';
+import type { Seal } from '../auth/secrets.ts';
+import { resolveConfig, resolveOrder, resolveVersion, type TaskservDefinition } from '../catalog/catalog.ts';
+import type { Queryable } from '../database/pool.ts';
+import { type CarriedRecord, carriedOn } from './host-store.ts';
+import { openSecrets } from './secrets.ts';
+import { type Revision, readRevision } from './store.ts';
+
+type Definitions = ReadonlyMap<string, TaskservDefinition>;
+
+/** One taskserv on one host, as it should be. */
+export interface Item {
+  definition: TaskservDefinition;
+  version: string;
+  /** Config with its secrets: never to be logged. */
+  values: Record<string, unknown>;
+  secretNames: string[];
+  /** Null: nobody asked for it by itself. */
+  taskservId: string | null;
+  revision: number | null;
+  /** Changes with the version, the values and install.sh: a host that carries it needs no install. */
+  digest: string;
+}
+
+/** The version and config that a revision asks for, whole. */
+export function itemOf(
+  seal: Seal,
+  definition: TaskservDefinition,
+  taskservId: string | null,
+  revision: Revision,
+): Item {
+  const values = { ...revision.config, ...openSecrets(seal, revision) };
+  return {
+    definition,
+    version: revision.version,
+    values,
+    secretNames: revision.secret_names,
+    taskservId,
+    revision: revision.revision,
+    digest: digestOf(definition, revision.version, values),
+  };
+}
+
+/** With the version and the config that its definition gives it. */
+export function defaultItem(definition: TaskservDefinition): Item {
+  const version = resolveVersion(definition, undefined);
+  const { values, secrets } = resolveConfig(definition, {});
+  return {
+    definition,
+    version,
+    values,
+    secretNames: secrets,
+    taskservId: null,
+    revision: null,
+    digest: digestOf(definition, version, values),
+  };
+}
+
+function digestOf(definition: TaskservDefinition, version: string, values: Record<string, unknown>): string {
+  const sorted = Object.entries(values).sort(([a], [b]) => (a < b ? -1 : 1));
+  return createHash('sha256')
+    .update(JSON.stringify([definition.name, version, sorted, definition.scripts.install]))
+    .digest('hex');
+}
+
+/**
+ * All that the wanted one requires and itself, in the order of installing. What somebody asked for by itself on this
+ * host comes with its own version and config, the rest with its defaults.
+ * @throws 400 VALIDATION_ERROR where the catalog cannot resolve it.
+ */
+export async function itemsOn(
+  db: Queryable,
+  seal: Seal,
+  definitions: Definitions,
+  serverId: string,
+  wanted: Item,
+): Promise<{ items: Item[]; carried: CarriedRecord[] }> {
+  const carried = await carriedOn(db, [serverId]);
+  const items: Item[] = [];
+  for (const definition of resolveOrder(definitions, [wanted.definition.name])) {
+    const { name } = definition;
+    const own = carried.find((record) => record.name === name)?.taskserv_id ?? null;
+    if (name === wanted.definition.name) items.push(wanted);
+    else {
+      const revision = own === null ? null : await readRevision(db, own);
+      items.push(revision === null ? defaultItem(definition) : itemOf(seal, definition, own, revision));
+    }
+  }
+  return { items, carried };
+}
+
+/** The names that a taskserv needs on its host, itself included. What the catalog no longer has needs nothing. */
+export function closureOf(definitions: Definitions, name: string): Set<string> {
+  const found = new Set([name]);
+  for (const current of found) {
+    for (const { name: required, type } of definitions.get(current)?.requires ?? []) {
+      if (type === 'hard') found.add(required);
+    }
+  }
+  return found;
+}
+
+/**
+ * What goes from a host with a taskserv, in the order of removing: itself, and what came along and nobody else there
+ * requires.
+ */
+export function namesToRemove(definitions: Definitions, carried: readonly CarriedRecord[], name: string): string[] {
+  const needed = new Set<string>();
+  for (const record of carried) {
+    if (record.taskserv_id === null || record.name === name) continue;
+    for (const required of closureOf(definitions, record.name)) needed.add(required);
+  }
+  const cameAlong = [...closureOf(definitions, name)].filter((required) =>
+    carried.some((record) => record.name === required && record.taskserv_id === null),
+  );
+  const names = [name, ...cameAlong.filter((required) => !needed.has(required))];
+  const order = resolveOrder(
+    definitions,
+    names.filter((known) => definitions.has(known)),
+  ).map((definition) => definition.name);
+  // What the catalog has forgotten cannot be ordered: it goes first, as nothing can require it.
+  return [
+    ...names.filter((known) => !definitions.has(known)),
+    ...order.reverse().filter((known) => names.includes(known)),
+  ];
+}

@@ -1,0 +1,207 @@
+/** How this section speaks with a host: looking, installing, checking, removing, always with secrets masked. */
+
+import { renderScripts } from '../catalog/catalog.ts';
+import type { StepCall } from '../engine/procedure.ts';
+import type { Line, Transport } from '../transports/contract.ts';
+import { runJob } from '../transports/job.ts';
+import type { Item } from './host-plan.ts';
+import { createMask } from './secrets.ts';
+
+/** Where a host keeps what was installed there with success: `<name>` holds a digest and a version. */
+const MARKS = '/var/lib/provisioning/taskservs';
+/** Seconds for a look at a host. */
+const LOOK_SECONDS = 30;
+/** Lines of output that a failure's message repeats at most, and their length together. */
+const QUOTED_LINES = 5;
+const QUOTED_LENGTH = 600;
+
+/** What stands on a host by its own account. */
+export interface Look {
+  /** `debian-12`; null where the host does not say. */
+  platform: string | null;
+  /** By name. */
+  installed: Map<string, { digest: string; version: string }>;
+}
+
+const LOOK = `
+if [ -r /etc/os-release ]; then (. /etc/os-release; echo "platform $ID-$VERSION_ID"); fi
+for file in ${MARKS}/*; do
+  if [ -f "$file" ]; then echo "installed \${file##*/} $(cat "$file")"; fi
+done
+`;
+
+/** Reads what is installed. Writes nothing. */
+export async function lookAt(transport: Transport, signal: AbortSignal): Promise<Look> {
+  const look: Look = { platform: null, installed: new Map() };
+  await transport.run(LOOK, {
+    signal,
+    timeoutSeconds: LOOK_SECONDS,
+    label: 'look around',
+    onLine: ({ stream, text }) => {
+      const [word, first, digest, version] = stream === 'stdout' ? text.split(' ') : [];
+      if (word === 'platform' && first !== undefined) look.platform = first;
+      else if (word === 'installed' && first !== undefined && digest !== undefined && version !== undefined) {
+        look.installed.set(first, { digest, version });
+      }
+    },
+  });
+  return look;
+}
+
+/** How a script ended, in words fit for everybody. */
+export interface Outcome {
+  ok: boolean;
+  /** Such as `ended with status 3: cannot download …`; the last line of output where it succeeded. */
+  message: string;
+}
+
+/** The host that a script runs on, as scripts know it. */
+export interface HostFacts {
+  hostname: string;
+  address: string | null;
+}
+
+function environment(item: Item, host: HostFacts): Record<string, string> {
+  return {
+    ...renderScripts(item.definition, item.version, item.values).env,
+    HOST_NAME: host.hostname,
+    ...(host.address === null ? {} : { HOST_ADDRESS: host.address }),
+  };
+}
+
+function maskOf(item: Item) {
+  return createMask(item.secretNames.map((name) => item.values[name]));
+}
+
+/** Runs check.sh: it decides whether the service is healthy. */
+export async function checkItem(
+  transport: Transport,
+  item: Item,
+  host: HostFacts,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const mask = maskOf(item);
+  const said = createQuote();
+  const result = await transport.run(asShell(item.definition.scripts.check), {
+    env: environment(item, host),
+    signal,
+    timeoutSeconds: item.definition.timeouts.check,
+    label: `check ${item.definition.name}`,
+    onLine: ({ text }) => said.add(mask(text)),
+  });
+  return outcomeOf(result, said);
+}
+
+/** Where output goes, and from which line on. */
+export interface Output {
+  /** Names the run: the operation, the taskserv, what is done. */
+  jobId: string;
+  fromLine: number;
+  onLine: (line: Line, number: number) => void;
+}
+
+/** Uploads the config and runs install.sh, detached: after a crash the same job is attached to again. */
+export async function installItem(
+  transport: Transport,
+  item: Item,
+  host: HostFacts,
+  call: StepCall,
+  output: Output,
+): Promise<Outcome> {
+  const { configFile } = renderScripts(item.definition, item.version, item.values);
+  call.guard();
+  await transport.upload(configFile.content, configFile.path, { mode: configFile.mode, signal: call.signal });
+  const outcome = await runScript(transport, item, host, call, output, 'install');
+  if (!outcome.ok) return outcome;
+  call.guard();
+  const mark = `${item.digest} ${item.version}\n`;
+  await transport.upload(mark, `${MARKS}/${item.definition.name}`, { mode: 0o600, signal: call.signal });
+  return outcome;
+}
+
+/** Runs remove.sh, and makes the host forget that it ever was there. */
+export async function removeItem(
+  transport: Transport,
+  item: Item,
+  host: HostFacts,
+  call: StepCall,
+  output: Output,
+): Promise<Outcome> {
+  const outcome = await runScript(transport, item, host, call, output, 'remove');
+  if (!outcome.ok) return outcome;
+  call.guard();
+  const { name } = item.definition;
+  const { configFile } = renderScripts(item.definition, item.version, item.values);
+  const { exitCode } = await transport.run('rm -f "$mark" "$config"', {
+    env: { mark: `${MARKS}/${name}`, config: configFile.path },
+    signal: call.signal,
+    timeoutSeconds: LOOK_SECONDS,
+    label: `forget ${name}`,
+  });
+  return exitCode === 0 ? outcome : { ok: false, message: `left ${MARKS}/${name} behind, which cannot be deleted` };
+}
+
+async function runScript(
+  transport: Transport,
+  item: Item,
+  host: HostFacts,
+  call: StepCall,
+  output: Output,
+  script: 'install' | 'remove',
+): Promise<Outcome> {
+  const mask = maskOf(item);
+  const said = createQuote();
+  call.guard();
+  const result = await runJob(transport, {
+    id: output.jobId,
+    script: asShell(item.definition.scripts[script]),
+    env: environment(item, host),
+    timeoutSeconds: item.definition.timeouts[script],
+    signal: call.signal,
+    fromLine: output.fromLine,
+    label: `${script} ${item.definition.name}`,
+    onLine: (line, number) => {
+      const masked = { ...line, text: mask(line.text) };
+      said.add(masked.text);
+      output.onLine(masked, number);
+    },
+  });
+  return outcomeOf(result, said);
+}
+
+function createQuote() {
+  const lines: string[] = [];
+  return {
+    add(text: string) {
+      if (text.trim() === '') return;
+      lines.push(text);
+      if (lines.length > QUOTED_LINES) lines.shift();
+    },
+    last: () => lines.at(-1) ?? '',
+    all: () => lines.join(' / ').slice(-QUOTED_LENGTH),
+  };
+}
+
+function outcomeOf(
+  result: { exitCode: number | null; signal: string | null },
+  said: ReturnType<typeof createQuote>,
+): Outcome {
+  if (result.exitCode === 0) return { ok: true, message: said.last() };
+  const how = result.exitCode === null ? `was ended by ${result.signal}` : `ended with status ${result.exitCode}`;
+  const words = said.all();
+  return { ok: false, message: words === '' ? `${how}, without a word` : `${how}: ${words}` };
+}
+
+/** A program whose first line names another interpreter than a POSIX shell is written to a file and run by that. */
+function asShell(program: string): string {
+  const interpreter = /^#!\s*(\S.*)/.exec(program)?.[1]?.trim();
+  if (interpreter === undefined || /^(\/usr)?\/bin\/(env )?(da)?sh$/.test(interpreter)) return program;
+  const end = 'END_OF_PROGRAM_8f1c';
+  return `program=$(mktemp) || exit 125
+trap 'rm -f "$program"' EXIT
+cat >"$program" <<'${end}'
+${program}
+${end}
+${interpreter} "$program"
+`;
+}

@@ -1,0 +1,138 @@
+/** Everything that an install does on one host. It may run any number of times: it looks, then acts. */
+import { OperationError, type StepCall } from '../../engine/procedure.ts';
+import { leaveTurns } from '../../servers/turn-store.ts';
+import type { Transport } from '../../transports/contract.ts';
+import { type Item, itemsOn } from '../host-plan.ts';
+import { checkItem, type HostFacts, installItem, lookAt, type Output } from '../host-scripts.ts';
+import { type CarriedRecord, lastLineOf, noteOnHost } from '../host-store.ts';
+import type { Limiter } from '../limiter.ts';
+import { withTransport } from './each-host.ts';
+import { definitionsOf, type Host, type HostsInput, type HostTools, wantedItem } from './input.ts';
+import { untilTurn } from './turn.ts';
+
+/** What was done with one taskserv on one host. */
+interface Deed {
+  taskserv: string;
+  version: string;
+  action: 'installed' | 'changed' | 'repaired' | 'unchanged';
+}
+
+/** The result of a host on which all went well. */
+export interface HostInstalled {
+  platform: string | null;
+  deeds: Deed[];
+}
+
+/** Brings the wanted taskserv with all that it requires onto the host, and notes it. @throws OperationError. */
+export async function installOnHost(
+  tools: HostTools,
+  input: HostsInput,
+  workspace: string,
+  host: Host,
+  call: StepCall,
+  limiter: Limiter,
+): Promise<HostInstalled> {
+  const { address } = await untilTurn(tools, host, call);
+  return limiter.run(call.signal, () =>
+    withTransport(tools, host, call.signal, async (transport) => {
+      const definitions = await definitionsOf(tools.db, workspace);
+      const wanted = await wantedItem(tools, definitions, input);
+      const { items, carried } = await itemsOn(tools.db, tools.seal, definitions, host.server_id, wanted);
+      const look = await lookAt(transport, call.signal);
+      const work: HostWork = { tools, transport, host, call, facts: { hostname: host.hostname, address } };
+      const deeds: Deed[] = [];
+      for (const item of items) {
+        const known = carried.find(({ name }) => name === item.definition.name);
+        deeds.push(await ensureItem(work, item, known, look.installed.get(item.definition.name)));
+      }
+      call.guard();
+      await leaveTurns(tools.db, call.operationId, host.server_id);
+      return { platform: look.platform, deeds };
+    }),
+  );
+}
+
+interface HostWork {
+  tools: HostTools;
+  transport: Transport;
+  host: Host;
+  call: StepCall;
+  facts: HostFacts;
+}
+
+async function ensureItem(
+  work: HostWork,
+  item: Item,
+  known: CarriedRecord | undefined,
+  installed: { digest: string; version: string } | undefined,
+): Promise<Deed> {
+  const { call, host } = work;
+  const { name } = item.definition;
+  const say = (line: string, fields: Record<string, unknown>) =>
+    call.log(`${host.hostname}: ${line}`, { host: host.hostname, taskserv: name, ...fields });
+  const deed = (action: Deed['action']): Deed => ({ taskserv: name, version: item.version, action });
+  // Under way when a crash or a lost connection cut it off: not to be judged by what is there, but gone on with.
+  const resumed = known?.status === 'installing' && known.operation_id === call.operationId;
+  const same = installed?.digest === item.digest && !resumed;
+  if (same) {
+    const health = await checkItem(work.transport, item, work.facts, call.signal);
+    if (health.ok) {
+      await note(work, item, 'running', null);
+      await say(`${name} ${item.version} is there already and healthy.`, { verdict: 'unchanged' });
+      return deed('unchanged');
+    }
+    await say(`${name} ${item.version} is there, but its check ${health.message}; installing it again.`, {});
+  }
+  const action = same ? 'repaired' : installed === undefined ? 'installed' : 'changed';
+  await note(work, item, 'installing', null);
+  await say(action === 'changed' ? `changing ${name} to ${item.version}` : `installing ${name} ${item.version}`, {});
+  const outcome = await installItem(
+    work.transport,
+    item,
+    work.facts,
+    call,
+    await outputOf(work, item, 'install', resumed),
+  );
+  if (!outcome.ok) throw await failed(work, item, 'INSTALL_FAILED', `install.sh of ${name} ${outcome.message}`);
+  const health = await checkItem(work.transport, item, work.facts, call.signal);
+  if (!health.ok) throw await failed(work, item, 'UNHEALTHY', `${name} is installed, but its check ${health.message}`);
+  await note(work, item, 'running', null);
+  await say(`${name} ${item.version} runs. ${health.message}`.trim(), { verdict: 'running' });
+  return deed(action);
+}
+
+async function note(work: HostWork, item: Item, status: 'installing' | 'running' | 'failed', message: string | null) {
+  work.call.guard();
+  const where = { serverId: work.host.server_id, name: item.definition.name, operationId: work.call.operationId };
+  const applied = status === 'running' ? { version: item.version, revision: item.revision } : {};
+  await noteOnHost(work.tools.db, where, { status, message, ...applied });
+}
+
+async function failed(work: HostWork, item: Item, code: string, message: string): Promise<OperationError> {
+  await note(work, item, 'failed', message);
+  await work.call.log(`${work.host.hostname}: ${message}`, {
+    host: work.host.hostname,
+    taskserv: item.definition.name,
+    verdict: 'failed',
+  });
+  return new OperationError(code, `${work.host.hostname}: ${message}`);
+}
+
+/** Output of a script as events, numbered, so that what a crash cut off goes on with the next line. */
+export async function outputOf(
+  { tools, host, call }: Pick<HostWork, 'tools' | 'host' | 'call'>,
+  item: Item,
+  script: 'install' | 'remove',
+  resumed: boolean,
+): Promise<Output> {
+  const { name } = item.definition;
+  const job = `${script} ${name}`;
+  const seen = resumed ? await lastLineOf(tools.db, call.operationId, { host: host.hostname, job }) : 0;
+  return {
+    jobId: `${call.operationId.replaceAll('-', '')}-${name}`,
+    fromLine: seen + 1,
+    onLine: ({ stream, text }, n) => {
+      void call.log(text, { host: host.hostname, taskserv: name, job, stream, n });
+    },
+  };
+}

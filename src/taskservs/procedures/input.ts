@@ -1,0 +1,58 @@
+import type { Seal } from '../../auth/secrets.ts';
+import { loadCatalog, type TaskservDefinition } from '../../catalog/catalog.ts';
+import type { Database, Queryable } from '../../database/pool.ts';
+import { OperationError } from '../../engine/procedure.ts';
+import type { Hosts } from '../../transports/hosts.ts';
+import { workspaceDirectory } from '../../workspaces/store.ts';
+import { type Item, itemOf } from '../host-plan.ts';
+import { readRevision } from '../store.ts';
+
+/** Name of the queue that carries out what is done on hosts. */
+export const TASKSERV_QUEUE = 'taskservs';
+
+/** What this section's procedures work with. */
+export interface HostTools {
+  db: Database;
+  hosts: Hosts;
+  seal: Seal;
+  /** Hosts that one operation works on at once. */
+  hostsAtOnce: number;
+}
+
+/** A server among an operation's hosts. */
+export interface Host {
+  server_id: string;
+  hostname: string;
+}
+
+/** What the procedures that change a taskserv on hosts are given. Ids only. */
+export interface HostsInput {
+  taskserv_id: string;
+  name: string;
+  hosts: Host[];
+}
+
+/** The definitions of a workspace as they are now. */
+export async function definitionsOf(db: Queryable, workspace: string): Promise<Map<string, TaskservDefinition>> {
+  return (await loadCatalog(await workspaceDirectory(db, workspace))).definitions;
+}
+
+/** What is wanted of a taskserv. @throws TASKSERV_MISSING, DEFINITION_MISSING. */
+export async function wantedItem(
+  { db, seal }: HostTools,
+  definitions: ReadonlyMap<string, TaskservDefinition>,
+  { taskserv_id: id, name }: { taskserv_id: string; name: string },
+): Promise<Item> {
+  const revision = await readRevision(db, id);
+  if (revision === null) throw new OperationError('TASKSERV_MISSING', `There is no taskserv ${id} any more.`);
+  const definition = definitions.get(name);
+  if (definition === undefined) throw definitionMissing(name);
+  return itemOf(seal, definition, id, revision);
+}
+
+export function definitionMissing(name: string): OperationError {
+  return new OperationError(
+    'DEFINITION_MISSING',
+    `The catalog no longer has the taskserv "${name}". Put its definition back, then try again.`,
+  );
+}

@@ -1,0 +1,171 @@
+import type { TaskservDefinition } from '../../catalog/catalog.ts';
+import type { Queryable } from '../../database/pool.ts';
+import {
+  defineProcedure,
+  type FollowUp,
+  OperationError,
+  type Procedure,
+  type ProcedureContext,
+  type Settlement,
+  type StepCall,
+} from '../../engine/procedure.ts';
+import { leaveTurns } from '../../servers/turn-store.ts';
+import { defaultItem, type Item, namesToRemove } from '../host-plan.ts';
+import { removeItem } from '../host-scripts.ts';
+import { abandonHosts, type CarriedRecord, carriedOn, forgetOnHost, noteOnHost } from '../host-store.ts';
+import type { Limiter } from '../limiter.ts';
+import { removeTaskserv, settleTaskserv, updateTaskserv } from '../store.ts';
+import { onEachHost, withTransport } from './each-host.ts';
+import { outputOf } from './host-install.ts';
+import {
+  definitionMissing,
+  definitionsOf,
+  type Host,
+  type HostsInput,
+  type HostTools,
+  TASKSERV_QUEUE,
+  wantedItem,
+} from './input.ts';
+import { recordFailures, summaries } from './install.ts';
+import { reconcileHosts } from './reconcile.ts';
+import { untilTurn } from './turn.ts';
+
+interface RemoveInput extends HostsInput {
+  /** Also where it is required, and where the catalog no longer knows how to remove it. */
+  force: boolean;
+  previous_status: string;
+}
+
+/** Removes a taskserv from all its hosts, with what came along with it and nobody else there requires. */
+export function deleteProcedure(tools: HostTools): Procedure {
+  return defineProcedure<RemoveInput>({
+    kind: 'taskserv.delete',
+    queue: () => TASKSERV_QUEUE,
+    run: (input, context) => remove(tools, input, context),
+    settle: settleRemoval,
+  });
+}
+
+async function remove(tools: HostTools, input: RemoveInput, context: ProcedureContext) {
+  const outcomes = await onEachHost(context, tools, 'remove from', input.hosts, (host, call, limiter) =>
+    removeFromHost(tools, input, context.workspace, host, call, limiter),
+  );
+  const failures = outcomes.filter((outcome) => !outcome.ok);
+  if (failures.length > 0) {
+    await context.step('record the hosts that failed', (call) =>
+      recordFailures(tools.db, input, call.operationId, outcomes),
+    );
+    throw new OperationError(
+      'HOSTS_FAILED',
+      `${input.name} could not be removed from ${failures.length} of ${outcomes.length} servers: ${failures.map(({ message }) => message).join(' ')}`,
+    );
+  }
+  return context.finish(async (tx) => {
+    await removeTaskserv(tx, input.taskserv_id);
+    await leaveTurns(tx, context.operationId);
+    return {
+      taskserv_id: input.taskserv_id,
+      name: input.name,
+      deleted: true,
+      hosts: outcomes.map((outcome) => ({
+        server: outcome.host.hostname,
+        server_id: outcome.host.server_id,
+        removed: outcome.ok ? outcome.value : [],
+      })),
+    };
+  });
+}
+
+/** @returns the names of what was removed, in that order. */
+async function removeFromHost(
+  tools: HostTools,
+  input: RemoveInput,
+  workspace: string,
+  host: Host,
+  call: StepCall,
+  limiter: Limiter,
+): Promise<string[]> {
+  const { address } = await untilTurn(tools, host, call);
+  return limiter.run(call.signal, () =>
+    withTransport(tools, host, call.signal, async (transport) => {
+      const definitions = await definitionsOf(tools.db, workspace);
+      const carried = await carriedOn(tools.db, [host.server_id]);
+      const removed: string[] = [];
+      for (const name of namesToRemove(definitions, carried, input.name)) {
+        const record = carried.find((candidate) => candidate.name === name);
+        // Gone since: a crash came between its removal and the end of this step.
+        if (record === undefined) continue;
+        const item = await itemToRemove(tools, definitions, input, name);
+        if (item !== null) await removeOne(tools, transport, { host, address, call, item, record });
+        removed.push(name);
+      }
+      call.guard();
+      await tools.db.transaction().execute(async (tx) => {
+        await forgetOnHost(tx, host.server_id, removed);
+        await leaveTurns(tx, call.operationId, host.server_id);
+      });
+      return removed;
+    }),
+  );
+}
+
+/** Null: the catalog has forgotten how, and `force` says to do without. */
+async function itemToRemove(
+  tools: HostTools,
+  definitions: ReadonlyMap<string, TaskservDefinition>,
+  input: RemoveInput,
+  name: string,
+): Promise<Item | null> {
+  const definition = definitions.get(name);
+  if (definition === undefined) {
+    if (input.force) return null;
+    throw definitionMissing(name);
+  }
+  return name === input.name ? wantedItem(tools, definitions, input) : defaultItem(definition);
+}
+
+async function removeOne(
+  tools: HostTools,
+  transport: Parameters<typeof removeItem>[0],
+  one: { host: Host; address: string | null; call: StepCall; item: Item; record: CarriedRecord },
+): Promise<void> {
+  const { host, address, call, item, record } = one;
+  const { name } = item.definition;
+  const where = { serverId: host.server_id, name, operationId: call.operationId };
+  const resumed = record.status === 'removing' && record.operation_id === call.operationId;
+  const fields = { host: host.hostname, taskserv: name };
+  call.guard();
+  await noteOnHost(tools.db, where, { status: 'removing', message: null });
+  await call.log(`${host.hostname}: removing ${name}`, fields);
+  const output = await outputOf({ tools, host, call }, item, 'remove', resumed);
+  const outcome = await removeItem(transport, item, { hostname: host.hostname, address }, call, output);
+  if (!outcome.ok) {
+    const message = `remove.sh of ${name} ${outcome.message}`;
+    call.guard();
+    await noteOnHost(tools.db, where, { status: 'failed', message });
+    await call.log(`${host.hostname}: ${message}`, { ...fields, verdict: 'failed' });
+    throw new OperationError('REMOVE_FAILED', `${host.hostname}: ${message}`);
+  }
+  await call.log(`${host.hostname}: ${name} is gone.`, { ...fields, verdict: 'removed' });
+}
+
+async function settleRemoval(
+  tx: Queryable,
+  input: RemoveInput,
+  { operationId, started, result }: Settlement,
+): Promise<FollowUp | null> {
+  await leaveTurns(tx, operationId);
+  if (!started) {
+    await updateTaskserv(tx, input.taskserv_id, { status: input.previous_status });
+    return null;
+  }
+  const unknown = await abandonHosts(tx, operationId);
+  const status = await settleTaskserv(tx, input.taskserv_id);
+  Object.assign(result, {
+    taskserv_id: input.taskserv_id,
+    name: input.name,
+    status,
+    hosts: await summaries(tx, input, input.hosts),
+  });
+  return reconcileHosts(input, operationId, unknown);
+}

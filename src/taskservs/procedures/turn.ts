@@ -1,0 +1,51 @@
+import { OperationError, type StepCall } from '../../engine/procedure.ts';
+import { sleep } from '../../engine/runner.ts';
+import { aheadOf } from '../../servers/turn-store.ts';
+import { readHost } from '../host-store.ts';
+import type { Host, HostTools } from './input.ts';
+
+/** Looks for the turn: first after, then less and less often, at least every. Milliseconds. */
+const FIRST_LOOK_MS = 50;
+const MAX_LOOK_MS = 1_000;
+/** A host held longer than this is not waited for. Seconds. */
+const MAX_WAIT_SECONDS = 14_400;
+
+/**
+ * Waits until the host is this operation's to change, and is running.
+ * @throws HOST_BUSY after four hours, SERVER_MISSING, SERVER_NOT_RUNNING.
+ */
+export async function untilTurn(tools: HostTools, host: Host, call: StepCall): Promise<{ address: string | null }> {
+  const began = Date.now();
+  let told: string | null = null;
+  for (let pause = FIRST_LOOK_MS; ; pause = Math.min(MAX_LOOK_MS, pause * 2)) {
+    const ahead = await aheadOf(tools.db, call.operationId, host.server_id);
+    if (ahead === null) break;
+    if (Date.now() - began > MAX_WAIT_SECONDS * 1_000) {
+      throw new OperationError(
+        'HOST_BUSY',
+        `operation ${ahead.id} (${ahead.kind}) has held ${host.hostname} for ${MAX_WAIT_SECONDS / 3_600} hours.`,
+      );
+    }
+    if (told !== ahead.id) {
+      told = ahead.id;
+      await call.log(`Waiting for operation ${ahead.id} (${ahead.kind}) to be done with ${host.hostname}.`, {
+        host: host.hostname,
+        waits_for: ahead.id,
+      });
+    }
+    await sleep(pause, call.signal);
+  }
+  return requireRunning(tools, host);
+}
+
+/** @throws SERVER_MISSING, SERVER_NOT_RUNNING. */
+export async function requireRunning(tools: HostTools, host: Host): Promise<{ address: string | null }> {
+  const now = await readHost(tools.db, host.server_id);
+  if (now === null) {
+    throw new OperationError('SERVER_MISSING', `the server ${host.hostname} (${host.server_id}) is gone.`);
+  }
+  if (now.status !== 'running') {
+    throw new OperationError('SERVER_NOT_RUNNING', `the server ${host.hostname} is ${now.status}; it must be running.`);
+  }
+  return { address: now.ip_address };
+}

@@ -1,0 +1,54 @@
+import type { Seal } from '../auth/secrets.ts';
+import type { Revision } from './store.ts';
+
+/** Shorter pieces of a secret would blank out half of a log. Characters. */
+const MIN_PIECE = 4;
+const HIDDEN = '••••';
+
+/** Parts a resolved config into what may be read and what is kept encrypted. */
+export function sealConfig(
+  seal: Seal,
+  values: Record<string, unknown>,
+  secretNames: readonly string[],
+): Pick<Revision, 'config' | 'secret_names' | 'secrets'> {
+  const secret = Object.fromEntries(Object.entries(values).filter(([name]) => secretNames.includes(name)));
+  const config = Object.fromEntries(Object.entries(values).filter(([name]) => !secretNames.includes(name)));
+  return {
+    config,
+    secret_names: [...secretNames].sort(),
+    secrets: secretNames.length === 0 ? null : seal.close(JSON.stringify(secret)),
+  };
+}
+
+/** The secret values alone. */
+export function openSecrets(seal: Seal, revision: Pick<Revision, 'secrets'>): Record<string, unknown> {
+  return revision.secrets === null ? {} : (JSON.parse(seal.open(revision.secrets)) as Record<string, unknown>);
+}
+
+/** Blanks secrets out of a line of output: as they are, as JSON and shells write them, in base64, line by line. */
+export type Mask = (text: string) => string;
+
+export function createMask(secrets: readonly unknown[]): Mask {
+  const pieces = new Set<string>();
+  for (const text of secrets.flatMap(texts)) {
+    for (const piece of [text, ...text.split('\n')]) {
+      const forms = [
+        piece,
+        JSON.stringify(piece).slice(1, -1),
+        piece.replaceAll("'", `'\\''`),
+        Buffer.from(piece).toString('base64').replace(/=+$/, ''),
+        encodeURIComponent(piece.toWellFormed()),
+      ];
+      for (const form of forms) if (form.length >= MIN_PIECE || form === text) pieces.add(form);
+    }
+  }
+  pieces.delete('');
+  const longestFirst = [...pieces].sort((a, b) => b.length - a.length);
+  return (text) => longestFirst.reduce((masked, piece) => masked.replaceAll(piece, HIDDEN), text);
+}
+
+/** Every text inside a value. */
+function texts(value: unknown): string[] {
+  if (typeof value === 'object' && value !== null) return Object.values(value).flatMap(texts);
+  return value === null || value === undefined ? [] : [String(value)];
+}

@@ -1,0 +1,187 @@
+import { isPermitted, type Permission, type Principal, requirePermission } from '../auth/permissions.ts';
+import { loadCatalog, type TaskservDefinition } from '../catalog/catalog.ts';
+import type { Queryable } from '../database/pool.ts';
+import { uuidv7 } from '../database/uuid.ts';
+import { errors } from '../errors.ts';
+import type { Answer, Mutation } from '../http/mutation.ts';
+import type { Services } from '../http/section.ts';
+import { holderOf } from '../servers/store.ts';
+import { takeTurns } from '../servers/turn-store.ts';
+import { requireWorkspace, touchWorkspace } from '../workspaces/service.ts';
+import { workspaceDirectory } from '../workspaces/store.ts';
+import { hostsOf, lockServers, type TaskservHost } from './host-store.ts';
+import type { Host } from './procedures/input.ts';
+import { lockTaskserv, readTaskserv, type TaskservRecord, updateTaskserv } from './store.ts';
+
+/** The taskserv as JSON text. @throws 404 also where the caller may not see its workspace. */
+export async function getTaskserv(services: Services, principal: Principal, id: string): Promise<string> {
+  const taskserv = await readTaskserv(services.db, id);
+  if (taskserv === null || !isPermitted(principal, 'taskserv_read', taskserv.workspace)) {
+    throw errors.notFound('taskserv', id);
+  }
+  return taskserv.json;
+}
+
+/** What can be installed: built in, or with a workspace's own definitions over it. */
+export async function readCatalog(
+  services: Services,
+  principal: Principal,
+  query: { workspace?: string; name?: string },
+): Promise<TaskservDefinition[]> {
+  let path: string | null = null;
+  if (query.workspace !== undefined) {
+    await requireWorkspace(services.db, principal, 'catalog_read', query.workspace);
+    path = await workspaceDirectory(services.db, query.workspace);
+  }
+  const { definitions } = await loadCatalog(path);
+  return [...definitions.values()]
+    .filter(({ name }) => query.name === undefined || name === query.name)
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** Accepts a look at the health on all hosts. */
+export async function checkTaskserv(services: Services, mutation: Mutation, id: string): Promise<Answer> {
+  const taskserv = await lockPermitted(mutation, id, 'taskserv_update');
+  const hosts = await hostsOf(mutation.tx, id);
+  return submitOnHosts(services, mutation, {
+    kind: 'taskserv.check',
+    workspace: taskserv.workspace,
+    resource: null,
+    hosts,
+    turns: false,
+    input: { taskserv_id: id, name: taskserv.name },
+    audit: { name: taskserv.name, taskserv: id },
+  });
+}
+
+/** Accepts another try on the hosts where it does not run. @throws 409 where it runs on all. */
+export async function retryTaskserv(
+  services: Services,
+  mutation: Mutation,
+  id: string,
+  { wait }: { wait?: boolean },
+): Promise<Answer> {
+  const { tx } = mutation;
+  const { taskserv, hosts } = await lockWithHosts(mutation, id, 'taskserv_update');
+  const failed = hosts.filter(({ status }) => status !== 'running');
+  if (failed.length === 0) {
+    throw errors.conflict(`Taskserv ${id} runs on all of its servers; there is nothing to try again.`);
+  }
+  await requireFree(tx, failed, wait);
+  const { version, revision, status } = taskserv;
+  const answer = await submitOnHosts(services, mutation, {
+    kind: 'taskserv.retry',
+    workspace: taskserv.workspace,
+    resource: `taskserv:${id}`,
+    hosts: failed,
+    turns: true,
+    input: { taskserv_id: id, name: taskserv.name, previous: { revision, version, status }, made: [], adopted: [] },
+    audit: { name: taskserv.name, servers: failed.map(({ hostname }) => hostname) },
+  });
+  await updateTaskserv(tx, id, { status: 'installing' });
+  return answer;
+}
+
+/** Locks a taskserv that the caller may do this to. */
+async function lockPermitted(mutation: Mutation, id: string, permission: Permission): Promise<TaskservRecord> {
+  const taskserv = await lockTaskserv(mutation.tx, id);
+  if (taskserv === null) throw errors.notFound('taskserv', id);
+  requirePermission(mutation.principal, permission, {
+    what: 'taskserv',
+    id,
+    workspace: taskserv.workspace,
+    createdBy: taskserv.created_by,
+    read: 'taskserv_read',
+  });
+  return taskserv;
+}
+
+/** As `lockPermitted`, and nobody else is changing it. @throws 409 naming the operation that is. */
+export async function lockForChange(mutation: Mutation, id: string, permission: Permission): Promise<TaskservRecord> {
+  const taskserv = await lockPermitted(mutation, id, permission);
+  const holder = await changeOf(mutation.tx, id);
+  if (holder !== null) throw errors.resourceBusy(`Taskserv ${id}`, holder.id, holder.kind);
+  return taskserv;
+}
+
+/**
+ * As `lockForChange`, with its hosts' servers locked as well: those first, in the order of their ids, as everybody does.
+ * @throws 404, 403, 409; 503 where it came to stand on another host in just this moment.
+ */
+export async function lockWithHosts(
+  mutation: Mutation,
+  id: string,
+  permission: Permission,
+): Promise<{ taskserv: TaskservRecord; hosts: TaskservHost[] }> {
+  const seen = (await hostsOf(mutation.tx, id)).map(({ server_id }) => server_id);
+  await lockServers(mutation.tx, seen);
+  const taskserv = await lockForChange(mutation, id, permission);
+  const hosts = await hostsOf(mutation.tx, id);
+  if (!hosts.every(({ server_id }) => seen.includes(server_id))) {
+    throw errors.unavailable(`Taskserv ${id} has just been changed. Try again.`, 1);
+  }
+  return { taskserv, hosts };
+}
+
+async function changeOf(tx: Queryable, id: string): Promise<{ id: string; kind: string } | null> {
+  const row = await tx
+    .selectFrom('provisioning.operations')
+    .select(['id', 'kind'])
+    .where('resource', '=', `taskserv:${id}`)
+    .where('status', 'in', ['pending', 'running'])
+    .executeTakeFirst();
+  return row ?? null;
+}
+
+/** With `wait: false`: @throws 409 while another operation is at work on one of the hosts or has its turn before. */
+export async function requireFree(tx: Queryable, hosts: readonly Host[], wait: boolean | undefined): Promise<void> {
+  if (wait !== false) return;
+  for (const { server_id: serverId, hostname } of hosts) {
+    const holder = await holderOf(tx, serverId);
+    if (holder !== null) throw errors.resourceBusy(`Server ${hostname} (${serverId})`, holder.id, holder.kind);
+  }
+}
+
+/** An operation on hosts, as it is accepted. */
+export interface HostsOperation {
+  id?: string;
+  kind: string;
+  workspace: string;
+  resource: string | null;
+  hosts: readonly Host[];
+  /** Whether it changes the hosts. Their rows must be locked. */
+  turns: boolean;
+  input: Record<string, unknown>;
+  audit: Record<string, unknown>;
+}
+
+/** Stores the operation with its place in line on the hosts, and its line in the audit log. */
+export async function submitOnHosts(
+  services: Services,
+  { tx, principal, audit, afterCommit }: Mutation,
+  operation: HostsOperation,
+): Promise<Answer> {
+  const { kind, workspace, resource } = operation;
+  const id = operation.id ?? uuidv7();
+  const hosts = operation.hosts.map(({ server_id, hostname }) => ({ server_id, hostname }));
+  const submitted = await services.engine.submit(tx, {
+    id,
+    kind,
+    workspace,
+    resource,
+    parentId: null,
+    input: { ...operation.input, hosts },
+    createdBy: principal.name,
+  });
+  if (operation.turns) {
+    await takeTurns(
+      tx,
+      id,
+      hosts.map(({ server_id }) => server_id),
+    );
+  }
+  await touchWorkspace(tx, workspace);
+  audit({ action: kind, workspace, resource, operationId: id, details: operation.audit });
+  afterCommit(submitted.afterCommit);
+  return { body: submitted.json, location: `/v1/operations/${id}` };
+}

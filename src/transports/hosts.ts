@@ -1,0 +1,48 @@
+import type { Database } from '../database/pool.ts';
+import { type Transport, TransportError } from './contract.ts';
+
+/** The ways into servers. */
+export interface Hosts {
+  /**
+   * The way into a server, to be closed after use.
+   * @throws TransportError where there is none, or the signal's reason.
+   */
+  open(serverId: string, signal?: AbortSignal): Promise<Transport>;
+}
+
+/** A server that can be reached: its provider has made it. */
+export interface Reachable {
+  id: string;
+  hostname: string;
+  provider_ref: string;
+  ip_address: string | null;
+}
+
+/** @param ways for each provider, how its servers are entered. */
+export function createHosts(
+  db: Database,
+  ways: Readonly<Record<string, (server: Reachable) => Transport | Promise<Transport>>>,
+): Hosts {
+  return {
+    async open(serverId, signal) {
+      signal?.throwIfAborted();
+      const server = await db
+        .selectFrom('provisioning.servers')
+        .select(['id', 'hostname', 'provider', 'provider_ref', 'ip_address'])
+        .where('id', '=', serverId)
+        .executeTakeFirst();
+      const ref = server?.provider_ref ?? null;
+      if (server === undefined || ref === null) {
+        throw new TransportError('FAILED', `The server ${server?.hostname ?? serverId} is not there (yet).`);
+      }
+      const way = ways[server.provider];
+      if (way === undefined) {
+        throw new TransportError(
+          'FAILED',
+          `${server.hostname}: there is no way into servers of the provider "${server.provider}".`,
+        );
+      }
+      return way({ ...server, provider_ref: ref });
+    },
+  };
+}
