@@ -160,7 +160,12 @@ export function stream(
     if (!raw.writableNeedDrain) raw.write(`: \n\n${source.heartbeat?.() ?? ''}`);
     void openRequests.stillHolds(request).then((holds) => holds || raw.destroy());
   }, HEARTBEAT_MS);
-  pump(raw, source, signal)
+  // A token that has ended gets no further event, however long its stream has been open.
+  const look = async (): Promise<Look> => {
+    const found = await source.look();
+    return found.text === '' || (await openRequests.stillHolds(request)) ? found : { text: '', next: 'end' };
+  };
+  pump(raw, { ...source, look }, signal)
     .then(
       () => raw.end(),
       (error: unknown) => {

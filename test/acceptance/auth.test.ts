@@ -6,7 +6,7 @@ import { sendRaw } from '../support/raw.ts';
 import { ADMIN_PASSWORD, type Answer, type Client, createClient, serverRequest, until } from '../support/server.ts';
 
 /** The other replica is told by a message: within moments, and long before it would look by itself (5 s). */
-const TOLD_WITHIN_MS = 3_000;
+const TOLD_WITHIN_MS = 4_000;
 const installation = await startInstallation({ ROLE: 'api' });
 after(() => installation.close());
 const { server } = installation;

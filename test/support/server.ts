@@ -89,6 +89,42 @@ export function createClient(url: string, token = ''): Client {
   };
 }
 
+/** The command line in a process of its own. */
+export interface CommandRun {
+  process: ChildProcess;
+  /** Everything it has printed. */
+  output(): string;
+  /** Resolves when it has ended, with its exit status; null: by a signal. */
+  exited: Promise<number | null>;
+  /** The same, once everything it has printed has been read. */
+  closed: Promise<number | null>;
+}
+
+/** Runs `provisioning` with these arguments. @param settings PROVISIONING_… without the prefix; no others apply. */
+export function spawnProvisioning(args: string[], settings: Record<string, string>): CommandRun {
+  const inherited = Object.entries(process.env).filter(
+    ([name]) => !name.startsWith('PROVISIONING_') && name !== 'NODE_TEST_CONTEXT',
+  );
+  const own = Object.entries(settings).map(([name, value]) => [`PROVISIONING_${name}`, value]);
+  const child = spawn(process.execPath, [MAIN, ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...Object.fromEntries(inherited), ...Object.fromEntries(own) },
+  });
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk: Buffer) => {
+      output += chunk.toString();
+    });
+  }
+  const status = () => child.exitCode;
+  return {
+    process: child,
+    output: () => output,
+    exited: once(child, 'exit').then(status),
+    closed: once(child, 'close').then(status),
+  };
+}
+
 /** Starts a server and waits until it is ready. Dispose of it, or its process and data stay. */
 export async function startTestServer(options: ServerOptions = {}): Promise<TestServer> {
   const temporary = options.dataDir === undefined;
@@ -97,7 +133,6 @@ export async function startTestServer(options: ServerOptions = {}): Promise<Test
   if (temporary) await chmod(dataDir, 0o711);
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
-  let output = '';
   const settings: Record<string, string> = {
     PORT: String(port),
     DATA_DIR: dataDir,
@@ -111,23 +146,7 @@ export async function startTestServer(options: ServerOptions = {}): Promise<Test
     ...(options.databaseUrl === undefined ? {} : { DATABASE_URL: options.databaseUrl }),
     ...options.settings,
   };
-  const inherited = Object.entries(process.env).filter(
-    ([name]) => !name.startsWith('PROVISIONING_') && name !== 'NODE_TEST_CONTEXT',
-  );
-  const child = spawn(process.execPath, [MAIN, 'serve'], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: {
-      ...Object.fromEntries(inherited),
-      ...Object.fromEntries(Object.entries(settings).map(([name, value]) => [`PROVISIONING_${name}`, value])),
-    },
-  });
-  child.stdout.on('data', (chunk: Buffer) => {
-    output += chunk.toString();
-  });
-  child.stderr.on('data', (chunk: Buffer) => {
-    output += chunk.toString();
-  });
-  const exited = once(child, 'exit');
+  const { process: child, output, exited } = spawnProvisioning(['serve'], settings);
   const running = () => child.exitCode === null && child.signalCode === null;
   const end = async (signal: NodeJS.Signals) => {
     if (running()) child.kill(signal);
@@ -146,9 +165,9 @@ export async function startTestServer(options: ServerOptions = {}): Promise<Test
   const worker = settings.ROLE === 'worker';
   const deadline = Date.now() + READY_TIMEOUT_MS;
   for (;;) {
-    if (!running()) throw new Error(`The server ended with ${child.exitCode ?? child.signalCode}:\n${output}`);
+    if (!running()) throw new Error(`The server ended with ${child.exitCode ?? child.signalCode}:\n${output()}`);
     const ready = worker
-      ? output.includes('worker running')
+      ? output().includes('worker running')
       : await fetch(`${url}/health/ready`).then(
           (r) => r.ok,
           () => false,
@@ -156,7 +175,7 @@ export async function startTestServer(options: ServerOptions = {}): Promise<Test
     if (ready) break;
     if (Date.now() > deadline) {
       await end('SIGKILL');
-      throw new Error(`The server was not ready in time:\n${output}`);
+      throw new Error(`The server was not ready in time:\n${output()}`);
     }
     await sleep(50);
   }
@@ -164,7 +183,7 @@ export async function startTestServer(options: ServerOptions = {}): Promise<Test
     url,
     dataDir,
     process: child,
-    output: () => output,
+    output,
     anonymous,
     admin: worker ? anonymous : await login('admin', settings.ADMIN_PASSWORD ?? ADMIN_PASSWORD),
     login,
@@ -200,7 +219,8 @@ function alive(pid: number): boolean {
   }
 }
 
-async function freePort(): Promise<number> {
+/** A port that nobody listens on at this moment. */
+export async function freePort(): Promise<number> {
   const probe = createServer().listen(0, '127.0.0.1');
   await once(probe, 'listening');
   const address = probe.address();
