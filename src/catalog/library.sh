@@ -70,7 +70,7 @@ needs_restart() { grep -qs restart "$PROVISIONING_RUN/$TASKSERV_NAME.changed"; }
 
 clear_changed() { rm -f "$PROVISIONING_RUN/$TASKSERV_NAME.changed"; }
 
-# write_file PATH [MODE [OWNER:GROUP]]   content from standard input; replaced at once, and only where it differs
+# write_file PATH [MODE [OWNER:GROUP [restart]]]   content from standard input; replaced at once, and only where it differs
 write_file() {
   write_mode=${2:-0644}
   write_owner=${3:-root:root}
@@ -83,7 +83,7 @@ write_file() {
     rm -f "$write_new"
     return 0
   fi
-  mark_changed
+  mark_changed "${4:-}"
   mv -f "$write_new" "$1"
   say "wrote $1"
 }
@@ -93,6 +93,17 @@ quoted() { printf "'%s'" "$(printf '%s' "$1" | sed "s/'/'\\\\''/g")"; }
 
 # lines TEXT   the non-empty lines of a list property, for `while read -r`
 lines() { printf '%s\n' "$1" | sed '/^$/d'; }
+
+# remember KEY TEXT, remembered KEY TEXT   whether TEXT is what was set up last, for what cannot be read back (a hashed
+# password); only a digest is kept
+digest_file() { printf '/var/lib/provisioning/%s/%s' "$TASKSERV_NAME" "$1"; }
+
+remembered() { [ "$(printf '%s' "$2" | sha256sum)" = "$(cat "$(digest_file "$1")" 2>/dev/null)" ]; }
+
+remember() {
+  (umask 077 && mkdir -p "/var/lib/provisioning/$TASKSERV_NAME")
+  printf '%s' "$2" | sha256sum >"$(digest_file "$1")"
+}
 
 # download URL SHA256 PATH   fetches a file, or keeps the one that is there; refuses what has another checksum
 download() {
@@ -227,7 +238,9 @@ apt_remove() {
 
 # service_apply SERVICE UNIT USER COMMAND…   runs the service from now on and after each boot; restarts one that runs with
 # an older configuration. UNIT "-": the package brings none. SERVICE_DIRECTORIES: directories under /run that belong to
-# the user. SERVICE_RELOAD: signal that makes the daemon read its configuration; else it is restarted.
+# the user. SERVICE_RELOAD: signal that makes the daemon read its configuration; else it is restarted. SERVICE_STOP: signal
+# that ends it, if not TERM. SERVICE_CAPABILITIES: what the user may do besides, as for setpriv. SERVICE_ENVIRONMENT: words
+# NAME=value. SERVICE_PREPARE: shell commands before each start, as root. SERVICE_NO_BLOCK: do not wait until it is up.
 service_apply() {
   service=$1
   service_unit=$2
@@ -252,11 +265,11 @@ service_with_systemd() {
   if is_changed; then systemctl daemon-reload; fi
   systemctl is-enabled --quiet "$1" 2>/dev/null || systemctl enable --quiet "$1"
   if ! systemctl is-active --quiet "$1"; then
-    systemctl restart "$1" || service_failed "$1"
+    systemctl ${SERVICE_NO_BLOCK:+--no-block} restart "$1" || service_failed "$1"
     say "started $1"
   elif is_changed; then
     if [ -n "${SERVICE_RELOAD:-}" ] && ! needs_restart; then service_verb=reload-or-restart; else service_verb=restart; fi
-    systemctl "$service_verb" "$1" || service_failed "$1"
+    systemctl ${SERVICE_NO_BLOCK:+--no-block} "$service_verb" "$1" || service_failed "$1"
     say "$service_verb $1"
   fi
 }
@@ -277,7 +290,7 @@ service_script() {
   script_home=$(getent passwd "$script_user" | cut -d : -f 6)
   [ -n "$script_home" ] || fail "there is no user $script_user"
   {
-    printf '#!/bin/sh\n# %s, by provisioning\n' "$script_service"
+    printf '#!/bin/sh\n# %s, by provisioning\n# stop with %s\n' "$script_service" "${SERVICE_STOP:-TERM}"
     for script_directory in ${SERVICE_DIRECTORIES:-}; do
       printf 'install -d -o %s -g %s -m 0755 %s\n' "$script_user" "$(id -gn "$script_user")" "$script_directory"
     done
@@ -285,7 +298,8 @@ service_script() {
     printf 'cd /\nexec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 HOME=%s%s' \
       "$(quoted "$script_home")" "${SERVICE_ENVIRONMENT:+ $SERVICE_ENVIRONMENT}"
     if [ "$script_user" != root ]; then
-      printf ' setpriv --reuid=%s --regid=%s --init-groups --' "$script_user" "$(id -gn "$script_user")"
+      printf ' setpriv --reuid=%s --regid=%s --init-groups%s --' "$script_user" "$(id -gn "$script_user")" \
+        "${SERVICE_CAPABILITIES:+ --inh-caps=$SERVICE_CAPABILITIES --ambient-caps=$SERVICE_CAPABILITIES}"
     fi
     printf '%s\n' "$script_command"
   } >"$PROVISIONING_RUN/$script_service.script"
@@ -304,6 +318,9 @@ Wants=network-online.target
 ExecStart=$PROVISIONING_ETC/services/$1
 Restart=always
 RestartSec=2
+KillSignal=SIG${SERVICE_STOP:-TERM}
+KillMode=${SERVICE_KILL_MODE:-control-group}
+Delegate=${SERVICE_DELEGATE:-no}
 LimitNOFILE=65536
 
 [Install]
@@ -366,7 +383,8 @@ flock -n 8 || exit 0
 printf '%s\n' $$ >"$run/$1.supervisor"
 stopping=
 child=
-trap 'stopping=1; [ -z "$child" ] || kill -TERM "$child" 2>/dev/null' TERM INT
+signal=$(sed -n 's/^# stop with //p' "/etc/provisioning/services/$1")
+trap 'stopping=1; [ -z "$child" ] || kill -s "${signal:-TERM}" "$child" 2>/dev/null' TERM INT
 trap '' HUP
 while [ -z "$stopping" ]; do
   if [ "$(stat -c %s "$log" 2>/dev/null || echo 0)" -gt 10485760 ]; then mv -f "$log" "$log.1"; fi
@@ -374,7 +392,7 @@ while [ -z "$stopping" ]; do
   setsid "/etc/provisioning/services/$1" </dev/null >>"$log" 2>&1 8>&- &
   child=$!
   printf '%s\n' "$child" >"$run/$1.pid"
-  [ -z "$stopping" ] || kill -TERM "$child" 2>/dev/null
+  [ -z "$stopping" ] || kill -s "${signal:-TERM}" "$child" 2>/dev/null
   while kill -0 "$child" 2>/dev/null; do
     wait "$child"
     status=$?
@@ -424,7 +442,19 @@ service_remove() {
 }
 
 # forget   the last line of each remove.sh: the host keeps no trace of the taskserv's config
-forget() { rm -f "$TASKSERV_CONFIG" "$PROVISIONING_RUN/$TASKSERV_NAME.changed"; }
+forget() {
+  rm -f "$TASKSERV_CONFIG" "$PROVISIONING_RUN/$TASKSERV_NAME.changed"
+  rm -rf "/var/lib/provisioning/$TASKSERV_NAME"
+}
+
+# local_address BIND   where a daemon that listens on BIND is reached from this host
+local_address() {
+  case $1 in
+    '' | 0.0.0.0 | '*') printf 127.0.0.1 ;;
+    '::' | '[::]') printf '[::1]' ;;
+    *) printf '%s' "$1" ;;
+  esac
+}
 
 # http_get URL [CURL OPTION…]   the body of a 2xx answer
 http_get() { curl --fail --silent --show-error --max-time 5 --noproxy '*' "$@"; }

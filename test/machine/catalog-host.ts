@@ -144,20 +144,23 @@ export async function runScript(
   throw new Error(`${host.name}: ${script} of ${definition.name} exited with ${exitCode}:\n${output}`);
 }
 
-/** Installs and checks a taskserv with everything it requires. */
+/**
+ * Installs and checks a taskserv with everything it requires.
+ * @param configs by name; none for one that is left out
+ */
 export async function install(
   host: Host,
   catalog: Catalog,
   name: string,
-  config: Record<string, unknown> = {},
-): Promise<TaskservDefinition> {
+  configs: Record<string, Record<string, unknown>> = {},
+): Promise<{ definition: TaskservDefinition; output: string }> {
   const order = resolveOrder(catalog.definitions, [name]);
+  let output = '';
   for (const definition of order) {
-    const own = definition.name === name ? config : {};
-    await runScript(host, definition, 'install', own);
-    await runScript(host, definition, 'check', own);
+    output += await runScript(host, definition, 'install', configs[definition.name]);
+    output += await runScript(host, definition, 'check', configs[definition.name]);
   }
-  const last = order.at(-1);
-  if (last === undefined) throw new Error(`nothing to install for ${name}`);
-  return last;
+  const definition = order.at(-1);
+  if (definition === undefined) throw new Error(`nothing to install for ${name}`);
+  return { definition, output };
 }

@@ -5,59 +5,81 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import { loadCatalog } from '../../src/catalog/catalog.ts';
-import { install, runScript, startHost, testEngine } from './catalog-host.ts';
+import { CANARY, CASES, type Case } from './catalog-cases.ts';
+import { type Host, install, runScript, startHost, testEngine } from './catalog-host.ts';
 
 const engine = testEngine();
 const catalog = await loadCatalog(null);
+/** Containers at once: package managers unpack on one core each. */
+const PARALLEL = 3;
 
-interface Case {
-  name: string;
-  config?: Record<string, unknown>;
-  /** A shell command on the host that uses the service, and what its output must hold. */
-  use: [command: string, expected: RegExp];
-  /** The daemon, as `ps` names it. */
-  daemon: string;
-}
+const skip = engine === null && 'PROVISIONING_TEST_DOCKER_HOST is not set';
 
-const CASES: Case[] = [
-  {
-    name: 'nginx',
-    config: { port: 8080, index_page: 'hello $HOME' },
-    use: ['curl -s http://127.0.0.1:8080/', /^hello \$HOME\n$/],
-    daemon: 'nginx',
-  },
-  {
-    name: 'redis',
-    config: { password: 'canary-4711', appendonly: true },
-    use: ['REDISCLI_AUTH=canary-4711 redis-cli config get appendonly', /^appendonly\nyes\n$/],
-    daemon: 'redis-server',
-  },
-];
-
-suite('catalog on containers', {
-  skip: engine === null && 'PROVISIONING_TEST_DOCKER_HOST is not set',
-  concurrency: 3,
-}, () => {
+suite('catalog: every service that a container can run', { skip, concurrency: PARALLEL }, () => {
   if (engine === null) return;
-  for (const { name, config = {}, use, daemon } of CASES) {
-    test(`${name}: installed it serves, installed twice nothing changes, removed it is gone`, async () => {
-      await using host = await startHost(engine, { hostname: `catalog-${name}` });
-      const definition = await install(host, catalog, name, config);
-      const [command, expected] = use;
-      assert.match(await host.run(['sh', '-c', command]), expected);
-      const processes = async () => host.run(['ps', '-o', 'pid,user,comm', '--no-headers', '-C', daemon]);
-      const before = await processes();
-      assert.notEqual(before, '');
+  for (const one of CASES) {
+    test(`${one.name}: installed it serves, installed twice nothing changes, removed it is gone`, async () => {
+      await using host = await startHost(engine, { hostname: `catalog-${one.name}`, ...one.host });
+      const secret = JSON.stringify(one.config ?? {}).includes(CANARY);
+      await using watch = secret ? await watchArguments(host) : null;
+      const { name, config = {}, configs = {} } = one;
+      const { definition, output } = await install(host, catalog, name, { ...configs, [name]: config });
+      const [command, expected] = one.use;
+      assert.match(await host.run(['sh', '-c', command], { env: { CANARY } }), expected);
+      const before = await daemons(host, one);
+      assert.notEqual(before, '', 'a daemon runs');
 
       assert.equal(await runScript(host, definition, 'install', config), '', 'a second install has nothing to say');
-      assert.equal(await processes(), before, 'and leaves the daemon running');
-      await runScript(host, definition, 'check', config);
+      assert.equal(await daemons(host, one), before, 'and leaves the daemon running');
+      const healthy = await runScript(host, definition, 'check', config);
+
+      if (watch !== null) {
+        assert.doesNotMatch(output + healthy, new RegExp(CANARY), 'no secret is in the output');
+        assert.equal(await watch.seen(), '', 'no secret was in an argument of a process');
+        assert.equal(await filesWithCanary(host, '-perm -o=r'), '', 'no secret is in a file that others may read');
+      }
 
       await runScript(host, definition, 'remove', config);
       await runScript(host, definition, 'remove', config);
-      const left = await host.run(['ps', '-eo', 'comm,args', '--no-headers']);
-      assert.doesNotMatch(left, new RegExp(`${daemon}|supervise`));
-      assert.doesNotMatch(await host.run(['ls', '/etc/provisioning']), new RegExp(`${name}\\.json`));
+      assert.equal(await daemons(host, one), '', 'no daemon is left');
+      assert.doesNotMatch(await host.run(['ps', '-eo', 'args']), /provisioning\/supervise/);
+      if (secret) assert.equal(await filesWithCanary(host, '-true'), '', 'no secret is left');
+      assert.equal((await host.attempt(['test', '-e', `/etc/provisioning/${name}.json`])).exitCode, 1);
     });
   }
 });
+
+async function daemons(host: Host, { daemon }: Case): Promise<string> {
+  if (daemon === undefined) return 'none is wanted';
+  const { output } = await host.attempt(['ps', '-o', 'pid,user,comm', '--no-headers', '-C', daemon]);
+  return output;
+}
+
+/** What is looked for must be in no argument itself, or `watchArguments` would find it there. */
+async function filesWithCanary(host: Host, condition: string): Promise<string> {
+  const pattern = '/run/watch-pattern';
+  await host.put(pattern, CANARY, '0600');
+  const find = `find /etc /run /var /root /home /tmp /usr/local -xdev -type f ${condition} ! -path ${pattern}`;
+  return host.run(['sh', '-c', `${find} -exec grep -lFf ${pattern} {} + || true`]);
+}
+
+/** Reads the arguments of all processes over and over until its scope ends; `seen` tells those with a secret. */
+async function watchArguments(host: Host): Promise<AsyncDisposable & { seen(): Promise<string> }> {
+  const program = `
+    my $canary = $ENV{CANARY};
+    until (-e '/run/watch-end') {
+      for my $file (glob '/proc/[0-9]*/cmdline') {
+        open my $in, '<', $file or next;
+        local $/; my $arguments = <$in> // '';
+        if (index($arguments, $canary) >= 0) { open my $out, '>>', '/run/watch-seen'; print $out "$arguments\\n" }
+      }
+      select undef, undef, undef, 0.005;
+    }`;
+  await host.run(['sh', '-c', `touch /run/watch-seen; setsid perl -e "$PROGRAM" </dev/null >/dev/null 2>&1 &`], {
+    env: { PROGRAM: program, CANARY },
+  });
+  return {
+    seen: () => host.run(['cat', '/run/watch-seen']),
+    [Symbol.asyncDispose]: () => host.run(['touch', '/run/watch-end']).then(() => undefined),
+  };
+}

@@ -1,0 +1,102 @@
+/** What the catalog's tests install, and how they use it. */
+import type { HostOptions } from './catalog-host.ts';
+
+/** Stands in every secret; nobody but root may find it on a host. */
+export const CANARY = 'canary-8f3a91';
+
+export interface Case {
+  name: string;
+  config?: Record<string, unknown>;
+  /** A shell command on the host that uses the service ($CANARY is set), and what its output must hold. */
+  use: [command: string, expected: RegExp];
+  /** The daemon's name, as `ps -o comm` shows it; undefined where there is none. */
+  daemon?: string;
+  /** Of the container that it needs. */
+  host?: Partial<HostOptions>;
+  /** Of what it requires. */
+  configs?: Record<string, Record<string, unknown>>;
+}
+
+/** Longest first, so that none of them is left over when all others are done. */
+export const CASES: Case[] = [
+  {
+    name: 'rabbitmq',
+    config: { password: CANARY, vhost: 'app' },
+    use: ['rabbitmqctl --quiet list_permissions -p app', /provisioning\s+\.\*\s+\.\*\s+\.\*/],
+    daemon: 'beam.smp',
+  },
+  {
+    name: 'mariadb',
+    config: { user: 'app', database: 'app', password: CANARY },
+    use: [
+      "MYSQL_PWD=$CANARY mariadb -h 127.0.0.1 -u app app -Ne 'create table t (n int); insert into t values (42); select n from t'",
+      /^42$/m,
+    ],
+    daemon: 'mariadbd',
+  },
+  {
+    name: 'postgresql',
+    config: { user: 'app', database: 'app', password: CANARY },
+    use: [
+      "PGPASSWORD=$CANARY psql -h 127.0.0.1 -U app -Atc 'create table t as select 42 as n; select n from t' app",
+      /^42$/m,
+    ],
+    daemon: 'postgres',
+  },
+  {
+    name: 'prometheus',
+    config: { targets: ['node=127.0.0.1:9100'] },
+    use: ['curl -s "http://127.0.0.1:9090/api/v1/targets"', /"job":"node"/],
+    daemon: 'prometheus',
+  },
+  {
+    name: 'podman',
+    config: { storage_driver: 'vfs', api_socket: true },
+    use: ['curl -s --unix-socket /run/podman/podman.sock http://podman/info', /"GraphDriverName":"vfs"/],
+    daemon: 'podman',
+  },
+  {
+    name: 'redis',
+    config: { password: CANARY, appendonly: true, maxmemory: '64mb' },
+    use: ['REDISCLI_AUTH=$CANARY redis-cli config get maxmemory', /^maxmemory\n67108864\n$/],
+    daemon: 'redis-server',
+  },
+  {
+    name: 'etcd',
+    use: ['ETCDCTL_API=3 etcdctl put greeting hello && ETCDCTL_API=3 etcdctl get greeting', /^OK\ngreeting\nhello\n$/],
+    daemon: 'etcd',
+  },
+  {
+    name: 'mosquitto',
+    config: { user: 'app', password: CANARY },
+    use: ['mosquitto_pub -t x -m y 2>&1 || true', /not authorised/],
+    daemon: 'mosquitto',
+  },
+  {
+    name: 'nats',
+    config: { user: 'app', password: CANARY, jetstream: true },
+    use: ['curl -s http://127.0.0.1:8222/varz', /"auth_required": true[\s\S]*"jetstream"/],
+    daemon: 'nats-server',
+  },
+  {
+    name: 'nginx',
+    config: { port: 8080, index_page: 'hello $HOME `id`' },
+    use: ['curl -s http://127.0.0.1:8080/', /^hello \$HOME `id`\n$/],
+    daemon: 'nginx',
+  },
+  {
+    name: 'node-exporter',
+    config: { disable: ['netclass'] },
+    use: ['curl -s http://127.0.0.1:9100/metrics', /^node_memory_MemTotal_bytes \d/m],
+    // Of `prometheus-node-exporter`, the kernel keeps 15 characters.
+    daemon: 'prometheus-node',
+  },
+  {
+    name: 'memcached',
+    use: [
+      `bash -c 'exec 3<>/dev/tcp/127.0.0.1/11211; printf "set k 0 0 2\\r\\n42\\r\\nget k\\r\\nquit\\r\\n" >&3; cat <&3'`,
+      /STORED\r\nVALUE k 0 2\r\n42\r\nEND/,
+    ],
+    daemon: 'memcached',
+  },
+];
