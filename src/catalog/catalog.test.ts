@@ -44,8 +44,10 @@ test('every built-in definition is without a mistake and carries the library', a
   assert.deepEqual(problems, []);
   assert.ok(definitions.size > 0);
   for (const definition of definitions.values()) {
-    for (const script of Object.values(definition.scripts))
-      assert.match(script, /^#!\/bin\/sh\n[\s\S]*service_apply\(\)/);
+    for (const [name, script] of Object.entries(definition.scripts)) {
+      assert.match(script, /^#!\/bin\/(ba)?sh\n/);
+      assert.ok(script.includes('service_apply()'), `${definition.name}/${name}.sh`);
+    }
   }
 });
 
