@@ -13,7 +13,9 @@ import { type ConnectionSettings, createDatabase, createPool, isDatabaseUnavaila
 import { CHANNELS, migrateEngine, startEngine } from './engine/engine.ts';
 import { createMutate } from './http/mutation.ts';
 import type { App } from './http/section.ts';
+import { createFollower } from './operations/follow.ts';
 import { createClouds } from './providers/clouds.ts';
+
 import type { Provider } from './providers/contract.ts';
 import { createDockerProvider, detectDockerHost } from './providers/docker/provider.ts';
 import { createRegistry, providerQueue } from './providers/registry.ts';
@@ -26,10 +28,14 @@ import { createHosts } from './transports/hosts.ts';
 import { createSimulatedTransport } from './transports/simulated.ts';
 import { VERSION } from './version.ts';
 import { allProcedures } from './worker.ts';
+import { WORKFLOW_QUEUE } from './workflows/procedures/run.ts';
+import type { Runtime } from './workflows/running/runtime.ts';
 import { ensureDefaultWorkspace } from './workspaces/service.ts';
 
 /** How long a start waits for an external database that does not answer yet. */
 const DATABASE_WAIT_MS = 30_000;
+/** Workflows at once in one process: more than there will be, as each only waits for its nodes. */
+const MAX_WORKFLOWS = 1_000_000;
 /** Exit status of a replica that the others have given up (EX_TEMPFAIL: starting it again is right). */
 const FENCED_EXIT_STATUS = 75;
 
@@ -224,13 +230,14 @@ async function start(
   const seal = createSeal(secret);
   const hostTools = { db, hosts: createHosts(db, createWays(config, db)), seal, hostsAtOnce: config.hostsAtOnce };
   signal?.throwIfAborted();
+  const runtime = Promise.withResolvers<Runtime>();
   const engine = await startEngine({
     settings,
     db,
     listener,
     logger: logger.child({ component: 'engine' }),
     version: VERSION,
-    procedures: allProcedures(providers, hostTools),
+    procedures: allProcedures(providers, hostTools, runtime.promise),
     queues: [
       ...providers.all().map((provider) => ({
         name: providerQueue(provider.name),
@@ -238,6 +245,7 @@ async function start(
         ...(Number.isFinite(provider.concurrency) ? { globalConcurrency: provider.concurrency } : {}),
       })),
       { name: TASKSERV_QUEUE, workerConcurrency: config.workerConcurrency },
+      { name: WORKFLOW_QUEUE, workerConcurrency: MAX_WORKFLOWS },
     ],
     work: config.role !== 'api',
     retentionDays: config.retentionDays,
@@ -261,6 +269,9 @@ async function start(
 
   const readiness = createReadiness();
   const services = { config, db, listener, engine, providers, mutate: createMutate(db, seal), seal };
+  const follower = createFollower(db, engine.signals, logger);
+  opened.push(async () => follower.close());
+  runtime.resolve({ services, follower });
   const authenticator = createAuthenticator({ db, listener, secret });
   const app = await buildApp(services, authenticator, { logger, readiness, pool });
   opened.push(() => app.close());

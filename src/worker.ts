@@ -10,8 +10,18 @@ import { createProcedure as createTaskservProcedure, retryProcedure } from './ta
 import { reconcileProcedure as reconcileTaskservProcedure } from './taskservs/procedures/reconcile.ts';
 import { deleteProcedure as deleteTaskservProcedure } from './taskservs/procedures/remove.ts';
 
-/** Every procedure there is. Their kinds are a persisted contract: one is never renamed. */
-export function allProcedures(providers: ProviderRegistry, hostTools: HostTools): Procedure[] {
+import { workflowProcedure } from './workflows/procedures/run.ts';
+import type { Runtime } from './workflows/running/runtime.ts';
+
+/**
+ * Every procedure there is. Their kinds are a persisted contract: one is never renamed.
+ * @param runtime what procedures of workflows work with: the server itself, once it has been put together.
+ */
+export function allProcedures(
+  providers: ProviderRegistry,
+  hostTools: HostTools,
+  runtime: Promise<Runtime>,
+): Procedure[] {
   return [
     createProcedure(providers),
     deleteProcedure(providers),
@@ -25,5 +35,6 @@ export function allProcedures(providers: ProviderRegistry, hostTools: HostTools)
     deleteTaskservProcedure(hostTools),
     checkProcedure(hostTools),
     reconcileTaskservProcedure(hostTools),
+    workflowProcedure(runtime),
   ];
 }

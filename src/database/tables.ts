@@ -11,6 +11,20 @@ export type OperationStatus = 'pending' | 'running' | 'completed' | 'failed' | '
 /** How a taskserv stands on one host. `absent`: looked, and it is not there. */
 export type TaskservHostStatus = 'pending' | 'installing' | 'running' | 'failed' | 'removing' | 'unknown' | 'absent';
 
+/** How a node of a workflow stands. skipped: its `when` is false; not_run: what it needed did not succeed. */
+export type WorkflowNodeStatus =
+  | 'waiting'
+  | 'running'
+  | 'retrying'
+  | 'completed'
+  | 'failed'
+  | 'cancelled'
+  | 'skipped'
+  | 'not_run';
+
+/** How far undoing a node is. nothing: there is nothing to undo; kept: it cannot be undone. */
+export type WorkflowUndoStatus = 'running' | 'retrying' | 'undone' | 'failed' | 'nothing' | 'kept';
+
 /** Rows as migrations/schema.sql defines them. */
 export interface Tables {
   'provisioning.settings': { key: string; value: string };
@@ -164,6 +178,44 @@ export interface Tables {
     position: string | null;
     hash: Buffer | null;
   };
+  'provisioning.workflows': {
+    id: string;
+    type: string | null;
+    parameters: Json;
+    definition: Json;
+    nested: Json;
+    steps: ColumnType<unknown[], string, string>;
+    settings: Json;
+    workspace_settings: Json;
+    authority: Json;
+    retry_of: string | null;
+    retried_by: string | null;
+    rollback_operation_id: string | null;
+  };
+  'provisioning.workflow_nodes': {
+    workflow_id: string;
+    position: number;
+    key: string;
+    step: string;
+    item_index: number;
+    item: ColumnType<unknown, string | null, string | null>;
+    fields: NullableJson;
+    status: WorkflowNodeStatus;
+    attempt: Generated<number>;
+    operation_id: string | null;
+    cleanup_operation_id: string | null;
+    started_at: NullableTimestamp;
+    finished_at: NullableTimestamp;
+    next_attempt_at: NullableTimestamp;
+    timed_out: Generated<boolean>;
+    error: string | null;
+    decision: NullableJson;
+    undo: WorkflowUndoStatus | null;
+    undo_attempt: Generated<number>;
+    undo_operation_id: string | null;
+    undo_error: string | null;
+  };
+  'provisioning.workflow_edges': { workflow_id: string; from_step: string; to_step: string; type: 'hard' | 'soft' };
   'simulated_cloud.servers': {
     ref: string;
     operation_id: string;

@@ -5,6 +5,8 @@ export interface StepCall {
   operationId: string;
   /** Fires when the operation is cancelled, the step's deadline passes, or this replica hands its work over. */
   signal: AbortSignal;
+  /** Fires when somebody asks the operation to stop. For steps that outlive it: they end in order by themselves. */
+  cancelled: AbortSignal;
   /** Throws when nothing may be changed any more on behalf of this operation. Call it right before each change. */
   guard: () => void;
   /** Adds a line to the operation's events. Never a secret. */
@@ -12,8 +14,13 @@ export interface StepCall {
 }
 
 export interface StepOptions {
-  /** Seconds that all attempts and all waiting of the step may take together. Default 900. */
+  /** Seconds that all attempts and all waiting of the step may take together. Default 900; Infinity: no end. */
   deadline?: number;
+  /**
+   * A cancel does not interrupt this step: `signal` does not fire for it, `cancelled` does, and the step ends by
+   * itself when it has stopped what it set off. Steps after it are interrupted as ever.
+   */
+  outlivesCancel?: boolean;
   /** Tries of what fails with `retryable: true`. Rate limits and an absent database do not count. Default 5. */
   attempts?: number;
   /** Seconds before the second try; doubled each time up to 60, with jitter. Default 1. */

@@ -24,6 +24,8 @@ import type { Replica } from './replica.ts';
 import type { Signals } from './signals.ts';
 
 const DEFAULT_DEADLINE_SECONDS = 900;
+/** Node's timers take no more. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 const DEFAULT_ATTEMPTS = 10;
 const MAX_RETRY_DELAY_SECONDS = 60;
 /** How long to wait before looking again when the database was away inside a step. */
@@ -38,6 +40,12 @@ export interface RunnerDependencies {
   replica: () => Replica;
   enqueue: Enqueue;
   procedures: ReadonlyMap<string, Procedure>;
+}
+
+/** Apart, because a step may outlive a cancel but never a handover. */
+interface Controllers {
+  cancel: AbortController;
+  handOver: AbortController;
 }
 
 /** The operations running in this process, and how to stop them. */
@@ -62,7 +70,7 @@ const handedOver = () => new OperationError('HANDED_OVER', 'This replica is stop
 
 export function createRunner(dependencies: RunnerDependencies): Runner {
   const { db, logger, events, signals } = dependencies;
-  const controllers = new Map<string, AbortController>();
+  const controllers = new Map<string, Controllers>();
   /** By execution: one that lost its ownership may still be on its way out when the next has begun here. */
   const active = new Map<symbol, string>();
   let stopping = false;
@@ -83,15 +91,15 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
   };
 
   const carryOut = async (procedure: Procedure, operationId: string, begun: BegunOperation) => {
-    const controller = new AbortController();
+    const controller: Controllers = { cancel: new AbortController(), handOver: new AbortController() };
     controllers.set(operationId, controller);
-    if (begun.cancelRequested) controller.abort(cancelled());
-    if (stopping) controller.abort(handedOver());
+    if (begun.cancelRequested) controller.cancel.abort(cancelled());
+    if (stopping) controller.handOver.abort(handedOver());
     if (begun.first) {
       await events.append(operationId, { type: 'status', at: new Date(), data: { status: 'running' } });
     }
     try {
-      await procedure.run(begun.input, createContext(operationId, begun, controller.signal));
+      await procedure.run(begun.input, createContext(operationId, begun, controller));
     } catch (error) {
       if (isEngineStop(error) || isDatabaseUnavailable(error)) throw error;
       await settle(procedure, operationId, begun.input, error);
@@ -103,13 +111,13 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
   const createContext = (
     operationId: string,
     begun: { workspace: string; createdBy: string },
-    signal: AbortSignal,
+    controller: Controllers,
   ): ProcedureContext => ({
     operationId,
     workspace: begun.workspace,
     createdBy: begun.createdBy,
     step: (name, work, options) =>
-      DBOS.runStep(() => runStep(operationId, name, work, options ?? {}, signal), { name }),
+      DBOS.runStep(() => runStep(operationId, name, work, options ?? {}, controller), { name }),
     progress: (percent) =>
       events.append(operationId, { type: 'progress', at: new Date(), data: { progress: Math.trunc(percent) } }),
     finish: (write) => finish(operationId, write),
@@ -161,21 +169,26 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
     name: string,
     work: (call: StepCall) => Promise<T>,
     options: StepOptions,
-    operationSignal: AbortSignal,
+    { cancel, handOver }: Controllers,
   ): Promise<T> => {
+    const operationSignal =
+      options.outlivesCancel === true ? handOver.signal : AbortSignal.any([handOver.signal, cancel.signal]);
     const deadlineSeconds = options.deadline ?? DEFAULT_DEADLINE_SECONDS;
     // A timer that can be cleared: AbortSignal.timeout would keep each step's memory for the whole deadline.
     const deadlineController = new AbortController();
     const deadline = deadlineController.signal;
-    const timer = setTimeout(
-      () => deadlineController.abort(deadlineExceeded(name, deadlineSeconds)),
-      deadlineSeconds * 1_000,
-    );
+    const timer = Number.isFinite(deadlineSeconds)
+      ? setTimeout(
+          () => deadlineController.abort(deadlineExceeded(name, deadlineSeconds)),
+          Math.min(deadlineSeconds * 1_000, MAX_TIMER_MS),
+        )
+      : undefined;
     const signal = AbortSignal.any([operationSignal, deadline]);
     const replica = dependencies.replica();
     const call: StepCall = {
       operationId,
       signal,
+      cancelled: cancel.signal,
       guard: () => {
         signal.throwIfAborted();
         if (!replica.alive())
@@ -212,11 +225,11 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
 
   return {
     run,
-    cancel: (operationId) => controllers.get(operationId)?.abort(cancelled()),
+    cancel: (operationId) => controllers.get(operationId)?.cancel.abort(cancelled()),
     running: () => new Set(active.values()),
     handOver() {
       stopping = true;
-      for (const controller of controllers.values()) controller.abort(handedOver());
+      for (const { handOver } of controllers.values()) handOver.abort(handedOver());
     },
   };
 }

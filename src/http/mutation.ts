@@ -22,6 +22,8 @@ export interface AuditEntry {
 export interface Mutation {
   tx: Queryable;
   principal: Principal;
+  /** The workflow on whose behalf it is made: what its operations carry as `parent_id`. Null: the caller's own wish. */
+  parentId: string | null;
   /** Written in the same transaction: no change without its trace. */
   audit(entry: AuditEntry): void;
   /** Runs once the transaction has committed. */
@@ -88,10 +90,11 @@ export function createMutate(db: Database, seal: Seal): Mutate {
           const answer = await work({
             tx,
             principal,
+            parentId: null,
             audit: (entry) => entries.push(entry),
             afterCommit: (callback) => afterCommit.push(callback),
           });
-          for (const entry of entries) await insertAudit(tx, request, principal.label, 'allowed', entry);
+          await insertAudits(tx, request, principal.label, 'allowed', entries);
           const fresh: Stored = {
             status: answer.status ?? 200,
             body: typeof answer.body === 'string' ? answer.body : JSON.stringify(answer.body),
@@ -125,30 +128,50 @@ function send(reply: FastifyReply, { status, body, location }: Stored): FastifyR
   return body === '' ? reply.send() : reply.type('application/json; charset=utf-8').send(body);
 }
 
+/** Where a change came from: a request, or (both null) the server itself on somebody's behalf. */
+export interface AuditOrigin {
+  ip: string | null;
+  id: string | null;
+}
+
 /** Writes a row of the audit log. `principal` is the label of who did it, or what they called themselves. */
-export async function insertAudit(
+export function insertAudit(
   db: Queryable,
-  request: FastifyRequest,
+  origin: AuditOrigin,
   principal: string,
   outcome: 'allowed' | 'denied' | 'failed',
   entry: AuditEntry,
 ): Promise<void> {
+  return insertAudits(db, origin, principal, outcome, [entry]);
+}
+
+/** Writes rows of the audit log in one statement. */
+export async function insertAudits(
+  db: Queryable,
+  origin: AuditOrigin,
+  principal: string,
+  outcome: 'allowed' | 'denied' | 'failed',
+  entries: readonly AuditEntry[],
+): Promise<void> {
+  if (entries.length === 0) return;
   await db
     .insertInto('provisioning.audit_log')
-    .values({
-      id: uuidv7(),
-      principal,
-      action: entry.action,
-      workspace: entry.workspace ?? null,
-      resource: entry.resource ?? null,
-      outcome,
-      address: request.ip,
-      request_id: request.id,
-      operation_id: entry.operationId ?? null,
-      details: entry.details === undefined ? null : JSON.stringify(entry.details),
-      position: null,
-      hash: null,
-    })
+    .values(
+      entries.map((entry) => ({
+        id: uuidv7(),
+        principal,
+        action: entry.action,
+        workspace: entry.workspace ?? null,
+        resource: entry.resource ?? null,
+        outcome,
+        address: origin.ip,
+        request_id: origin.id,
+        operation_id: entry.operationId ?? null,
+        details: entry.details === undefined ? null : JSON.stringify(entry.details),
+        position: null,
+        hash: null,
+      })),
+    )
     .execute();
 }
 

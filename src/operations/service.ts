@@ -78,7 +78,8 @@ export async function waitForOperation(
   return (await findOperation(services.db, principal, id)).json;
 }
 
-async function untilEnded(
+/** Waits until the operation has ended, at most `timeoutMs` and while the caller does. */
+export async function untilEnded(
   services: OperationServices,
   reply: FastifyReply,
   id: string,

@@ -86,7 +86,7 @@ export async function createServer(services: Services, mutation: Mutation, body:
     kind: 'server.create',
     workspace: spec.workspace,
     resource: serverId === null ? null : `server:${serverId}`,
-    parentId: null,
+    parentId: mutation.parentId,
     input: { server_id: serverId, provider: body.provider, check_mode: body.check_mode === true, spec },
     createdBy: principal.name,
   });
@@ -194,7 +194,7 @@ async function submitChange(
     kind,
     workspace: server.workspace,
     resource,
-    parentId: null,
+    parentId: mutation.parentId,
     input,
     createdBy: principal.name,
   });

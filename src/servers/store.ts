@@ -116,3 +116,12 @@ export async function taskservsOn(db: Queryable, serverId: string): Promise<{ id
     where server_id = ${serverId} and taskserv_id is not null order by name`.execute(db);
   return rows;
 }
+
+/** The id of the workspace's server that has this id or hostname; null: there is none. */
+export async function serverIdOf(db: Queryable, workspace: string, idOrHostname: string): Promise<string | null> {
+  const { rows } = await sql<{ id: string }>`
+    select id from provisioning.servers
+    where workspace = ${workspace} and (id = ${idOrHostname} or hostname = ${idOrHostname})
+    order by id = ${idOrHostname} desc limit 1`.execute(db);
+  return rows[0]?.id ?? null;
+}

@@ -1,16 +1,140 @@
+import { sql } from 'kysely';
 import { Type } from 'typebox';
+import { permittedWorkspaces } from '../auth/permissions.ts';
 import { errors } from '../errors.ts';
-import { principalOf } from '../http/context.ts';
+import { principalOf, sendJson } from '../http/context.ts';
+import { listQuerySchema, sendList } from '../http/list.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
+import { createFollower } from '../operations/follow.ts';
+import { NoBody, Operation } from '../operations/schemas.ts';
+import { createOpenRequests } from '../operations/sse.ts';
 import { graphOf } from './graph-view.ts';
 import { prepareWorkflow } from './prepare.ts';
-import { TypeName, ValidateWorkflow, WorkflowGraph, WorkflowTypeSchema, WorkspaceQuery } from './schemas.ts';
+import {
+  StepsQuery,
+  SubmitWorkflow,
+  TypeName,
+  ValidateWorkflow,
+  WORKFLOW_LIST,
+  Workflow,
+  WorkflowGraph,
+  WorkflowId,
+  WorkflowStep,
+  WorkflowTypeSchema,
+  WorkspaceQuery,
+} from './schemas.ts';
+import { cancelWorkflow, getWorkflow, submitWorkflow } from './service.ts';
+import { listNodes } from './store.ts';
 import { getType, listTypes } from './types.ts';
 
 const tags = ['Workflows'];
 
 export function registerWorkflowRoutes(app: App, services: Services): void {
+  registerTypeRoutes(app, services);
+  registerRunRoutes(app, services);
+}
+
+function registerRunRoutes(app: App, services: Services): void {
+  const { db, engine, mutate } = services;
+  const follower = createFollower(db, engine.signals, app.log);
+  const openRequests = createOpenRequests();
+  const waiting = { db, engine, follower, openRequests };
+  app.addHook('preClose', async () => {
+    openRequests.closeAll();
+    follower.close();
+  });
+
+  app.post(
+    '/v1/workflows/submit',
+    {
+      config: { access: 'workflow_submit', expensive: true },
+      schema: {
+        tags,
+        summary: 'Submit a workflow',
+        body: SubmitWorkflow,
+        response: { 200: Operation, ...errorResponses(400, 401, 403, 409) },
+      },
+    },
+    async (request, reply) => {
+      const prepared = await prepareWorkflow(services, principalOf(request), request.body);
+      return mutate(request, reply, (mutation) => submitWorkflow(services, mutation, request.body.workspace, prepared));
+    },
+  );
+
+  app.get(
+    '/v1/workflows',
+    {
+      config: { access: 'workflow_read' },
+      schema: {
+        tags,
+        summary: 'List workflows',
+        querystring: listQuerySchema(WORKFLOW_LIST),
+        response: { 200: Type.Array(Workflow), ...errorResponses(400, 401, 403) },
+      },
+    },
+    async (request, reply) => {
+      const visible = permittedWorkspaces(principalOf(request), 'workflow_read');
+      const scope = visible === null ? [] : [sql<boolean>`workspace = any(${visible}::text[])`];
+      return sendList(db, WORKFLOW_LIST, request, reply, scope);
+    },
+  );
+
+  app.get(
+    '/v1/workflows/:id',
+    {
+      config: { access: 'workflow_read' },
+      schema: {
+        tags,
+        summary: 'Get workflow details',
+        params: WorkflowId,
+        response: { 200: Workflow, ...errorResponses(401, 403, 404) },
+      },
+    },
+    async (request, reply) =>
+      sendJson(reply, (await getWorkflow(services, principalOf(request), request.params.id)).json),
+  );
+
+  app.get(
+    '/v1/workflows/:id/steps',
+    {
+      config: { access: 'workflow_read' },
+      schema: {
+        tags,
+        summary: 'List the nodes of a workflow with how they stand',
+        params: WorkflowId,
+        querystring: StepsQuery,
+        response: { 200: Type.Array(WorkflowStep), ...errorResponses(400, 401, 403, 404) },
+      },
+    },
+    async (request, reply) => {
+      const { id } = await getWorkflow(services, principalOf(request), request.params.id);
+      const { after = -1, limit = 20_000, status, step } = request.query;
+      const { json } = await listNodes(db, id, { after, limit, status, step });
+      return sendJson(reply, json);
+    },
+  );
+
+  app.post(
+    '/v1/workflows/:id/cancel',
+    {
+      config: { access: 'workflow_cancel' },
+      schema: {
+        tags,
+        summary: 'Cancel a workflow',
+        description:
+          'Its running operations stop first. Waits up to 5 s for the end. Nothing is undone: ask for a rollback.',
+        params: WorkflowId,
+        body: NoBody,
+        response: { 200: Operation, ...errorResponses(400, 401, 403, 404, 409) },
+      },
+    },
+    async (request, reply) =>
+      mutate(request, reply, (mutation) => cancelWorkflow(waiting, mutation, reply, request.params.id)),
+  );
+}
+
+function registerTypeRoutes(app: App, services: Services): void {
   app.post(
     '/v1/workflows/validate',
     {

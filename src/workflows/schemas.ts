@@ -1,5 +1,9 @@
-import { Type } from 'typebox';
+import { sql } from 'kysely';
+import { type Static, Type } from 'typebox';
+import { createdFilters } from '../http/created-filters.ts';
+import { filter, type ListDefinition } from '../http/list.ts';
 import { MAX_DEFINITION_BYTES } from './definition/source.ts';
+import { WORKFLOW_JSON } from './store.ts';
 
 const closed = { additionalProperties: false } as const;
 const workspace = Type.String({ minLength: 1, maxLength: 63, examples: ['production'] });
@@ -7,6 +11,12 @@ const parameters = Type.Record(Type.String(), Type.Unknown(), {
   description: 'By the schema of the type; provider, plan and zone come from the workspace where they are left out.',
 });
 const workflowType = Type.String({ minLength: 1, maxLength: 63, examples: ['cluster_create'] });
+
+export const SubmitWorkflow = Type.Object(
+  { workspace, workflow_type: workflowType, parameters: Type.Optional(parameters) },
+  closed,
+);
+export type SubmitWorkflow = Static<typeof SubmitWorkflow>;
 
 export const ValidateWorkflow = Type.Object(
   {
@@ -78,3 +88,109 @@ export const WorkspaceQuery = Type.Object(
   closed,
 );
 export const TypeName = Type.Object({ name: Type.String({ minLength: 1, maxLength: 63 }) }, closed);
+
+const OPERATION_STATUSES = ['pending', 'running', 'completed', 'failed', 'cancelled'] as const;
+const NODE_STATUSES = [
+  'waiting',
+  'running',
+  'retrying',
+  'completed',
+  'failed',
+  'cancelled',
+  'skipped',
+  'not_run',
+] as const;
+const nullableText = (description: string) => Type.Union([Type.String(), Type.Null()], { description });
+const time = (description: string) => Type.String({ format: 'date-time', description });
+const nullableTime = (description: string) =>
+  Type.Union([Type.String({ format: 'date-time' }), Type.Null()], { description });
+const anyObject = Type.Record(Type.String(), Type.Unknown());
+
+/** A run: the reference's fields, then ours. */
+export const Workflow = Type.Object(
+  {
+    id: Type.String({ format: 'uuid' }),
+    workflow_type: nullableText('Null: it was made from a definition without a name.'),
+    status: Type.Enum(OPERATION_STATUSES),
+    created_at: time('When it was accepted.'),
+    updated_at: time('When it last changed.'),
+    workspace: Type.String(),
+    parameters: Type.Unsafe<Record<string, unknown>>({ ...anyObject, description: 'With defaults.' }),
+    progress: Type.Integer({ minimum: 0, maximum: 100, description: 'Nodes that have ended, per cent.' }),
+    nodes: Type.Record(Type.String(), Type.Integer(), { description: 'How many nodes stand where, by status.' }),
+    result: Type.Union([anyObject, Type.Null()], { description: 'The outputs of the type.' }),
+    error: nullableText('Which node failed, and why.'),
+    error_code: nullableText('Why it failed, for programs.'),
+    created_by: Type.String(),
+    parent_id: nullableText('The workflow that it is a part of.'),
+    retry_of: nullableText('The run that it repeats.'),
+    retried_by: nullableText('The run that repeats it.'),
+    rollback_operation_id: nullableText('The operation that undoes, or has undone, what it did.'),
+    cancel_requested_at: nullableTime('When somebody asked it to stop.'),
+  },
+  { title: 'Workflow' },
+);
+
+/** A node of a run. */
+export const WorkflowStep = Type.Object(
+  {
+    id: Type.String({ examples: ['web[0]'] }),
+    step: Type.String(),
+    kind: Type.String(),
+    status: Type.Enum(NODE_STATUSES, {
+      description:
+        'skipped: its `when` is false. not_run: what it needed did not succeed, or the workflow stopped before its turn.',
+    }),
+    attempt: Type.Integer({ description: 'Tries begun.' }),
+    with: Type.Union([anyObject, Type.Null()], { description: 'Null while it is not known.' }),
+    operation_id: nullableText('The operation of its last try.'),
+    progress: Type.Union([Type.Integer(), Type.Null()]),
+    result: Type.Union([anyObject, Type.Null()]),
+    error: nullableText('Of the last try.'),
+    started_at: nullableTime('Begin of the last try.'),
+    finished_at: nullableTime('When it ended for good.'),
+    next_attempt_at: nullableTime('Of one that is retrying.'),
+    cleanup_operation_id: nullableText('What tidies up after a try that failed.'),
+    decision: Type.Union([anyObject, Type.Null()], { description: 'Of an approval.' }),
+    undo: nullableText('How far undoing it is: running, retrying, undone, failed, nothing (to undo), kept.'),
+    undo_operation_id: nullableText('The operation that undoes it.'),
+    undo_error: nullableText('Why it could not be undone.'),
+  },
+  { title: 'WorkflowStep' },
+);
+
+const text = (maxLength: number) => Type.String({ minLength: 1, maxLength, pattern: '^[^\\u0000]+$' });
+
+/** GET /v1/workflows. */
+export const WORKFLOW_LIST: ListDefinition = {
+  table: 'provisioning.workflow_runs',
+  json: WORKFLOW_JSON,
+  id: 'id',
+  idType: 'uuid',
+  filters: {
+    status: filter<string>(Type.Enum(OPERATION_STATUSES), (value) => sql`status = ${value}`),
+    workspace: filter<string>(text(63), (value) => sql`workspace = ${value}`),
+    workflow_type: filter<string>(text(63), (value) => sql`type = ${value}`),
+    created_by: filter<string>(text(253), (value) => sql`created_by = ${value}`),
+    ...createdFilters(),
+  },
+  sorts: { created_at: { column: 'created_at', type: 'timestamptz' } },
+  defaultSort: '-created_at',
+};
+
+export const WorkflowId = Type.Object(
+  { id: Type.String({ minLength: 1, maxLength: 63, description: 'UUID of the workflow.' }) },
+  closed,
+);
+
+export const StepsQuery = Type.Object(
+  {
+    status: Type.Optional(Type.Enum(NODE_STATUSES)),
+    step: Type.Optional(text(63)),
+    after: Type.Optional(
+      Type.Integer({ minimum: -1, maximum: 1_000_000, default: -1, description: 'From a Link header.' }),
+    ),
+    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 20_000, default: 20_000 })),
+  },
+  closed,
+);

@@ -1,4 +1,6 @@
+import { sql } from 'kysely';
 import type { Queryable } from '../database/pool.ts';
+import type { OperationStatus } from '../database/tables.ts';
 import type { Json } from './json.ts';
 
 /** Servers that expressions may choose from at most. */
@@ -15,4 +17,64 @@ export async function serversForExpressions(db: Queryable, workspace: string): P
     .orderBy('id')
     .limit(MAX_SERVERS)
     .execute();
+}
+
+const TIME = `'YYYY-MM-DD"T"HH24:MI:SS"Z"'`;
+const time = (column: string) => `to_char(${column} at time zone 'UTC', ${TIME})`;
+
+/** A run as JSON text: the reference's fields first. Of the view `workflow_runs`. */
+export const WORKFLOW_JSON = sql.raw<string>(`json_build_object(
+  'id', id, 'workflow_type', type, 'status', status, 'created_at', ${time('created_at')}, 'updated_at', ${time('updated_at')},
+  'workspace', workspace, 'parameters', parameters, 'progress', progress,
+  'nodes', (select coalesce(json_object_agg(s.status, s.count), '{}') from (
+      select n.status, count(*) from provisioning.workflow_nodes n where n.workflow_id = workflow_runs.id group by n.status) s),
+  'result', result, 'error', error, 'error_code', error_code, 'created_by', created_by, 'parent_id', parent_id,
+  'retry_of', retry_of, 'retried_by', retried_by, 'rollback_operation_id', rollback_operation_id,
+  'cancel_requested_at', ${time('cancel_requested_at')})::text`);
+
+/** A run for the client, and what decides who may have it. */
+export interface WorkflowRecord {
+  id: string;
+  json: string;
+  status: OperationStatus;
+  workspace: string;
+  createdBy: string;
+}
+
+export async function findWorkflow(db: Queryable, id: string): Promise<WorkflowRecord | null> {
+  const { rows } = await sql<WorkflowRecord>`
+    select id, ${WORKFLOW_JSON} as json, status, workspace, created_by as "createdBy"
+    from provisioning.workflow_runs where id = ${id}`.execute(db);
+  return rows[0] ?? null;
+}
+
+/** A node as JSON text, in the order of the graph. */
+const NODE_JSON = sql.raw<string>(`json_build_object(
+  'id', n.key, 'step', n.step, 'kind', s.kind, 'status', n.status, 'attempt', n.attempt, 'with', n.fields,
+  'operation_id', n.operation_id, 'progress', o.progress, 'result', case when n.status = 'completed' then o.result end,
+  'error', n.error, 'started_at', ${time('n.started_at')}, 'finished_at', ${time('n.finished_at')},
+  'next_attempt_at', ${time('n.next_attempt_at')}, 'cleanup_operation_id', n.cleanup_operation_id, 'decision', n.decision,
+  'undo', n.undo, 'undo_operation_id', n.undo_operation_id, 'undo_error', n.undo_error)::text`);
+
+/** The nodes of a run as a JSON array, from one position on. */
+export async function listNodes(
+  db: Queryable,
+  workflowId: string,
+  page: { after: number; limit: number; status?: string | undefined; step?: string | undefined },
+): Promise<{ json: string; last: number | null }> {
+  const { rows } = await sql<{ json: string; last: number | null }>`
+    with page as (
+      select n.position, ${NODE_JSON} as json
+      from provisioning.workflow_nodes n
+      join (select s.value ->> 'id' as id, s.value ->> 'kind' as kind
+            from provisioning.workflows w, jsonb_array_elements(w.steps) s where w.id = ${workflowId}) s on s.id = n.step
+      left join provisioning.operations o on o.id = n.operation_id
+      where n.workflow_id = ${workflowId} and n.position > ${page.after}::int
+        and (${page.status ?? null}::text is null or n.status = ${page.status ?? null})
+        and (${page.step ?? null}::text is null or n.step = ${page.step ?? null})
+      order by n.position limit ${page.limit}::int)
+    select '[' || coalesce(string_agg(json, ',' order by position), '') || ']' as json, max(position) as last from page`.execute(
+    db,
+  );
+  return rows[0] ?? { json: '[]', last: null };
 }

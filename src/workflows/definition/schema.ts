@@ -91,7 +91,11 @@ const ParameterSchema = Type.Object(
   {
     type: Type.Literal('object'),
     properties: optional(
-      Type.Record(Type.String({ pattern: '^[a-z][a-z0-9_]{0,62}$' }), Type.Object({}, { additionalProperties: true })),
+      Type.Record(
+        Type.String({ pattern: '^[a-z][a-z0-9_]{0,62}$' }),
+        Type.Object({}, { additionalProperties: true }),
+        closed,
+      ),
     ),
     required: optional(Type.Array(Type.String(), { maxItems: 200 })),
     additionalProperties: optional(Type.Literal(false)),

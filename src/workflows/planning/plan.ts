@@ -29,7 +29,7 @@ export interface PlanInput {
 }
 
 /** A step, with everything decided that does not depend on results. */
-interface PlannedStep {
+export interface PlannedStep {
   id: string;
   kind: Kind;
   /** `with` as it stands in the definition: rendered for each node when its turn comes. */

@@ -1,0 +1,39 @@
+import { defineProcedure, OperationError, type Procedure } from '../../engine/procedure.ts';
+import { coordinate, type Outcome } from '../running/coordinator.ts';
+import { endResult } from '../running/result.ts';
+import { type Runtime, whenReady } from '../running/runtime.ts';
+import { closeNodes, countNodes } from '../running/store.ts';
+
+/** Where coordinators wait. It has no limit: one that waits for its nodes costs next to nothing and must not keep a
+ * nested one from its place. */
+export const WORKFLOW_QUEUE = 'workflows';
+
+interface RunInput {
+  workflow_id: string;
+}
+
+/** Carries out a submitted graph. Its own operation ends when all of its nodes have. */
+export function workflowProcedure(runtime: Promise<Runtime>): Procedure {
+  return defineProcedure<RunInput>({
+    kind: 'workflow.run',
+    queue: () => WORKFLOW_QUEUE,
+    async run({ workflow_id: workflowId }, { step, finish, progress, workspace }) {
+      const outcome = await step<Outcome>(
+        'carry out the graph',
+        async (call) =>
+          coordinate({ runtime: await whenReady(runtime, call.signal), workflowId, workspace, call, progress }),
+        { deadline: Number.POSITIVE_INFINITY, outlivesCancel: true },
+      );
+      if (outcome.status === 'cancelled') throw new OperationError('CANCELLED', 'The workflow was cancelled.');
+      if (outcome.status === 'failed') {
+        throw new OperationError('WORKFLOW_FAILED', `${outcome.node} failed: ${outcome.error}`);
+      }
+      return finish((tx) => endResult(tx, workflowId, workspace));
+    },
+    async settle(tx, { workflow_id: workflowId }, { result }) {
+      await closeNodes(tx, workflowId);
+      result.nodes_by_status = await countNodes(tx, workflowId);
+      return null;
+    },
+  });
+}

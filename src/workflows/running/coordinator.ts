@@ -1,0 +1,281 @@
+/**
+ * Carries a graph out: hands nodes to the engine as operations when their turn comes, hears how they ended, and goes
+ * on. All it knows stands in the nodes' rows, so that it can begin again at any moment. It does nothing while nothing
+ * happens.
+ */
+import type { StepCall } from '../../engine/procedure.ts';
+import { render, TemplateError } from '../expressions/template.ts';
+import { typeName } from '../problems.ts';
+import { createRunContext } from './context.ts';
+import { nextMove, refusedMove } from './moves.ts';
+import type { Runtime } from './runtime.ts';
+import { createScheduler, type NodeState, type Scheduler, type StepState } from './scheduler.ts';
+import { endedAmong, markTimedOut, moveNodes, type NodeMove, readItems, readRun, type Snapshot } from './store.ts';
+import { type SubmitOptions, submitNodes } from './submit.ts';
+import { createWake, type Wake } from './wake.ts';
+
+/** How a graph ended. */
+export type Outcome =
+  | { status: 'completed' }
+  | { status: 'cancelled' }
+  /** `node`: the first that failed. */
+  | { status: 'failed'; node: string; error: string };
+
+export interface CoordinatorOptions {
+  runtime: Runtime;
+  workflowId: string;
+  workspace: string;
+  call: StepCall;
+  progress: (percent: number) => Promise<void>;
+}
+
+interface Run extends CoordinatorOptions {
+  snapshot: Snapshot;
+  scheduler: Scheduler;
+  wake: Wake;
+  submit: SubmitOptions;
+  total: number;
+  /** Operations that have been asked to stop. */
+  asked: Set<string>;
+  percent: number;
+}
+
+/** @throws the signal's reason when this replica hands its work over. */
+export async function coordinate(options: CoordinatorOptions): Promise<Outcome> {
+  const { runtime, workflowId, workspace, call } = options;
+  const read = await readRun(runtime.services.db, workflowId);
+  if (read === null) throw new Error(`the workflow ${workflowId} is gone`);
+  const { run: snapshot, nodes } = read;
+  const wake = createWake(runtime.follower);
+  const run: Run = {
+    ...options,
+    snapshot,
+    wake,
+    scheduler: createScheduler({
+      steps: snapshot.steps,
+      edges: snapshot.edges,
+      nodes,
+      parallelLimit: snapshot.settings.parallelLimit,
+    }),
+    submit: {
+      runtime,
+      workflowId,
+      workspace,
+      run: snapshot,
+      context: createRunContext(runtime.services.db, workflowId, workspace, snapshot),
+      guard: () => call.guard(),
+      onOperation: (operationId) => wake.watch(operationId),
+    },
+    total: nodes.length,
+    asked: new Set(),
+    percent: 0,
+  };
+  const onCancel = () => wake.now();
+  call.cancelled.addEventListener('abort', onCancel);
+  try {
+    return await untilEnded(run);
+  } finally {
+    call.cancelled.removeEventListener('abort', onCancel);
+    wake.close();
+  }
+}
+
+async function untilEnded(run: Run): Promise<Outcome> {
+  const { scheduler, wake, call } = run;
+  for (const operationId of scheduler.running.keys()) wake.watch(operationId);
+  let changed: string[] = [...scheduler.running.keys()];
+  for (;;) {
+    call.signal.throwIfAborted();
+    await takeEnded(run, changed);
+    const stop = stopReason(run);
+    if (stop === null) {
+      await goOn(run);
+      if (scheduler.open() === 0 && stopReason(run) === null) return { status: 'completed' };
+    } else if (scheduler.running.size === 0) return stop.outcome;
+    else if (stop.cancelChildren) await stopRunning(run, [...scheduler.running.values()]);
+    const until = stop === null ? await enforceTimeouts(run) : soon();
+    await report(run);
+    // A failure while going on is acted upon at once.
+    if (stop === null && stopReason(run) !== null) wake.now();
+    await wake.wait(until, call.signal);
+    changed = wake.takeChanged();
+  }
+}
+
+/** Learns which of the operations have ended, and writes what becomes of their nodes. */
+async function takeEnded(run: Run, changed: readonly string[]): Promise<void> {
+  const { scheduler, wake, runtime } = run;
+  const ended = await endedAmong(
+    runtime.services.db,
+    changed.filter((id) => scheduler.running.has(id)),
+  );
+  const moves: [NodeState, NodeMove][] = [];
+  const stopping = stopReason(run) !== null;
+  for (const operation of ended) {
+    const node = scheduler.running.get(operation.id);
+    if (node !== undefined) moves.push([node, nextMove(node, operation, stopping)]);
+  }
+  await applyMoves(run, moves);
+  for (const { id } of ended) {
+    wake.unwatch(id);
+    run.asked.delete(id);
+  }
+}
+
+async function applyMoves(run: Run, moves: readonly [NodeState, NodeMove][]): Promise<void> {
+  await moveNodes(
+    run.runtime.services.db,
+    run.workflowId,
+    moves.map(([, move]) => move),
+  );
+  for (const [node, move] of moves) {
+    node.attempt = move.attempt;
+    node.error = move.error;
+    node.cleanupId = move.cleanupId;
+    node.nextAttemptAt = move.nextAttemptAt;
+    run.scheduler.moved(node, move.status);
+    if (move.status === 'retrying') {
+      const seconds = ((move.nextAttemptAt?.getTime() ?? Date.now()) - Date.now()) / 1_000;
+      await run.call.log(`${node.key} failed: ${move.error} Trying again in ${Math.max(0, seconds).toFixed(1)} s.`, {
+        node: node.key,
+      });
+    } else if (move.status === 'failed') await run.call.log(`${node.key} failed: ${move.error}`, { node: node.key });
+  }
+}
+
+/** Why nothing new is started any more; null: nothing speaks against it. */
+function stopReason({ call, scheduler, snapshot }: Run): { outcome: Outcome; cancelChildren: boolean } | null {
+  if (call.cancelled.aborted) return { outcome: { status: 'cancelled' }, cancelChildren: true };
+  const { failure } = scheduler;
+  if (failure === null) return null;
+  const { rollback } = snapshot.settings;
+  return {
+    outcome: { status: 'failed', node: failure.node.key, error: failure.node.error ?? 'it failed' },
+    // What is going to be undone need not be finished first.
+    cancelChildren: failure.rollback && rollback.enabled && !rollback.preserveSuccessful,
+  };
+}
+
+/** Starts what may start. */
+async function goOn(run: Run): Promise<void> {
+  const { scheduler } = run;
+  for (;;) {
+    const doomed = scheduler.takeDoomed();
+    const opened = scheduler.takeOpened();
+    if (doomed.length === 0 && opened.length === 0) break;
+    await moveNodes(
+      run.runtime.services.db,
+      run.workflowId,
+      doomed.map((node) => ({ ...node, status: 'not_run', error: notRunBecause(node), nextAttemptAt: null })),
+    );
+    for (const step of opened) await decideWhen(run, step);
+  }
+  while (stopReason(run) === null) {
+    const ready = scheduler.takeReady(new Date());
+    if (ready.length === 0) return;
+    const { submitted, refused } = await submitNodes(run.submit, ready);
+    for (const [node, { operationId, attempt }] of submitted) {
+      node.attempt = attempt;
+      node.startedAt = new Date();
+      node.timedOut = false;
+      scheduler.started(node, operationId);
+    }
+    await applyMoves(
+      run,
+      refused.map((refusal) => [refusal.node, refusedMove(refusal)]),
+    );
+    const left = ready.filter((node) => !submitted.has(node) && !refused.some((refusal) => refusal.node === node));
+    // What their last try left behind is still being tidied up.
+    for (const node of left) node.nextAttemptAt = new Date(Date.now() + TIDY_MS);
+  }
+}
+
+/** Hints may be lost; so often a run looks without one. */
+const FALLBACK_MS = 10_000;
+/** How long a node waits before it looks again whether its last try has been tidied up after. */
+const TIDY_MS = 500;
+
+function notRunBecause(node: NodeState): string {
+  const bad = node.step.waitsFor.find(({ step, type }) => type === 'hard' && step.bad > 0);
+  return `"${bad?.step.planned.id ?? 'what it needs'}" did not succeed`;
+}
+
+/** Leaves out the nodes of a step whose `when` turns out false. */
+async function decideWhen(run: Run, step: StepState): Promise<void> {
+  const { when, many } = step.planned;
+  if (when === null) return;
+  const waiting = step.nodes.filter(({ status }) => status === 'waiting');
+  const known = await run.submit.context.for(when);
+  const items = many ? await readItems(run.runtime.services.db, run.workflowId, step.planned.id) : null;
+  const moves: [NodeState, NodeMove][] = [];
+  for (const node of waiting) {
+    const { position, attempt } = node;
+    const ended = { position, attempt, cleanupId: null, nextAttemptAt: null };
+    try {
+      const value = render(when, items === null ? known : { ...known, ...items.get(position) });
+      if (value === true) continue;
+      if (value === false) moves.push([node, { ...ended, status: 'skipped', error: null }]);
+      else
+        moves.push([node, { ...ended, status: 'failed', error: `when must be true or false, not ${typeName(value)}` }]);
+    } catch (error) {
+      if (!(error instanceof TemplateError)) throw error;
+      moves.push([node, { ...ended, status: 'failed', error: `when: ${error.message}` }]);
+    }
+  }
+  await applyMoves(run, moves);
+}
+
+/** Asks running operations to stop, each once. */
+async function stopRunning(run: Run, nodes: readonly NodeState[]): Promise<void> {
+  const { runtime, snapshot, asked, workflowId } = run;
+  const { db, engine } = runtime.services;
+  const unasked = nodes.filter(({ operationId }) => operationId !== null && !asked.has(operationId));
+  if (unasked.length === 0) return;
+  const later: (() => void)[] = [];
+  await db.transaction().execute(async (tx) => {
+    for (const { operationId, timedOut, position } of unasked) {
+      if (operationId === null) continue;
+      const { afterCommit } = await engine.requestCancel(
+        tx,
+        operationId,
+        `${snapshot.authority.name} (workflow ${workflowId})`,
+      );
+      if (timedOut) await markTimedOut(tx, workflowId, position);
+      later.push(afterCommit);
+    }
+  });
+  for (const callback of later) callback();
+  for (const { operationId } of unasked) if (operationId !== null) asked.add(operationId);
+}
+
+/** Stops the tries whose time is over. @returns when the next thing is due. */
+async function enforceTimeouts(run: Run): Promise<Date> {
+  const { scheduler } = run;
+  const now = Date.now();
+  let next = Number.POSITIVE_INFINITY;
+  const over: NodeState[] = [];
+  for (const node of scheduler.running.values()) {
+    const { timeout } = node.step.planned.settings;
+    if (timeout === null || node.startedAt === null || node.timedOut) continue;
+    const due = node.startedAt.getTime() + timeout * 1_000;
+    if (due <= now) {
+      node.timedOut = true;
+      over.push(node);
+    } else next = Math.min(next, due);
+  }
+  await stopRunning(run, over);
+  for (const { nextAttemptAt } of scheduler.retrying) next = Math.min(next, nextAttemptAt?.getTime() ?? now);
+  return new Date(Math.min(next, soon().getTime()));
+}
+
+/** When to look again although nothing was heard. */
+function soon(): Date {
+  return new Date(Date.now() + FALLBACK_MS);
+}
+
+async function report(run: Run): Promise<void> {
+  const percent = Math.min(99, Math.floor((100 * (run.total - run.scheduler.open())) / Math.max(1, run.total)));
+  if (percent <= run.percent) return;
+  run.percent = percent;
+  await run.progress(percent);
+}

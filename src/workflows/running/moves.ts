@@ -1,0 +1,35 @@
+import type { NodeState } from './scheduler.ts';
+import type { EndedOperation, NodeMove } from './store.ts';
+import type { Refusal } from './submit.ts';
+
+/** What becomes of a node whose operation has ended. @param stopping nothing new is started any more. */
+export function nextMove(node: NodeState, operation: EndedOperation, stopping: boolean): NodeMove {
+  const { position, attempt, timedOut } = node;
+  const move = { position, attempt, error: null, cleanupId: operation.cleanupId, nextAttemptAt: null };
+  if (operation.status === 'completed') return { ...move, status: 'completed' };
+  const { maxAttempts, timeout } = node.step.planned.settings;
+  if (operation.status === 'cancelled' && !timedOut) {
+    return { ...move, status: 'cancelled', error: 'its operation was cancelled' };
+  }
+  const error = timedOut ? `It did not end within ${timeout} s.` : (operation.error ?? 'It failed.');
+  if (stopping || attempt >= maxAttempts) return { ...move, status: 'failed', error };
+  return { ...move, status: 'retrying', error, nextAttemptAt: nextAttempt(node, attempt) };
+}
+
+/** What becomes of a node that could not be submitted: that was a try as well. */
+export function refusedMove({ node, message, retryable }: Refusal): NodeMove {
+  const attempt = node.attempt + 1;
+  const move = { position: node.position, attempt, error: message, cleanupId: node.cleanupId, nextAttemptAt: null };
+  if (!retryable || attempt >= node.step.planned.settings.maxAttempts) return { ...move, status: 'failed' };
+  return { ...move, status: 'retrying', nextAttemptAt: nextAttempt(node, attempt) };
+}
+
+/** Linear: n × the first delay. Exponential: doubled each time, half of it by chance, so that many do not come at once. */
+function nextAttempt(node: NodeState, attempt: number): Date {
+  const { backoff, initialDelay, maxDelay } = node.step.planned.settings;
+  const delay =
+    backoff === 'linear'
+      ? Math.min(maxDelay, initialDelay * attempt)
+      : Math.min(maxDelay, initialDelay * 2 ** (attempt - 1)) * (0.5 + Math.random() / 2);
+  return new Date(Date.now() + delay * 1_000);
+}

@@ -1,0 +1,64 @@
+import type { Principal } from '../../auth/permissions.ts';
+import type { AuditEntry, Mutation } from '../../http/mutation.ts';
+import { insertAudits } from '../../http/mutation.ts';
+import type { Services } from '../../http/section.ts';
+import type { Follower } from '../../operations/follow.ts';
+
+/** What procedures of workflows work with. It exists once the server has been put together. */
+export interface Runtime {
+  services: Services;
+  follower: Follower;
+}
+
+/**
+ * One transaction in which operations are submitted on behalf of a workflow: with audit rows, as a request's.
+ * What `work` asks for after the commit is done then.
+ */
+export async function submitTogether<T>(
+  { services }: Runtime,
+  principal: Principal,
+  parentId: string,
+  work: (mutation: Mutation) => Promise<T>,
+): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    const later: (() => void)[] = [];
+    try {
+      const made = await services.db.transaction().execute(async (tx) => {
+        const entries: AuditEntry[] = [];
+        const result = await work({
+          tx,
+          principal,
+          parentId,
+          audit: (entry) => entries.push(entry),
+          afterCommit: (callback) => later.push(callback),
+        });
+        await insertAudits(tx, { ip: null, id: null }, principal.label, 'allowed', entries);
+        return result;
+      });
+      for (const callback of later) callback();
+      return made;
+    } catch (error) {
+      if (!isConflict(error) || attempt === MAX_TRIES) throw error;
+    }
+  }
+}
+
+const MAX_TRIES = 5;
+
+/** Deadlock or serialisation failure: the transaction did nothing, and may be tried again. */
+function isConflict(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === '40P01' || error.code === '40001');
+}
+
+/** The runtime, once there is one. @throws the signal's reason when that comes first. */
+export async function whenReady(runtime: Promise<Runtime>, signal: AbortSignal): Promise<Runtime> {
+  signal.throwIfAborted();
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const abort = () => reject(signal.reason);
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    return await Promise.race([runtime, aborted]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
+}
