@@ -7,10 +7,10 @@ import { listQuerySchema, sendList } from '../http/list.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
 import { createFollower } from '../operations/follow.ts';
-import { NoBody, Operation } from '../operations/schemas.ts';
+import { Operation } from '../operations/schemas.ts';
 import { createOpenRequests } from '../operations/sse.ts';
 import { graphOf } from './graph-view.ts';
-import { prepareWorkflow } from './prepare.ts';
+import { type PreparedWorkflow, prepareWorkflow } from './prepare.ts';
 import {
   StepsQuery,
   SubmitWorkflow,
@@ -57,8 +57,14 @@ function registerRunRoutes(app: App, services: Services): void {
       },
     },
     async (request, reply) => {
-      const prepared = await prepareWorkflow(services, principalOf(request), request.body);
-      return mutate(request, reply, (mutation) => submitWorkflow(services, mutation, request.body.workspace, prepared));
+      const { body } = request;
+      const { promise: prepared, resolve } = Promise.withResolvers<PreparedWorkflow>();
+      return mutate(
+        request,
+        reply,
+        async (mutation) => submitWorkflow(services, mutation, body.workspace, await prepared),
+        async () => resolve(await prepareWorkflow(services, principalOf(request), body)),
+      );
     },
   );
 
@@ -125,7 +131,6 @@ function registerRunRoutes(app: App, services: Services): void {
         description:
           'Its running operations stop first. Waits up to 5 s for the end. Nothing is undone: ask for a rollback.',
         params: WorkflowId,
-        body: NoBody,
         response: { 200: Operation, ...errorResponses(400, 401, 403, 404, 409) },
       },
     },

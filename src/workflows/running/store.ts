@@ -25,7 +25,7 @@ export interface Snapshot {
   authority: Authority;
 }
 
-export interface RunSettings {
+interface RunSettings {
   parallelLimit: number;
   rollback: { enabled: boolean; preserveSuccessful: boolean; maxAttempts: number };
 }
