@@ -236,6 +236,64 @@ create table provisioning.users (
 );
 CREATE UNIQUE INDEX users_username ON provisioning.users USING btree (lower(username));
 
+create table provisioning.workflow_edges (
+  workflow_id uuid not null,
+  from_step text not null,
+  to_step text not null,
+  type text not null,
+  constraint workflow_edges_pkey PRIMARY KEY (workflow_id, from_step, to_step),
+  constraint workflow_edges_type_check CHECK ((type = ANY (ARRAY['hard'::text, 'soft'::text]))),
+  constraint workflow_edges_workflow_id_fkey FOREIGN KEY (workflow_id) REFERENCES provisioning.workflows(id) ON DELETE CASCADE
+);
+
+create table provisioning.workflow_nodes (
+  workflow_id uuid not null,
+  "position" integer not null,
+  key text not null,
+  step text not null,
+  item_index integer not null,
+  item jsonb,
+  fields jsonb,
+  status text not null,
+  attempt integer not null default 0,
+  operation_id uuid,
+  cleanup_operation_id uuid,
+  started_at timestamp with time zone,
+  finished_at timestamp with time zone,
+  next_attempt_at timestamp with time zone,
+  timed_out boolean not null default false,
+  error text,
+  decision jsonb,
+  undo text,
+  undo_attempt integer not null default 0,
+  undo_operation_id uuid,
+  undo_error text,
+  constraint workflow_nodes_pkey PRIMARY KEY (workflow_id, "position"),
+  constraint workflow_nodes_status_check CHECK ((status = ANY (ARRAY['waiting'::text, 'running'::text, 'retrying'::text, 'completed'::text, 'failed'::text, 'cancelled'::text, 'skipped'::text, 'not_run'::text]))),
+  constraint workflow_nodes_undo_check CHECK ((undo = ANY (ARRAY['running'::text, 'retrying'::text, 'undone'::text, 'failed'::text, 'nothing'::text, 'kept'::text]))),
+  constraint workflow_nodes_workflow_id_fkey FOREIGN KEY (workflow_id) REFERENCES provisioning.workflows(id) ON DELETE CASCADE,
+  constraint workflow_nodes_workflow_id_key_key UNIQUE (workflow_id, key)
+);
+CREATE INDEX workflow_nodes_operation ON provisioning.workflow_nodes USING btree (operation_id) WHERE (operation_id IS NOT NULL);
+
+create table provisioning.workflows (
+  id uuid not null,
+  type text,
+  parameters jsonb not null,
+  definition jsonb not null,
+  nested jsonb not null,
+  steps jsonb not null,
+  settings jsonb not null,
+  workspace_settings jsonb not null,
+  authority jsonb not null,
+  retry_of uuid,
+  retried_by uuid,
+  rollback_operation_id uuid,
+  constraint workflows_id_fkey FOREIGN KEY (id) REFERENCES provisioning.operations(id) ON DELETE CASCADE,
+  constraint workflows_pkey PRIMARY KEY (id)
+);
+CREATE INDEX workflows_type ON provisioning.workflows USING btree (type);
+
 create table provisioning.workspaces (
   name text not null,
   path text not null,

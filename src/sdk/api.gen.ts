@@ -2107,6 +2107,238 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/workflows": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List workflows */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
+                    created_after?: string;
+                    /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
+                    created_before?: string;
+                    created_by?: string;
+                    /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                    cursor?: string;
+                    /** @description Page number, from 1. */
+                    page?: number;
+                    /** @description Rows a page. Default 100. */
+                    per_page?: number;
+                    /** @description Field to sort by, "-" for descending. */
+                    sort?: "created_at" | "-created_at";
+                    status?: "pending" | "running" | "completed" | "failed" | "cancelled";
+                    workflow_type?: string;
+                    workspace?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Workflow"][];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/workflows/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get workflow details */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description UUID of the workflow. */
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Workflow"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/workflows/{id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel a workflow
+         * @description Its running operations stop first. Waits up to 5 s for the end. Nothing is undone: ask for a rollback.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description UUID of the workflow. */
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": Record<string, never> | null;
+                };
+            };
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Operation"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/workflows/{id}/steps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the nodes of a workflow with how they stand */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description From a Link header. */
+                    after?: number;
+                    limit?: number;
+                    status?: "waiting" | "running" | "retrying" | "completed" | "failed" | "cancelled" | "skipped" | "not_run";
+                    step?: string;
+                };
+                header?: never;
+                path: {
+                    /** @description UUID of the workflow. */
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["WorkflowStep"][];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/workflows/submit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Submit a workflow */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": {
+                        /** @description By the schema of the type; provider, plan and zone come from the workspace where they are left out. */
+                        parameters?: {
+                            [key: string]: unknown;
+                        };
+                        /** @example cluster_create */
+                        workflow_type: string;
+                        /** @example production */
+                        workspace: string;
+                    };
+                };
+            };
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Operation"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/workflows/validate": {
         parameters: {
             query?: never;
@@ -2709,6 +2941,55 @@ export interface components {
             updated_at: string;
             username: string;
         };
+        /** Workflow */
+        Workflow: {
+            /** @description When somebody asked it to stop. */
+            cancel_requested_at: string | null;
+            /**
+             * Format: date-time
+             * @description When it was accepted.
+             */
+            created_at: string;
+            created_by: string;
+            /** @description Which node failed, and why. */
+            error: string | null;
+            /** @description Why it failed, for programs. */
+            error_code: string | null;
+            /** Format: uuid */
+            id: string;
+            /** @description How many nodes stand where, by status. */
+            nodes: {
+                [key: string]: number;
+            };
+            /** @description With defaults. */
+            parameters: {
+                [key: string]: unknown;
+            };
+            /** @description The workflow that it is a part of. */
+            parent_id: string | null;
+            /** @description Nodes that have ended, per cent. */
+            progress: number;
+            /** @description The outputs of the type. */
+            result: {
+                [key: string]: unknown;
+            } | null;
+            /** @description The run that repeats it. */
+            retried_by: string | null;
+            /** @description The run that it repeats. */
+            retry_of: string | null;
+            /** @description The operation that undoes, or has undone, what it did. */
+            rollback_operation_id: string | null;
+            /** @enum {unknown} */
+            status: "pending" | "running" | "completed" | "failed" | "cancelled";
+            /**
+             * Format: date-time
+             * @description When it last changed.
+             */
+            updated_at: string;
+            /** @description Null: it was made from a definition without a name. */
+            workflow_type: string | null;
+            workspace: string;
+        };
         /** WorkflowGraph */
         WorkflowGraph: {
             /** @description The longest chain of steps. */
@@ -2749,6 +3030,50 @@ export interface components {
             /** @description Steps that may run at the same time, one wave after the other. */
             waves: string[][];
             workflow_type: string | null;
+        };
+        /** WorkflowStep */
+        WorkflowStep: {
+            /** @description Tries begun. */
+            attempt: number;
+            /** @description What tidies up after a try that failed. */
+            cleanup_operation_id: string | null;
+            /** @description Of an approval. */
+            decision: {
+                [key: string]: unknown;
+            } | null;
+            /** @description Of the last try. */
+            error: string | null;
+            /** @description When it ended for good. */
+            finished_at: string | null;
+            /** @example web[0] */
+            id: string;
+            kind: string;
+            /** @description Of one that is retrying. */
+            next_attempt_at: string | null;
+            /** @description The operation of its last try. */
+            operation_id: string | null;
+            progress: number | null;
+            result: {
+                [key: string]: unknown;
+            } | null;
+            /** @description Begin of the last try. */
+            started_at: string | null;
+            /**
+             * @description skipped: its `when` is false. not_run: what it needed did not succeed, or the workflow stopped before its turn.
+             * @enum {unknown}
+             */
+            status: "waiting" | "running" | "retrying" | "completed" | "failed" | "cancelled" | "skipped" | "not_run";
+            step: string;
+            /** @description How far undoing it is: running, retrying, undone, failed, nothing (to undo), kept. */
+            undo: string | null;
+            /** @description Why it could not be undone. */
+            undo_error: string | null;
+            /** @description The operation that undoes it. */
+            undo_operation_id: string | null;
+            /** @description Null while it is not known. */
+            with: {
+                [key: string]: unknown;
+            } | null;
         };
         /** WorkflowType */
         WorkflowType: {
