@@ -30,7 +30,7 @@ export function createDockerExecTransport(options: { engine: string; container: 
 }
 
 function executeIn(container: Docker.Container, host: string): Execute {
-  return async (command, { input, onOutput, signal }) => {
+  return async (command, { input, onOutput, signal, onBegun }) => {
     const { exec, stream } = await begin(container, command, host);
     const startedIn = startOf(container);
     const frames = readFrames(onOutput);
@@ -45,6 +45,8 @@ function executeIn(container: Docker.Container, host: string): Execute {
     };
     signal.addEventListener('abort', letGo, { once: true });
     try {
+      signal.throwIfAborted();
+      onBegun();
       stream.end(input);
       await over.promise;
       const status = await statusOf(exec, host);

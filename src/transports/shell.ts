@@ -29,6 +29,10 @@ export type Execute = (
     onOutput: (stream: Line['stream'], chunk: Buffer) => void;
     /** Lets go of the command without ending it. */
     signal: AbortSignal;
+    /** It ends what runs: where commands wait for each other, it goes first. */
+    urgent: boolean;
+    /** To be called when the command begins: from then on there may be something to end. */
+    onBegun: () => void;
   },
 ) => Promise<Ended>;
 
@@ -118,7 +122,7 @@ interface Shell {
 
 async function runScript(
   shell: Shell,
-  { id, script, options }: { id: string; script: string; options: RunOptions },
+  { id, script, options, urgent = false }: { id: string; script: string; options: RunOptions; urgent?: boolean },
 ): Promise<RunResult> {
   const { signal, timeoutSeconds, label = 'a script' } = options;
   signal?.throwIfAborted();
@@ -134,10 +138,14 @@ async function runScript(
   const onAbort = () => aborted.reject(interrupted.reason);
   interrupted.addEventListener('abort', onAbort, { once: true });
   const letGo = new AbortController();
+  let begun = false;
+  const onBegun = () => {
+    begun = true;
+  };
   const reader = readOutput(id, options.onLine);
   try {
     const { command, input } = commandOf(shell, id, script, options);
-    const ended = shell.execute(command, { input, onOutput: reader.onOutput, signal: letGo.signal });
+    const ended = shell.execute(command, { input, onOutput: reader.onOutput, signal: letGo.signal, urgent, onBegun });
     const { exitCode, signal: killedBy } = await Promise.race([reader.ended, ended, aborted.promise]);
     reader.end();
     if (!reader.begun()) throw neverBegan(shell, reader.said());
@@ -145,13 +153,14 @@ async function runScript(
   } catch (error) {
     reader.mute();
     if (!interrupted.aborted) throw error;
-    await endTree(shell, id).catch((cause: unknown) => {
-      const why = cause instanceof Error ? cause.message : String(cause);
-      throw new TransportError('CONNECTION_LOST', `${host}: ${label} could not be stopped and may go on: ${why}`, {
-        cause,
-        retryable: false,
+    if (begun)
+      await endTree(shell, id).catch((cause: unknown) => {
+        const why = cause instanceof Error ? cause.message : String(cause);
+        throw new TransportError('CONNECTION_LOST', `${host}: ${label} could not be stopped and may go on: ${why}`, {
+          cause,
+          retryable: false,
+        });
       });
-    });
     throw interrupted.reason;
   } finally {
     clearTimeout(timer);
@@ -288,6 +297,7 @@ async function endTree(shell: Shell, id: string): Promise<void> {
   const killer = randomUUID();
   const { exitCode } = await runScript(shell, {
     id: killer,
+    urgent: true,
     script: END_TREE,
     options: {
       env: { marked: id },
@@ -322,15 +332,17 @@ tree() {
       }'
 }
 known=
-rounds=0
+begun=$(date +%s)
+pause=0.05
 while :; do
   pids=$(tree)
   if [ -z "$pids" ]; then exit 0; fi
+  age=$(($(date +%s) - begun))
+  if [ -z "$known" ]; then kill -TERM $pids 2>/dev/null; fi
+  if [ "$age" -ge 5 ]; then kill -KILL $pids 2>/dev/null; fi
+  if [ "$age" -ge 15 ]; then echo "still running: $pids" >&2; exit 1; fi
   known=$pids
-  if [ "$rounds" -eq 0 ]; then kill -TERM $pids 2>/dev/null; fi
-  if [ "$rounds" -ge 50 ]; then kill -KILL $pids 2>/dev/null; fi
-  if [ "$rounds" -ge 120 ]; then echo "still running: $pids" >&2; exit 1; fi
-  rounds=$((rounds + 1))
-  sleep 0.1
+  sleep "$pause"
+  case $pause in 0.05) pause=0.2 ;; *) pause=0.5 ;; esac
 done
 `;

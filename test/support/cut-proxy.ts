@@ -12,18 +12,20 @@ export interface CutProxy extends AsyncDisposable {
   socketPath: string;
   /** Cuts every connection there is, as a network would: both ends see a reset. */
   cut(): void;
-  /** From now on: `refuse` cuts each new connection at once, `silent` keeps it and passes nothing on. */
-  mode: 'pass' | 'refuse' | 'silent';
+  /** Stops passing bytes on, both ways, without closing anything; `false` lets them go on. */
+  freeze(frozen: boolean): void;
+  /** `refuse` cuts each new connection at once. */
+  mode: 'pass' | 'refuse';
 }
 
 /** @param target where the real end is: a path, or a port of 127.0.0.1. The proxy listens on the same sort of thing. */
 export async function startCutProxy(target: { path: string } | { port: number }): Promise<CutProxy> {
   const sockets = new Set<net.Socket>();
+  let frozen = false;
   const server = net.createServer({ allowHalfOpen: true }, (near) => {
     sockets.add(near);
     near.on('close', () => sockets.delete(near)).on('error', () => near.destroy());
     if (proxy.mode === 'refuse') return near.resetAndDestroy();
-    if (proxy.mode === 'silent') return near.resume();
     const far = net.connect({ ...target, allowHalfOpen: true, ...('port' in target ? { host: '127.0.0.1' } : {}) });
     sockets.add(far);
     far.on('close', () => {
@@ -32,8 +34,12 @@ export async function startCutProxy(target: { path: string } | { port: number })
     });
     far.on('error', () => near.destroy());
     near.on('close', () => far.destroy());
-    near.pipe(far);
-    far.pipe(near);
+    near.on('data', (chunk) => far.write(chunk)).on('end', () => far.end());
+    far.on('data', (chunk) => near.write(chunk)).on('end', () => near.end());
+    if (frozen) {
+      near.pause();
+      far.pause();
+    }
   });
   const directory = await mkdtemp(path.join(tmpdir(), 'cut-proxy-'));
   const socketPath = 'path' in target ? path.join(directory, 'socket') : '';
@@ -48,6 +54,13 @@ export async function startCutProxy(target: { path: string } | { port: number })
       for (const socket of sockets) {
         if (socketPath === '') socket.resetAndDestroy();
         else socket.destroy();
+      }
+    },
+    freeze(now) {
+      frozen = now;
+      for (const socket of sockets) {
+        if (now) socket.pause();
+        else socket.resume();
       }
     },
     async [Symbol.asyncDispose]() {

@@ -1,0 +1,204 @@
+/** One authenticated SSH connection to one host, directly or through another one, to a host key that is known. */
+import type { Duplex } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
+import ssh2, { type Client, type ServerHostKeyAlgorithm } from 'ssh2';
+import { TransportError } from './contract.ts';
+
+/** A machine that speaks SSH. */
+export interface SshHop {
+  /** In a few words, for messages: `web-01 (203.0.113.7)`. */
+  name: string;
+  /** IP address or host name. */
+  address: string;
+  port: number;
+  user: string;
+  /** `ssh-ed25519 AAAA…`; null: not known yet. */
+  hostKey: string | null;
+  /**
+   * Called at first sight, with the key in that same form. Keeps it, and answers the one that counts from then on: that
+   * of somebody who was faster, where there is one.
+   */
+  pin(hostKey: string): Promise<string>;
+}
+
+/** A host, the key that opens it, and the machine on the way to it where there is one. */
+export interface SshTarget extends SshHop {
+  /** OpenSSH or PEM, without a passphrase. Opens the jump host too. */
+  privateKey: string;
+  jump: SshHop | null;
+}
+
+/** A freshly started sshd refuses for a moment; so long is tried again what refuses. Milliseconds. */
+const REFUSED_FOR_MS = 15_000;
+const REFUSED_WAIT_MS = 200;
+/** From the first packet to the end of the login. Milliseconds. */
+const HANDSHAKE_MS = 15_000;
+/** A host that does not answer three of these in a row is gone. Milliseconds. */
+const KEEPALIVE_MS = 1_000;
+const KEEPALIVE_MISSES = 3;
+
+/** Best first: what is asked for where no key is known. */
+const HOST_KEY_ALGORITHMS: readonly ServerHostKeyAlgorithm[] = [
+  'ssh-ed25519',
+  'ecdsa-sha2-nistp256',
+  'ecdsa-sha2-nistp384',
+  'ecdsa-sha2-nistp521',
+  'rsa-sha2-512',
+  'rsa-sha2-256',
+];
+
+/** A live connection. `close` ends it with the one it goes through. */
+export interface SshConnection {
+  client: Client;
+  /** Resolves when it has ended, with the reason where one is known. */
+  closed: Promise<Error | null>;
+  close(): void;
+}
+
+/** @throws TransportError, or the signal's reason. */
+export async function connectSsh(target: SshTarget, signal: AbortSignal): Promise<SshConnection> {
+  const deadline = Date.now() + REFUSED_FOR_MS;
+  for (;;) {
+    signal.throwIfAborted();
+    try {
+      return await connectOnce(target, signal);
+    } catch (error) {
+      if (!(error instanceof RefusedForNow) || Date.now() > deadline) {
+        throw error instanceof RefusedForNow ? error.failure : error;
+      }
+      await delay(REFUSED_WAIT_MS, undefined, { signal }).catch(() => 'the loop says why');
+    }
+  }
+}
+
+/** What a host does that has just been switched on. */
+class RefusedForNow extends Error {
+  readonly failure: TransportError;
+  constructor(failure: TransportError) {
+    super(failure.message);
+    this.failure = failure;
+  }
+}
+
+async function connectOnce(target: SshTarget, signal: AbortSignal): Promise<SshConnection> {
+  const { jump, privateKey } = target;
+  if (jump === null) return login(target, privateKey, undefined, signal);
+  const first = await login(jump, privateKey, undefined, signal);
+  try {
+    const second = await login(target, privateKey, await forward(first, target, jump), signal);
+    void second.closed.then(first.close);
+    return { ...second, close: () => first.close() };
+  } catch (error) {
+    first.close();
+    throw error;
+  }
+}
+
+function forward(first: SshConnection, target: SshHop, jump: SshHop): Promise<Duplex> {
+  const { promise, resolve, reject } = Promise.withResolvers<Duplex>();
+  first.client.forwardOut('127.0.0.1', 0, target.address, target.port, (error, stream) => {
+    if (error === undefined) return resolve(stream);
+    const why = `${target.name}: ${jump.name} cannot connect to ${target.address} port ${target.port}: ${error.message}.`;
+    reject(new RefusedForNow(new TransportError('UNREACHABLE', why, { cause: error })));
+  });
+  return promise;
+}
+
+function login(hop: SshHop, privateKey: string, sock: Duplex | undefined, signal: AbortSignal): Promise<SshConnection> {
+  const client = new ssh2.Client();
+  const { promise, resolve, reject } = Promise.withResolvers<SshConnection>();
+  const closed = Promise.withResolvers<Error | null>();
+  let last: Error | null = null;
+  // Set by the look at the host key: ssh2 then only says that it was denied.
+  let denied: Error | null = null;
+
+  const close = () => {
+    client.end();
+    // A host that is gone answers no goodbye.
+    client.destroy();
+  };
+  const onAbort = () => {
+    reject(signal.reason);
+    close();
+  };
+  signal.addEventListener('abort', onAbort, { once: true });
+  client.on('error', (error) => {
+    last = error;
+    reject(denied ?? explain(hop, error));
+  });
+  client.on('close', () => {
+    reject(denied ?? explain(hop, last ?? new Error('Connection lost before handshake')));
+    closed.resolve(last);
+  });
+  client.on('ready', () => resolve({ client, closed: closed.promise, close }));
+  client.connect({
+    ...(sock === undefined ? { host: hop.address, port: hop.port } : { sock }),
+    username: hop.user,
+    privateKey,
+    authHandler: ['publickey'],
+    readyTimeout: HANDSHAKE_MS,
+    keepaliveInterval: KEEPALIVE_MS,
+    keepaliveCountMax: KEEPALIVE_MISSES,
+    algorithms: { serverHostKey: algorithmsFor(hop.hostKey) },
+    hostVerifier: (blob: Buffer, verify: (valid: boolean) => void) => {
+      checkHostKey(hop, blob).then(
+        () => verify(true),
+        (error: Error) => {
+          denied = error;
+          verify(false);
+        },
+      );
+    },
+  });
+  if (sock === undefined) client.setNoDelay(true);
+  return promise
+    .finally(() => signal.removeEventListener('abort', onAbort))
+    .catch((error: unknown) => {
+      close();
+      throw error;
+    });
+}
+
+async function checkHostKey(hop: SshHop, blob: Buffer): Promise<void> {
+  const seen = `${blob.toString('latin1', 4, 4 + blob.readUInt32BE(0))} ${blob.toString('base64')}`;
+  const expected = hop.hostKey ?? (await hop.pin(seen));
+  if (seen !== expected) throw changedKey(hop);
+}
+
+/** Only what the known key can sign with: a host with several keys must show that one. */
+function algorithmsFor(hostKey: string | null): ServerHostKeyAlgorithm[] {
+  const type = hostKey?.split(' ')[0];
+  if (type === undefined) return [...HOST_KEY_ALGORITHMS];
+  const fitting = HOST_KEY_ALGORITHMS.filter((name) => (type === 'ssh-rsa' ? name.startsWith('rsa-') : name === type));
+  return fitting.length === 0 ? [...HOST_KEY_ALGORITHMS] : fitting;
+}
+
+function changedKey({ name }: SshHop): TransportError {
+  return new TransportError(
+    'HOST_KEY_CHANGED',
+    `${name}: its host key is another one than before. Somebody may be in between, or the machine was made anew: then forget the server here and import it again.`,
+  );
+}
+
+/** ssh2's errors in the contract's words. */
+function explain(hop: SshHop, error: Error): Error {
+  const { name, address, port, user } = hop;
+  const level = 'level' in error ? error.level : undefined;
+  const code = 'code' in error ? error.code : undefined;
+  if (level === 'client-authentication') {
+    return new TransportError(
+      'AUTHENTICATION_FAILED',
+      `${name}: the user "${user}" may not log in with the workspace's key. Add the key (GET /v1/workspaces/…/ssh-key) to that user's ~/.ssh/authorized_keys.`,
+      { cause: error },
+    );
+  }
+  if (/no matching host key/i.test(error.message) && hop.hostKey !== null) return changedKey(hop);
+  const failure = new TransportError(
+    'UNREACHABLE',
+    `${name}: no SSH connection to ${address} port ${port}: ${error.message}.`,
+    { cause: error },
+  );
+  const refused =
+    code === 'ECONNREFUSED' || code === 'ECONNRESET' || code === 'EPIPE' || /before handshake/.test(error.message);
+  return refused ? new RefusedForNow(failure) : failure;
+}
