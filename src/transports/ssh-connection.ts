@@ -5,7 +5,7 @@ import ssh2, { type Client, type ServerHostKeyAlgorithm } from 'ssh2';
 import { TransportError } from './contract.ts';
 
 /** A machine that speaks SSH. */
-export interface SshHop {
+interface SshHop {
   /** In a few words, for messages: `web-01 (203.0.113.7)`. */
   name: string;
   /** IP address or host name. */

@@ -1,11 +1,12 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import net, { type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { generateSshKey } from '../../src/transports/keys.ts';
 
 const SSHD = '/usr/sbin/sshd';
 
@@ -37,9 +38,9 @@ export async function startSshd(publicKey: string): Promise<TestSshd> {
   // Without it sshd refuses to start.
   execFileSync('mkdir', ['-p', '/run/sshd']);
   const makeHostKey = async () => {
-    await rm(file('host_key'), { force: true });
-    execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'host', '-f', file('host_key')]);
-    const [type, blob] = (await readFile(file('host_key.pub'), 'utf8')).split(' ');
+    const { publicKey: made, privateKey } = generateSshKey('host');
+    await writeFile(file('host_key'), privateKey, { mode: 0o600 });
+    const [type, blob] = made.split(' ');
     return `${type} ${blob}`;
   };
   await writeFile(file('authorized_keys'), `${publicKey}\n`);
