@@ -22,7 +22,7 @@ const DEAD_OWNER_GRACE_MS = 15_000;
 /** How often the size of Postgres' log is looked at. */
 const LOG_CHECK_MS = 60_000;
 /** Any number: whoever holds this session lock owns the data directory. Postgres drops it when the owner dies. */
-const OWNER_LOCK = 7_201_003;
+const OWNER_LOCK = 7_201_004;
 /** What the owner's session calls itself, followed by its process id. */
 const OWNER_NAME = 'provisioning owner';
 /** What passes by itself: another process is starting the same, or a killed one's last backends are still ending. */
