@@ -12,6 +12,7 @@ import {
   migrateEngineTables,
   recover,
 } from './dbos.ts';
+import { endInTransaction } from './ending.ts';
 import { createEnqueue, type Enqueue, procedureOf } from './enqueue.ts';
 import { createEventWriter, type EventWriter } from './events.ts';
 import { startMaintenance } from './maintenance.ts';
@@ -19,7 +20,7 @@ import { insertOperation, lockUnfinished, type NewOperation } from './operation-
 import type { Procedure } from './procedure.ts';
 import { createQueueLooker } from './queue-looker.ts';
 import { joinReplicas, type Replica } from './replica.ts';
-import { createRunner, endInTransaction, type Runner } from './runner.ts';
+import { createRunner, type Runner } from './runner.ts';
 import { CHANNELS, createSignals, type Signals } from './signals.ts';
 import { startStraySweep } from './strays.ts';
 
@@ -274,8 +275,9 @@ async function startWorker(
       await maintenance.stop();
       await strays.stop();
       looker.stop();
-      runner.handOver();
-      if (!fenced) await DBOS.shutdown({ workflowCompletionTimeoutMS: HAND_OVER_MS });
+      await runner.handOver(HAND_OVER_MS);
+      // Without waiting: what was handed over would wait here for its end elsewhere.
+      if (!fenced) await DBOS.shutdown();
       await events.close();
       await replica.leave();
     },

@@ -1,7 +1,8 @@
 import { sql } from 'kysely';
 import type { Database } from '../database/pool.ts';
+import { endInTransaction } from './ending.ts';
 import type { Procedure } from './procedure.ts';
-import { endInTransaction, type RunnerDependencies } from './runner.ts';
+import type { RunnerDependencies } from './runner.ts';
 
 const INTERVAL_MS = 60_000;
 /** How long the engine's own record of an ended procedure is kept: for looking into what just happened. Minutes. */

@@ -1,17 +1,10 @@
 import type { Logger } from 'pino';
 import { type Database, isDatabaseUnavailable, onConnection, type Queryable } from '../database/pool.ts';
-import { uuidv7 } from '../database/uuid.ts';
 import { DBOS, engineStop, isEngineStop, transactionalStep } from './dbos.ts';
+import { type EndOptions, endInTransaction, type Failure } from './ending.ts';
 import type { Enqueue } from './enqueue.ts';
 import { type EventWriter, logEvent } from './events.ts';
-import {
-  type BegunOperation,
-  beginOperation,
-  completeOperation,
-  endOperation,
-  insertOperation,
-  lockUnfinished,
-} from './operation-record.ts';
+import { type BegunOperation, beginOperation, completeOperation } from './operation-record.ts';
 import {
   type Finished,
   OperationError,
@@ -56,8 +49,11 @@ export interface Runner {
   cancel(operationId: string): void;
   /** Ids running here. */
   running(): ReadonlySet<string>;
-  /** Stops every procedure at its next safe point without recording anything, so that another replica goes on. */
-  handOver(): void;
+  /**
+   * Stops every procedure at its next safe point without recording anything, so that another replica goes on. Resolves
+   * when none runs here any more, at the latest after `timeoutMs`.
+   */
+  handOver(timeoutMs: number): Promise<void>;
 }
 
 /** Why a step was interrupted: decided by `code`, which survives the checkpoint. */
@@ -74,6 +70,7 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
   /** By execution: one that lost its ownership may still be on its way out when the next has begun here. */
   const active = new Map<symbol, string>();
   let stopping = false;
+  let idle: (() => void) | undefined;
 
   const run = async (procedure: Procedure, operationId: string) => {
     const execution = Symbol(operationId);
@@ -87,6 +84,7 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
       throw isDatabaseUnavailable(error) ? engineStop(operationId) : error;
     } finally {
       active.delete(execution);
+      if (active.size === 0) idle?.();
     }
   };
 
@@ -227,9 +225,15 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
     run,
     cancel: (operationId) => controllers.get(operationId)?.cancel.abort(cancelled()),
     running: () => new Set(active.values()),
-    handOver() {
+    async handOver(timeoutMs) {
       stopping = true;
       for (const { handOver } of controllers.values()) handOver.abort(handedOver());
+      if (active.size === 0) return;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      idle = resolve;
+      const timer = setTimeout(resolve, timeoutMs);
+      await promise;
+      clearTimeout(timer);
     },
   };
 }
@@ -239,11 +243,6 @@ function stopIfInterrupted(operationId: string, signal: AbortSignal): void {
   if (!signal.aborted) return;
   if (describeFailure(signal.reason).code === 'HANDED_OVER') throw engineStop(operationId);
   throw cancelled();
-}
-
-interface Failure {
-  code: string;
-  message: string;
 }
 
 /** Code and words for the user. What is not one of our errors is a bug: its words stay in the log. */
@@ -306,56 +305,4 @@ async function untilDatabase<T>(query: () => Promise<T>): Promise<T> {
       await new Promise((resolve) => setTimeout(resolve, DATABASE_RETRY_MS));
     }
   }
-}
-
-export interface EndOptions {
-  operationId: string;
-  procedure: Procedure;
-  input: Record<string, unknown>;
-  failure: Failure;
-  /** False: cancelled while still pending. */
-  started: boolean;
-  pending: Parameters<typeof endOperation>[3];
-}
-
-/**
- * Ends an unfinished operation as failed, or as cancelled where that was asked for, and starts what tidies up after
- * it. Does nothing when it has ended already.
- * @returns the queue of the follow-up operation, if there is one.
- */
-export async function endInTransaction(
-  tx: Queryable,
-  { operationId, procedure, input, failure, started, pending }: EndOptions,
-  enqueue: Enqueue,
-): Promise<string | undefined> {
-  const row = await lockUnfinished(tx, operationId);
-  if (row === null) return undefined;
-  const outcome = row.cancel_requested_at === null ? 'failed' : 'cancelled';
-  const error = outcome === 'cancelled' ? null : failure.message;
-  const result: Record<string, unknown> = {};
-  const followUp = (await procedure.settle?.(tx, input, { operationId, outcome, started, error, result })) ?? null;
-  const followUpId = followUp === null ? null : uuidv7();
-  if (followUpId !== null) result.cleanup_operation_id = followUpId;
-  await endOperation(
-    tx,
-    operationId,
-    {
-      status: outcome,
-      error,
-      errorCode: outcome === 'cancelled' ? null : failure.code,
-      result: Object.keys(result).length === 0 ? null : result,
-    },
-    pending,
-  );
-  if (followUp === null || followUpId === null) return undefined;
-  await insertOperation(tx, {
-    id: followUpId,
-    kind: followUp.kind,
-    workspace: row.workspace,
-    resource: followUp.resource,
-    parentId: operationId,
-    input: followUp.input,
-    createdBy: row.created_by,
-  });
-  return enqueue(tx, followUpId, followUp.kind, followUp.input);
 }

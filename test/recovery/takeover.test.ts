@@ -1,0 +1,161 @@
+/** Two replicas on one database: what one leaves behind, the other finishes; what one slept through, it does not write. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { type TestContext, test } from 'node:test';
+import { createTestDatabase } from '../support/database.ts';
+import { startTestServer, type TestServer, until } from '../support/server.ts';
+import {
+  allEnded,
+  assertAllCompleted,
+  assertCreatedOnce,
+  assertEventsComplete,
+  assertListEqualsProvider,
+  type Books,
+  createServers,
+  openBooks,
+  scale,
+} from './support.ts';
+
+const CREATES = scale(40, 100);
+/** The promise: from the death of a replica to the moment another one has its work. */
+const TAKEOVER_MS = 10_000;
+const END_MS = 60_000;
+/** Exit status of a replica that the others have given up. */
+const FENCED = 75;
+
+interface Pair extends AsyncDisposable {
+  books: Books;
+  victim: TestServer;
+  survivor: TestServer;
+  /** The victim's name among the replicas. */
+  victimId: string;
+}
+
+/** Two replicas, and `CREATES` creates accepted by the survivor, of which the victim has taken a part. */
+async function pairAtWork(latencyMs: number): Promise<Pair> {
+  const stack = new AsyncDisposableStack();
+  try {
+    const database = stack.use(await createTestDatabase({ poolSize: 1 }));
+    const settings = { SIMULATED_LATENCY_MS: String(latencyMs), POOL_SIZE: '8' };
+    const start = async () => stack.use(await startTestServer({ databaseUrl: database.url, settings }));
+    const [victim, survivor] = await Promise.all([start(), start()]);
+    const books = stack.use(await openBooks({ databaseUrl: database.url }));
+    const replicas = await books.query<{ id: string }>('select id from provisioning.replicas where pid = $1', [
+      victim.process.pid,
+    ]);
+    const victimId = replicas[0]?.id;
+    assert.ok(victimId !== undefined);
+    const half = Math.floor(CREATES / 2);
+    await Promise.all([
+      createServers(victim.admin, 'victim', half),
+      createServers(survivor.admin, 'survivor', CREATES - half),
+    ]);
+    await until(async () => (await heldBy(books, victimId)).length >= CREATES / 8, 'the victim to have work');
+    return { books, victim, survivor, victimId, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+  } catch (error) {
+    await stack.disposeAsync();
+    throw error;
+  }
+}
+
+/** Ids of the unfinished operations that a replica has. */
+async function heldBy(books: Books, replicaId: string): Promise<string[]> {
+  const rows = await books.query<{ id: string }>(
+    "select workflow_uuid as id from dbos.workflow_status where status = 'PENDING' and executor_id = $1",
+    [replicaId],
+  );
+  return rows.map((row) => row.id);
+}
+
+/** Milliseconds from now until another replica has the first of these operations, and until none is the victim's. */
+async function timeTakeover({ books, victimId }: Pair, held: string[]): Promise<{ first: number; all: number }> {
+  const start = performance.now();
+  let first: number | undefined;
+  await until(
+    async () => {
+      const taken = await books.query(
+        `select from dbos.workflow_status where workflow_uuid = any($1) and status = 'PENDING' and executor_id <> $2
+         limit 1`,
+        [held, victimId],
+      );
+      if (taken.length > 0) first ??= performance.now() - start;
+      return first !== undefined && (await heldBy(books, victimId)).length === 0;
+    },
+    'the work to be taken over',
+    END_MS,
+    20,
+  );
+  return { first: first ?? Number.NaN, all: performance.now() - start };
+}
+
+async function assertAllDoneOnce(books: Books): Promise<void> {
+  await until(() => allEnded(books), 'all operations to end', END_MS);
+  await assertAllCompleted(books);
+  await assertListEqualsProvider(books);
+  await assertCreatedOnce(books);
+  await assertEventsComplete(books);
+  const servers = await books.query('select id from provisioning.servers');
+  assert.equal(servers.length, CREATES);
+}
+
+function report(t: TestContext, how: string, held: string[], takeover: { first: number; all: number }): void {
+  t.diagnostic(
+    `${how} with ${held.length} of ${CREATES} operations: first one taken over after ${takeover.first.toFixed(0)} ms, ` +
+      `the last after ${takeover.all.toFixed(0)} ms`,
+  );
+  assert.ok(takeover.first <= TAKEOVER_MS, `the takeover took ${takeover.first} ms`);
+}
+
+test('the other replica finishes what one killed with -9 had in flight', async (t) => {
+  await using pair = await pairAtWork(4_000);
+  const { books, victim, victimId } = pair;
+  const held = await heldBy(books, victimId);
+  victim.process.kill('SIGKILL');
+  report(t, 'killed', held, await timeTakeover(pair, held));
+  await assertAllDoneOnce(books);
+});
+
+test('a replica that is told to stop hands its work over at once', async (t) => {
+  await using pair = await pairAtWork(6_000);
+  const { books, victim, victimId } = pair;
+  const held = await heldBy(books, victimId);
+  const stopped = victim.stop();
+  report(t, 'stopped', held, await timeTakeover(pair, held));
+  assert.equal(await stopped, 0);
+  await assertAllDoneOnce(books);
+});
+
+test('a replica that stood still past its lease writes nothing stale and ends with status 75', async (t) => {
+  await using pair = await pairAtWork(4_000);
+  const { books, victim, victimId } = pair;
+  const held = await heldBy(books, victimId);
+  victim.process.kill('SIGSTOP');
+  const exited = once(victim.process, 'exit');
+  try {
+    report(t, 'stood still', held, await timeTakeover(pair, held));
+    await assertAllDoneOnce(books);
+  } finally {
+    // Also where something went wrong: a stopped process cannot end.
+    victim.process.kill('SIGCONT');
+  }
+  const before = await everything(books);
+  const [status] = await exited;
+  assert.equal(status, FENCED, victim.output().slice(-2_000));
+  assert.match(victim.output(), /declared this one dead/);
+  assert.deepEqual(await everything(books), before, 'the replica wrote something after its lease');
+});
+
+/** All that a procedure may write. */
+async function everything(books: Books): Promise<Record<string, unknown[]>> {
+  const [operations, events, servers, calls, cloud, engine] = await Promise.all([
+    books.query('select * from provisioning.operations order by id'),
+    books.query(
+      'select operation_id, seq, at, type, data from provisioning.operation_events order by operation_id, seq',
+    ),
+    books.query('select * from provisioning.servers order by id'),
+    books.query('select * from simulated_cloud.calls order by id'),
+    books.query('select * from simulated_cloud.servers order by ref'),
+    books.query('select workflow_uuid, status, executor_id, recovery_attempts from dbos.workflow_status order by 1'),
+  ]);
+  return { operations, events, servers, calls, cloud, engine };
+}
