@@ -1,6 +1,7 @@
 import { CompiledQuery, Kysely, PostgresDialect, type Transaction } from 'kysely';
 import pg from 'pg';
 import type { Tables } from './tables.ts';
+import { uuidv7 } from './uuid.ts';
 
 /** The application's handle on the database: query builder and transactions over one pool. */
 export type Database = Kysely<Tables>;
@@ -11,6 +12,9 @@ export type Queryable = Kysely<Tables> | Transaction<Tables>;
 export type ConnectionSettings =
   | { connectionString: string }
   | { host: string; port: number; user: string; password: string; database: string };
+
+/** Ends the application name of every session of this process, so that others can find them when it has stalled. */
+export const PROCESS_TAG = uuidv7().slice(-8);
 
 /** Statements kept prepared in a connection. The application has a few hundred; texts past that go unprepared. */
 const MAX_PREPARED_STATEMENTS = 500;
@@ -91,12 +95,17 @@ class PreparingClient extends pg.Client {
   }
 }
 
+/** As pg_stat_activity shows it: at most 63 bytes. */
+function taggedName(applicationName: string): string {
+  return `${applicationName} ${PROCESS_TAG}`;
+}
+
 /** @param max connections at most. */
 export function createPool(settings: ConnectionSettings, options: { max: number; applicationName: string }): pg.Pool {
   const pool = new pg.Pool({
     ...settings,
     max: options.max,
-    application_name: options.applicationName,
+    application_name: taggedName(options.applicationName),
     connectionTimeoutMillis: 10_000,
     idleTimeoutMillis: 60_000,
     Client: PreparingClient,
@@ -109,7 +118,7 @@ export function createPool(settings: ConnectionSettings, options: { max: number;
 export function createClient(settings: ConnectionSettings, applicationName: string): pg.Client {
   return new PreparingClient({
     ...settings,
-    application_name: applicationName,
+    application_name: taggedName(applicationName),
     connectionTimeoutMillis: 10_000,
     keepAlive: true,
   });

@@ -3,8 +3,7 @@ import { performance } from 'node:perf_hooks';
 import { sql } from 'kysely';
 import type pg from 'pg';
 import type { Logger } from 'pino';
-import { type ConnectionSettings, createClient, type Database } from '../database/pool.ts';
-import { uuidv7 } from '../database/uuid.ts';
+import { type ConnectionSettings, createClient, type Database, PROCESS_TAG } from '../database/pool.ts';
 
 /** How often a replica says that it lives and looks for those that do not. */
 const HEARTBEAT_MS = 1_000;
@@ -14,6 +13,11 @@ const SILENCE_SECONDS = 2.5;
 const LEASE_SECONDS = 8;
 /** Our own right to act ends this long before others may take over: time for a request already on its way. */
 const GUARD_MS = (LEASE_SECONDS - 2) * 1_000;
+/**
+ * A replica that was silent itself (the database was away from it) leaves the others this long to be heard again before
+ * it judges them: an outage must not end with all replicas but the fastest struck off.
+ */
+const GRACE_MS = 4_000;
 const RECONNECT_DELAY_MS = 250;
 
 /** This process among the replicas: its lease, and what it notices of the others. */
@@ -42,8 +46,9 @@ export async function joinReplicas(options: {
   onFenced: () => void;
 }): Promise<Replica> {
   const { settings, db, logger } = options;
-  const id = `${hostname()}-${process.pid}-${uuidv7().slice(-8)}`;
+  const id = `${hostname()}-${process.pid}-${PROCESS_TAG}`;
   let lastHeartbeat = performance.now();
+  let judgesFrom = Number.NEGATIVE_INFINITY;
   let lockSession: pg.Client | undefined;
   let left = false;
   let timer: NodeJS.Timeout | undefined;
@@ -52,7 +57,7 @@ export async function joinReplicas(options: {
 
   // The session lock tells the others at once when this process dies: Postgres drops it with the connection.
   const holdLock = async () => {
-    const client = createClient(settings, `provisioning replica ${id}`);
+    const client = createClient(settings, 'provisioning replica');
     await client.connect();
     await client.query('select pg_advisory_lock(hashtextextended($1, 0))', [id]);
     const lost = () => {
@@ -73,13 +78,18 @@ export async function joinReplicas(options: {
 
   const beat = async () => {
     const sentAt = performance.now();
-    const dead = await heartbeat(db, id);
-    if (dead === null) {
+    if (sentAt - lastHeartbeat > SILENCE_SECONDS * 1_000) judgesFrom = sentAt + GRACE_MS;
+    const { known, struck, dead } = await heartbeat(db, id, sentAt >= judgesFrom);
+    if (!known) {
       options.onFenced();
       return;
     }
     lastHeartbeat = sentAt;
     for (const resume of waiting) resume();
+    if (struck.length > 0) {
+      logger.warn({ replicas: struck }, 'struck off replicas that were silent for too long');
+      await endSessions(db, struck);
+    }
     if (dead.length > 0) await options.onDead(dead);
   };
   const schedule = () => {
@@ -134,18 +144,24 @@ export async function joinReplicas(options: {
   };
 }
 
-/**
- * Says that `id` lives, strikes dead replicas off the list, and answers the executors that hold unfinished work
- * without being on it. Null when `id` itself has been struck off.
- */
-async function heartbeat(db: Database, id: string): Promise<string[] | null> {
-  const { rows } = await sql<{ known: boolean; dead: string[] }>`
+interface Heartbeat {
+  /** Whether `id` itself is still on the list. */
+  known: boolean;
+  /** Replicas struck off just now. */
+  struck: string[];
+  /** Executors that hold unfinished work without being on the list. */
+  dead: string[];
+}
+
+/** Says that `id` lives, strikes dead replicas off the list where it `judges`, and looks for work that nobody has. */
+async function heartbeat(db: Database, id: string, judges: boolean): Promise<Heartbeat> {
+  const { rows } = await sql<Heartbeat>`
     with me as (
       update provisioning.replicas set heartbeat_at = clock_timestamp() where id = ${id} returning id),
     silent as (
       select id, lock_key, heartbeat_at < clock_timestamp() - make_interval(secs => ${LEASE_SECONDS}::float8) as expired
       from provisioning.replicas
-      where id <> ${id} and heartbeat_at < clock_timestamp() - make_interval(secs => ${SILENCE_SECONDS}::float8)),
+      where ${judges} and id <> ${id} and heartbeat_at < clock_timestamp() - make_interval(secs => ${SILENCE_SECONDS}::float8)),
     struck as (
       delete from provisioning.replicas r using silent s
       where r.id = s.id and (s.expired or not exists (
@@ -153,11 +169,21 @@ async function heartbeat(db: Database, id: string): Promise<string[] | null> {
           and l.database = (select oid from pg_database where datname = current_database())
           and ((l.classid::bigint << 32) | l.objid::bigint) = s.lock_key))
       returning r.id)
-    select exists (select from me) as known,
+    select exists (select from me) as known, (select coalesce(array_agg(id), '{}') from struck) as struck,
            (select coalesce(array_agg(distinct w.executor_id), '{}') from dbos.workflow_status w
             where w.status = 'PENDING' and w.executor_id is not null
               and (w.executor_id not in (select id from provisioning.replicas) or w.executor_id in (select id from struck)))
              as dead`.execute(db);
   const row = rows[0];
-  return row?.known === true ? row.dead : null;
+  if (row === undefined) throw new Error('The heartbeat brought no row.');
+  return row;
+}
+
+/** A process that stands still keeps its sessions, and with them the locks of whatever it was doing. */
+async function endSessions(db: Database, replicaIds: string[]): Promise<void> {
+  const tags = replicaIds.map((id) => id.slice(-PROCESS_TAG.length));
+  await sql`
+    select pg_terminate_backend(pid) from pg_stat_activity
+    where datname = current_database() and pid <> pg_backend_pid()
+      and right(application_name, ${PROCESS_TAG.length}::int) = any (${tags}::text[])`.execute(db);
 }

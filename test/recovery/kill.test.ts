@@ -11,7 +11,6 @@ import {
   until,
 } from '../support/server.ts';
 import {
-  allEnded,
   assertAllCompleted,
   assertCreatedOnce,
   assertEventsComplete,
@@ -22,6 +21,7 @@ import {
   scale,
   temporaryDataDir,
   unfinished,
+  untilAllEnded,
 } from './support.ts';
 
 const CREATES = scale(40, 100);
@@ -58,7 +58,7 @@ test(`a server killed with -9 ${ROUNDS} times over ${CREATES} creates each loses
     const startedAt = Date.now();
     server = await start();
     const readyAfter = Date.now() - startedAt;
-    await until(() => allEnded(books), 'all operations to end', SETTLE_MS);
+    await untilAllEnded(books, SETTLE_MS);
     t.diagnostic(
       `round ${round}: killed after ${moment.toFixed(0)} ms with ${answers.length} acknowledged and ${interrupted} unfinished; ` +
         `ready again after ${readyAfter} ms, all ended after ${Date.now() - startedAt} ms`,
@@ -90,7 +90,7 @@ test('deletes and power changes survive a kill -9 as well', async () => {
   stack.defer(() => server[Symbol.asyncDispose]());
   await using books = await openBooks({ dataDir: data.directory });
   await createServers(server.admin, 'change', 24);
-  await until(() => allEnded(books), 'the servers to run');
+  await untilAllEnded(books);
   const servers = await books.query<{ id: string }>('select id from provisioning.servers');
   await Promise.all(
     servers.map(async ({ id }, n) => {
@@ -102,7 +102,7 @@ test('deletes and power changes survive a kill -9 as well', async () => {
   await sleep(Math.random() * 200);
   await server.kill();
   server = await start();
-  await until(() => allEnded(books), 'all changes to end', SETTLE_MS);
+  await untilAllEnded(books, SETTLE_MS);
   await assertListEqualsProvider(books);
   await assertCreatedOnce(books);
   await assertAllCompleted(books);
@@ -164,7 +164,7 @@ test('the embedded Postgres killed with -9 costs no acknowledged request and no 
     { error: 'SERVICE_UNAVAILABLE', code: '503', message: '', request_id: '' },
   );
   assert.match(unavailable.retryAfter ?? '', /^\d+$/);
-  await until(() => allEnded(books), 'all operations to end', SETTLE_MS);
+  await untilAllEnded(books, SETTLE_MS);
   t.diagnostic(`${acknowledged.length} acknowledged, ${asked - acknowledged.length} refused`);
   const lost = await books.query(
     'select id from unnest($1::uuid[]) as a (id) where not exists (select from provisioning.operations o where o.id = a.id)',

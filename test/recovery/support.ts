@@ -4,7 +4,7 @@ import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import pg from 'pg';
-import { type Client, type Operation, serverRequest } from '../support/server.ts';
+import { type Client, type Operation, serverRequest, until } from '../support/server.ts';
 
 /** CI runs the short form; `npm run test:chaos` sets PROVISIONING_TEST_SCALE=full. */
 export function scale<T>(short: T, full: T): T {
@@ -90,8 +90,27 @@ export async function unfinished(books: Books): Promise<number> {
 }
 
 /** Whether every operation has ended; false also while the database is away. */
-export async function allEnded(books: Books): Promise<boolean> {
+async function allEnded(books: Books): Promise<boolean> {
   return (await unfinished(books).catch(() => 1)) === 0;
+}
+
+/** Waits until every operation has ended. @throws saying how those stand that have not. */
+export async function untilAllEnded(books: Books, timeoutMs = 30_000): Promise<void> {
+  try {
+    await until(() => allEnded(books), 'all operations to end', timeoutMs);
+  } catch (error) {
+    const left = await books.query(`
+      select o.id, o.kind, o.status, o.cancel_requested_at, w.status as engine, w.executor_id, w.queue_name,
+             w.recovery_attempts, now() - to_timestamp(w.started_at_epoch_ms / 1000) as taken,
+             (select string_agg(concat(s.function_id, ' ', s.function_name), ', ') from dbos.operation_outputs s
+              where s.workflow_uuid = o.id::text) as steps,
+             (select data::text from provisioning.operation_events e where e.operation_id = o.id order by seq desc limit 1)
+               as last_event
+      from provisioning.operations o left join dbos.workflow_status w on w.workflow_uuid = o.id::text
+      where o.status in ('pending', 'running') limit 10`);
+    const replicas = await books.query('select id, now() - heartbeat_at as silent from provisioning.replicas');
+    throw new Error(`Operations did not end: ${JSON.stringify({ left, replicas }, null, 1)}`, { cause: error });
+  }
 }
 
 /** Every server at the provider stands in the list with the operation that made it, and the other way round. */

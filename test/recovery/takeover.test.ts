@@ -5,7 +5,6 @@ import { type TestContext, test } from 'node:test';
 import { createTestDatabase } from '../support/database.ts';
 import { startTestServer, type TestServer, until } from '../support/server.ts';
 import {
-  allEnded,
   assertAllCompleted,
   assertCreatedOnce,
   assertEventsComplete,
@@ -14,6 +13,7 @@ import {
   createServers,
   openBooks,
   scale,
+  untilAllEnded,
 } from './support.ts';
 
 const CREATES = scale(40, 100);
@@ -89,7 +89,7 @@ async function timeTakeover({ books, victimId }: Pair, held: string[]): Promise<
 }
 
 async function assertAllDoneOnce(books: Books): Promise<void> {
-  await until(() => allEnded(books), 'all operations to end', END_MS);
+  await untilAllEnded(books, END_MS);
   await assertAllCompleted(books);
   await assertListEqualsProvider(books);
   await assertCreatedOnce(books);
