@@ -76,12 +76,14 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
     const execution = Symbol(operationId);
     active.set(execution, operationId);
     try {
+      if (stopping) throw engineStop(operationId);
       const begun = await untilDatabase(() => beginOperation(db, operationId));
       // It ended before its turn came (cancelled while pending), or its end was stored just before a crash.
       if (begun?.status === 'running') await carryOut(procedure, operationId, begun);
     } catch (error) {
-      // Outside a step: nothing has failed, the work goes on from its last checkpoint when the database is back.
-      throw isDatabaseUnavailable(error) ? engineStop(operationId) : error;
+      // The database went away outside a step, or the engine is being taken apart around us: nothing has failed, the work
+      // goes on from its last checkpoint.
+      throw isDatabaseUnavailable(error) || stopping ? engineStop(operationId) : error;
     } finally {
       active.delete(execution);
       if (active.size === 0) idle?.();
@@ -99,7 +101,7 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
     try {
       await procedure.run(begun.input, createContext(operationId, begun, controller));
     } catch (error) {
-      if (isEngineStop(error) || isDatabaseUnavailable(error)) throw error;
+      if (isEngineStop(error) || isDatabaseUnavailable(error) || stopping) throw error;
       await settle(procedure, operationId, begun.input, error);
     } finally {
       if (controllers.get(operationId) === controller) controllers.delete(operationId);
