@@ -90,7 +90,7 @@ export async function unfinished(books: Books): Promise<number> {
 }
 
 /** Whether every operation has ended; false also while the database is away. */
-async function allEnded(books: Books): Promise<boolean> {
+export async function allEnded(books: Books): Promise<boolean> {
   return (await unfinished(books).catch(() => 1)) === 0;
 }
 
