@@ -95,6 +95,7 @@ async function followToEnd(
   const begin = Date.now();
   const elapsed = () => `${((Date.now() - begin) / 1_000).toFixed(1).padStart(6)} s`;
   const clock = () => terminal.paint('dim', elapsed());
+  terminal.note(`Operation ${started.id}: ${started.kind}`);
   try {
     for await (const event of client.follow(started.id, { signal: interrupted.signal })) {
       const data = event as { type: string; status?: string; line?: string; progress?: number; host?: string };

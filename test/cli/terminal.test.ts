@@ -48,7 +48,7 @@ test('Ctrl-C in a wait ends with 130 and leaves the operation running, named', a
 
 test('Ctrl-C with --cancel-on-interrupt cancels the operation', async () => {
   const child = cli.start(['server', 'create', 'to-be-cancelled', ...CREATE, '--cancel-on-interrupt']);
-  const { id } = await newestOperation('to-be-cancelled');
+  const id = /Operation (\S+): server\.create/.exec(await printed(child, /server\.create/))?.[1] ?? '';
   const run = ended(child);
   child.kill('SIGINT');
   const { status, stderr } = await run;
@@ -65,16 +65,3 @@ test('colours and moving lines are for terminals; NO_COLOR and pipes have none',
   const piped = await cli.run(['server', 'create', 'piped', ...CREATE]);
   assert.ok(!(piped.stdout + piped.stderr).includes('\u001b'), piped.stderr);
 });
-
-/** The operation of a create that another process is sending. */
-async function newestOperation(hostname: string): Promise<{ id: string }> {
-  for (;;) {
-    const { rows } = await installation.database.pool.query<{ id: string }>(
-      `select id from provisioning.operations where kind = 'server.create' and status = 'running'
-         and input -> 'spec' ->> 'hostname' = $1`,
-      [hostname],
-    );
-    if (rows[0] !== undefined) return rows[0];
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-}
