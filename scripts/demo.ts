@@ -211,6 +211,7 @@ if (flags.exit) {
   say('\nDone.');
 } else {
   heading('It stays up. Look around:');
+  say(`  dashboard          ${base}/`);
   say(`  API documentation  ${base}/docs`);
   say(`  log in             user "admin", password in ${path.relative('.', PASSWORD_FILE)}`);
   say('  stop               Ctrl-C\n');

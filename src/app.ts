@@ -20,6 +20,7 @@ import type { App, Services } from './http/section.ts';
 import { installValidation } from './http/validation.ts';
 import { registerOperationRoutes } from './operations/routes.ts';
 import { registerServerRoutes } from './servers/routes.ts';
+import { installDashboard } from './system/dashboard.ts';
 import { registerProviderRoutes } from './system/provider-routes.ts';
 import type { Readiness } from './system/readiness.ts';
 import { registerSystemRoutes } from './system/routes.ts';
@@ -104,6 +105,7 @@ export async function buildApp(
     else request.log.info(line, 'request');
   });
   await installDocumentation(app);
+  await installDashboard(app);
   registerSystemRoutes(app, services, options.readiness, options.pool);
 
   await app.register(async (api) => {

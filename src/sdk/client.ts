@@ -7,14 +7,14 @@
  *     for await (const event of client.follow(operation.id)) console.log(event);
  */
 import { OperationFailedError } from './errors.ts';
-import { type FollowOptions, followOperation } from './follow.ts';
+import { type FollowOptions, followFeed, followOperation } from './follow.ts';
 import { createHttp, type HttpRequest } from './http.ts';
 import { memoryTokens, type TokenStore } from './tokens.ts';
-import type { Call, Filters, ListPath, Method, Operation, OperationEvent, Row } from './types.ts';
+import type { Call, FeedEvent, Filters, ListPath, Method, Operation, OperationEvent, Row } from './types.ts';
 
 export { ApiError, ConnectionError, type FieldProblem, OperationFailedError } from './errors.ts';
 export type { TokenStore, Tokens } from './tokens.ts';
-export type { Operation, OperationEvent, Schemas, Server } from './types.ts';
+export type { FeedEvent, Operation, OperationEvent, Schemas, Server } from './types.ts';
 
 export interface ClientOptions {
   /** Where the server is, such as `https://provisioning.example`. */
@@ -30,6 +30,23 @@ export interface ClientOptions {
   fetch?: typeof fetch;
 }
 
+export interface PageOptions<P extends ListPath> {
+  filters?: Filters<P> | undefined;
+  cursor?: string | undefined;
+  /** Rows at most; 500. */
+  perPage?: number;
+  signal?: AbortSignal | undefined;
+}
+
+export interface Page<R> {
+  rows: R[];
+  /** Where the next page begins; null at the end. */
+  next: string | null;
+  /** Rows of the whole list. Where there are very many, at least so many: then `totalCapped`. */
+  total: number;
+  totalCapped: boolean;
+}
+
 export interface Client {
   get: Call<'get'>;
   post: Call<'post'>;
@@ -42,10 +59,14 @@ export interface Client {
   login(username: string, password: string): Promise<void>;
   /** Ends every login of this user, and forgets the tokens. */
   logout(): Promise<void>;
+  /** One page of a list: of the first where no cursor is given. */
+  page<P extends ListPath>(path: P, options?: PageOptions<P>): Promise<Page<Row<P>>>;
   /** The rows of a list one by one, fetched page by page. */
   list<P extends ListPath>(path: P, filters?: Filters<P>, options?: { signal?: AbortSignal }): AsyncGenerator<Row<P>>;
   /** The events of an operation as they happen, each once and in order, until its end. */
   follow(operationId: string, options?: FollowOptions): AsyncGenerator<OperationEvent>;
+  /** The events of everything the caller may see, from now on, without end. */
+  feed(options?: { workspace?: string; signal?: AbortSignal }): AsyncGenerator<FeedEvent>;
   /** Resolves when the operation has completed. @throws OperationFailedError when it failed or was cancelled. */
   wait(operationId: string, options?: { signal?: AbortSignal }): Promise<Operation>;
 }
@@ -93,16 +114,26 @@ export function createClient(options: ClientOptions): Client {
       await client.post('/v1/auth/logout');
       await tokens.update(async () => null);
     },
+    async page(path, { filters, cursor = '', perPage = PER_PAGE, signal } = {}) {
+      const query = { ...filters, per_page: perPage, cursor };
+      const response = await http.send({ method: 'GET', path, query, signal });
+      return {
+        rows: (await response.json()) as never[],
+        next: nextCursor(response.headers.get('link')),
+        total: Number(response.headers.get('x-total-count')),
+        totalCapped: response.headers.get('x-total-count-capped') === 'true',
+      };
+    },
     async *list(path, filters, { signal } = {}) {
-      let query: Record<string, unknown> | null = { ...filters, per_page: PER_PAGE, cursor: '' };
-      while (query !== null) {
-        const response: Response = await http.send({ method: 'GET', path, query, signal });
-        yield* (await response.json()) as never[];
-        const cursor = nextCursor(response.headers.get('link'));
-        query = cursor === null ? null : { ...filters, per_page: PER_PAGE, cursor };
+      let cursor: string | null = '';
+      while (cursor !== null) {
+        const page: Page<Row<typeof path>> = await client.page(path, { filters, cursor, signal });
+        yield* page.rows;
+        cursor = page.next;
       }
     },
     follow: (operationId, followOptions = {}) => followOperation(http, operationId, followOptions),
+    feed: (feedOptions = {}) => followFeed(http, feedOptions),
     async wait(operationId, { signal } = {}) {
       for (;;) {
         const operation = await client.post('/v1/operations/{id}/wait', {

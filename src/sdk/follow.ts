@@ -1,7 +1,7 @@
 import { EventSourceParserStream } from 'eventsource-parser/stream';
 import { ApiError, ConnectionError } from './errors.ts';
-import { type Http, pause } from './http.ts';
-import type { OperationEvent } from './types.ts';
+import { type Http, type HttpRequest, pause } from './http.ts';
+import type { FeedEvent, OperationEvent } from './types.ts';
 
 /** Between a connection that was lost and the next try. Milliseconds. */
 const RECONNECT_MS = 500;
@@ -19,21 +19,45 @@ export interface FollowOptions {
  * @throws ApiError, or the signal's reason.
  */
 export async function* followOperation(http: Http, id: string, options: FollowOptions): AsyncGenerator<OperationEvent> {
+  const { signal } = options;
+  const request = { path: '/v1/operations/{id}/events', parameters: { id }, signal };
   let last = options.after ?? 0;
   for (;;) {
     try {
-      for await (const event of readStream(http, id, last, options.signal)) {
+      for await (const { data } of readStream(http, request, last === 0 ? undefined : String(last))) {
+        const event = data as OperationEvent;
         last = event.seq;
         yield event;
         if (event.type === 'status' && FINAL.includes(String(event.status))) return;
       }
       // It ended between two looks, or before we came.
-      if (await hasEnded(http, id, options.signal)) return;
+      if (await hasEnded(http, id, signal)) return;
     } catch (error) {
-      options.signal?.throwIfAborted();
+      signal?.throwIfAborted();
       if (error instanceof ApiError) throw error;
     }
-    await pause(RECONNECT_MS, options.signal);
+    await pause(RECONNECT_MS, signal);
+  }
+}
+
+/** The events of everything the caller may see, from now on, without end. @throws ApiError, or the signal's reason. */
+export async function* followFeed(
+  http: Http,
+  { workspace, signal }: { workspace?: string; signal?: AbortSignal },
+): AsyncGenerator<FeedEvent> {
+  const request = { path: '/v1/events', query: { workspace }, signal };
+  let last: string | undefined;
+  for (;;) {
+    try {
+      for await (const { id, data } of readStream(http, request, last)) {
+        last = id;
+        yield data as FeedEvent;
+      }
+    } catch (error) {
+      signal?.throwIfAborted();
+      if (error instanceof ApiError) throw error;
+    }
+    await pause(RECONNECT_MS, signal);
   }
 }
 
@@ -42,16 +66,19 @@ async function hasEnded(http: Http, id: string, signal: AbortSignal | undefined)
   return FINAL.includes(((await response.json()) as { status: string }).status);
 }
 
+interface Message {
+  id: string | undefined;
+  data: unknown;
+}
+
 async function* readStream(
   http: Http,
-  id: string,
-  last: number,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<OperationEvent> {
-  const path = '/v1/operations/{id}/events';
+  request: Pick<HttpRequest, 'path' | 'parameters' | 'query' | 'signal'>,
+  lastEventId: string | undefined,
+): AsyncGenerator<Message> {
   const headers: Record<string, string> = { accept: 'text/event-stream' };
-  if (last > 0) headers['last-event-id'] = String(last);
-  const response = await http.send({ method: 'GET', path, parameters: { id }, headers, signal });
+  if (lastEventId !== undefined) headers['last-event-id'] = lastEventId;
+  const response = await http.send({ ...request, method: 'GET', headers });
   if (response.status === 204 || response.body === null) return;
   const reader = response.body
     .pipeThrough(new TextDecoderStream() as unknown as ReadableWritablePair<string, Uint8Array>)
@@ -61,10 +88,11 @@ async function* readStream(
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return;
-      if (value.data !== '') yield JSON.parse(value.data) as OperationEvent;
+      // The message that tells the end of the stream has no event in it.
+      if (value.data !== '' && value.event !== 'end') yield { id: value.id, data: JSON.parse(value.data) };
     }
   } catch (error) {
-    signal?.throwIfAborted();
+    request.signal?.throwIfAborted();
     throw error instanceof SyntaxError ? error : new ConnectionError(response.url, error);
   } finally {
     await reader.cancel().catch(() => 'a broken stream has nothing to cancel');

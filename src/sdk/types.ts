@@ -6,6 +6,7 @@ export type Schemas = components['schemas'];
 export type Server = Schemas['Server'];
 export type Operation = Schemas['Operation'];
 export type OperationEvent = Schemas['OperationEvent'];
+export type FeedEvent = Schemas['FeedEvent'];
 
 export type Method = 'get' | 'post' | 'put' | 'patch' | 'delete';
 

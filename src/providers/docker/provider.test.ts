@@ -10,7 +10,7 @@ import { read } from './calls.ts';
 import { connect } from './connection.ts';
 import { createDockerProvider, detectDockerHost } from './provider.ts';
 
-// What an engine does that a well-behaved one cannot be made to do. The rest is proved on a real one, in test/contracts/docker.test.ts.
+// What an engine does that a well-behaved one cannot be made to do. The rest is proved on a real one, in test/machine/docker-provider.test.ts.
 
 type Answer = (request: http.IncomingMessage, response: http.ServerResponse) => void;
 

@@ -5,8 +5,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import Docker from 'dockerode';
 import type { MutationOptions, ServerSpec } from '../../src/providers/contract.ts';
 import { createDockerProvider, detectDockerHost, USUAL_SOCKETS } from '../../src/providers/docker/provider.ts';
+import { providerSuite } from '../contracts/provider.testsuite.ts';
 import { startEngineProxy } from '../support/engine-proxy.ts';
-import { providerSuite } from './provider.testsuite.ts';
 
 // A real engine, or nothing: these tests prove what no stand-in can. `.ci/podman-up` brings one up.
 const demanded = process.env.PROVISIONING_TEST_DOCKER_HOST;

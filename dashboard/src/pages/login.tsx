@@ -1,0 +1,58 @@
+import { Button, Center, Paper, PasswordInput, Stack, Text, TextInput, Title } from '@mantine/core';
+import { useMutation } from '@tanstack/react-query';
+import { useNavigate, useSearch } from '@tanstack/react-router';
+import { useState } from 'react';
+import { Failure } from '../components/states.tsx';
+import { client } from '../session.ts';
+
+export function LoginPage() {
+  const [username, setUsername] = useState('admin');
+  const [password, setPassword] = useState('');
+  const navigate = useNavigate();
+  const { from } = useSearch({ from: '/login' });
+  const login = useMutation({
+    mutationFn: () => client.login(username, password),
+    // Only back into this dashboard: what stands in an address may come from anybody.
+    onSuccess: () => navigate({ href: from?.startsWith('/') && !from.startsWith('//') ? from : '/' }),
+  });
+  return (
+    <Center mih="100vh" p="md">
+      <Paper withBorder p="lg" w={360}>
+        <form
+          onSubmit={(event) => {
+            event.preventDefault();
+            login.mutate();
+          }}
+        >
+          <Stack>
+            <Title order={1} size="h3">
+              Provisioning
+            </Title>
+            <TextInput
+              label="User"
+              autoComplete="username"
+              value={username}
+              onChange={(event) => setUsername(event.currentTarget.value)}
+              required
+            />
+            <PasswordInput
+              label="Password"
+              autoComplete="current-password"
+              value={password}
+              onChange={(event) => setPassword(event.currentTarget.value)}
+              required
+              autoFocus
+            />
+            {login.isError ? <Failure error={login.error} /> : null}
+            <Button type="submit" loading={login.isPending}>
+              Sign in
+            </Button>
+            <Text size="xs" c="dimmed">
+              The first start of the server made the user “admin” and showed its password once.
+            </Text>
+          </Stack>
+        </form>
+      </Paper>
+    </Center>
+  );
+}

@@ -1,0 +1,54 @@
+import sparticuz from '@sparticuz/chromium';
+import { type Browser, chromium, type Page } from 'playwright-core';
+import { ADMIN_PASSWORD, type TestServer } from '../support/server.ts';
+
+/** A browser that comes inside an npm package. */
+export async function startBrowser(): Promise<Browser> {
+  return chromium.launch({
+    executablePath: await sparticuz.executablePath(),
+    // In one process, as it is packaged to run, closing a context would take the browser with it.
+    args: sparticuz.args.filter((argument) => !['--single-process', '--no-zygote'].includes(argument)),
+    headless: true,
+  });
+}
+
+export interface Visit {
+  page: Page;
+  /** Requests to any other host than the server. */
+  foreign: string[];
+  /** Errors on the page and on its console. */
+  problems: string[];
+}
+
+/** A new visitor, with nothing remembered. */
+export async function visit(
+  browser: Browser,
+  server: TestServer,
+  options: { width?: number; colorScheme?: 'light' | 'dark' } = {},
+): Promise<Visit> {
+  const context = await browser.newContext({
+    baseURL: server.url,
+    viewport: { width: options.width ?? 1280, height: 800 },
+    colorScheme: options.colorScheme ?? 'light',
+    reducedMotion: 'reduce',
+  });
+  const page = await context.newPage();
+  const foreign: string[] = [];
+  const problems: string[] = [];
+  page.on('request', (request) => {
+    if (!request.url().startsWith(server.url) && !request.url().startsWith('data:')) foreign.push(request.url());
+  });
+  page.on('pageerror', (error) => problems.push(String(error)));
+  page.on('console', (message) => {
+    if (message.type() === 'error') problems.push(message.text());
+  });
+  return { page, foreign, problems };
+}
+
+export async function signIn(page: Page, username = 'admin', password = ADMIN_PASSWORD): Promise<void> {
+  await page.goto('/');
+  await page.getByLabel('User').fill(username);
+  await page.getByRole('textbox', { name: 'Password' }).fill(password);
+  await page.getByRole('button', { name: 'Sign in' }).click();
+  await page.getByRole('heading', { name: 'Overview' }).waitFor();
+}
