@@ -1,4 +1,5 @@
 import type { RateLimit } from './account.ts';
+import type { AwsSettings } from './aws/client.ts';
 
 /** What a cloud provider needs besides credentials. */
 interface CloudPlace {
@@ -10,6 +11,8 @@ interface CloudPlace {
 
 export interface CloudSettings {
   upcloud: CloudPlace & { credentials: UpcloudCredentials | null };
+  /** Null where no region is set. */
+  aws: Omit<AwsSettings, 'timeoutMs'> | null;
   hetzner: CloudPlace & { credentials: { token: string } | null };
 }
 
@@ -22,6 +25,13 @@ export const CLOUD_SETTING_NAMES = [
   'UPCLOUD_USERNAME',
   'UPCLOUD_PASSWORD',
   'UPCLOUD_CALLS_PER_MINUTE',
+  'AWS_REGION',
+  'AWS_ENDPOINT',
+  'AWS_ACCESS_KEY_ID',
+  'AWS_SECRET_ACCESS_KEY',
+  'AWS_SESSION_TOKEN',
+  'AWS_SECURITY_GROUPS',
+  'AWS_CALLS_PER_MINUTE',
   'HETZNER_ENDPOINT',
   'HETZNER_TOKEN',
   'HETZNER_CALLS_PER_MINUTE',
@@ -37,11 +47,46 @@ export function readCloudSettings(value: Values): CloudSettings {
       limit: { calls: calls(value, 'UPCLOUD_CALLS_PER_MINUTE', 300), perSeconds: 60 },
       credentials: upcloudCredentials(value),
     },
+    aws: awsSettings(value),
     hetzner: {
       endpoint: endpoint(value, 'HETZNER_ENDPOINT', 'https://api.hetzner.cloud'),
       limit: { calls: calls(value, 'HETZNER_CALLS_PER_MINUTE', 60), perSeconds: 60 },
       credentials: token(value, 'HETZNER_TOKEN'),
     },
+  };
+}
+
+function awsSettings(value: Values): CloudSettings['aws'] {
+  const region = value('AWS_REGION') ?? '';
+  const accessKeyId = value('AWS_ACCESS_KEY_ID') ?? '';
+  const secretAccessKey = value('AWS_SECRET_ACCESS_KEY') ?? '';
+  const sessionToken = value('AWS_SESSION_TOKEN');
+  if ((accessKeyId === '') !== (secretAccessKey === '')) {
+    throw new Error('AWS_ACCESS_KEY_ID and PROVISIONING_AWS_SECRET_ACCESS_KEY must be set together.');
+  }
+  if (region === '') {
+    if (accessKeyId === '') return null;
+    throw new Error('AWS_REGION must be set with the access key: "eu-central-1", for example.');
+  }
+  if (!/^[a-z]{2}(-[a-z]+)+-\d$/.test(region)) {
+    throw new Error(`AWS_REGION must look like "eu-central-1", not "${region}".`);
+  }
+  return {
+    region,
+    endpoint: value('AWS_ENDPOINT') === undefined ? null : endpoint(value, 'AWS_ENDPOINT', 'https://ec2.example.com'),
+    credentials:
+      accessKeyId === ''
+        ? null
+        : {
+            accessKeyId: headerSafe('AWS_ACCESS_KEY_ID', accessKeyId),
+            secretAccessKey: headerSafe('AWS_SECRET_ACCESS_KEY', secretAccessKey),
+            ...(sessionToken ? { sessionToken: headerSafe('AWS_SESSION_TOKEN', sessionToken) } : {}),
+          },
+    securityGroups: (value('AWS_SECURITY_GROUPS') ?? '')
+      .split(',')
+      .map((group) => group.trim())
+      .filter((group) => group !== ''),
+    limit: { calls: calls(value, 'AWS_CALLS_PER_MINUTE', 300), perSeconds: 60 },
   };
 }
 

@@ -1,3 +1,4 @@
+import { createAwsProvider } from './aws/provider.ts';
 import type { CloudSettings } from './cloud-settings.ts';
 import type { Provider } from './contract.ts';
 import { createHetznerProvider } from './hetzner/provider.ts';
@@ -5,7 +6,7 @@ import { createUpcloudProvider } from './upcloud/provider.ts';
 
 /** The clouds whose credentials are set, of those that are wanted. */
 export function createClouds(settings: CloudSettings, wanted: (name: string) => boolean): Provider[] {
-  const { upcloud, hetzner } = settings;
+  const { upcloud, hetzner, aws } = settings;
   const providers: Provider[] = [];
   if (wanted('upcloud') && upcloud.credentials !== null) {
     providers.push(createUpcloudProvider({ ...upcloud, credentials: upcloud.credentials }));
@@ -13,5 +14,6 @@ export function createClouds(settings: CloudSettings, wanted: (name: string) => 
   if (wanted('hetzner') && hetzner.credentials !== null) {
     providers.push(createHetznerProvider({ ...hetzner, credentials: hetzner.credentials }));
   }
+  if (wanted('aws') && aws !== null) providers.push(createAwsProvider(aws));
   return providers;
 }

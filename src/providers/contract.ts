@@ -124,6 +124,8 @@ export interface Provider {
   readonly concurrency: number;
   /** Milliseconds that lie between two observations at least, so that these stay within the account's budget. */
   observationIntervalMs?(): number;
+  /** What was made less than so long ago may lack in what is observed. Milliseconds; absent: it does not. */
+  readonly listingLagMs?: number;
 
   listPlans(options?: CallOptions): Promise<Plan[]>;
   listZones(options?: CallOptions): Promise<Zone[]>;

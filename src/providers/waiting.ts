@@ -10,7 +10,7 @@ export async function pause(milliseconds: number, signal: AbortSignal | undefine
 }
 
 /** What the work comes to, unless the signal fires first: then its reason is thrown, and the work goes on unheard. */
-async function whileWanted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+export async function whileWanted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return work;
   signal.throwIfAborted();
   const aborted = Promise.withResolvers<never>();

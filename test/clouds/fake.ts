@@ -16,6 +16,16 @@ export type Fault =
   | 'server_error'
   | 'lost_request';
 
+const FAULTS: readonly Fault[] = [
+  'lost_answer',
+  'half_open',
+  'garbage',
+  'truncated',
+  'lost_request',
+  'throttled',
+  'server_error',
+];
+
 export interface FakeRequest {
   method: string;
   /** Without the query. */
@@ -45,7 +55,7 @@ export interface FakeSettings {
 export interface Fake extends AsyncDisposable {
   /** `http://127.0.0.1:…` */
   endpoint: string;
-  /** Chance of each fault, 0 to 1, at changes; `throttled` and `server_error` at reads as well. */
+  /** Chance of each fault at every call, 0 to 1. */
   chances: Partial<Record<Fault, number>>;
   /** The next call that matches `METHOD /path?query` goes wrong so. */
   next(call: RegExp, fault: Fault): void;
@@ -75,25 +85,25 @@ export async function startFake(
   const calls: { line: string; at: number }[] = [];
   const bucket = createBucket(settings.limit);
 
-  const faultOf = (request: FakeRequest, line: string): Fault | null => {
+  const faultOf = (line: string): Fault | null => {
     const place = planned.findIndex(({ call }) => call.test(line));
     if (place !== -1) return planned.splice(place, 1)[0]?.fault ?? null;
-    const possible: Fault[] = dialect.changes(request)
-      ? ['lost_answer', 'half_open', 'garbage', 'truncated', 'lost_request', 'throttled', 'server_error']
-      : ['throttled', 'server_error'];
-    return possible.find((fault) => random() < (chances[fault] ?? 0)) ?? null;
+    // One call has one fault; each is drawn by itself, in this order.
+    return FAULTS.find((fault) => random() < (chances[fault] ?? 0)) ?? null;
   };
 
   const answer = async (incoming: http.IncomingMessage, response: http.ServerResponse) => {
     const request = await readRequest(incoming);
-    const line = `${request.method} ${incoming.url}`;
+    // A form is part of what is asked.
+    const form = request.headers['content-type']?.startsWith('application/x-www-form-urlencoded');
+    const line = `${request.method} ${incoming.url}${form ? ` ${request.text}` : ''}`;
     calls.push({ line, at: performance.now() });
     counted[dialect.changes(request) ? 'mutations' : 'reads'] += 1;
     const within = bucket.take();
     const headers =
       settings.limit === undefined ? {} : dialect.limitHeaders?.(settings.limit.calls, bucket.left(), bucket.reset());
     if (settings.latencyMs) await delay(settings.latencyMs);
-    const fault = within ? faultOf(request, line) : 'throttled';
+    const fault = within ? faultOf(line) : 'throttled';
     if (fault === 'lost_request') return incoming.socket.destroy();
     if (fault === 'throttled') {
       counted.throttled += 1;

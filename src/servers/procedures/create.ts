@@ -30,8 +30,9 @@ export function createProcedure(providers: ProviderRegistry): Procedure {
         const { ref } = server;
         server = await step('wait until the server runs', async (call) => {
           await call.log(`${input.provider} accepted ${spec.hostname} as ${ref}; waiting until it runs.`);
+          const listedUntil = Date.now() + (provider.listingLagMs ?? 0);
           const settled = (now: ProviderServer | null) =>
-            now === null || ['running', 'stopped', 'error'].includes(now.status);
+            now === null ? Date.now() >= listedUntil : ['running', 'stopped', 'error'].includes(now.status);
           let seen = await untilObserved(provider, ref, settled, call.signal);
           // A create that only half succeeded: asking again finishes it.
           while (seen?.status === 'stopped') {

@@ -64,7 +64,7 @@ async function deleteAllOf(provider: Provider, operationId: string, call: StepCa
     const found = await provider.findServer(operationId, lookOptions(call));
     if (found === null) {
       absent += 1;
-      if (absent < 2) await sleep(SECOND_LOOK_MS, call.signal);
+      if (absent < 2) await sleep(Math.max(SECOND_LOOK_MS, provider.listingLagMs ?? 0), call.signal);
       continue;
     }
     absent = 0;

@@ -1,0 +1,184 @@
+import type { _InstanceType, Image } from '@aws-sdk/client-ec2';
+import type { CallOptions, Plan, Zone } from '../contract.ts';
+import { remembered } from '../waiting.ts';
+import type { Aws } from './client.ts';
+import { listed } from './errors.ts';
+
+/** Types and zones change some times a year, images some times a month. */
+const FRESH_MS = 600_000;
+/** Whoever asks for the catalogue waits for the account's turn no longer than this. Seconds. */
+const PATIENCE = 60;
+/** The kinds of machines that are offered, of the hundreds there are. */
+const FAMILIES = ['t2.*', 't3.*', 'm6i.*', 'c6i.*', 'r6i.*'];
+/** Where two types have one size, the neutral plan means the one of the family that comes first. */
+const PREFERENCE = ['t3', 't2', 'm6i', 'c6i', 'r6i'];
+
+interface InstanceType {
+  name: _InstanceType;
+  cpus: number;
+  memoryMb: number;
+  zones: ReadonlySet<string>;
+}
+
+export interface Catalog {
+  types: InstanceType[];
+  plans: Plan[];
+  zones: Zone[];
+}
+
+/** What the region offers, asked for at most every ten minutes. */
+export function catalogReader(aws: Aws): (options?: CallOptions) => Promise<Catalog> {
+  const catalog = remembered(FRESH_MS, () => readCatalog(aws, { patience: PATIENCE }));
+  return ({ signal } = {}) => catalog(signal);
+}
+
+async function readCatalog(aws: Aws, options: CallOptions): Promise<Catalog> {
+  const [zones, offers, sizes] = await Promise.all([
+    readZones(aws, options),
+    readOffers(aws, options),
+    readSizes(aws, options),
+  ]);
+  const types = [...sizes].flatMap(([name, size]) => {
+    const at = offers.get(name);
+    return at === undefined ? [] : [{ name, ...size, zones: at }];
+  });
+  return { zones, types, plans: plansOf(types) };
+}
+
+async function readZones(aws: Aws, options: CallOptions): Promise<Zone[]> {
+  const { AvailabilityZones: zones } = await aws.ask(
+    'list the zones',
+    ({ sdk, client, abortSignal }) => client.send(new sdk.DescribeAvailabilityZonesCommand({}), { abortSignal }),
+    options,
+  );
+  return listed('list of zones', zones).flatMap(({ ZoneName: name, ZoneId: id, ZoneType: type, State: state }) =>
+    name !== undefined && state === 'available' && (type ?? 'availability-zone') === 'availability-zone'
+      ? { name, description: `${aws.settings.region} (${id ?? name})` }
+      : [],
+  );
+}
+
+/** Which types stand in which zones. */
+async function readOffers(aws: Aws, options: CallOptions): Promise<Map<string, Set<string>>> {
+  const offers = new Map<string, Set<string>>();
+  let token: string | undefined;
+  do {
+    const page = await aws.ask(
+      'list what the zones offer',
+      ({ sdk, client, abortSignal }) =>
+        client.send(
+          new sdk.DescribeInstanceTypeOfferingsCommand({
+            LocationType: 'availability-zone',
+            Filters: [{ Name: 'instance-type', Values: FAMILIES }],
+            NextToken: token,
+          }),
+          { abortSignal },
+        ),
+      options,
+    );
+    for (const { InstanceType: type, Location: zone } of listed('list of offers', page.InstanceTypeOfferings)) {
+      if (type === undefined || zone === undefined) continue;
+      offers.set(type, (offers.get(type) ?? new Set()).add(zone));
+    }
+    token = page.NextToken;
+  } while (token);
+  return offers;
+}
+
+async function readSizes(aws: Aws, options: CallOptions) {
+  const sizes = new Map<_InstanceType, { cpus: number; memoryMb: number }>();
+  let token: string | undefined;
+  do {
+    const page = await aws.ask(
+      'list the instance types',
+      ({ sdk, client, abortSignal }) =>
+        client.send(
+          new sdk.DescribeInstanceTypesCommand({
+            Filters: [{ Name: 'instance-type', Values: FAMILIES }],
+            NextToken: token,
+          }),
+          { abortSignal },
+        ),
+      options,
+    );
+    for (const { InstanceType: type, VCpuInfo: processors, MemoryInfo: memory, BareMetal: metal } of listed(
+      'list of types',
+      page.InstanceTypes,
+    )) {
+      const cpus = processors?.DefaultVCpus;
+      const memoryMb = memory?.SizeInMiB;
+      if (type !== undefined && cpus && memoryMb && metal !== true) sizes.set(type, { cpus, memoryMb });
+    }
+    token = page.NextToken;
+  } while (token);
+  return sizes;
+}
+
+/** Each type under its own name, and each size under its neutral one. EC2 tells no prices. */
+function plansOf(types: readonly InstanceType[]): Plan[] {
+  const toPlan = (name: string, { cpus, memoryMb, name: native }: InstanceType): Plan => ({
+    name,
+    cpus,
+    memory_mb: memoryMb,
+    storage_gb: null,
+    native_name: native,
+  });
+  const neutral = new Map<string, Plan>();
+  for (const type of inPreference(types)) {
+    const name = `${type.cpus}xCPU-${type.memoryMb / 1_024}GB`;
+    if (type.memoryMb % 1_024 === 0 && !neutral.has(name)) neutral.set(name, toPlan(name, type));
+  }
+  return [...neutral.values(), ...types.map((type) => toPlan(type.name, type))];
+}
+
+function inPreference(types: readonly InstanceType[]): InstanceType[] {
+  const rank = ({ name }: InstanceType) => PREFERENCE.indexOf(name.split('.')[0] ?? '');
+  return types.toSorted((a, b) => rank(a) - rank(b));
+}
+
+/** The type that a plan means in a zone. */
+export function typeFor(plan: string, zone: string, { types }: Catalog): InstanceType | undefined {
+  const meant = types.filter(
+    ({ name, cpus, memoryMb }) => plan === name || plan === `${cpus}xCPU-${memoryMb / 1_024}GB`,
+  );
+  return inPreference(meant.filter(({ zones }) => zones.has(zone)))[0];
+}
+
+/** Who publishes which system under which name. */
+const PUBLISHERS: Record<string, { owner: string; name: (version: string) => string }> = {
+  debian: { owner: '136693071363', name: (version) => `debian-${version}-amd64-*` },
+  ubuntu: { owner: '099720109477', name: (version) => `ubuntu/images/hvm-ssd*/ubuntu-*-${version}-amd64-server-*` },
+  almalinux: { owner: '764336703387', name: (version) => `AlmaLinux OS ${version}.*x86_64*` },
+  rocky: { owner: '792107900819', name: (version) => `Rocky-${version}-EC2-Base-${version}.*x86_64*` },
+};
+
+/** Neutral names that are understood, for suggestions. */
+export const KNOWN_IMAGES = ['debian-12', 'debian-13', 'ubuntu-22.04', 'ubuntu-24.04', 'almalinux-9', 'rocky-9'];
+
+/** The newest image of that neutral name, or the one of that id; null where there is none. */
+export async function findImage(aws: Aws, wanted: string, options: CallOptions = {}): Promise<Image | null> {
+  const [system = '', version = ''] = wanted.split(/-(?=\d)/);
+  const publisher = PUBLISHERS[system];
+  const isId = /^ami-[0-9a-f]+$/.test(wanted);
+  if (!isId && (publisher === undefined || version === '')) return null;
+  const { Images: images } = await aws.ask(
+    'look for the image',
+    ({ sdk, client, abortSignal }) =>
+      client.send(
+        new sdk.DescribeImagesCommand({
+          ...(publisher === undefined || isId ? {} : { Owners: [publisher.owner] }),
+          Filters: [
+            isId ? { Name: 'image-id', Values: [wanted] } : { Name: 'name', Values: [publisher?.name(version) ?? ''] },
+            { Name: 'state', Values: ['available'] },
+          ],
+        }),
+        { abortSignal },
+      ),
+    options,
+  );
+  return (
+    listed('list of images', images).toSorted((a, b) =>
+      (a.CreationDate ?? '') < (b.CreationDate ?? '') ? 1 : -1,
+    )[0] ?? null
+  );
+}

@@ -1,0 +1,173 @@
+import type { EC2Client } from '@aws-sdk/client-ec2';
+import { type Account, type CallKind, createAccount, type RateLimit } from '../account.ts';
+import { type CallOptions, type MutationOptions, ProviderError } from '../contract.ts';
+import { whileWanted } from '../waiting.ts';
+import { isThrottled, statusOf, toProviderError } from './errors.ts';
+
+type Sdk = typeof import('@aws-sdk/client-ec2');
+
+interface AwsCredentials {
+  accessKeyId: string;
+  secretAccessKey: string;
+  sessionToken?: string;
+}
+
+export interface AwsSettings {
+  region: string;
+  /** Scheme, host and port of the API; null: Amazon's own for the region. */
+  endpoint: string | null;
+  /** Null: what the SDK finds by itself (environment, profile, the role of the machine). */
+  credentials: AwsCredentials | null;
+  /** For every server, besides or instead of the network's default. */
+  securityGroups: string[];
+  /** Calls that this process may make. */
+  limit: RateLimit;
+  timeoutMs?: number;
+}
+
+/** What sends a command: the SDK's classes, and a client of them. */
+export interface Sent {
+  sdk: Sdk;
+  client: EC2Client;
+  abortSignal: AbortSignal;
+}
+
+export interface Aws {
+  account: Account;
+  settings: AwsSettings;
+  /** Asks something. @throws ProviderError; the signal's reason. */
+  ask<T>(what: string, send: (sent: Sent) => Promise<T>, options?: CallOptions, kind?: CallKind): Promise<T>;
+  /** Changes something, once the guard has let it; awaited whatever the signal does. */
+  change<T>(what: string, send: (sent: Sent) => Promise<T>, options: MutationOptions): Promise<T>;
+  close(): void;
+}
+
+/** How long one answer may take. */
+const DEFAULT_TIMEOUT_MS = 30_000;
+/** EC2 does not say how long to wait after a throttled call; its buckets fill by the second. */
+const THROTTLED_SECONDS = 2;
+
+type Opened = Pick<Sent, 'sdk' | 'client'>;
+type Outcome<T> = { kind: 'answer'; answer: T } | { kind: 'throttled'; error: ProviderError };
+
+/** Nothing is loaded or contacted before the first call: the SDK is large. */
+export function createAws(settings: AwsSettings): Aws {
+  const account = createAccount({ name: 'aws', limit: settings.limit });
+  let opened: Promise<Opened> | null = null;
+  const open = () => {
+    opened ??= import('@aws-sdk/client-ec2').then((sdk) => ({ sdk, client: newClient(sdk, settings) }));
+    return opened;
+  };
+
+  return {
+    account,
+    settings,
+    ask: async (what, send, options = {}, kind = 'look') => {
+      const parts = await open();
+      return untilNotThrottled(account, kind, options, () => {
+        if (options.signal?.aborted) {
+          account.released(false);
+          throw options.signal.reason;
+        }
+        return exchange({ account, settings, ...parts }, what, send, options.signal);
+      });
+    },
+    change: async (what, send, options) => {
+      options.signal?.throwIfAborted();
+      const parts = await open();
+      // Loaded and signed in before the guard, so that little lies between it and the request.
+      await signIn(parts, what, settings, options.signal);
+      return untilNotThrottled(account, 'change', options, () => {
+        try {
+          options.signal?.throwIfAborted();
+          options.guard();
+        } catch (error) {
+          account.released(false);
+          throw error;
+        }
+        return exchange({ account, settings, ...parts }, what, send, undefined);
+      });
+    },
+    close() {
+      account.close();
+      void opened?.then(({ client }) => client.destroy());
+    },
+  };
+}
+
+/** Credentials of a role are fetched, and fetched again when they expire; the SDK keeps them. */
+async function signIn({ client }: Opened, what: string, settings: AwsSettings, signal: AbortSignal | undefined) {
+  try {
+    await whileWanted(client.config.credentials(), signal);
+  } catch (error) {
+    if (signal?.aborted) throw signal.reason;
+    throw toProviderError(what, error, settings, false);
+  }
+}
+
+/** Again and again while EC2 asks for fewer calls: such a call has had no effect. */
+async function untilNotThrottled<T>(
+  account: Account,
+  kind: CallKind,
+  options: CallOptions,
+  send: () => Promise<Outcome<T>>,
+): Promise<T> {
+  for (;;) {
+    await account.admit(kind, options);
+    const outcome = await send();
+    if (outcome.kind === 'answer') return outcome.answer;
+    if (options.patience !== undefined) throw outcome.error;
+  }
+}
+
+/** One request and its answer. @param signal ends the waiting; without one it is waited for whatever happens. */
+async function exchange<T>(
+  { account, settings, sdk, client }: Opened & Pick<Aws, 'account' | 'settings'>,
+  what: string,
+  send: (sent: Sent) => Promise<T>,
+  signal: AbortSignal | undefined,
+): Promise<Outcome<T>> {
+  const request = new AbortController();
+  const timer = setTimeout(() => request.abort(), settings.timeoutMs ?? DEFAULT_TIMEOUT_MS);
+  const work = send({ sdk, client, abortSignal: request.signal });
+  const nothingTold = { limit: null, remaining: null };
+  try {
+    const answer = await whileWanted(work, signal);
+    account.answered(nothingTold);
+    return { kind: 'answer', answer };
+  } catch (error) {
+    if (signal?.aborted) {
+      request.abort();
+      work.catch(() => 'nobody waits for it any more');
+      account.released(true);
+      throw signal.reason;
+    }
+    const status = statusOf(error);
+    const failure = toProviderError(what, error, settings, request.signal.aborted);
+    if (isThrottled(error)) {
+      account.answered(nothingTold);
+      account.throttled(THROTTLED_SECONDS);
+      return { kind: 'throttled', error: failure };
+    }
+    if (status === undefined || status >= 500) account.failed();
+    else account.answered(nothingTold);
+    throw failure;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function newClient(sdk: Sdk, { region, endpoint, credentials }: AwsSettings): EC2Client {
+  return new sdk.EC2Client({
+    region,
+    // We look before we try again.
+    maxAttempts: 1,
+    ...(endpoint === null ? {} : { endpoint }),
+    ...(credentials === null ? {} : { credentials }),
+  });
+}
+
+/** Whether it is an error of that code of EC2's. */
+export function isAwsCode(error: unknown, ...codes: string[]): boolean {
+  return error instanceof ProviderError && codes.includes(String(error.details.provider_code));
+}

@@ -1,0 +1,76 @@
+import type { Instance } from '@aws-sdk/client-ec2';
+import type { CallKind } from '../account.ts';
+import {
+  type CallOptions,
+  OPERATION_LABEL,
+  type ProviderServer,
+  type ProviderServerStatus,
+  WORKSPACE_LABEL,
+} from '../contract.ts';
+import { PLAN_LABEL, tagsOf } from '../labels.ts';
+import type { Aws } from './client.ts';
+import { listed } from './errors.ts';
+
+/** The instance type that the plan became: when it is another one later, that one is shown. */
+export const TYPE_LABEL = 'provisioning-type';
+/** Tag that the console shows as the instance's name. */
+export const NAME_TAG = 'Name';
+/** The most that one page holds. */
+const PAGE_SIZE = 1_000;
+
+const STATUS = new Map<string, ProviderServerStatus>([
+  ['pending', 'creating'],
+  ['running', 'running'],
+  ['stopping', 'stopping'],
+  ['stopped', 'stopped'],
+  ['shutting-down', 'deleting'],
+]);
+
+/** Null for what is no server any more: terminated ones are listed for an hour. */
+export function toProviderServer(instance: Instance): ProviderServer | null {
+  const { InstanceId: ref, State: state, InstanceType: type = '' } = instance;
+  if (ref === undefined || state?.Name === undefined || state.Name === 'terminated') return null;
+  const labels = new Map((instance.Tags ?? []).map(({ Key = '', Value = '' }) => [Key, Value]));
+  const name = labels.get(NAME_TAG);
+  labels.delete(NAME_TAG);
+  return {
+    ref,
+    hostname: name ?? ref,
+    plan: (labels.get(TYPE_LABEL) === type ? labels.get(PLAN_LABEL) : undefined) ?? type,
+    zone: instance.Placement?.AvailabilityZone ?? '',
+    status: STATUS.get(state.Name) ?? 'unknown',
+    ip_address: instance.PublicIpAddress || instance.Ipv6Address || instance.PrivateIpAddress || null,
+    operation_id: labels.get(OPERATION_LABEL) ?? null,
+    workspace: labels.get(WORKSPACE_LABEL) ?? null,
+    tags: tagsOf(labels),
+  };
+}
+
+/** Every instance that a filter lets through, page by page. */
+export async function describe(
+  aws: Aws,
+  filter: { Name: string; Values: string[] },
+  options: CallOptions = {},
+  kind: CallKind = 'look',
+): Promise<{ servers: ProviderServer[]; pages: number }> {
+  const servers: ProviderServer[] = [];
+  let token: string | undefined;
+  let pages = 0;
+  do {
+    const page = await aws.ask(
+      'list the servers',
+      ({ sdk, client, abortSignal }) =>
+        client.send(new sdk.DescribeInstancesCommand({ Filters: [filter], MaxResults: PAGE_SIZE, NextToken: token }), {
+          abortSignal,
+        }),
+      options,
+      kind,
+    );
+    pages += 1;
+    for (const { Instances: instances } of listed('list of servers', page.Reservations)) {
+      servers.push(...(instances ?? []).map(toProviderServer).filter((server) => server !== null));
+    }
+    token = page.NextToken;
+  } while (token);
+  return { servers, pages };
+}

@@ -1,0 +1,152 @@
+import {
+  type CallOptions,
+  type MutationOptions,
+  OPERATION_LABEL,
+  type Provider,
+  ProviderError,
+  type ProviderServer,
+  type ServerSpec,
+} from '../contract.ts';
+import { DEFAULT_IMAGE } from '../images.ts';
+import { type Catalog, catalogReader, findImage } from './catalog.ts';
+import { type Aws, type AwsSettings, createAws, isAwsCode, type Sent } from './client.ts';
+import { listed } from './errors.ts';
+import { describe, toProviderServer } from './instances.ts';
+import { runInput, specProblems } from './request.ts';
+
+/** Servers under change at once. */
+const CONCURRENCY = 100;
+/** What has just been made may lack in lists for so long. */
+const LISTING_LAG_MS = 20_000;
+
+/** Instances of EC2 in one region. Nothing is contacted before the first call. */
+export function createAwsProvider(settings: AwsSettings): Provider {
+  const aws = createAws(settings);
+  const catalog = catalogReader(aws);
+  let pagesLately = 1;
+
+  const observe = async (options: CallOptions | undefined) => {
+    const filter = { Name: 'tag-key', Values: [OPERATION_LABEL] };
+    const { servers, pages } = await describe(aws, filter, options, 'observe');
+    pagesLately = pages;
+    return servers;
+  };
+
+  return {
+    name: 'aws',
+    concurrency: CONCURRENCY,
+    listingLagMs: LISTING_LAG_MS,
+    observationIntervalMs: () => aws.account.observationIntervalMs(pagesLately),
+    listPlans: async (options) => (await catalog(options)).plans,
+    listZones: async (options) => (await catalog(options)).zones,
+    validate: async (spec, options) => {
+      const [offered, image] = await Promise.all([
+        catalog(options),
+        findImage(aws, spec.image ?? DEFAULT_IMAGE, options),
+      ]);
+      return specProblems(spec, offered, image);
+    },
+    findServer: (operationId, options) => find(aws, operationId, options),
+    ensureServer: (spec, options) => ensureServer(aws, catalog, spec, options),
+    observeServers: async (refs, options) => {
+      if (refs.length === 0) return new Map();
+      const wanted = new Set(refs);
+      const servers = await observe(options);
+      return new Map(servers.filter(({ ref }) => wanted.has(ref)).map((server) => [server.ref, server]));
+    },
+    startServer: (ref, options) =>
+      power(aws, ref, 'start the server', options, ({ sdk, client, abortSignal }) =>
+        client.send(new sdk.StartInstancesCommand({ InstanceIds: [ref] }), { abortSignal }),
+      ),
+    stopServer: (ref, options) =>
+      power(aws, ref, 'stop the server', options, ({ sdk, client, abortSignal }) =>
+        client.send(new sdk.StopInstancesCommand({ InstanceIds: [ref] }), { abortSignal }),
+      ),
+    restartServer: (ref, options) => restartServer(aws, ref, options),
+    deleteServer: (ref, options) => deleteServer(aws, ref, options),
+    listServers: (options) => observe(options),
+    close: async () => aws.close(),
+  };
+}
+
+async function find(aws: Aws, operationId: string, options?: CallOptions): Promise<ProviderServer | null> {
+  const { servers } = await describe(aws, { Name: `tag:${OPERATION_LABEL}`, Values: [operationId] }, options);
+  return servers.find((server) => server.operation_id === operationId) ?? null;
+}
+
+async function ensureServer(
+  aws: Aws,
+  catalog: (options?: CallOptions) => Promise<Catalog>,
+  spec: ServerSpec,
+  options: MutationOptions,
+): Promise<ProviderServer> {
+  const found = await find(aws, options.operationId, options);
+  if (found !== null) return found;
+  const [offered, image] = await Promise.all([catalog(options), findImage(aws, spec.image ?? DEFAULT_IMAGE, options)]);
+  const input = runInput(spec, options.operationId, offered, image, aws.settings.securityGroups);
+  try {
+    const { Instances: instances } = await aws.change(
+      'create the server',
+      ({ sdk, client, abortSignal }) => client.send(new sdk.RunInstancesCommand(input), { abortSignal }),
+      options,
+    );
+    const [made] = listed('server', instances);
+    const server = made === undefined ? null : toProviderServer(made);
+    if (server !== null) return server;
+  } catch (error) {
+    // An earlier try went through with an older image, and the lists do not show it yet: the next look will.
+    if (!isAwsCode(error, 'IdempotentParameterMismatch')) throw error;
+    const earlier = await find(aws, options.operationId, options);
+    if (earlier !== null) return earlier;
+    throw error;
+  }
+  throw new ProviderError('NOT_FOUND', `The server ${spec.hostname} was terminated while it was being made.`, {
+    retryable: false,
+    details: { operation_id: options.operationId },
+  });
+}
+
+/** EC2 takes "already so" as success, and a terminated instance for one in a wrong state. */
+async function power(
+  aws: Aws,
+  ref: string,
+  what: string,
+  options: MutationOptions,
+  send: (sent: Sent) => Promise<unknown>,
+): Promise<void> {
+  try {
+    await aws.change(what, send, options);
+  } catch (error) {
+    if (isAwsCode(error, 'IncorrectInstanceState', 'IncorrectState')) await requireServer(aws, ref, options);
+    throw error;
+  }
+}
+
+/** @throws NOT_FOUND where it is terminated or unknown. */
+async function requireServer(aws: Aws, ref: string, options: CallOptions): Promise<ProviderServer> {
+  const { servers } = await describe(aws, { Name: 'instance-id', Values: [ref] }, options);
+  if (servers[0] !== undefined && servers[0].status !== 'deleting') return servers[0];
+  throw new ProviderError('NOT_FOUND', `AWS has no server ${ref} any more.`, { retryable: false, details: { ref } });
+}
+
+async function restartServer(aws: Aws, ref: string, options: MutationOptions): Promise<void> {
+  const { status } = await requireServer(aws, ref, options);
+  const InstanceIds = [ref];
+  await power(aws, ref, 'restart the server', options, async ({ sdk, client, abortSignal }) => {
+    if (status === 'stopped') await client.send(new sdk.StartInstancesCommand({ InstanceIds }), { abortSignal });
+    else await client.send(new sdk.RebootInstancesCommand({ InstanceIds }), { abortSignal });
+  });
+}
+
+async function deleteServer(aws: Aws, ref: string, options: MutationOptions): Promise<void> {
+  try {
+    await aws.change(
+      'delete the server',
+      ({ sdk, client, abortSignal }) =>
+        client.send(new sdk.TerminateInstancesCommand({ InstanceIds: [ref] }), { abortSignal }),
+      options,
+    );
+  } catch (error) {
+    if (!isAwsCode(error, 'InvalidInstanceID.NotFound')) throw error;
+  }
+}
