@@ -1,6 +1,6 @@
 /**
  * The two-minute story on a fresh machine: starts the server on its embedded database, creates a server, shows every
- * event live, stops and starts it, and leaves the API up.
+ * event live, stops and starts it, installs a service on it, and leaves the API up.
  *
  *   npm run demo                          on the simulated cloud
  *   npm run demo -- --provider docker     on containers of this machine
@@ -121,11 +121,19 @@ function createApi(base: string) {
 function printEvent(message: string, started: number): void {
   const line = message.split('\n').find((part) => part.startsWith('data:'));
   if (line === undefined) return;
-  const event = JSON.parse(line.slice(5)) as { type?: string; status?: string; line?: string; progress?: number };
+  const event = JSON.parse(line.slice(5)) as {
+    type?: string;
+    status?: string;
+    line?: string;
+    stream?: string;
+    progress?: number;
+  };
   const text =
     event.type === 'status'
       ? paint(event.status === 'completed' ? 32 : 36, event.status ?? '')
-      : (event.line ?? (event.progress === undefined ? '' : `${event.progress} %`));
+      : event.stream !== undefined
+        ? paint(2, `│ ${event.line}`)
+        : (event.line ?? (event.progress === undefined ? '' : `${event.progress} %`));
   if (text !== '') say(`  ${paint(2, `${((Date.now() - started) / 1_000).toFixed(1).padStart(5)} s`)}  ${text}`);
 }
 
@@ -159,7 +167,15 @@ async function story(base: string, password: string): Promise<void> {
   await api.follow(await api.call<Operation>('POST', `/v1/servers/${id}/stop`));
   await api.follow(await api.call<Operation>('POST', `/v1/servers/${id}/start`));
 
-  heading('4. What there is now: GET /v1/servers');
+  heading(
+    `4. Install a service on it: POST /v1/taskservs/create {"name": "redis", "servers": ["${request.hostname}"], …}`,
+  );
+  const redis = { workspace: 'default', name: 'redis', servers: [request.hostname], config: { maxmemory: '64mb' } };
+  await api.follow(await api.call<Operation>('POST', '/v1/taskservs/create', redis));
+  say('\n  The same again: everything is there already.');
+  await api.follow(await api.call<Operation>('POST', '/v1/taskservs/create', redis));
+
+  heading('5. What there is now: GET /v1/servers, GET /v1/taskservs');
   const servers = await api.call<{ hostname: string; provider: string; status: string; ip_address: string | null }[]>(
     'GET',
     '/v1/servers',
@@ -168,9 +184,17 @@ async function story(base: string, password: string): Promise<void> {
     say(
       `  ${server.hostname.padEnd(16)} ${server.provider.padEnd(10)} ${server.status.padEnd(10)} ${server.ip_address ?? ''}`,
     );
+  const taskservs = await api.call<{ id: string; name: string; status: string; servers: string[] }[]>(
+    'GET',
+    '/v1/taskservs',
+  );
+  for (const { name, status, servers: on } of taskservs)
+    say(`  ${name.padEnd(16)} ${'taskserv'.padEnd(10)} ${status.padEnd(10)} ${on.join(', ')}`);
 
   if (flags.exit) {
-    heading(`5. Delete it: DELETE /v1/servers/${id}`);
+    heading('6. Delete both: DELETE /v1/taskservs/…, /v1/servers/…');
+    const own = taskservs.find(({ servers: on }) => on.includes(request.hostname));
+    await api.follow(await api.call<Operation>('DELETE', `/v1/taskservs/${own?.id}`));
     await api.follow(await api.call<Operation>('DELETE', `/v1/servers/${id}`));
   }
 }
