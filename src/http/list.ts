@@ -219,7 +219,7 @@ async function readPage(
       from (
         select * from ${sql.table(definition.table)} ${where}
         order by ${order.column} ${direction}, ${id} ${direction}
-        limit ${page.limit} offset ${page.offset ?? 0}) chosen)
+        limit ${page.limit} offset ${page.offset ?? 0}) ${sql.ref(bareName(definition.table))})
     select string_agg(json, ',' order by ${page.backwards === true ? sql`-n` : sql`n`}) as text, count(*)::int as rows,
            (array_agg(array[value, id] order by n))[1:1][1:2] as first,
            (array_agg(array[value, id] order by n desc))[1:1][1:2] as last
@@ -234,6 +234,11 @@ async function readPage(
     first: page.backwards === true ? far : near,
     last: page.backwards === true ? near : far,
   };
+}
+
+/** The rows keep the table's name, by which what makes JSON of them may call them. */
+function bareName(table: string): string {
+  return table.slice(table.lastIndexOf('.') + 1);
 }
 
 /** The slice of an array of pairs comes back as `[[value, id]]`. */
