@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -45,7 +46,7 @@ test('every built-in definition is without a mistake and carries the library', a
   assert.ok(definitions.size > 0);
   for (const definition of definitions.values()) {
     for (const [name, script] of Object.entries(definition.scripts)) {
-      assert.match(script, /^#!\/bin\/(ba)?sh\n/);
+      assert.match(script, /^#!\/bin\/sh\n/);
       assert.ok(script.includes('service_apply()'), `${definition.name}/${name}.sh`);
     }
   }
@@ -70,6 +71,34 @@ test("a workspace's own definition joins the built-in ones and overrides one of 
   assert.equal(existing(definitions, 'redis').summary, 'A test');
   assert.equal(existing(definitions, 'nginx').source, 'built-in');
   assert.notEqual(existing((await loadCatalog(null)).definitions, 'redis').summary, 'A test');
+});
+
+test('scripts run in any shell, from a file or as text: one for bash gets it, and standard input stays free', async () => {
+  await using own = await workspace();
+  const probe = `printf "%s|%s|" "\${BASH_VERSION:+bash}" "$TASKSERV_NAME"; cat`;
+  await own.write('x', minimal('x').replace('debian-12', 'debian-12, ubuntu-22.04, ubuntu-24.04'), {
+    'install.sh': `#!/bin/sh\n${probe}\n`,
+    'check.sh': `#!/bin/bash\n${probe}\n`,
+    'remove.sh': `#!/usr/bin/env bash\n${probe}\nexit 7`,
+  });
+  const { scripts } = existing((await loadCatalog(own.root)).definitions, 'x');
+  const run = (script: string) => {
+    // The library looks at the host; here it is whatever runs the tests.
+    const text = script
+      .replace(/^case " \$TASKSERV_PLATFORMS " in[\s\S]*?^esac$/m, '')
+      .replace(/^\[ "\$\(id -u\).*$/m, '');
+    const env = { PATH: process.env.PATH, TASKSERV_NAME: 'x', TASKSERV_PLATFORMS: '' };
+    return spawnSync('sh', ['-c', 'eval "$SCRIPT"'], {
+      env: { ...env, SCRIPT: text },
+      input: 'typed',
+      encoding: 'utf8',
+    });
+  };
+  assert.equal(run(scripts.install).stdout, '|x|typed');
+  assert.equal(run(scripts.check).stdout, 'bash|x|typed');
+  const removed = run(scripts.remove);
+  assert.equal(removed.stdout, 'bash|x|typed');
+  assert.equal(removed.status, 7);
 });
 
 test('a workspace without such a folder, or that is gone, has the built-in definitions', async () => {

@@ -113,10 +113,7 @@ export interface TaskservDefinition {
   timeouts: { install: number; check: number; remove: number };
   /** TCP or UDP ports that it listens on when its config says nothing else. */
   ports: number[];
-  /**
-   * Whole programs (the shared library is part of them): upload one, make it executable and run it, so that its first
-   * line picks the shell. Standard input is not used.
-   */
+  /** Whole programs for a POSIX shell, the shared library included. They read nothing from standard input. */
   scripts: { install: string; check: string; remove: string };
 }
 

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import {
@@ -192,9 +193,15 @@ function scriptMistakes(text: string): Mistake[] {
   return [{ line: 1, column: 1, message: `must be one of: ${INTERPRETERS.join(', ')}` }];
 }
 
-/** The library goes between the first line, which picks the shell, and the rest. */
+/**
+ * A whole program that any POSIX shell can run, from a file or as text: the library, then the script. One for bash is
+ * handed to it on a descriptor of its own, so that neither standard input nor an argument is taken.
+ */
 function withLibrary(script: string, library: string): string {
-  const end = script.indexOf('\n');
-  if (end < 0) return `${script}\n${library}`;
-  return `${script.slice(0, end + 1)}${library}${script.slice(end + 1)}`;
+  const end = script.indexOf('\n') + 1;
+  const program = `${library}${end === 0 ? '' : script.slice(end)}`;
+  if (!script.slice(0, end === 0 ? undefined : end).includes('bash')) return `#!/bin/sh\n${program}`;
+  // A line that the program cannot hold, as it depends on the whole of it.
+  const mark = `END-${createHash('sha256').update(program).digest('hex')}`;
+  return `#!/bin/sh\nexec bash /dev/fd/3 3<<'${mark}'\n${program}\n${mark}\n`;
 }

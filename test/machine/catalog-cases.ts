@@ -46,13 +46,13 @@ export const CASES: Case[] = [
   {
     name: 'prometheus',
     config: { targets: ['node=127.0.0.1:9100'] },
-    use: ['curl -s "http://127.0.0.1:9090/api/v1/targets"', /"job":"node"/],
+    use: ['curl -s "http://127.0.0.1:9090/api/v1/status/config"', /job_name: node\\n/],
     daemon: 'prometheus',
   },
   {
     name: 'podman',
     config: { storage_driver: 'vfs', api_socket: true },
-    use: ['curl -s --unix-socket /run/podman/podman.sock http://podman/info', /"GraphDriverName":"vfs"/],
+    use: ['curl -s --unix-socket /run/podman/podman.sock http://podman/info', /"Driver":"vfs"/],
     daemon: 'podman',
   },
   {

@@ -64,6 +64,10 @@ if [ "$TASKSERV_ROLE" = replica ]; then
       --host="$TASKSERV_PRIMARY_ADDRESS" --port="$TASKSERV_PRIMARY_PORT" --username="$TASKSERV_REPLICATION_USER" \
       --wal-method=stream --checkpoint=fast || fail "cannot copy the databases of $TASKSERV_PRIMARY_ADDRESS"
     as_postgres touch "$data.copying/standby.signal"
+    # What pg_createcluster takes for the configuration of a data directory that is there already; a copy has none.
+    for file in postgresql pg_hba pg_ident; do
+      as_postgres cp "/usr/share/postgresql/$major/$file.conf.sample" "$data.copying/$file.conf"
+    done
     mv "$data.copying" "$data"
     mark_changed restart
   fi

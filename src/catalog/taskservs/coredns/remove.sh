@@ -1,0 +1,5 @@
+#!/bin/sh
+service_remove coredns -
+rm -f /usr/local/bin/coredns
+rm -rf /etc/coredns
+forget
