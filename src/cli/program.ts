@@ -9,8 +9,10 @@ import { operationCommands } from './commands/operation.ts';
 import { providerCommands } from './commands/provider.ts';
 import { serverCommands } from './commands/server.ts';
 import { systemCommands } from './commands/system.ts';
+import { taskservCommands } from './commands/taskserv.ts';
 import { tokenCommands } from './commands/token.ts';
 import { userCommands } from './commands/user.ts';
+import { workflowCommands } from './commands/workflow.ts';
 import { workspaceCommands } from './commands/workspace.ts';
 import { describeError, EXIT, exitStatusOf } from './errors.ts';
 import { OUTPUTS } from './output.ts';
@@ -22,6 +24,8 @@ export const COMMANDS: readonly CommandDefinition[] = [
   ...accountCommands,
   ...contextCommands,
   ...serverCommands,
+  ...taskservCommands,
+  ...workflowCommands,
   ...operationCommands,
   ...workspaceCommands,
   ...providerCommands,
@@ -36,6 +40,8 @@ export const COMMANDS: readonly CommandDefinition[] = [
 const GROUPS: Record<string, string> = {
   context: 'the servers that you know, and which one commands go to',
   server: 'make, look at, change and delete servers',
+  taskserv: 'services on servers',
+  workflow: 'whole clusters: graphs of operations',
   operation: 'watch, wait for and cancel what goes on',
   workspace: 'named directories that group servers and their defaults',
   provider: 'the places where servers can be made',

@@ -207,3 +207,22 @@ test('completion offers commands, options and the choices of an option', async (
     assert.match((await cli.run(['completion', shell])).stdout, /__complete/);
   }
 });
+
+test('a taskserv is checked, installed, shown, checked and removed; the catalog is listed', async () => {
+  await cli.run(['server', 'create', 'with-service', ...CREATE]);
+  assert.match((await cli.run(['catalog', '-o', 'name'])).stdout, /^redis$/m);
+  const install = ['taskserv', 'create', 'redis', '--server', 'with-service', '--config', 'port=6380'];
+  const planned = await cli.run([...install, '--check', '-o', 'json']);
+  assert.equal(JSON.parse(planned.stdout).result.check_mode, true, planned.stderr);
+  const installed = await cli.run(install);
+  assert.equal(installed.status, 0, installed.stderr);
+  assert.match(installed.stderr, /with-service: /);
+  const answer = await cli.run(['taskserv', 'show', 'redis', '-o', 'json']);
+  assert.equal(answer.status, 0, answer.stderr);
+  const shown = JSON.parse(answer.stdout);
+  assert.deepEqual([shown.status, shown.servers, shown.config.port], ['running', ['with-service'], 6380]);
+  assert.match((await cli.run(['taskserv', 'list', '--hostname', 'with-service'])).stdout, /redis .* running/);
+  assert.equal((await cli.run(['taskserv', 'check', 'redis'])).status, 0);
+  assert.equal((await cli.run(['taskserv', 'delete', 'redis', '--yes'])).status, 0);
+  assert.equal((await cli.run(['taskserv', 'show', 'redis'])).status, 3);
+});

@@ -1,0 +1,176 @@
+import type { Client } from '../../sdk/client.ts';
+import { type CommandDefinition, given, type OptionValues, text, texts } from '../command.ts';
+import { NotFoundError, UsageError } from '../errors.ts';
+import { field } from '../output.ts';
+import { listCommand } from './list.ts';
+import { namedValues } from './parameters.ts';
+
+const VIEW = {
+  columns: [field('id'), field('name'), field('version'), field('workspace'), field('servers'), field('status')],
+  name: 'id',
+};
+const CATALOG_VIEW = {
+  columns: [
+    field('name'),
+    { heading: 'VERSION', value: ({ versions }: { versions: { default: string } }) => versions.default },
+    field('source'),
+    field('summary'),
+  ],
+  name: 'name',
+};
+const TASKSERV = { name: 'taskserv', description: 'id (tsk-…) or name' };
+const WORKSPACE = { flags: '-w, --workspace <name>', description: 'where a name is looked for (default: everywhere)' };
+const NO_QUEUE = { flags: '--no-queue', description: 'fail with 5 where another change of the servers goes on' };
+
+/** A taskserv by its id or its name. @throws where there is none, or more than one. */
+async function findTaskserv(client: Client, name: string, options: OptionValues) {
+  if (name.startsWith('tsk-')) return client.get('/v1/taskservs/{id}', { path: { id: name } });
+  const found = await client.get('/v1/taskservs', { query: given({ name, workspace: text(options, 'workspace') }) });
+  const [taskserv, ...others] = found;
+  if (taskserv === undefined)
+    throw new NotFoundError(`There is no taskserv "${name}". See: provisioning taskserv list`);
+  if (others.length > 0) {
+    const places = found.map(({ id, workspace, servers }) => `${id} in ${workspace} on ${servers.join(' and ')}`);
+    throw new UsageError(`"${name}" is ambiguous: ${places.join('; ')}. Give the id, or --workspace.`);
+  }
+  return taskserv;
+}
+
+/** Services on servers, and what can be installed. */
+export const taskservCommands: readonly CommandDefinition[] = [
+  {
+    name: 'taskserv create',
+    summary: 'install a service on servers, or change it there',
+    description:
+      'Given again, it changes version and configuration in place. Secrets are best read from a file: --config password=@file.',
+    examples: [
+      'provisioning taskserv create redis --server web-01 --server web-02 --config port=6380',
+      'provisioning taskserv create nginx --server web-01 --check',
+    ],
+    arguments: [{ name: 'name', description: 'name in the catalog (see: provisioning catalog)' }],
+    options: [
+      { flags: '-w, --workspace <name>', description: 'the workspace of the servers', default: 'default' },
+      {
+        flags: '--server <server>',
+        description: 'hostname or id; may be given several times',
+        repeatable: true,
+        required: true,
+      },
+      {
+        flags: '--config <name=value>',
+        description: 'a setting of the service; may be given several times',
+        repeatable: true,
+      },
+      { flags: '--check', description: 'only say what would happen' },
+      NO_QUEUE,
+    ],
+    covers: ['POST /v1/taskservs/create'],
+    operation: true,
+    async run(session, [name = ''], options) {
+      const body = {
+        workspace: text(options, 'workspace') ?? 'default',
+        name,
+        servers: texts(options, 'server') ?? [],
+        config: await namedValues('--config', texts(options, 'config')),
+        check_mode: options.check === true,
+        wait: options.queue !== false,
+      };
+      const client = await session.client();
+      await session.operation(await client.post('/v1/taskservs/create', { body, ...session.idempotency() }));
+    },
+  },
+  listCommand({
+    name: 'taskserv list',
+    summary: 'show what is installed where',
+    examples: ['provisioning taskserv list', 'provisioning taskserv list --hostname web-01 --status degraded'],
+    path: '/v1/taskservs',
+    filters: {
+      status: 'only in this state',
+      workspace: 'only of this workspace',
+      name: 'only of this name',
+      hostname: 'only on this server',
+      created_after: 'only made from this time on (RFC 3339 or a date)',
+      created_before: 'only made before this time',
+    },
+    view: VIEW,
+  }),
+  {
+    name: 'taskserv show',
+    summary: 'show one taskserv with the state on each server',
+    examples: ['provisioning taskserv show redis -o yaml'],
+    arguments: [TASKSERV],
+    options: [WORKSPACE],
+    covers: ['GET /v1/taskservs/{id}'],
+    output: true,
+    async run(session, [name = ''], options) {
+      session.record(await findTaskserv(await session.client(), name, options), VIEW);
+    },
+  },
+  {
+    name: 'taskserv check',
+    summary: 'look now whether a taskserv is healthy on its servers',
+    examples: ['provisioning taskserv check redis'],
+    arguments: [TASKSERV],
+    options: [WORKSPACE],
+    covers: ['POST /v1/taskservs/{id}/check'],
+    operation: true,
+    async run(session, [name = ''], options) {
+      const client = await session.client();
+      const path = { id: (await findTaskserv(client, name, options)).id };
+      await session.operation(await client.post('/v1/taskservs/{id}/check', { path, ...session.idempotency() }));
+    },
+  },
+  {
+    name: 'taskserv retry',
+    summary: 'try again on the servers where it failed',
+    examples: ['provisioning taskserv retry redis'],
+    arguments: [TASKSERV],
+    options: [WORKSPACE, NO_QUEUE],
+    covers: ['POST /v1/taskservs/{id}/retry'],
+    operation: true,
+    async run(session, [name = ''], options) {
+      const client = await session.client();
+      const path = { id: (await findTaskserv(client, name, options)).id };
+      const body = { wait: options.queue !== false };
+      await session.operation(await client.post('/v1/taskservs/{id}/retry', { path, body, ...session.idempotency() }));
+    },
+  },
+  {
+    name: 'taskserv delete',
+    summary: 'remove a service from its servers',
+    examples: ['provisioning taskserv delete redis --yes'],
+    arguments: [TASKSERV],
+    options: [
+      WORKSPACE,
+      { flags: '--force', description: 'also where another taskserv requires it' },
+      { flags: '-y, --yes', description: 'do not ask' },
+      NO_QUEUE,
+    ],
+    covers: ['DELETE /v1/taskservs/{id}'],
+    operation: true,
+    async run(session, [name = ''], options) {
+      const client = await session.client();
+      const { id, workspace, name: found, servers } = await findTaskserv(client, name, options);
+      await session.confirm(`Remove ${found} (${id}) in ${workspace} from ${servers.join(', ')}?`);
+      const body = { workspace, taskserv_id: id, force: options.force === true, wait: options.queue !== false };
+      await session.operation(
+        await client.delete('/v1/taskservs/{id}', { path: { id }, body, ...session.idempotency() }),
+      );
+    },
+  },
+  {
+    name: 'catalog',
+    summary: 'show what can be installed',
+    examples: ['provisioning catalog', 'provisioning catalog --name redis -o yaml'],
+    options: [
+      { flags: '-w, --workspace <name>', description: 'with the definitions of this workspace' },
+      { flags: '--name <name>', description: 'only this one' },
+    ],
+    covers: ['GET /v1/catalog/taskservs'],
+    output: true,
+    async run(session, _args, options) {
+      const query = given({ workspace: text(options, 'workspace'), name: text(options, 'name') });
+      session.rows(await (await session.client()).get('/v1/catalog/taskservs', { query }), CATALOG_VIEW);
+    },
+  },
+];
