@@ -45,6 +45,8 @@ export interface Config {
   hostsAtOnce: number;
   /** Seconds between two looks at a taskserv's health on a server; 0: none but on demand. */
   healthCheckInterval: number;
+  /** Whether wait nodes of workflows may check addresses of this machine and of its own network link. */
+  localChecks: boolean;
   /** Days that ended operations are kept. */
   retentionDays: number;
   logLevel: string;
@@ -86,6 +88,7 @@ const NAMES = [
   'WORKER_CONCURRENCY',
   'HOSTS_AT_ONCE',
   'HEALTH_CHECK_INTERVAL',
+  'LOCAL_CHECKS',
   'RETENTION_DAYS',
   'LOG_LEVEL',
   'LOG_FORMAT',
@@ -139,6 +142,7 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
     bodyLimit: integer(value, 'BODY_LIMIT', 1_048_576, 1_024, 104_857_600),
     workerConcurrency: integer(value, 'WORKER_CONCURRENCY', 100, 1, 100_000),
     hostsAtOnce: integer(value, 'HOSTS_AT_ONCE', 20, 1, 1_000),
+    localChecks: oneOf(value, 'LOCAL_CHECKS', ['true', 'false'], 'false') === 'true',
     healthCheckInterval: integer(value, 'HEALTH_CHECK_INTERVAL', 60, 0, 86_400),
     retentionDays: integer(value, 'RETENTION_DAYS', 90, 1, 36_500),
     logLevel: oneOf(value, 'LOG_LEVEL', LOG_LEVELS, 'info'),

@@ -71,6 +71,12 @@ export const errors = {
       `${place} needs the permission "${permission}" in workspace "${workspace}", which the caller does not have.`,
       { permission, workspace, place },
     ),
+  ownApproval: (workspace: string) =>
+    make(
+      403,
+      'FORBIDDEN',
+      `In workspace "${workspace}" nobody approves what they submitted themselves (approvals.by_submitter in workspace.yaml). Ask somebody else.`,
+    ),
   notYours: (what: string) =>
     make(
       403,

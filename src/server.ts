@@ -237,7 +237,7 @@ async function start(
     listener,
     logger: logger.child({ component: 'engine' }),
     version: VERSION,
-    procedures: allProcedures(providers, hostTools, runtime.promise),
+    procedures: allProcedures(providers, hostTools, runtime.promise, { local: config.localChecks }),
     queues: [
       ...providers.all().map((provider) => ({
         name: providerQueue(provider.name),

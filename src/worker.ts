@@ -10,17 +10,24 @@ import { createProcedure as createTaskservProcedure, retryProcedure } from './ta
 import { reconcileProcedure as reconcileTaskservProcedure } from './taskservs/procedures/reconcile.ts';
 import { deleteProcedure as deleteTaskservProcedure } from './taskservs/procedures/remove.ts';
 
+import type { Reach } from './workflows/checks.ts';
+import { approvalProcedure } from './workflows/procedures/approval.ts';
+import { commandProcedure } from './workflows/procedures/command.ts';
+import { rollbackProcedure } from './workflows/procedures/rollback.ts';
 import { workflowProcedure } from './workflows/procedures/run.ts';
+import { waitProcedure } from './workflows/procedures/wait.ts';
 import type { Runtime } from './workflows/running/runtime.ts';
 
 /**
  * Every procedure there is. Their kinds are a persisted contract: one is never renamed.
  * @param runtime what procedures of workflows work with: the server itself, once it has been put together.
+ * @param reach where wait nodes of workflows may look.
  */
 export function allProcedures(
   providers: ProviderRegistry,
   hostTools: HostTools,
   runtime: Promise<Runtime>,
+  reach: Reach,
 ): Procedure[] {
   return [
     createProcedure(providers),
@@ -36,5 +43,9 @@ export function allProcedures(
     checkProcedure(hostTools),
     reconcileTaskservProcedure(hostTools),
     workflowProcedure(runtime),
+    rollbackProcedure(runtime),
+    approvalProcedure(runtime),
+    waitProcedure(reach),
+    commandProcedure(hostTools),
   ];
 }

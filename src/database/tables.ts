@@ -23,7 +23,7 @@ export type WorkflowNodeStatus =
   | 'not_run';
 
 /** How far undoing a node is. nothing: there is nothing to undo; kept: it cannot be undone. */
-type WorkflowUndoStatus = 'running' | 'retrying' | 'undone' | 'failed' | 'nothing' | 'kept';
+export type WorkflowUndoStatus = 'running' | 'retrying' | 'undone' | 'failed' | 'nothing' | 'kept';
 
 /** Rows as migrations/schema.sql defines them. */
 export interface Tables {

@@ -158,7 +158,7 @@ export interface HostsOperation {
 /** Stores the operation with its place in line on the hosts, and its line in the audit log. */
 export async function submitOnHosts(
   services: Services,
-  { tx, principal, audit, afterCommit }: Mutation,
+  { tx, principal, parentId, audit, afterCommit }: Mutation,
   operation: HostsOperation,
 ): Promise<Answer> {
   const { kind, workspace, resource } = operation;
@@ -169,7 +169,7 @@ export async function submitOnHosts(
     kind,
     workspace,
     resource,
-    parentId: null,
+    parentId,
     input: { ...operation.input, hosts },
     createdBy: principal.name,
   });

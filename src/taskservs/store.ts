@@ -164,3 +164,13 @@ export async function settleIdle(tx: Queryable, id: string): Promise<string | nu
     union all select status from provisioning.taskservs where id = ${id} limit 1`.execute(tx);
   return rows[0]?.status ?? null;
 }
+
+/** Ids of the workspace's taskservs that have this id or name. */
+export async function taskservIdsOf(db: Queryable, workspace: string, idOrName: string): Promise<string[]> {
+  const { rows } = await sql<{ id: string }>`
+    select id from provisioning.taskservs
+    where workspace = ${workspace} and (id = ${idOrName} or name = ${idOrName})
+    order by id = ${idOrName} desc, created_at limit 10`.execute(db);
+  const exact = rows.find(({ id }) => id === idOrName);
+  return exact === undefined ? rows.map(({ id }) => id) : [exact.id];
+}

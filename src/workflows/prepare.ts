@@ -5,9 +5,9 @@ import { nearMatches } from '../providers/near-matches.ts';
 import { requireWorkspace, workspaceDirectory } from '../workspaces/service.ts';
 import { readWorkspaceSettings, type WorkspaceSettings } from '../workspaces/settings.ts';
 import { type WorkflowType, workflowTypes } from './catalog.ts';
-import { type Definition, loadDefinition } from './definition/definition.ts';
+import { type Definition, loadDefinition, loadSnapshot } from './definition/definition.ts';
 import type { Json, JsonObject } from './json.ts';
-import { checkAtProviders } from './kinds/provider-check.ts';
+import { checkOutside } from './kinds/outside-check.ts';
 import { type Plan, planWorkflow } from './planning/plan.ts';
 import { createProblems, throwProblems } from './problems.ts';
 import { serversForExpressions } from './store.ts';
@@ -35,7 +35,7 @@ export interface PreparedWorkflow {
  * @throws 400 with every problem and its place, 403 naming the first step that asks for too much.
  */
 export async function prepareWorkflow(
-  services: Pick<Services, 'db' | 'providers'>,
+  services: Services,
   principal: Principal,
   request: WorkflowRequest,
 ): Promise<PreparedWorkflow> {
@@ -61,20 +61,68 @@ export async function prepareWorkflow(
     throwProblems(problems);
     throw new Error('a workflow that cannot be planned has no problem');
   }
-  for (const { permission, path } of plan.permissions) {
-    if (isPermitted(principal, permission, request.workspace)) continue;
-    const problem = createProblems(definition.source.locate);
-    problem.add(path, '');
-    const [{ field, line } = { field: '', line: undefined }] = problem.list;
-    throw errors.forbiddenStep(permission, request.workspace, line === undefined ? field : `${field} (line ${line})`);
-  }
-  await checkAtProviders(services.providers, request.workspace, definition, plan);
+  requirePermissions(principal, request.workspace, definition, plan);
+  await checkOutside(services, principal, request.workspace, definition, plan);
   return {
     type: request.definition === undefined ? (request.workflow_type ?? null) : definition.name,
     definition,
     plan,
     settings,
   };
+}
+
+const loadedSnapshots = new WeakMap<object, Map<string, Definition>>();
+
+/** The definitions that a run keeps, read once for all of its nodes. */
+function snapshots(nested: { [type: string]: JsonObject }): Map<string, Definition> {
+  const known = loadedSnapshots.get(nested);
+  if (known !== undefined) return known;
+  const loaded = new Map(Object.entries(nested).map(([name, fields]) => [name, loadSnapshot(fields, name)]));
+  loadedSnapshots.set(nested, loaded);
+  return loaded;
+}
+
+/** A workflow that another one runs: from the definitions that the outer run keeps, not from files edited since. */
+export async function prepareNested(
+  services: Services,
+  principal: Principal,
+  nested: {
+    workspace: string;
+    type: string;
+    parameters: JsonObject;
+    nested: { [type: string]: JsonObject };
+    settings: JsonObject;
+  },
+): Promise<PreparedWorkflow> {
+  const { workspace, parameters, settings } = nested;
+  const types = snapshots(nested.nested);
+  const definition = types.get(nested.type);
+  if (definition === undefined) throw errors.notFound('workflow type', nested.type);
+  const { plan, problems } = planWorkflow({
+    definition,
+    parameters,
+    workspace: { name: workspace, defaults: defaultsOf(settings) },
+    servers: await servers(services.db, principal, workspace),
+    type: (name) => types.get(name),
+    typeNames: [...types.keys()],
+  });
+  if (plan === null) {
+    throwProblems(problems);
+    throw new Error('a workflow that cannot be planned has no problem');
+  }
+  requirePermissions(principal, workspace, definition, plan);
+  return { type: nested.type, definition, plan, settings };
+}
+
+/** @throws 403 naming the first step that asks for what the caller may not do. */
+function requirePermissions(principal: Principal, workspace: string, definition: Definition, plan: Plan): void {
+  for (const { permission, path } of plan.permissions) {
+    if (isPermitted(principal, permission, workspace)) continue;
+    const problem = createProblems(definition.source.locate);
+    problem.add(path, '');
+    const [{ field, line } = { field: '', line: undefined }] = problem.list;
+    throw errors.forbiddenStep(permission, workspace, line === undefined ? field : `${field} (line ${line})`);
+  }
 }
 
 function ofType(types: ReadonlyMap<string, WorkflowType>, name: string): Definition {

@@ -12,6 +12,8 @@ import { createOpenRequests } from '../operations/sse.ts';
 import { graphOf } from './graph-view.ts';
 import { type PreparedWorkflow, prepareWorkflow } from './prepare.ts';
 import {
+  Approve,
+  StepId,
   StepsQuery,
   SubmitWorkflow,
   TypeName,
@@ -24,7 +26,8 @@ import {
   WorkflowTypeSchema,
   WorkspaceQuery,
 } from './schemas.ts';
-import { cancelWorkflow, getWorkflow, submitWorkflow } from './service.ts';
+import { approveStep, cancelWorkflow, getWorkflow, retryWorkflow, submitWorkflow } from './service.ts';
+import { rollbackWorkflow } from './service-rollback.ts';
 import { listNodes } from './store.ts';
 import { getType, listTypes } from './types.ts';
 
@@ -33,6 +36,7 @@ const tags = ['Workflows'];
 export function registerWorkflowRoutes(app: App, services: Services): void {
   registerTypeRoutes(app, services);
   registerRunRoutes(app, services);
+  registerFurtherRoutes(app, services);
 }
 
 function registerRunRoutes(app: App, services: Services): void {
@@ -136,6 +140,60 @@ function registerRunRoutes(app: App, services: Services): void {
     },
     async (request, reply) =>
       mutate(request, reply, (mutation) => cancelWorkflow(waiting, mutation, reply, request.params.id)),
+  );
+}
+
+function registerFurtherRoutes(app: App, services: Services): void {
+  const { mutate } = services;
+
+  app.post(
+    '/v1/workflows/:id/retry',
+    {
+      config: { access: 'workflow_submit', expensive: true },
+      schema: {
+        tags,
+        summary: 'Run again what failed or never ran',
+        description: 'A further run of the same snapshot, which takes over what completed.',
+        params: WorkflowId,
+        response: { 200: Operation, ...errorResponses(400, 401, 403, 404, 409) },
+      },
+    },
+    async (request, reply) =>
+      mutate(request, reply, (mutation) => retryWorkflow(services, mutation, request.params.id)),
+  );
+
+  app.post(
+    '/v1/workflows/:id/rollback',
+    {
+      config: { access: 'workflow_cancel', expensive: true },
+      schema: {
+        tags,
+        summary: 'Undo what a workflow did',
+        description: 'In reverse order, of one that has ended. The result says what was undone and what was not.',
+        params: WorkflowId,
+        response: { 200: Operation, ...errorResponses(400, 401, 403, 404, 409) },
+      },
+    },
+    async (request, reply) =>
+      mutate(request, reply, (mutation) => rollbackWorkflow(services, mutation, request.params.id)),
+  );
+
+  app.post(
+    '/v1/workflows/:id/steps/:step/approve',
+    {
+      config: { access: 'workflow_approve' },
+      schema: {
+        tags,
+        summary: 'Approve or reject a node that waits for it',
+        params: StepId,
+        body: Type.Optional(Approve),
+        response: { 200: Operation, ...errorResponses(400, 401, 403, 404, 409) },
+      },
+    },
+    async (request, reply) =>
+      mutate(request, reply, (mutation) =>
+        approveStep(services, mutation, request.params.id, request.params.step, request.body ?? {}),
+      ),
   );
 }
 

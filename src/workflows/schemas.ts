@@ -194,3 +194,26 @@ export const StepsQuery = Type.Object(
   },
   closed,
 );
+
+export const StepId = Type.Object(
+  {
+    id: Type.String({ minLength: 1, maxLength: 63, description: 'UUID of the workflow.' }),
+    step: Type.String({
+      minLength: 1,
+      maxLength: 100,
+      description: 'Id of the node: `review`, or `review[0]` with for_each.',
+    }),
+  },
+  closed,
+);
+
+export const Approve = Type.Union([
+  Type.Object(
+    {
+      approve: Type.Optional(Type.Boolean({ default: true, description: 'False: rejected, the node fails.' })),
+      comment: Type.Optional(text(1_000)),
+    },
+    closed,
+  ),
+  Type.Null(),
+]);

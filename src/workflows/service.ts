@@ -1,5 +1,5 @@
 import type { FastifyReply } from 'fastify';
-import { isPermitted, type Principal, requirePermission } from '../auth/permissions.ts';
+import { isPermitted, type Principal } from '../auth/permissions.ts';
 import { uuidv7 } from '../database/uuid.ts';
 import { errors } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
@@ -8,12 +8,24 @@ import { isFinal } from '../operations/events.ts';
 import { isUuid } from '../operations/schemas.ts';
 import { type OperationServices, untilEnded } from '../operations/service.ts';
 import { readOperation } from '../operations/store.ts';
-import { requireWorkspace, touchWorkspace } from '../workspaces/service.ts';
-import type { JsonObject } from './json.ts';
+import { requireWorkspace, touchWorkspace, workspaceDirectory } from '../workspaces/service.ts';
+import { readWorkspaceSettings } from '../workspaces/settings.ts';
+import { isObject, type JsonObject } from './json.ts';
+import { rulesOf } from './kinds/rules.ts';
 import type { PreparedWorkflow } from './prepare.ts';
 import { authorityOf } from './running/authority.ts';
-import { insertRun, type NewNode, type Snapshot } from './running/store.ts';
-import { findWorkflow, type WorkflowRecord } from './store.ts';
+import {
+  decide,
+  insertRun,
+  type NewNode,
+  readForRetry,
+  readNode,
+  readRun,
+  type Snapshot,
+  setRetriedBy,
+} from './running/store.ts';
+import { lockPermitted, requireVisible } from './service-rollback.ts';
+import { findWorkflow, holderOfWorkflow, type WorkflowRecord } from './store.ts';
 
 /** How long the answer to a cancel waits for the end. */
 const CANCEL_WAIT_MS = 5_000;
@@ -56,7 +68,7 @@ async function startRun(
   run: Snapshot,
   nodes: NewNode[],
   retryOf: string | null,
-): Promise<Answer> {
+): Promise<Answer & { id: string }> {
   const { tx, principal } = mutation;
   const id = uuidv7();
   const { json, afterCommit } = await services.engine.submit(tx, {
@@ -78,7 +90,7 @@ async function startRun(
     details: { workflow_type: run.type, nodes: nodes.length, ...(retryOf === null ? {} : { retry_of: retryOf }) },
   });
   mutation.afterCommit(afterCommit);
-  return { body: json, location: `/v1/operations/${id}` };
+  return { id, body: json, location: `/v1/operations/${id}` };
 }
 
 /** The workflow, if the caller may know of it. @throws 404 otherwise. */
@@ -87,10 +99,7 @@ export async function getWorkflow(
   principal: Principal,
   id: string,
 ): Promise<WorkflowRecord> {
-  const workflow = isUuid(id) ? await findWorkflow(services.db, id) : null;
-  if (workflow === null || !isPermitted(principal, 'workflow_read', workflow.workspace))
-    throw errors.notFound('workflow', id);
-  return workflow;
+  return requireVisible(principal, isUuid(id) ? await findWorkflow(services.db, id) : null, id);
 }
 
 /**
@@ -99,18 +108,12 @@ export async function getWorkflow(
  */
 export async function cancelWorkflow(
   services: OperationServices,
-  { tx, principal, audit, afterCommit }: Mutation,
+  mutation: Mutation,
   reply: FastifyReply,
   id: string,
 ): Promise<Answer> {
-  const workflow = await getWorkflow(services, principal, id);
-  requirePermission(principal, 'workflow_cancel', {
-    what: 'workflow',
-    id,
-    workspace: workflow.workspace,
-    createdBy: workflow.createdBy,
-    read: 'workflow_read',
-  });
+  const { tx, principal, audit, afterCommit } = mutation;
+  const workflow = await lockPermitted(mutation, id, 'workflow_cancel');
   const cancel = await services.engine.requestCancel(tx, workflow.id, principal.name);
   const now = await readOperation(tx, workflow.id);
   if (now === null) throw errors.notFound('workflow', id);
@@ -130,4 +133,79 @@ export async function cancelWorkflow(
       return (await readOperation(services.db, workflow.id))?.json ?? now.json;
     },
   };
+}
+
+/**
+ * Runs again what failed or never ran, as a further run from the same snapshot: what completed is taken over.
+ * @throws 404, 403, 409 while it runs or is being undone, where it completed, and where it has been retried already.
+ */
+export async function retryWorkflow(services: Services, mutation: Mutation, id: string): Promise<Answer> {
+  const { tx, principal } = mutation;
+  const workflow = await lockPermitted(mutation, id, 'workflow_submit');
+  const holder = await holderOfWorkflow(tx, workflow.id);
+  if (holder !== null) throw errors.resourceBusy(`Workflow ${id}`, holder.id, holder.kind);
+  if (!isFinal(workflow.status))
+    throw errors.conflict(`Workflow ${id} is ${workflow.status}.`, { status: workflow.status });
+  if (workflow.retriedBy !== null) {
+    throw errors.conflict(`Workflow ${id} goes on as ${workflow.retriedBy}.`, { retried_by: workflow.retriedBy });
+  }
+  const read = await readRun(tx, workflow.id);
+  if (read === null) throw errors.notFound('workflow', id);
+  const nodes = await readForRetry(tx, workflow.id);
+  const again = nodes.filter(({ status }) => status === 'waiting').length;
+  if (again === 0) throw errors.conflict(`Every node of workflow ${id} has completed; there is nothing to try again.`);
+  for (const kind of new Set(read.run.steps.map((step) => step.kind))) {
+    const { permission } = rulesOf(kind);
+    if (permission === null || isPermitted(principal, permission, workflow.workspace)) continue;
+    throw errors.forbidden(permission, workflow.workspace);
+  }
+  const run = { ...read.run, authority: authorityOf(principal) };
+  const answer = await startRun(services, mutation, workflow.workspace, run, nodes, workflow.id);
+  await setRetriedBy(tx, workflow.id, answer.id);
+  return answer;
+}
+
+/**
+ * Approves a node that waits for it, or rejects it: then it fails.
+ * @throws 404, 409 where it does not wait, 403 for the submitter where the workspace does not let them approve themselves.
+ */
+export async function approveStep(
+  services: Services,
+  { tx, principal, audit, afterCommit }: Mutation,
+  id: string,
+  key: string,
+  { approve = true, comment = null }: { approve?: boolean; comment?: string | null },
+): Promise<Answer> {
+  const workflow = requireVisible(principal, isUuid(id) ? await findWorkflow(tx, id) : null, id);
+  if (!isPermitted(principal, 'workflow_approve', workflow.workspace))
+    throw errors.forbidden('workflow_approve', workflow.workspace);
+  const node = await readNode(tx, workflow.id, key);
+  if (node === null || node.kind !== 'approval') throw errors.notFound(`approval in workflow ${id}`, key);
+  if (workflow.createdBy === principal.name && !(await maySelfApprove(tx, workflow.workspace)))
+    throw errors.ownApproval(workflow.workspace);
+  const decision = { approved: approve, by: principal.name, at: new Date().toISOString(), comment };
+  const operationId = await decide(tx, workflow.id, key, decision);
+  if (operationId === null) {
+    const how =
+      node.decision === null
+        ? node.status
+        : `${node.decision.approved ? 'approved' : 'rejected'} by ${node.decision.by}`;
+    throw errors.conflict(`"${key}" does not wait for an approval: it is ${how}.`, { status: node.status });
+  }
+  audit({
+    action: approve ? 'workflow.approve' : 'workflow.reject',
+    workspace: workflow.workspace,
+    resource: `workflow:${workflow.id}`,
+    operationId,
+    details: { step: key, comment },
+  });
+  afterCommit(() => services.engine.signals.operationsChanged([operationId]));
+  return { body: (await readOperation(tx, operationId))?.json ?? '{}' };
+}
+
+/** `approvals: { by_submitter: false }` in workspace.yaml means: never by the one who submitted it. */
+async function maySelfApprove(tx: Mutation['tx'], workspace: string): Promise<boolean> {
+  const directory = await workspaceDirectory(tx, workspace);
+  const { approvals } = directory === null ? {} : await readWorkspaceSettings(directory);
+  return !(isObject(approvals) && approvals.by_submitter === false);
 }

@@ -39,11 +39,33 @@ export interface WorkflowRecord {
   status: OperationStatus;
   workspace: string;
   createdBy: string;
+  type: string | null;
+  retriedBy: string | null;
+  rollbackId: string | null;
+  rollbackStatus: OperationStatus | null;
+}
+
+/** Keeps others from retrying or undoing the run until the caller's transaction ends. */
+export async function lockWorkflow(tx: Queryable, id: string): Promise<void> {
+  await tx.selectFrom('provisioning.workflows').select('id').where('id', '=', id).forUpdate().execute();
+}
+
+/** The unfinished operation that carries a run out or undoes it. */
+export async function holderOfWorkflow(db: Queryable, id: string): Promise<{ id: string; kind: string } | null> {
+  const row = await db
+    .selectFrom('provisioning.operations')
+    .select(['id', 'kind'])
+    .where('resource', '=', `workflow:${id}`)
+    .where('status', 'in', ['pending', 'running'])
+    .executeTakeFirst();
+  return row ?? null;
 }
 
 export async function findWorkflow(db: Queryable, id: string): Promise<WorkflowRecord | null> {
   const { rows } = await sql<WorkflowRecord>`
-    select id, ${WORKFLOW_JSON} as json, status, workspace, created_by as "createdBy"
+    select id, ${WORKFLOW_JSON} as json, status, workspace, created_by as "createdBy", type, retried_by as "retriedBy",
+           rollback_operation_id as "rollbackId",
+           (select o.status from provisioning.operations o where o.id = rollback_operation_id) as "rollbackStatus"
     from provisioning.workflow_runs where id = ${id}`.execute(db);
   return rows[0] ?? null;
 }

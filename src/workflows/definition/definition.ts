@@ -33,6 +33,13 @@ export function loadDefinition(text: string, name: string | null): Loaded {
   return source === null ? { definition: null, problems } : checkDefinition(source, name, text);
 }
 
+/** A definition that was checked before, as a run keeps it. */
+export function loadSnapshot(fields: JsonObject, name: string): Definition {
+  const { definition, problems } = checkDefinition({ value: fields, locate: () => null }, name, null);
+  if (definition !== null) return definition;
+  throw new Error(`the stored definition of ${name} is wrong: ${problems.map(({ message }) => message).join('; ')}`);
+}
+
 function checkDefinition(source: Source, name: string | null, text: string | null): Loaded {
   const problems = createProblems(source.locate);
   if (!checkForm(source.value)) {

@@ -5,6 +5,7 @@
 import { type TSchema, Type } from 'typebox';
 import type { Permission } from '../../auth/permissions.ts';
 import { CreateServer } from '../../servers/schemas.ts';
+import { CreateTaskserv } from '../../taskservs/schemas.ts';
 import type { JsonObject } from '../json.ts';
 
 /** What is known of a kind without running it. */
@@ -23,6 +24,7 @@ const closed = { additionalProperties: false } as const;
 const text = (maxLength: number, description: string) => Type.String({ minLength: 1, maxLength, description });
 const seconds = (description: string, maximum = 31_536_000) => Type.Number({ minimum: 0, maximum, description });
 
+const { name: taskservName, servers, config } = CreateTaskserv.properties;
 const { provider, plan, hostname, zone, tags } = CreateServer.properties;
 const aServer = Type.Object({ server: text(253, 'Id or hostname of a server of the workspace.') }, closed);
 const check = {
@@ -48,6 +50,37 @@ export const KIND_RULES = {
   'server.start': { with: aServer, permission: 'server_update' },
   'server.stop': { with: aServer, permission: 'server_update' },
   'server.restart': { with: aServer, permission: 'server_update' },
+  'taskserv.create': {
+    with: Type.Object({ name: taskservName, servers, config }, closed),
+    permission: 'taskserv_create',
+  },
+  'taskserv.delete': {
+    with: Type.Object(
+      {
+        taskserv: text(63, 'Id of a taskserv, or its name where the workspace has one of that name.'),
+        force: Type.Optional(Type.Boolean({ default: false })),
+      },
+      closed,
+    ),
+    permission: 'taskserv_delete',
+  },
+  command: {
+    with: Type.Object(
+      {
+        servers,
+        script: text(65_536, 'POSIX shell, run as root on each server. It is stored: put no secret into it.'),
+        env: Type.Optional(
+          Type.Record(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]{0,63}$' }), Type.String({ maxLength: 4_096 }), {
+            description: 'Environment of the script.',
+          }),
+        ),
+        timeout: Type.Optional(seconds('Seconds that it may take on a server. Default 600.', 86_400)),
+        undo_script: Type.Optional(text(65_536, 'Run on the same servers to undo it.')),
+      },
+      closed,
+    ),
+    permission: 'server_update',
+  },
   workflow: {
     with: Type.Object(
       {

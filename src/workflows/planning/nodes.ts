@@ -32,6 +32,7 @@ export function expandStep(
       index,
       item,
       with: null,
+      known: {},
       skipped,
     };
     if (!skipped) {
@@ -39,6 +40,7 @@ export function expandStep(
       if (rendered !== undefined) {
         const complete = withDefaults(fields.kind, rendered, withoutKeys(defaults, unknown));
         checkWith(fields.kind, complete, unknown, [...path, 'with'], problems);
+        node.known = complete;
         if (unknown.size === 0) node.with = complete;
       }
     }

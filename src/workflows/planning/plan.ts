@@ -51,6 +51,8 @@ export interface PlannedNode {
   item: Json;
   /** Rendered; null where it needs results of others. */
   with: JsonObject | null;
+  /** What is known of `with` before anything runs: all of it, or the fields that read no results. */
+  known: JsonObject;
   /** Left out: its `when` is false. */
   skipped: boolean;
 }

@@ -2,7 +2,7 @@ import { defineProcedure, OperationError, type Procedure } from '../../engine/pr
 import { coordinate, type Outcome } from '../running/coordinator.ts';
 import { endResult } from '../running/result.ts';
 import { type Runtime, whenReady } from '../running/runtime.ts';
-import { closeNodes, countNodes } from '../running/store.ts';
+import { asksForRollback, closeNodes, countNodes } from '../running/store.ts';
 
 /** Where coordinators wait. It has no limit: one that waits for its nodes costs next to nothing and must not keep a
  * nested one from its place. */
@@ -30,10 +30,18 @@ export function workflowProcedure(runtime: Promise<Runtime>): Procedure {
       }
       return finish((tx) => endResult(tx, workflowId, workspace));
     },
-    async settle(tx, { workflow_id: workflowId }, { result }) {
+    async settle(tx, { workflow_id: workflowId }, { result, outcome }) {
       await closeNodes(tx, workflowId);
-      result.nodes_by_status = await countNodes(tx, workflowId);
-      return null;
+      const counts = await countNodes(tx, workflowId);
+      result.nodes_by_status = counts;
+      const undo = outcome === 'failed' && (await asksForRollback(tx, workflowId));
+      // Nodes that still run belong to a coordinator that failed: they are stopped in any case.
+      if (!undo && (counts.running ?? 0) === 0) return null;
+      return {
+        kind: 'workflow.rollback',
+        resource: `workflow:${workflowId}`,
+        input: { workflow_id: workflowId, undo },
+      };
     },
   });
 }

@@ -17,3 +17,14 @@ export function authorityOf({ userId, name, tokenId, bindings }: Principal): Aut
 export function principalFor(authority: Authority, workflowId: string): Principal {
   return { ...authority, label: `${authority.name} (workflow ${workflowId})` };
 }
+/**
+ * The principal that undoes what a run did. It may delete whatever the run itself made, also where the submitter's
+ * roles have changed since: leaving half a cluster behind protects nobody.
+ */
+export function undoPrincipalFor(authority: Authority, workspace: string, workflowId: string): Principal {
+  return {
+    ...authority,
+    bindings: [{ role: 'operator', workspace }],
+    label: `${authority.name} (rollback of workflow ${workflowId})`,
+  };
+}

@@ -8,9 +8,9 @@ import { render, TemplateError } from '../expressions/template.ts';
 import { typeName } from '../problems.ts';
 import { createRunContext } from './context.ts';
 import { nextMove, refusedMove } from './moves.ts';
-import type { Runtime } from './runtime.ts';
+import { type Runtime, takenElsewhere } from './runtime.ts';
 import { createScheduler, type NodeState, type Scheduler, type StepState } from './scheduler.ts';
-import { endedAmong, markTimedOut, moveNodes, type NodeMove, readItems, readRun, type Snapshot } from './store.ts';
+import { endedAmong, markTimedOut, moveNodes, type NodeMove, readInputs, readRun, type Snapshot } from './store.ts';
 import { type SubmitOptions, submitNodes } from './submit.ts';
 import { createWake, type Wake } from './wake.ts';
 
@@ -185,6 +185,8 @@ async function goOn(run: Run): Promise<void> {
       refused.map((refusal) => [refusal.node, refusedMove(refusal)]),
     );
     const left = ready.filter((node) => !submitted.has(node) && !refused.some((refusal) => refusal.node === node));
+    const lost = left.find(({ status }) => status === 'waiting');
+    if (lost !== undefined) throw takenElsewhere(lost.key);
     // What their last try left behind is still being tidied up.
     for (const node of left) node.nextAttemptAt = new Date(Date.now() + TIDY_MS);
   }
@@ -206,13 +208,20 @@ async function decideWhen(run: Run, step: StepState): Promise<void> {
   if (when === null) return;
   const waiting = step.nodes.filter(({ status }) => status === 'waiting');
   const known = await run.submit.context.for(when);
-  const items = many ? await readItems(run.runtime.services.db, run.workflowId, step.planned.id) : null;
+  const items = many
+    ? await readInputs(
+        run.runtime.services.db,
+        run.workflowId,
+        waiting.map(({ position }) => position),
+      )
+    : null;
   const moves: [NodeState, NodeMove][] = [];
   for (const node of waiting) {
     const { position, attempt } = node;
     const ended = { position, attempt, cleanupId: null, nextAttemptAt: null };
     try {
-      const value = render(when, items === null ? known : { ...known, ...items.get(position) });
+      const { item = null, index = 0 } = items?.get(position) ?? {};
+      const value = render(when, items === null ? known : { ...known, item, index });
       if (value === true) continue;
       if (value === false) moves.push([node, { ...ended, status: 'skipped', error: null }]);
       else

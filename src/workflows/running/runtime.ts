@@ -1,4 +1,5 @@
 import type { Principal } from '../../auth/permissions.ts';
+import { OperationError } from '../../engine/procedure.ts';
 import type { AuditEntry, Mutation } from '../../http/mutation.ts';
 import { insertAudits } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
@@ -61,4 +62,9 @@ export async function whenReady(runtime: Promise<Runtime>, signal: AbortSignal):
   } finally {
     signal.removeEventListener('abort', abort);
   }
+}
+
+/** A node has gone on without this execution: it begins again from the rows, where it still may. */
+export function takenElsewhere(key: string): OperationError {
+  return new OperationError('REPLICA_STALLED', `${key} was taken by another process.`, { retryable: true });
 }

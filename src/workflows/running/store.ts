@@ -123,14 +123,25 @@ export async function readRun(db: Queryable, id: string): Promise<{ run: Snapsho
   return { run, nodes };
 }
 
-/** What a claimed node is given. */
-export interface ClaimedNode {
+/** What a node's operation is made from. */
+export interface NodeInput {
   position: number;
-  attempt: number;
   index: number;
   item: Json;
-  /** Null where it has to be rendered now. */
+  /** Null where they have to be rendered now. */
   fields: JsonObject | null;
+}
+
+/** What nodes were planned with. */
+export async function readInputs(
+  db: Queryable,
+  workflowId: string,
+  positions: readonly number[],
+): Promise<Map<number, NodeInput>> {
+  const { rows } = await sql<NodeInput>`
+    select position, item_index as index, item, fields from provisioning.workflow_nodes
+    where workflow_id = ${workflowId} and position = any(${[...positions]}::int[])`.execute(db);
+  return new Map(rows.map((row) => [row.position, row]));
 }
 
 /**
@@ -141,17 +152,17 @@ export async function claimNodes(
   tx: Queryable,
   workflowId: string,
   nodes: readonly { position: number; attempt: number }[],
-): Promise<ClaimedNode[]> {
-  const { rows } = await sql<ClaimedNode>`
+): Promise<{ position: number; attempt: number }[]> {
+  const { rows } = await sql<{ position: number; attempt: number }>`
     update provisioning.workflow_nodes n
-    set status = 'running', attempt = n.attempt + 1, operation_id = null, timed_out = false, error = null,
+    set status = 'running', attempt = n.attempt + 1, operation_id = null, timed_out = false, error = null, decision = null,
         started_at = clock_timestamp(), next_attempt_at = null
     from unnest(${nodes.map(({ position }) => position)}::int[], ${nodes.map(({ attempt }) => attempt)}::int[]) as c (position, attempt)
     where n.workflow_id = ${workflowId} and n.position = c.position and n.attempt = c.attempt
       and n.status in ('waiting', 'retrying')
       and not exists (select from provisioning.operations o
                       where o.id = n.cleanup_operation_id and o.status in ('pending', 'running'))
-    returning n.position, n.attempt, n.item_index as index, n.item, n.fields`.execute(tx);
+    returning n.position, n.attempt`.execute(tx);
   return rows;
 }
 
@@ -237,18 +248,6 @@ export async function readResults(db: Queryable, workflowId: string, step: strin
   return rows;
 }
 
-/** The elements of `for_each` that a step's nodes stand for, by position. */
-export async function readItems(
-  db: Queryable,
-  workflowId: string,
-  step: string,
-): Promise<Map<number, { item: Json; index: number }>> {
-  const { rows } = await sql<{ position: number; item: Json; index: number }>`
-    select position, item, item_index as index from provisioning.workflow_nodes
-    where workflow_id = ${workflowId} and step = ${step}`.execute(db);
-  return new Map(rows.map(({ position, item, index }) => [position, { item, index }]));
-}
-
 /** Ends what has not begun: nothing goes forward any more. */
 export async function closeNodes(tx: Queryable, workflowId: string): Promise<void> {
   await sql`
@@ -257,10 +256,89 @@ export async function closeNodes(tx: Queryable, workflowId: string): Promise<voi
     where workflow_id = ${workflowId} and status in ('waiting', 'retrying')`.execute(tx);
 }
 
+/** Whether a node failed whose failure means that everything is undone. */
+export async function asksForRollback(db: Queryable, workflowId: string): Promise<boolean> {
+  const { rows } = await sql<{ asks: boolean }>`
+    select (w.settings -> 'rollback' ->> 'enabled')::boolean
+           and not (w.settings -> 'rollback' ->> 'preserveSuccessful')::boolean
+           and exists (
+             select from provisioning.workflow_nodes n, jsonb_array_elements(w.steps) s
+             where n.workflow_id = w.id and n.status in ('failed', 'cancelled') and s.value ->> 'id' = n.step
+               and s.value -> 'settings' ->> 'onFailure' = 'rollback') as asks
+    from provisioning.workflows w where w.id = ${workflowId}`.execute(db);
+  return rows[0]?.asks === true;
+}
+
 /** How many nodes stand where. */
 export async function countNodes(db: Queryable, workflowId: string): Promise<Record<string, number>> {
   const { rows } = await sql<{ status: string; count: number }>`
     select status, count(*)::int as count from provisioning.workflow_nodes
     where workflow_id = ${workflowId} group by status`.execute(db);
   return Object.fromEntries(rows.map(({ status, count }) => [status, count]));
+}
+
+/** What somebody decided about an approval. */
+export interface Decision {
+  approved: boolean;
+  by: string;
+  at: string;
+  comment: string | null;
+}
+
+export async function readDecision(db: Queryable, workflowId: string, position: number): Promise<Decision | null> {
+  const row = await db
+    .selectFrom('provisioning.workflow_nodes')
+    .select('decision')
+    .where('workflow_id', '=', workflowId)
+    .where('position', '=', position)
+    .executeTakeFirst();
+  return (row?.decision as Decision | null | undefined) ?? null;
+}
+
+/** The nodes of a run as a further run takes them over: what completed and still stands is not done again. */
+export async function readForRetry(db: Queryable, workflowId: string): Promise<NewNode[]> {
+  const { rows } = await sql<NewNode>`
+    select key, step, item_index as index, item, fields as "with",
+           case when status = 'skipped' then 'skipped'
+                when status = 'completed' and undo is null then 'completed' else 'waiting' end as status,
+           case when status = 'completed' and undo is null then operation_id end as "operationId"
+    from provisioning.workflow_nodes where workflow_id = ${workflowId} order by position`.execute(db);
+  return rows;
+}
+
+/** Notes that another run goes on with what this one did. */
+export async function setRetriedBy(tx: Queryable, workflowId: string, by: string): Promise<void> {
+  await tx.updateTable('provisioning.workflows').set({ retried_by: by }).where('id', '=', workflowId).execute();
+}
+
+/** Stores what somebody decided about an approval that waits. @returns its operation; null: there is none that waits. */
+export async function decide(
+  tx: Queryable,
+  workflowId: string,
+  key: string,
+  decision: Decision,
+): Promise<string | null> {
+  const { rows } = await sql<{ id: string }>`
+    update provisioning.workflow_nodes n set decision = ${JSON.stringify(decision)}::jsonb
+    from provisioning.operations o
+    where n.workflow_id = ${workflowId} and n.key = ${key} and n.status = 'running' and n.decision is null
+      and o.id = n.operation_id and o.kind = 'workflow.approval' and o.status in ('pending', 'running')
+      and o.cancel_requested_at is null
+    returning o.id`.execute(tx);
+  return rows[0]?.id ?? null;
+}
+
+/** How a node stands, and its kind. Null: there is none of this key. */
+export async function readNode(
+  db: Queryable,
+  workflowId: string,
+  key: string,
+): Promise<{ status: WorkflowNodeStatus; kind: string; decision: Decision | null } | null> {
+  const { rows } = await sql<{ status: WorkflowNodeStatus; kind: string; decision: Decision | null }>`
+    select n.status, n.decision, s.value ->> 'kind' as kind
+    from provisioning.workflow_nodes n
+    join provisioning.workflows w on w.id = n.workflow_id
+    cross join jsonb_array_elements(w.steps) s
+    where n.workflow_id = ${workflowId} and n.key = ${key} and s.value ->> 'id' = n.step`.execute(db);
+  return rows[0] ?? null;
 }

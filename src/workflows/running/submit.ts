@@ -1,16 +1,18 @@
+import type { Principal } from '../../auth/permissions.ts';
 import { ApplicationError } from '../../errors.ts';
 import { render, TemplateError } from '../expressions/template.ts';
 import type { JsonObject } from '../json.ts';
 import { pathText } from '../json.ts';
 import { checkWith } from '../kinds/check.ts';
-import { submitNode } from '../kinds/registry.ts';
+import type { NodeRequest } from '../kinds/kind.ts';
+import { KIND_WORK, submitNode } from '../kinds/registry.ts';
 import { withDefaults } from '../kinds/rules.ts';
 import { createProblems } from '../problems.ts';
 import { principalFor } from './authority.ts';
 import type { RunContext } from './context.ts';
 import { type Runtime, submitTogether } from './runtime.ts';
 import type { NodeState } from './scheduler.ts';
-import { type ClaimedNode, claimNodes, type Snapshot, setOperations } from './store.ts';
+import { claimNodes, type NodeInput, readInputs, type Snapshot, setOperations } from './store.ts';
 
 /** Nodes submitted in one transaction. */
 const BATCH = 25;
@@ -78,24 +80,40 @@ export async function submitNodes(
   return { submitted, refused };
 }
 
+/** A node ready to be submitted. */
+interface Ready {
+  node: NodeState;
+  request: NodeRequest;
+  prepared: unknown;
+  /** Its fields were not known before: its row is told. */
+  rendered: boolean;
+}
+
 async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) {
-  const { runtime, workflowId, run, workspace } = options;
-  const byPosition = new Map(batch.map((node) => [node.position, node]));
-  return submitTogether(runtime, principalFor(run.authority, workflowId), workflowId, async (mutation) => {
+  const { runtime, workflowId, run } = options;
+  const principal = principalFor(run.authority, workflowId);
+  const inputs = await readInputs(
+    runtime.services.db,
+    workflowId,
+    batch.map(({ position }) => position),
+  );
+  const ready = new Map<number, Ready>();
+  for (const node of batch) {
+    const input = inputs.get(node.position);
+    if (input !== undefined) ready.set(node.position, await prepareNode(options, principal, node, input));
+  }
+  return submitTogether(runtime, principal, workflowId, async (mutation) => {
     const made = new Map<NodeState, { operationId: string; attempt: number }>();
     const rows: Parameters<typeof setOperations>[2][number][] = [];
     const claimed = await claimNodes(mutation.tx, workflowId, batch);
-    for (const claim of claimed.sort((a, b) => a.position - b.position)) {
-      const node = byPosition.get(claim.position);
-      if (node === undefined) continue;
-      const fields = claim.fields ?? (await renderFields(options, node, claim));
-      const { kind } = node.step.planned;
-      const { key, position } = node;
+    for (const { position, attempt } of claimed.sort((a, b) => a.position - b.position)) {
+      const one = ready.get(position);
+      if (one === undefined) throw new Error(`node ${position} of workflow ${workflowId} is gone`);
       const operationId = await refusing(position, () =>
-        submitNode(runtime.services, mutation, { workflowId, position, key, workspace, kind, fields, run }),
+        submitNode(runtime.services, mutation, one.request, one.prepared),
       );
-      rows.push({ position, operationId, fields: claim.fields === null ? fields : null });
-      made.set(node, { operationId, attempt: claim.attempt });
+      rows.push({ position, operationId, fields: one.rendered ? one.request.fields : null });
+      made.set(one.node, { operationId, attempt });
       options.onOperation(operationId);
     }
     await setOperations(mutation.tx, workflowId, rows);
@@ -103,12 +121,29 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
   });
 }
 
+async function prepareNode(
+  options: SubmitOptions,
+  principal: Principal,
+  node: NodeState,
+  input: NodeInput,
+): Promise<Ready> {
+  const { runtime, workflowId, workspace, run } = options;
+  const { kind } = node.step.planned;
+  const { key, position } = node;
+  const fields = input.fields ?? (await renderFields(options, node, input));
+  const request = { workflowId, position, key, workspace, kind, fields, run };
+  const prepared = await refusing(position, async () =>
+    KIND_WORK[kind].prepare?.(runtime.services, principal, request),
+  );
+  return { node, request, prepared, rendered: input.fields === null };
+}
+
 /** A node's fields, now that everything they read is known. */
-async function renderFields({ context, run }: SubmitOptions, node: NodeState, claim: ClaimedNode): Promise<JsonObject> {
+async function renderFields({ context, run }: SubmitOptions, node: NodeState, input: NodeInput): Promise<JsonObject> {
   const { planned } = node.step;
   const known = await context.for(planned.with);
   return refusing(node.position, async () => {
-    const rendered = render(planned.with, planned.many ? { ...known, item: claim.item, index: claim.index } : known);
+    const rendered = render(planned.with, planned.many ? { ...known, item: input.item, index: input.index } : known);
     const fields = withDefaults(planned.kind, rendered as JsonObject, run.workspaceSettings);
     const problems = createProblems();
     checkWith(planned.kind, fields, new Set(), ['with'], problems);

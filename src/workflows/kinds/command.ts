@@ -1,0 +1,46 @@
+import { requirePermission } from '../../auth/permissions.ts';
+import { uuidv7 } from '../../database/uuid.ts';
+import { errors } from '../../errors.ts';
+import { lockServer } from '../../servers/store.ts';
+import { lockHosts } from '../../taskservs/host-store.ts';
+import { submitOnHosts } from '../../taskservs/service.ts';
+import type { KindWork } from './kind.ts';
+
+/** Seconds that a script may take on a server where the node does not say. */
+const DEFAULT_TIMEOUT = 600;
+
+/** A script on servers, through the way into them; one change a host at a time, as with taskservs. */
+export const command: KindWork = {
+  async submit(services, mutation, { workspace, fields, key }) {
+    const names = Array.isArray(fields.servers) ? fields.servers.map(String) : [];
+    const servers = await lockHosts(mutation.tx, workspace, names);
+    const unknown = names.filter((name) => !servers.some(({ id, hostname }) => id === name || hostname === name));
+    if (unknown.length > 0) throw errors.notFound(`server in workspace "${workspace}"`, unknown.join(', '));
+    for (const { id } of servers) {
+      const createdBy = (await lockServer(mutation.tx, id))?.created_by ?? '';
+      requirePermission(mutation.principal, 'server_update', {
+        what: 'server',
+        id,
+        workspace,
+        createdBy,
+        read: 'server_read',
+      });
+    }
+    const hosts = servers.map(({ id, hostname }) => ({ server_id: id, hostname }));
+    return submitOnHosts(services, mutation, {
+      id: uuidv7(),
+      kind: 'workflow.command',
+      workspace,
+      resource: null,
+      hosts,
+      turns: true,
+      input: { script: fields.script ?? '', env: fields.env ?? {}, timeout: fields.timeout ?? DEFAULT_TIMEOUT },
+      audit: { step: key, servers: hosts.map(({ hostname }) => hostname) },
+    });
+  },
+  undo({ fields }) {
+    if (typeof fields.undo_script !== 'string') return { how: 'keep', why: 'It has no undo_script.' };
+    const { servers = [], env = {}, timeout = DEFAULT_TIMEOUT } = fields;
+    return { how: 'node', kind: 'command', fields: { servers, env, timeout, script: fields.undo_script } };
+  },
+};

@@ -1,0 +1,78 @@
+import { defineProcedure, OperationError, type Procedure } from '../../engine/procedure.ts';
+import { leaveTurns } from '../../servers/turn-store.ts';
+import { onEachHost, withTransport } from '../../taskservs/procedures/each-host.ts';
+import { type Host, type HostTools, TASKSERV_QUEUE } from '../../taskservs/procedures/input.ts';
+import { untilTurn } from '../../taskservs/procedures/turn.ts';
+import { runJob } from '../../transports/job.ts';
+
+interface CommandInput {
+  hosts: Host[];
+  script: string;
+  env: Record<string, string>;
+  /** Seconds on each host. */
+  timeout: number;
+}
+
+/** Last lines of a host's output that its result tells. */
+const TAIL_LINES = 20;
+
+/** Runs a script on servers. It outlives a lost connection and a crash of this process: on a host it runs once. */
+export function commandProcedure(tools: HostTools): Procedure {
+  return defineProcedure<CommandInput>({
+    kind: 'workflow.command',
+    queue: () => TASKSERV_QUEUE,
+    async run(input, context) {
+      const outcomes = await onEachHost(context, tools, 'run on', input.hosts, async (host, call, limiter) => {
+        await untilTurn(tools, host, call);
+        return limiter.run(call.signal, () =>
+          withTransport(tools, host, call.signal, async (transport) => {
+            const tail: string[] = [];
+            call.guard();
+            const { exitCode, signal } = await runJob(transport, {
+              id: `${call.operationId.replaceAll('-', '')}-command`,
+              script: input.script,
+              env: input.env,
+              timeoutSeconds: input.timeout,
+              signal: call.signal,
+              label: 'command',
+              onLine: ({ text, stream }, n) => {
+                tail.push(text);
+                if (tail.length > TAIL_LINES) tail.shift();
+                void call.log(text, { host: host.hostname, stream, n });
+              },
+            });
+            if (exitCode !== 0) {
+              const last = tail.at(-1);
+              throw new OperationError(
+                'COMMAND_FAILED',
+                `${host.hostname}: the script ended with ${exitCode === null ? `signal ${signal}` : `status ${exitCode}`}${last === undefined ? '' : `: ${last.slice(0, 500)}`}`,
+              );
+            }
+            return { exit_code: exitCode, output: tail.join('\n') };
+          }),
+        );
+      });
+      const failures = outcomes.flatMap((outcome) => (outcome.ok ? [] : [outcome.message]));
+      if (failures.length > 0) {
+        throw new OperationError(
+          'HOSTS_FAILED',
+          `${failures.length} of ${outcomes.length} servers: ${failures.join(' ')}`.slice(0, 4_000),
+        );
+      }
+      return context.finish(async (tx) => {
+        await leaveTurns(tx, context.operationId);
+        return {
+          hosts: outcomes.map((outcome) => ({
+            server: outcome.host.hostname,
+            server_id: outcome.host.server_id,
+            ...(outcome.ok ? outcome.value : {}),
+          })),
+        };
+      });
+    },
+    async settle(tx, _input, { operationId }) {
+      await leaveTurns(tx, operationId);
+      return null;
+    },
+  });
+}

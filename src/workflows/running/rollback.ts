@@ -1,0 +1,285 @@
+/**
+ * Undoes what a run did, in reverse order: a node when all that came after it has been seen to. One that cannot be
+ * undone is told and does not stop the others. Begins again at any moment from the nodes' rows.
+ */
+
+import type { WorkflowNodeStatus, WorkflowUndoStatus } from '../../database/tables.ts';
+import type { StepCall } from '../../engine/procedure.ts';
+import { ApplicationError } from '../../errors.ts';
+import type { Deed, Undo } from '../kinds/kind.ts';
+import { KIND_WORK, submitNode } from '../kinds/registry.ts';
+import type { PlannedStep } from '../planning/plan.ts';
+import { submitRollback } from '../service-rollback.ts';
+import { undoPrincipalFor } from './authority.ts';
+import { type Runtime, submitTogether, takenElsewhere } from './runtime.ts';
+import { createScheduler, type NodeState, type Scheduler } from './scheduler.ts';
+import { endedAmong, readRun, type Snapshot } from './store.ts';
+import { type BegunNode, claimUndo, moveUndo, readBegun, type UndoMove } from './undo-store.ts';
+import { createWake, type Wake } from './wake.ts';
+
+/** Seconds before the second try of undoing a node, doubled each time up to the greatest. */
+const FIRST_DELAY = 1;
+const MAX_DELAY = 60;
+const FALLBACK_MS = 10_000;
+
+export interface RollbackOptions {
+  runtime: Runtime;
+  workflowId: string;
+  workspace: string;
+  call: StepCall;
+  progress: (percent: number) => Promise<void>;
+}
+
+interface Rollback extends RollbackOptions {
+  snapshot: Snapshot;
+  begun: Map<number, BegunNode>;
+  scheduler: Scheduler;
+  wake: Wake;
+  total: number;
+}
+
+/** Stops what is still running of a run, and waits until that and everything that tidies up has ended. */
+export async function stopEverything({ runtime, workflowId, call }: Omit<RollbackOptions, 'progress'>): Promise<void> {
+  const { db, engine } = runtime.services;
+  const wake = createWake(runtime.follower);
+  const asked = new Set<string>();
+  try {
+    for (;;) {
+      const begun = await readBegun(db, workflowId);
+      const running = begun.filter(({ operationStatus }) => isOpen(operationStatus));
+      const tidying = begun.filter(({ cleanupStatus }) => isOpen(cleanupStatus));
+      if (running.length === 0 && tidying.length === 0) return;
+      for (const { operationId } of running) {
+        wake.watch(operationId);
+        if (asked.has(operationId)) continue;
+        asked.add(operationId);
+        const { afterCommit } = await db
+          .transaction()
+          .execute((tx) => engine.requestCancel(tx, operationId, `workflow ${workflowId}`));
+        afterCommit();
+      }
+      for (const { cleanupId } of tidying) if (cleanupId !== null) wake.watch(cleanupId);
+      await wake.wait(new Date(Date.now() + FALLBACK_MS), call.signal);
+      call.signal.throwIfAborted();
+    }
+  } finally {
+    wake.close();
+  }
+}
+
+function isOpen(status: string | null): boolean {
+  return status === 'pending' || status === 'running';
+}
+
+/** @returns when every node has been seen to, or, after a cancel, when nothing is under way any more. */
+export async function undoEverything(options: RollbackOptions): Promise<void> {
+  const { runtime, workflowId, call } = options;
+  const read = await readRun(runtime.services.db, workflowId);
+  if (read === null) throw new Error(`the workflow ${workflowId} is gone`);
+  const begun = new Map((await readBegun(runtime.services.db, workflowId)).map((node) => [node.position, node]));
+  const wake = createWake(runtime.follower);
+  const { settings, steps, edges } = read.run;
+  const rollback: Rollback = {
+    ...options,
+    snapshot: read.run,
+    begun,
+    wake,
+    total: begun.size,
+    scheduler: createScheduler({
+      steps: steps.map(
+        (step) =>
+          ({
+            ...step,
+            settings: { ...step.settings, onFailure: 'continue', priority: 0, parallelLimit: null },
+          }) satisfies PlannedStep,
+      ),
+      // Backwards, and going on after what cannot be undone.
+      edges: edges.map(({ from, to }) => ({ from: to, to: from, type: 'soft' })),
+      nodes: read.nodes.map((node) => asUndone(node, begun.get(node.position))),
+      parallelLimit: settings.parallelLimit,
+    }),
+  };
+  const onCancel = () => wake.now();
+  call.cancelled.addEventListener('abort', onCancel);
+  try {
+    await untilUndone(rollback);
+  } finally {
+    call.cancelled.removeEventListener('abort', onCancel);
+    wake.close();
+  }
+}
+
+const AS_STATUS: Record<WorkflowUndoStatus, WorkflowNodeStatus> = {
+  running: 'running',
+  retrying: 'retrying',
+  undone: 'completed',
+  nothing: 'completed',
+  kept: 'completed',
+  failed: 'failed',
+};
+
+/** A node as the scheduler is to see it: what never began needs no undoing. */
+function asUndone<Row extends { status: WorkflowNodeStatus }>(row: Row, begun: BegunNode | undefined) {
+  if (begun === undefined) return { ...row, status: 'completed' as const, operationId: null };
+  return {
+    ...row,
+    status: begun.undo === null ? ('waiting' as const) : AS_STATUS[begun.undo],
+    attempt: begun.undoAttempt,
+    operationId: begun.undo === 'running' ? begun.undoOperationId : null,
+    nextAttemptAt: begun.undo === 'retrying' ? new Date(Date.now() + FIRST_DELAY * 1_000) : null,
+    error: begun.undoError,
+  };
+}
+
+async function untilUndone(rollback: Rollback): Promise<void> {
+  const { scheduler, wake, call, runtime } = rollback;
+  for (const operationId of scheduler.running.keys()) wake.watch(operationId);
+  let changed = [...scheduler.running.keys()];
+  for (;;) {
+    call.signal.throwIfAborted();
+    const ended = await endedAmong(
+      runtime.services.db,
+      changed.filter((id) => scheduler.running.has(id)),
+    );
+    const moves: [NodeState, UndoMove][] = [];
+    for (const { id, status, error } of ended) {
+      const node = scheduler.running.get(id);
+      wake.unwatch(id);
+      if (node === undefined) continue;
+      if (status === 'completed') moves.push([node, moveOf(node, 'undone', null)]);
+      else moves.push([node, failedTry(rollback, node, error ?? `its operation ${id} was ${status}`)]);
+    }
+    await apply(rollback, moves);
+    if (call.cancelled.aborted) {
+      if (scheduler.running.size === 0) return;
+    } else {
+      await startReady(rollback);
+      if (scheduler.open() === 0) return;
+    }
+    await rollback.progress(
+      Math.min(99, Math.floor((100 * (rollback.total - scheduler.open())) / Math.max(1, rollback.total))),
+    );
+    await wake.wait(nextDue(scheduler), call.signal);
+    changed = wake.takeChanged();
+  }
+}
+
+function nextDue(scheduler: Scheduler): Date {
+  let next = Date.now() + FALLBACK_MS;
+  for (const { nextAttemptAt } of scheduler.retrying) next = Math.min(next, nextAttemptAt?.getTime() ?? Date.now());
+  return new Date(next);
+}
+
+function moveOf(node: NodeState, undo: UndoMove['undo'], error: string | null): UndoMove {
+  return { position: node.position, undo, attempt: node.attempt, operationId: null, error };
+}
+
+function failedTry({ snapshot }: Rollback, node: NodeState, error: string): UndoMove {
+  return moveOf(node, node.attempt >= snapshot.settings.rollback.maxAttempts ? 'failed' : 'retrying', error);
+}
+
+async function apply(rollback: Rollback, moves: readonly [NodeState, UndoMove][]): Promise<void> {
+  await moveUndo(
+    rollback.runtime.services.db,
+    rollback.workflowId,
+    moves.map(([, move]) => move),
+  );
+  for (const [node, move] of moves) {
+    node.attempt = move.attempt;
+    node.error = move.error;
+    if (move.undo === 'retrying') {
+      const delay = Math.min(MAX_DELAY, FIRST_DELAY * 2 ** (move.attempt - 1)) * (0.5 + Math.random() / 2);
+      node.nextAttemptAt = new Date(Date.now() + delay * 1_000);
+      await rollback.call.log(`${node.key} is not undone yet: ${move.error} Trying again in ${delay.toFixed(1)} s.`, {
+        node: node.key,
+      });
+    } else if (move.undo === 'failed')
+      await rollback.call.log(`${node.key} could not be undone: ${move.error}`, { node: node.key });
+    if (move.undo !== 'running')
+      rollback.scheduler.moved(node, AS_STATUS[move.undo] as Parameters<Scheduler['moved']>[1]);
+  }
+}
+
+/** Starts undoing what is ready, and settles at once what needs nothing. */
+async function startReady(rollback: Rollback): Promise<void> {
+  const { scheduler } = rollback;
+  for (;;) {
+    scheduler.takeOpened();
+    const ready = scheduler.takeReady(new Date());
+    if (ready.length === 0) return;
+    const moves: [NodeState, UndoMove][] = [];
+    for (const node of ready) {
+      const undo = undoOf(rollback, node);
+      if (undo === null || 'undo' in undo) moves.push([node, undo ?? moveOf(node, 'nothing', null)]);
+      else {
+        const move = await start(rollback, node, undo);
+        if (move !== null) moves.push([node, move]);
+      }
+    }
+    await apply(rollback, moves);
+  }
+}
+
+/** How a node is undone; a move where that is already decided, null where there is nothing to do. */
+function undoOf({ begun }: Rollback, node: NodeState): Exclude<Undo, { how: 'nothing' | 'keep' }> | UndoMove | null {
+  const of = begun.get(node.position);
+  if (of === undefined || of.operationStatus === null) return null;
+  if (of.operationStatus !== 'completed' && of.cleanupStatus !== null) {
+    if (of.cleanupStatus === 'completed') return moveOf(node, 'undone', null);
+    return moveOf(node, 'failed', `${of.cleanupError ?? 'What should tidy up after it'} (operation ${of.cleanupId})`);
+  }
+  const deed: Deed = {
+    operationId: of.operationId,
+    status: of.operationStatus as Deed['status'],
+    input: of.input ?? {},
+    result: of.result ?? {},
+    fields: of.fields ?? {},
+  };
+  const undo = KIND_WORK[node.step.planned.kind].undo?.(deed) ?? { how: 'nothing' };
+  if (undo.how === 'nothing') return null;
+  return undo.how === 'keep' ? moveOf(node, 'kept', undo.why) : undo;
+}
+
+/** Submits the operation that undoes a node. @returns a move where that is not needed or fails. */
+async function start(
+  rollback: Rollback,
+  node: NodeState,
+  undo: Exclude<Undo, { how: 'nothing' | 'keep' }>,
+): Promise<UndoMove | null> {
+  const { runtime, workflowId, workspace, snapshot, call, wake, scheduler } = rollback;
+  const principal = undoPrincipalFor(snapshot.authority, workspace, workflowId);
+  const { position, key } = node;
+  const request =
+    undo.how === 'node'
+      ? { workflowId, position, key, workspace, kind: undo.kind, fields: undo.fields, run: snapshot }
+      : null;
+  call.guard();
+  try {
+    const prepared =
+      request === null ? null : await KIND_WORK[request.kind].prepare?.(runtime.services, principal, request);
+    const operationId = await submitTogether(runtime, principal, call.operationId, async (mutation) => {
+      if ((await claimUndo(mutation.tx, workflowId, [node])).length === 0) throw takenElsewhere(key);
+      const id =
+        request === null
+          ? await submitRollback(runtime.services, mutation, undo.how === 'rollback' ? undo.workflowId : '')
+          : await submitNode(runtime.services, mutation, request, prepared);
+      const now = id === null ? 'undone' : 'running';
+      await moveUndo(mutation.tx, workflowId, [
+        { position, undo: now, attempt: node.attempt + 1, operationId: id, error: null },
+      ]);
+      if (id !== null) wake.watch(id);
+      return id;
+    });
+    // Nothing was left to undo.
+    if (operationId === null) return { ...moveOf(node, 'undone', null), attempt: node.attempt + 1 };
+    node.attempt += 1;
+    scheduler.started(node, operationId);
+    return null;
+  } catch (error) {
+    if (!(error instanceof ApplicationError)) throw error;
+    const tried = { attempt: node.attempt + 1 };
+    // What is gone needs no undoing.
+    if (error.status === 404) return { ...moveOf(node, 'undone', null), ...tried };
+    return { ...failedTry(rollback, { ...node, ...tried }, error.message), ...tried };
+  }
+}

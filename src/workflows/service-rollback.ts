@@ -1,0 +1,86 @@
+import { isPermitted, type Principal, requirePermission } from '../auth/permissions.ts';
+import { uuidv7 } from '../database/uuid.ts';
+import { errors } from '../errors.ts';
+import type { Answer, Mutation } from '../http/mutation.ts';
+import type { Services } from '../http/section.ts';
+import { isFinal } from '../operations/events.ts';
+import { isUuid } from '../operations/schemas.ts';
+import { reopenUndo, setRollback } from './running/undo-store.ts';
+import { findWorkflow, holderOfWorkflow, lockWorkflow, type WorkflowRecord } from './store.ts';
+
+/** The workflow, locked, if the caller may do this to it. @throws 404, 403. */
+export async function lockPermitted(
+  { tx, principal }: Mutation,
+  id: string,
+  permission: 'workflow_cancel' | 'workflow_submit',
+): Promise<WorkflowRecord> {
+  if (isUuid(id)) await lockWorkflow(tx, id);
+  const workflow = isUuid(id) ? await findWorkflow(tx, id) : null;
+  if (workflow === null) throw errors.notFound('workflow', id);
+  requirePermission(principal, permission, {
+    what: 'workflow',
+    id,
+    workspace: workflow.workspace,
+    createdBy: workflow.createdBy,
+    read: 'workflow_read',
+  });
+  return workflow;
+}
+
+/** The caller may see the workflow. @throws 404. */
+export function requireVisible(principal: Principal, workflow: WorkflowRecord | null, id: string): WorkflowRecord {
+  if (workflow === null || !isPermitted(principal, 'workflow_read', workflow.workspace))
+    throw errors.notFound('workflow', id);
+  return workflow;
+}
+
+/**
+ * Accepts that everything a workflow did is undone. Again after one that failed: what is left.
+ * @throws 404, 403, 409 while it runs or is being undone, after it has been undone, and where another run goes on with it.
+ */
+export async function rollbackWorkflow(services: Services, mutation: Mutation, id: string): Promise<Answer> {
+  const workflow = await lockPermitted(mutation, id, 'workflow_cancel');
+  const made = await submitRollbackOf(services, mutation, workflow);
+  if (made === null)
+    throw errors.conflict(`Workflow ${id} has been undone already.`, { rollback_operation_id: workflow.rollbackId });
+  return { body: made.json, location: `/v1/operations/${made.id}` };
+}
+
+/** As a part of another rollback. @returns the operation's id; null: it has been undone already. @throws 404, 409. */
+export async function submitRollback(services: Services, mutation: Mutation, id: string): Promise<string | null> {
+  await lockWorkflow(mutation.tx, id);
+  const workflow = await findWorkflow(mutation.tx, id);
+  if (workflow === null) throw errors.notFound('workflow', id);
+  return (await submitRollbackOf(services, mutation, workflow))?.id ?? null;
+}
+
+async function submitRollbackOf(
+  services: Services,
+  { tx, principal, parentId, audit, afterCommit }: Mutation,
+  workflow: WorkflowRecord,
+): Promise<{ id: string; json: string } | null> {
+  const { id, workspace, status, rollbackStatus, retriedBy } = workflow;
+  const holder = await holderOfWorkflow(tx, id);
+  if (holder !== null) throw errors.resourceBusy(`Workflow ${id}`, holder.id, holder.kind);
+  if (!isFinal(status)) throw errors.conflict(`Workflow ${id} is ${status}. Cancel it first.`, { status });
+  if (retriedBy !== null) {
+    throw errors.conflict(`Workflow ${id} goes on as ${retriedBy}: undo that one.`, { retried_by: retriedBy });
+  }
+  if (rollbackStatus === 'completed') return null;
+  const resource = `workflow:${id}`;
+  const operationId = uuidv7();
+  const submitted = await services.engine.submit(tx, {
+    id: operationId,
+    kind: 'workflow.rollback',
+    workspace,
+    resource,
+    parentId: parentId ?? id,
+    input: { workflow_id: id, undo: true },
+    createdBy: principal.name,
+  });
+  await reopenUndo(tx, id);
+  await setRollback(tx, id, operationId);
+  audit({ action: 'workflow.rollback', workspace, resource, operationId });
+  afterCommit(submitted.afterCommit);
+  return { id: operationId, json: submitted.json };
+}
