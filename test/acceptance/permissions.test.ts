@@ -28,6 +28,7 @@ const OPERATOR = {
   taskserv_delete: 'all',
   workflow_submit: 'all',
   workflow_cancel: 'all',
+  workflow_approve: 'all',
   operation_cancel: 'all',
   workspace_update: 'all',
   workspace_delete: 'all',
