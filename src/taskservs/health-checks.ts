@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import { type DueCheck, noteHealth, takeDueChecks } from './host-store.ts';
+import { type DueCheck, type Health, noteHealth, takeDueChecks } from './host-store.ts';
 import { createLimiter } from './limiter.ts';
 import { askHealth } from './procedures/check.ts';
 import type { HostTools } from './procedures/input.ts';
@@ -33,14 +33,18 @@ export function startHealthChecks(
   };
 
   const checkOne = async (check: DueCheck) => {
-    const health = await askHealth(
+    const health: Health = await askHealth(
       tools,
       check,
       check,
       AbortSignal.any([stopped.signal, AbortSignal.timeout(CHECK_SECONDS * 1_000)]),
     ).catch((error: unknown) => {
       stopped.signal.throwIfAborted();
-      return { ok: false, message: `could not be checked: ${error instanceof Error ? error.message : String(error)}` };
+      return {
+        since: check.operation_id,
+        ok: false,
+        message: `could not be checked: ${error instanceof Error ? error.message : String(error)}`,
+      };
     });
     const where = { serverId: check.server_id, taskservId: check.taskserv_id };
     const noted = await tools.db.transaction().execute(async (tx) => {

@@ -199,21 +199,40 @@ export async function settleUnknown(
   return rows[0] ?? null;
 }
 
+/** What a check has found. `since`: the operation that had changed the host last when it was asked. */
+export interface Health {
+  ok: boolean;
+  message: string;
+  since: string | null;
+}
+
+/** The operation that last changed a taskserv on a host. */
+export async function lastChangeOn(db: Queryable, serverId: string, name: string): Promise<string | null> {
+  const row = await db
+    .selectFrom('provisioning.taskserv_hosts')
+    .select('operation_id')
+    .where('server_id', '=', serverId)
+    .where('name', '=', name)
+    .executeTakeFirst();
+  return row?.operation_id ?? null;
+}
+
 /**
- * Records the answer of a taskserv's check on a host, unless somebody is changing it there. A healthy service of
+ * Records the answer of a taskserv's check on a host, unless somebody is changing it there, or has since it was asked. A healthy service of
  * another version than the wanted one does not count as running.
  * @returns its status now, and whether that is news; null where nothing was recorded.
  */
 export async function noteHealth(
   tx: Queryable,
   where: { serverId: string; taskservId: string },
-  health: { ok: boolean; message: string },
+  health: Health,
 ): Promise<{ status: TaskservHostStatus; news: boolean } | null> {
   const { rows } = await sql<{ status: TaskservHostStatus; news: boolean }>`
     with before as (
       select h.server_id, h.name, h.status, h.message, h.revision = t.revision as applied
       from provisioning.taskserv_hosts h join provisioning.taskservs t on t.id = h.taskserv_id
       where h.server_id = ${where.serverId} and h.taskserv_id = ${where.taskservId}
+        and h.operation_id is not distinct from ${health.since}::uuid
         and h.status in ('running', 'failed', 'unknown', 'absent') and t.status in ('running', 'degraded', 'failed')
       for update of h)
     update provisioning.taskserv_hosts h
@@ -234,6 +253,7 @@ export interface DueCheck {
   name: string;
   server_id: string;
   hostname: string;
+  operation_id: string | null;
 }
 
 /**
@@ -249,8 +269,8 @@ export async function takeDueChecks(db: Queryable, seconds: number, limit: numbe
     taken as (
       update provisioning.taskserv_hosts h set check_due_at = now() + make_interval(secs => ${seconds}::float8)
       from due where h.server_id = due.server_id and h.name = due.name
-      returning h.server_id, h.name, h.taskserv_id)
-    select t.id as taskserv_id, t.workspace, t.name, s.id as server_id, s.hostname
+      returning h.server_id, h.name, h.taskserv_id, h.operation_id)
+    select t.id as taskserv_id, t.workspace, t.name, s.id as server_id, s.hostname, taken.operation_id
     from taken join provisioning.taskservs t on t.id = taken.taskserv_id
       join provisioning.servers s on s.id = taken.server_id
     where t.status in ('running', 'degraded', 'failed') and s.status = 'running'

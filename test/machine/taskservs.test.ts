@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import Docker from 'dockerode';
 import { createDockerExecTransport } from '../../src/transports/docker-exec.ts';
 import { openBooks, temporaryDataDir } from '../recovery/support.ts';
 import { expectOk } from '../support/acceptance.ts';
@@ -28,6 +29,8 @@ interface Host {
   hostname: string;
   /** Runs a shell command in the container, past the server. @returns its output. */
   sh(command: string): Promise<string>;
+  /** Restarts the container at once. */
+  restart(): Promise<void>;
 }
 
 function resultOf({ result }: Operation): Record<string, unknown> {
@@ -35,7 +38,8 @@ function resultOf({ result }: Operation): Record<string, unknown> {
   return result;
 }
 
-function onContainers({ host, image }: { host: string; image: string }) {
+function onContainers({ host, image, socketPath }: { host: string; image: string; socketPath: string }) {
+  const docker = new Docker({ socketPath, host: undefined });
   const stack = new AsyncDisposableStack();
   let dataDir: string;
   let server: TestServer;
@@ -60,8 +64,13 @@ function onContainers({ host, image }: { host: string; image: string }) {
     assert.equal(done.status, 'completed', JSON.stringify(done));
     return done;
   };
-  const eventsOf = async ({ id }: Operation) =>
-    expectOk(await server.admin.request<Record<string, unknown>[]>('GET', `/v1/operations/${id}/events?limit=10000`));
+  const eventsOf = async ({ id }: Operation, after = 0) =>
+    expectOk(
+      await server.admin.request<Record<string, unknown>[]>(
+        'GET',
+        `/v1/operations/${id}/events?limit=10000&after=${after}`,
+      ),
+    );
 
   /** A definition of the workspace's own. */
   const define = async (name: string, scripts: { install: string; check: string; remove: string }, more = '') => {
@@ -95,7 +104,8 @@ function onContainers({ host, image }: { host: string; image: string }) {
       await transport.run(command, { timeoutSeconds: 60, onLine: ({ text }) => lines.push(text) });
       return lines.join('\n');
     };
-    return { id, hostname, sh };
+    const restart = () => docker.getContainer(row?.ref ?? '').restart({ t: 0 });
+    return { id, hostname, sh, restart };
   };
 
   before(async () => {
@@ -213,6 +223,25 @@ function onContainers({ host, image }: { host: string; image: string }) {
     }
   });
 
+  test('a host that is restarted in the middle: a clear reason, and retry does it', async () => {
+    await define('restarted', {
+      install: 'if [ -e /root/restarted ]; then exit 0; fi\ntouch /root/restarted\nsleep 4713',
+      check: 'test -e /root/restarted',
+      remove: 'rm -f /root/restarted',
+    });
+    const [one] = hosts;
+    assert.ok(one !== undefined);
+    const operation = await create('restarted', [one]);
+    await until(async () => (await one.sh('ls /root/restarted 2>/dev/null')) !== '', 'the install to have begun');
+    await one.restart();
+    const failed = await ended(server.admin, operation.id, 60);
+    assert.equal(failed.status, 'failed', JSON.stringify(failed));
+    assert.match(failed.error ?? '', /web-01: install restarted was cut off: the host restarted/);
+    const id = String(failed.result?.taskserv_id);
+    await completed(await request('POST', `/v1/taskservs/${id}/retry`));
+    await completed(await request('DELETE', `/v1/taskservs/${id}`));
+  });
+
   test('cancel ends what runs on the hosts, and says what each of them has', async () => {
     await define('slow', { install: 'echo begun\nsleep 4711', check: 'false', remove: 'true' });
     const operation = await create('slow', hosts);
@@ -234,6 +263,8 @@ function onContainers({ host, image }: { host: string; image: string }) {
   });
 
   test('a script that fails, prints its secret, or never ends: a clear message with host and script, nothing given away', async () => {
+    const [one] = hosts;
+    assert.ok(one !== undefined);
     await define(
       'talkative',
       {
@@ -244,9 +275,12 @@ function onContainers({ host, image }: { host: string; image: string }) {
       },
       'config:\n  token: { type: string, secret: true }\n',
     );
+    await define('chatty', { install: 'seq 1 30000', check: 'true', remove: 'true' });
+    const chatty = await create('chatty', [one]);
+    await completed(chatty);
+    const said = (await eventsOf(chatty, 9_000)).filter(({ stream }) => stream !== undefined);
+    assert.match(String(said.at(-1)?.line), /More than 10000 lines/);
     await define('endless', { install: 'sleep 4712', check: 'true', remove: 'true' }, 'timeouts: { install: 2 }\n');
-    const [one] = hosts;
-    assert.ok(one !== undefined);
     const talked = await ended(server.admin, (await create('talkative', [one], { config: { token: CANARY } })).id, 60);
     assert.equal(talked.status, 'failed');
     assert.match(talked.error ?? '', /web-01: install\.sh of talkative ended with status 3: .*no space left on device/);

@@ -1,6 +1,6 @@
 import { defineProcedure, type Procedure } from '../../engine/procedure.ts';
 import { checkItem } from '../host-scripts.ts';
-import { noteHealth } from '../host-store.ts';
+import { type Health, lastChangeOn, noteHealth } from '../host-store.ts';
 import { lockTaskserv, settleIdle } from '../store.ts';
 import { onEachHost, withTransport } from './each-host.ts';
 import { definitionsOf, type Host, type HostsInput, type HostTools, TASKSERV_QUEUE, wantedItem } from './input.ts';
@@ -28,7 +28,9 @@ export function checkProcedure(tools: HostTools): Procedure {
         const hosts: Record<string, unknown>[] = [];
         for (const outcome of outcomes) {
           const { hostname: server, server_id: serverId } = outcome.host;
-          const health = outcome.ok ? outcome.value : { ok: false, message: outcome.message };
+          const health = outcome.ok
+            ? outcome.value
+            : { ok: false, message: outcome.message, since: await lastChangeOn(tx, serverId, input.name) };
           const noted = await noteHealth(tx, { serverId, taskservId: input.taskserv_id }, health);
           hosts.push({
             server,
@@ -51,11 +53,13 @@ export async function askHealth(
   taskserv: { taskserv_id: string; name: string; workspace: string },
   host: Host,
   signal: AbortSignal,
-): Promise<{ ok: boolean; message: string }> {
+): Promise<Health> {
+  const since = await lastChangeOn(tools.db, host.server_id, taskserv.name);
   const { address } = await requireRunning(tools, host);
   const definitions = await definitionsOf(tools.db, taskserv.workspace);
   const item = await wantedItem(tools, definitions, taskserv);
-  return withTransport(tools, host, signal, (transport) =>
-    checkItem(transport, item, { hostname: host.hostname, address }, signal),
-  );
+  return withTransport(tools, host, signal, async (transport) => ({
+    ...(await checkItem(transport, item, { hostname: host.hostname, address }, signal)),
+    since,
+  }));
 }

@@ -10,6 +10,9 @@ import { withTransport } from './each-host.ts';
 import { definitionsOf, type Host, type HostsInput, type HostTools, wantedItem } from './input.ts';
 import { untilTurn } from './turn.ts';
 
+/** Lines of one script's output that are kept for one host: a script that never stops talking must not fill the database. */
+const MAX_LINES = 10_000;
+
 /** What was done with one taskserv on one host. */
 interface Deed {
   taskserv: string;
@@ -132,7 +135,9 @@ export async function outputOf(
     jobId: `${call.operationId.replaceAll('-', '')}-${name}`,
     fromLine: seen + 1,
     onLine: ({ stream, text }, n) => {
-      void call.log(text, { host: host.hostname, taskserv: name, job, stream, n });
+      if (n > MAX_LINES + 1) return;
+      const line = n > MAX_LINES ? `(More than ${MAX_LINES} lines. The rest is not kept.)` : text;
+      void call.log(line, { host: host.hostname, taskserv: name, job, stream, n });
     },
   };
 }
