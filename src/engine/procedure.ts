@@ -9,12 +9,14 @@ export interface StepCall {
   cancelled: AbortSignal;
   /** Throws when nothing may be changed any more on behalf of this operation. Call it right before each change. */
   guard: () => void;
+  /** So many milliseconds were spent waiting for a turn (a rate limit): they do not count towards the step's deadline. */
+  waited: (milliseconds: number) => void;
   /** Adds a line to the operation's events. Never a secret. */
   log(line: string, fields?: Record<string, unknown>): Promise<void>;
 }
 
 export interface StepOptions {
-  /** Seconds that all attempts and all waiting of the step may take together. Default 900; Infinity: no end. */
+  /** Seconds that all attempts and all waiting of the step may take together, but for rate limits. Default 900; Infinity: no end. */
   deadline?: number;
   /**
    * A cancel does not interrupt this step: `signal` does not fire for it, `cancelled` does, and the step ends by

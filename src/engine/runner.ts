@@ -177,12 +177,20 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
     // A timer that can be cleared: AbortSignal.timeout would keep each step's memory for the whole deadline.
     const deadlineController = new AbortController();
     const deadline = deadlineController.signal;
-    const timer = Number.isFinite(deadlineSeconds)
-      ? setTimeout(
-          () => deadlineController.abort(deadlineExceeded(name, deadlineSeconds)),
-          Math.min(deadlineSeconds * 1_000, MAX_TIMER_MS),
-        )
-      : undefined;
+    let endsAt = performance.now() + deadlineSeconds * 1_000;
+    let timer: NodeJS.Timeout | undefined;
+    const armDeadline = () => {
+      clearTimeout(timer);
+      if (!Number.isFinite(endsAt)) return;
+      const left = Math.min(Math.max(0, endsAt - performance.now()), MAX_TIMER_MS);
+      timer = setTimeout(() => deadlineController.abort(deadlineExceeded(name, deadlineSeconds)), left);
+    };
+    armDeadline();
+    const waited = (milliseconds: number) => {
+      if (!(milliseconds > 0) || deadline.aborted) return;
+      endsAt += milliseconds;
+      armDeadline();
+    };
     const signal = AbortSignal.any([operationSignal, deadline]);
     const replica = dependencies.replica();
     const call: StepCall = {
@@ -194,6 +202,7 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
         if (!replica.alive())
           throw new OperationError('REPLICA_STALLED', 'This replica lost its lease.', { retryable: true });
       },
+      waited,
       log: (line, fields) => events.append(operationId, logEvent(line, { step: name, ...fields })),
     };
     try {
@@ -215,6 +224,7 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
           if (wait.counts) attempt += 1;
           if (wait.announce)
             await call.log(`${failure.message} Trying again in ${wait.seconds.toFixed(1)} s.`, { code: failure.code });
+          if (failure.code === 'RATE_LIMITED') waited(wait.seconds * 1_000);
           await sleep(wait.seconds * 1_000, signal).catch(() => 'the checks above say why');
         }
       }

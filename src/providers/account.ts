@@ -20,6 +20,8 @@ export interface RateFacts {
   limit: number | null;
   /** Of these, how many are left. */
   remaining: number | null;
+  /** The answer was a 429. */
+  refused?: boolean;
 }
 
 /** Shown by metrics and tests. */
@@ -44,8 +46,12 @@ export interface Account {
   released(sent: boolean): void;
   /** An answer came, whatever it said. */
   answered(facts: RateFacts): void;
-  /** The provider asked for fewer calls; nothing is sent for so many seconds. */
-  throttled(retryAfter: number): void;
+  /**
+   * The provider asked for fewer calls, in an answer that has been told as well. Nothing is sent for so many seconds;
+   * null: it did not say how many, so the pause grows from one refusal to the next.
+   * @returns the seconds.
+   */
+  throttled(retryAfter: number | null): number;
   /** No answer came, or a 5xx. Several in a row hold all calls for a while. */
   failed(): void;
   /** Least pause between two observations, so that these take a minor share of the budget. Milliseconds. */
@@ -56,16 +62,21 @@ export interface Account {
 
 /** Part of the provider's limit that is used: others (a console, another tool) have the rest. */
 const SHARE = 0.8;
+/** How it is used: evenly, and saved up for a burst. Together no window of the provider's sees more than the share. */
+const EVENLY = 0.6;
+const SAVED = SHARE - EVENLY;
 /** Observations leave to changes what comes in in this time. Seconds. */
 const RESERVE_SECONDS = 2;
 /** Part of the rate that observations may take when nothing else is done. */
 const OBSERVATION_SHARE = 0.4;
 /** A bucket starts with what comes in in this time: a process that is restarted often must not begin full each time. */
 const INITIAL_SECONDS = 5;
-/** Without the provider's own figures no more is saved up than this many seconds bring. */
-const SAVED_SECONDS = 30;
 /** A wait shorter than this is not worth telling. */
-const ANNOUNCE_AFTER_MS = 1_000;
+const ANNOUNCE_AFTER_MS = 500;
+/** How often a long wait is told. */
+const TELL_WAITED_MS = 20_000;
+/** A pause that the provider did not measure itself. */
+const PAUSE_SECONDS = { least: 1, most: 60 };
 /** Failures in a row that stop the calls, and for how long: doubled up to the most. */
 const FAILURES_TO_OPEN = 5;
 const OPEN_MS = { least: 1_000, most: 60_000 };
@@ -78,12 +89,16 @@ interface Waiter {
 
 export function createAccount(settings: { name: string; limit: RateLimit }): Account {
   const { name } = settings;
-  const rate = (settings.limit.calls / settings.limit.perSeconds) * SHARE;
-  const saved = Math.max(2, Math.min(settings.limit.calls * SHARE, rate * SAVED_SECONDS));
+  const rate = (settings.limit.calls / settings.limit.perSeconds) * EVENLY;
+  const saved = Math.max(2, settings.limit.calls * SAVED);
   let tokens = Math.min(saved, Math.max(1, rate * INITIAL_SECONDS));
   let capacity = saved;
   let filledAt = performance.now();
   let pausedUntil = 0;
+  // Sent, and not answered yet: what the provider counts does not hold them.
+  let underWay = 0;
+  // Of the kind "too many calls", in a row.
+  let refusals = 0;
   const breaker = { failures: 0, openUntil: 0, openMs: 0, probing: false };
   const waiters: Waiter[] = [];
   let timer: NodeJS.Timeout | undefined;
@@ -122,6 +137,7 @@ export function createAccount(settings: { name: string; limit: RateLimit }): Acc
         return;
       }
       tokens -= 1;
+      underWay += 1;
       if (breaker.openMs > 0) breaker.probing = true;
       figures.calls[next.kind] += 1;
       waiters.shift();
@@ -147,14 +163,18 @@ export function createAccount(settings: { name: string; limit: RateLimit }): Acc
 
   return {
     name,
-    admit(kind, { signal, onWait, patience } = {}) {
+    admit(kind, { signal, onWait, onWaited, patience } = {}) {
       if (signal?.aborted) return Promise.reject(signal.reason);
       return new Promise<void>((resolve, reject) => {
-        let announcing: NodeJS.Timeout | undefined;
-        let losingPatience: NodeJS.Timeout | undefined;
+        const timers: NodeJS.Timeout[] = [];
+        let toldAt = performance.now();
+        const tellWaited = () => {
+          const now = performance.now();
+          onWaited?.(now - toldAt);
+          toldAt = now;
+        };
         const end = (settle: () => void) => {
-          clearTimeout(announcing);
-          clearTimeout(losingPatience);
+          for (const each of timers) clearTimeout(each);
           signal?.removeEventListener('abort', abort);
           const place = waiters.indexOf(waiter);
           if (place !== -1) {
@@ -168,18 +188,27 @@ export function createAccount(settings: { name: string; limit: RateLimit }): Acc
         signal?.addEventListener('abort', abort, { once: true });
         enqueue(waiter);
         if (!waiters.includes(waiter)) return;
-        if (onWait !== undefined) announcing = setTimeout(() => onWait(reason()), ANNOUNCE_AFTER_MS);
+        waiter.admit = () =>
+          end(() => {
+            tellWaited();
+            resolve();
+          });
+        if (onWait !== undefined) timers.push(setTimeout(() => onWait(reason()), ANNOUNCE_AFTER_MS));
+        if (onWaited !== undefined) timers.push(setInterval(tellWaited, TELL_WAITED_MS));
         if (patience !== undefined) {
-          losingPatience = setTimeout(() => end(() => reject(outOfPatience())), patience * 1_000);
+          timers.push(setTimeout(() => end(() => reject(outOfPatience())), patience * 1_000));
         }
       });
     },
     released(sent) {
+      underWay -= 1;
       if (!sent) tokens = Math.min(capacity, tokens + 1);
       breaker.probing = false;
       pump();
     },
-    answered({ limit, remaining }) {
+    answered({ limit, remaining, refused = false }) {
+      underWay -= 1;
+      if (!refused) refusals = 0;
       breaker.failures = 0;
       breaker.openMs = 0;
       breaker.openUntil = 0;
@@ -188,16 +217,20 @@ export function createAccount(settings: { name: string; limit: RateLimit }): Acc
         fill(performance.now());
         capacity = Math.max(saved, limit * SHARE);
         // What the provider counts is true for all replicas and tools together.
-        tokens = Math.min(capacity, Math.max(0, remaining - limit * (1 - SHARE)));
+        tokens = Math.min(capacity, Math.max(0, remaining - underWay - limit * (1 - SHARE)));
       }
       pump();
     },
     throttled(retryAfter) {
       figures.throttled += 1;
-      pausedUntil = Math.max(pausedUntil, performance.now() + retryAfter * 1_000);
+      refusals += 1;
+      const seconds = retryAfter ?? Math.min(PAUSE_SECONDS.most, PAUSE_SECONDS.least * 2 ** (refusals - 1));
+      pausedUntil = Math.max(pausedUntil, performance.now() + seconds * 1_000);
       pump();
+      return seconds;
     },
     failed() {
+      underWay -= 1;
       breaker.failures += 1;
       breaker.probing = false;
       if (breaker.failures >= FAILURES_TO_OPEN) {

@@ -48,8 +48,8 @@ async function failure(work: Promise<unknown>): Promise<ProviderError> {
 
 test('P28: a connection that answers nothing ends in TIMEOUT, for reads and changes', async () => {
   await using it = await client(() => {}, 50);
-  for (const work of [it.cloud.read('look', '/'), it.cloud.change('act', 'POST', '/', {}, CHANGE)]) {
-    const { code, retryable } = await failure(work);
+  for (const send of [() => it.cloud.read('look', '/'), () => it.cloud.change('act', 'POST', '/', {}, CHANGE)]) {
+    const { code, retryable } = await failure(send());
     assert.deepEqual([code, retryable], ['TIMEOUT', true]);
   }
 });
@@ -84,6 +84,18 @@ test('JSON is read whatever the content type says; garbage and half of it can be
     const { code, retryable } = await failure(it.cloud.read('look', path));
     assert.deepEqual([code, retryable], ['UNAVAILABLE', true]);
   }
+});
+
+test('what only looks looks again where an answer is lost; a change is never sent twice', async () => {
+  const seen: string[] = [];
+  await using it = await client((request, response) => {
+    seen.push(request.method ?? '');
+    if (seen.length % 2 === 1) request.socket.destroy();
+    else response.end('{}');
+  });
+  assert.deepEqual(await it.cloud.read('look', '/'), {});
+  assert.equal((await failure(it.cloud.change('act', 'POST', '/', {}, CHANGE))).code, 'UNAVAILABLE');
+  assert.deepEqual(seen, ['GET', 'GET', 'POST']);
 });
 
 test('P31: a 429 is waited out as long as Retry-After says, and the guard is asked again', async () => {

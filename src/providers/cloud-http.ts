@@ -4,15 +4,14 @@
  */
 import type { Account, CallKind, RateFacts } from './account.ts';
 import { type CallOptions, type MutationOptions, ProviderError } from './contract.ts';
+import { lookingAgain } from './waiting.ts';
 
 /** How long one answer may take. Clouds answer a create within some seconds; past this the connection is half open. */
 const DEFAULT_TIMEOUT_MS = 30_000;
 /** Bytes of one answer at most: a page of a hundred servers has some 200 KB. */
 const MAX_BODY_BYTES = 16 * 1_048_576;
-/** Without `Retry-After` a 429 pauses the account for so many seconds. */
-const DEFAULT_RETRY_AFTER = 5;
 /** What a provider asks for is honoured up to this: a mistaken header must not stop an account for a day. Seconds. */
-const MAX_RETRY_AFTER = 900;
+const MAX_RETRY_AFTER = 600;
 /** A provider's words in an error, characters at most. */
 const MAX_WORDS = 500;
 
@@ -38,7 +37,7 @@ export interface CloudHttpSettings {
 
 /** @param what the call in a few words, for messages: `list the servers`. */
 export interface CloudHttp {
-  /** GET. @returns the body. @throws ProviderError; the signal's reason. */
+  /** GET, again where an answer is lost. @returns the body. @throws ProviderError; the signal's reason. */
   read(what: string, path: string, options?: CallOptions, kind?: CallKind): Promise<unknown>;
   /**
    * Sends a change, once the guard has let it. It is awaited whatever the signal does.
@@ -70,13 +69,15 @@ export function createCloudHttp(settings: CloudHttpSettings): CloudHttp {
 
   return {
     read: (what, path, options = {}, kind = 'look') =>
-      untilNotThrottled(what, kind, options, () => {
-        if (options.signal?.aborted) {
-          account.released(false);
-          throw options.signal.reason;
-        }
-        return exchange(settings, what, 'GET', path, undefined, options.signal);
-      }),
+      lookingAgain(options, () =>
+        untilNotThrottled(what, kind, options, () => {
+          if (options.signal?.aborted) {
+            account.released(false);
+            throw options.signal.reason;
+          }
+          return exchange(settings, what, 'GET', path, undefined, options.signal);
+        }),
+      ),
     change: (what, method, path, body, options) =>
       untilNotThrottled(what, 'change', options, () => {
         try {
@@ -125,14 +126,11 @@ async function exchange(
       signal: request.signal,
     });
     const text = await readBounded(response);
-    const retryAfter = retryAfterOf(response.headers);
+    const refused = response.status === 429;
     if (response.status >= 500) account.failed();
-    else account.answered(rateFacts(response.headers));
-    if (response.status === 429) {
-      account.throttled(retryAfter);
-      return { status: 429, body: null, retryAfter };
-    }
-    return { status: response.status, body: parse(account.name, what, response.status, text), retryAfter };
+    else account.answered({ ...rateFacts(response.headers), refused });
+    if (refused) return { status: 429, body: null, retryAfter: account.throttled(retryAfterOf(response.headers)) };
+    return { status: response.status, body: parse(account.name, what, response.status, text), retryAfter: 0 };
   } catch (error) {
     if (signal?.aborted) {
       account.released(true);
@@ -183,12 +181,12 @@ function rateFacts(headers: Headers): RateFacts {
   return { limit: value('limit'), remaining: value('remaining') };
 }
 
-/** Seconds to wait after a 429: `Retry-After` as seconds or date, else a moment. */
-function retryAfterOf(headers: Headers): number {
+/** Seconds to wait after a 429: `Retry-After` as seconds or date; null where it lacks. */
+function retryAfterOf(headers: Headers): number | null {
   const text = headers.get('retry-after');
-  if (text === null) return DEFAULT_RETRY_AFTER;
+  if (text === null) return null;
   const seconds = /^\d+(\.\d+)?$/.test(text.trim()) ? Number(text) : (Date.parse(text) - Date.now()) / 1_000;
-  if (!Number.isFinite(seconds)) return DEFAULT_RETRY_AFTER;
+  if (!Number.isFinite(seconds)) return null;
   return Math.min(MAX_RETRY_AFTER, Math.max(0.05, seconds));
 }
 

@@ -103,6 +103,8 @@ export interface CallOptions {
   signal?: AbortSignal;
   /** Told what a call waits for (the account's turn, a pause the provider asked for), so that somebody can be shown it. */
   onWait?: (reason: string) => void;
+  /** Told, now and then and at its end, how long such a wait has been since it was told last. Milliseconds. */
+  onWaited?: (milliseconds: number) => void;
   /** Seconds a call may wait for the account's turn before it gives up as RATE_LIMITED or UNAVAILABLE. Default: no limit. */
   patience?: number;
 }

@@ -1,4 +1,4 @@
-import type { Provider, ProviderServer } from './contract.ts';
+import type { CallOptions, Provider, ProviderServer } from './contract.ts';
 
 /** First look at a server after this. Milliseconds. */
 const MIN_INTERVAL_MS = 100;
@@ -9,7 +9,10 @@ const AGE_DIVISOR = 4;
 
 interface Waiter {
   ref: string;
+  tell: Pick<CallOptions, 'onWait' | 'onWaited'>;
   since: number;
+  /** What it was told last, without the numbers in it. */
+  told?: string;
   accept: (server: ProviderServer | null) => boolean;
   resolve: (server: ProviderServer | null) => void;
   reject: (error: unknown) => void;
@@ -26,6 +29,7 @@ const rounds = new WeakMap<Provider, Round>();
 /**
  * Waits until `accept` says yes to a server's state (null: it does not exist). All waits on one provider share one
  * call a tick, so a thousand servers in flight cost what one costs.
+ * @param tell is told why an answer takes long: the account's turn, a provider that is away.
  * @throws the signal's reason; a provider error that a later try cannot mend.
  */
 export function untilObserved(
@@ -33,12 +37,13 @@ export function untilObserved(
   ref: string,
   accept: (server: ProviderServer | null) => boolean,
   signal: AbortSignal,
+  tell: Pick<CallOptions, 'onWait' | 'onWaited'> = {},
 ): Promise<ProviderServer | null> {
   if (signal.aborted) return Promise.reject(signal.reason);
   const round = rounds.get(provider) ?? { waiters: new Set(), timer: undefined, looking: false };
   rounds.set(provider, round);
   const { promise, resolve, reject } = Promise.withResolvers<ProviderServer | null>();
-  const waiter: Waiter = { ref, since: Date.now(), accept, resolve, reject };
+  const waiter: Waiter = { ref, tell, since: Date.now(), accept, resolve, reject };
   const abort = () => reject(signal.reason);
   signal.addEventListener('abort', abort, { once: true });
   round.waiters.add(waiter);
@@ -66,13 +71,28 @@ function schedule(provider: Provider, round: Round, delayMs: number): void {
   }, delayMs);
 }
 
+/** Tells everyone who waits, but nobody the same thing twice in a row. */
+function tellAll(waiters: readonly Waiter[], reason: string): void {
+  for (const waiter of waiters) {
+    const kind = reason.replace(/\d+/g, '');
+    if (waiter.told === kind) continue;
+    waiter.told = kind;
+    waiter.tell.onWait?.(reason);
+  }
+}
+
 /** @returns milliseconds until the next look. */
 async function look(provider: Provider, round: Round): Promise<number> {
   const asked = [...round.waiters];
   const least = leastInterval(provider);
   if (asked.length === 0) return least;
   try {
-    const servers = await provider.observeServers([...new Set(asked.map((waiter) => waiter.ref))]);
+    const servers = await provider.observeServers([...new Set(asked.map((waiter) => waiter.ref))], {
+      onWait: (reason) => tellAll(asked, reason),
+      onWaited: (milliseconds) => {
+        for (const { tell } of asked) tell.onWaited?.(milliseconds);
+      },
+    });
     for (const waiter of asked) {
       const server = servers.get(waiter.ref) ?? null;
       if (waiter.accept(server)) waiter.resolve(server);
@@ -83,6 +103,7 @@ async function look(provider: Provider, round: Round): Promise<number> {
       for (const waiter of asked) waiter.reject(error);
       return least;
     }
+    if (error instanceof Error) tellAll(asked, error.message);
     const asks =
       error instanceof Error && 'retryAfter' in error && typeof error.retryAfter === 'number' ? error.retryAfter : 0;
     return Math.max(asks * 1_000, MAX_INTERVAL_MS / 10);

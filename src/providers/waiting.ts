@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { type CallOptions, ProviderError } from './contract.ts';
 
 /** Waits. @throws the signal's reason as soon as it fires. */
 export async function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
@@ -41,4 +42,24 @@ export function remembered<T>(
     }
     return whileWanted(kept.answer, signal);
   };
+}
+
+/** Tries of something that only looks, and the pause before the second: doubled each time, with jitter. */
+const LOOKS = 4;
+const LOOK_PAUSE_MS = 100;
+
+/**
+ * Looks again where an answer was lost or unreadable: looking changes nothing. A caller with bounded patience is told at
+ * once.
+ */
+export async function lookingAgain<T>(options: CallOptions, look: () => Promise<T>): Promise<T> {
+  for (let tried = 1; ; tried++) {
+    try {
+      return await look();
+    } catch (error) {
+      const passing = error instanceof ProviderError && error.retryable && error.retryAfter === undefined;
+      if (!passing || tried >= LOOKS || options.patience !== undefined) throw error;
+      await pause(LOOK_PAUSE_MS * 2 ** (tried - 1) * (0.5 + Math.random()), options.signal);
+    }
+  }
 }

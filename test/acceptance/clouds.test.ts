@@ -4,7 +4,7 @@ import { after, test } from 'node:test';
 import { startFakeUpcloud } from '../clouds/upcloud.ts';
 import { expectOk, type Server, startInstallation } from '../support/acceptance.ts';
 import { assertFree, assertNotStored } from '../support/canaries.ts';
-import { ended, type Operation } from '../support/server.ts';
+import { ended, type Operation, until } from '../support/server.ts';
 
 const upcloud = await startFakeUpcloud();
 const installation = await startInstallation({
@@ -90,4 +90,27 @@ test('a wrong plan, zone and image are told at the door, with what is there', as
       ['image', true],
     ],
   );
+});
+
+test('check_mode says what the server would cost, an hour and a month, and makes nothing', async () => {
+  const before = upcloud.counts().mutations;
+  const planned = await carriedOut({ ...EXAMPLE, check_mode: true });
+  assert.equal(planned.status, 'completed', String(planned.error));
+  const { plan } = planned.result as { plan: { cost: unknown; create: { price: unknown }[]; problems: unknown[] } };
+  assert.deepEqual(plan.cost, { currency: null, hourly: 0.02976, monthly: 20 });
+  assert.deepEqual([plan.create[0]?.price, plan.problems], [plan.cost, []]);
+  assert.equal(upcloud.counts().mutations, before);
+  const elsewhere = await carriedOut({ ...EXAMPLE, provider: 'simulated', check_mode: true });
+  assert.equal((elsewhere.result as { plan: { cost: unknown } }).plan.cost, null);
+});
+
+test('an operation waits while the cloud asks for a pause, and its events say so', async () => {
+  upcloud.chances.throttled = 1;
+  const { id } = expectOk(
+    await admin.request<Operation>('POST', '/v1/servers/create', { ...EXAMPLE, hostname: 'later' }),
+  );
+  const eventsOf = async () => JSON.stringify((await admin.request('GET', `/v1/operations/${id}/events`)).body);
+  await until(async () => (await eventsOf()).includes('asked for fewer calls'), 'the reason to show in the events');
+  upcloud.chances.throttled = 0;
+  assert.equal((await ended(admin, id)).status, 'completed');
 });

@@ -1,7 +1,7 @@
 import type { EC2Client } from '@aws-sdk/client-ec2';
 import { type Account, type CallKind, createAccount, type RateLimit } from '../account.ts';
 import { type CallOptions, type MutationOptions, ProviderError } from '../contract.ts';
-import { whileWanted } from '../waiting.ts';
+import { lookingAgain, whileWanted } from '../waiting.ts';
 import { isThrottled, statusOf, toProviderError } from './errors.ts';
 
 type Sdk = typeof import('@aws-sdk/client-ec2');
@@ -44,8 +44,6 @@ export interface Aws {
 
 /** How long one answer may take. */
 const DEFAULT_TIMEOUT_MS = 30_000;
-/** EC2 does not say how long to wait after a throttled call; its buckets fill by the second. */
-const THROTTLED_SECONDS = 2;
 
 type Opened = Pick<Sent, 'sdk' | 'client'>;
 type Outcome<T> = { kind: 'answer'; answer: T } | { kind: 'throttled'; error: ProviderError };
@@ -64,13 +62,15 @@ export function createAws(settings: AwsSettings): Aws {
     settings,
     ask: async (what, send, options = {}, kind = 'look') => {
       const parts = await open();
-      return untilNotThrottled(account, kind, options, () => {
-        if (options.signal?.aborted) {
-          account.released(false);
-          throw options.signal.reason;
-        }
-        return exchange({ account, settings, ...parts }, what, send, options.signal);
-      });
+      return lookingAgain(options, () =>
+        untilNotThrottled(account, kind, options, () => {
+          if (options.signal?.aborted) {
+            account.released(false);
+            throw options.signal.reason;
+          }
+          return exchange({ account, settings, ...parts }, what, send, options.signal);
+        }),
+      );
     },
     change: async (what, send, options) => {
       options.signal?.throwIfAborted();
@@ -145,8 +145,9 @@ async function exchange<T>(
     const status = statusOf(error);
     const failure = toProviderError(what, error, settings, request.signal.aborted);
     if (isThrottled(error)) {
-      account.answered(nothingTold);
-      account.throttled(THROTTLED_SECONDS);
+      // EC2 does not say how long to wait.
+      account.answered({ ...nothingTold, refused: true });
+      account.throttled(null);
       return { kind: 'throttled', error: failure };
     }
     if (status === undefined || status >= 500) account.failed();

@@ -3,7 +3,7 @@ import type { ProviderServer, ServerSpec } from '../../providers/contract.ts';
 import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import { removeServer, updateServer } from '../store.ts';
-import { callOptions, lookOptions, queueOf } from './input.ts';
+import { callOptions, lookOptions, queueOf, tellOf } from './input.ts';
 
 interface CreateInput {
   /** Null in check mode. */
@@ -33,11 +33,11 @@ export function createProcedure(providers: ProviderRegistry): Procedure {
           const listedUntil = Date.now() + (provider.listingLagMs ?? 0);
           const settled = (now: ProviderServer | null) =>
             now === null ? Date.now() >= listedUntil : ['running', 'stopped', 'error'].includes(now.status);
-          let seen = await untilObserved(provider, ref, settled, call.signal);
+          let seen = await untilObserved(provider, ref, settled, call.signal, tellOf(call));
           // A create that only half succeeded: asking again finishes it.
           while (seen?.status === 'stopped') {
             await provider.ensureServer(spec, callOptions(call));
-            seen = await untilObserved(provider, ref, settled, call.signal);
+            seen = await untilObserved(provider, ref, settled, call.signal, tellOf(call));
           }
           if (seen === null) {
             throw new OperationError(
@@ -86,13 +86,18 @@ export function createProcedure(providers: ProviderRegistry): Procedure {
 }
 
 async function planCreate(providers: ProviderRegistry, input: CreateInput, call: StepCall) {
-  const problems = await providers.validate(input.provider, input.spec, lookOptions(call));
+  const options = lookOptions(call);
+  const problems = await providers.validate(input.provider, input.spec, options);
   const { workspace, hostname, plan, zone, tags } = input.spec;
+  const offered = problems.length === 0 ? await providers.get(input.provider).listPlans(options) : [];
+  // Null where the provider tells none.
+  const price = offered.find(({ name }) => name === plan)?.prices?.[zone] ?? null;
   return {
-    create: [{ type: 'server', workspace, hostname, provider: input.provider, plan, zone, tags }],
+    create: [{ type: 'server', workspace, hostname, provider: input.provider, plan, zone, tags, price }],
     change: [],
     delete: [],
     order: [`create server ${hostname} at ${input.provider}`, 'wait until it runs'],
     problems,
+    cost: price === null ? null : { currency: price.currency, hourly: price.hourly, monthly: price.monthly },
   };
 }

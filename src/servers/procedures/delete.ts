@@ -4,7 +4,7 @@ import type { Provider } from '../../providers/contract.ts';
 import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import { removeServer, updateServer } from '../store.ts';
-import { callOptions, findRef, lookOptions, queueOf, type ServerChange } from './input.ts';
+import { callOptions, findRef, lookOptions, queueOf, type ServerChange, tellOf } from './input.ts';
 import { reconcileAfter } from './reconcile.ts';
 
 /** A provider that is away for long must not leave a server behind: try for a day. */
@@ -78,5 +78,5 @@ async function deleteAllOf(provider: Provider, operationId: string, call: StepCa
 async function deleteAndWait(provider: Provider, ref: string, call: StepCall): Promise<void> {
   await provider.deleteServer(ref, callOptions(call));
   if ((await provider.observeServers([ref], lookOptions(call))).size === 0) return;
-  await untilObserved(provider, ref, (server) => server === null, call.signal);
+  await untilObserved(provider, ref, (server) => server === null, call.signal, tellOf(call));
 }

@@ -20,9 +20,14 @@ export function callOptions(call: StepCall, operationId = call.operationId) {
   return { operationId, guard: call.guard, ...lookOptions(call) };
 }
 
+/** The operation's events tell what it waits for, and such waiting does not use up the step's time. */
+export function tellOf(call: StepCall) {
+  return { onWait: (reason: string) => void call.log(reason), onWaited: call.waited };
+}
+
 /** What a provider call that only looks is given: the operation's events tell what it waits for. */
 export function lookOptions(call: StepCall) {
-  return { signal: call.signal, onWait: (reason: string) => void call.log(reason) };
+  return { signal: call.signal, ...tellOf(call) };
 }
 
 /** The server's ref, looked up by its label where it is not known. Null: nothing was ever made. */

@@ -2,7 +2,7 @@ import { defineProcedure, OperationError, type Procedure } from '../../engine/pr
 import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import { updateServer } from '../store.ts';
-import { callOptions, findRef, observe, queueOf, type ServerChange } from './input.ts';
+import { callOptions, findRef, observe, queueOf, type ServerChange, tellOf } from './input.ts';
 import { reconcileAfter } from './reconcile.ts';
 
 export type PowerAction = 'start' | 'stop' | 'restart';
@@ -26,6 +26,7 @@ export function powerProcedure(providers: ProviderRegistry, action: PowerAction)
           ref,
           (seen) => seen === null || [goal, 'error'].includes(seen.status),
           call.signal,
+          tellOf(call),
         );
       });
       if (server === null) throw vanished(input);

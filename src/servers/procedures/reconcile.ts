@@ -4,7 +4,7 @@ import type { ProviderServer, ProviderServerStatus } from '../../providers/contr
 import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import { removeServer, updateServer } from '../store.ts';
-import { findRef, queueOf, type ServerChange } from './input.ts';
+import { findRef, queueOf, type ServerChange, tellOf } from './input.ts';
 
 interface ReconcileInput extends ServerChange {
   /** The interrupted change was a deletion: a server that is gone is what was wanted. */
@@ -27,7 +27,13 @@ export function reconcileProcedure(providers: ProviderRegistry): Procedure {
         async (call): Promise<ProviderServer | null> => {
           const ref = await findRef(provider, input, call);
           if (ref === null) return null;
-          return untilObserved(provider, ref, (now) => now === null || !IN_BETWEEN.includes(now.status), call.signal);
+          return untilObserved(
+            provider,
+            ref,
+            (now) => now === null || !IN_BETWEEN.includes(now.status),
+            call.signal,
+            tellOf(call),
+          );
         },
         { deadline: SETTLE_DEADLINE, attempts: 10_000 },
       );

@@ -1,0 +1,94 @@
+/** The three stand-ins under one face, for what holds for all of them. */
+import { createAwsProvider } from '../../src/providers/aws/provider.ts';
+import type { Provider, ServerSpec } from '../../src/providers/contract.ts';
+import { createHetznerProvider } from '../../src/providers/hetzner/provider.ts';
+import { createUpcloudProvider } from '../../src/providers/upcloud/provider.ts';
+import { startFakeAws } from './aws.ts';
+import type { Fake, FakeSettings } from './fake.ts';
+import { startFakeHetzner } from './hetzner.ts';
+import { startFakeUpcloud } from './upcloud.ts';
+
+export interface CloudSettings extends FakeSettings {
+  /** Milliseconds that each change takes to settle. */
+  settleMs?: number;
+}
+
+export interface Cloud {
+  name: string;
+  fake: Fake;
+  zone: string;
+  /** A provider that may make so many calls in so many seconds. */
+  provider(limit: { calls: number; perSeconds: number }): Provider;
+  /** Settings of a server that uses it, without the prefix. */
+  settings: Record<string, string>;
+  /** Ids of the operations whose servers are there; one entry a server. */
+  alive(): string[];
+  /** Disks that are there. */
+  disks(): number;
+  /** Creates that took effect, by operation. */
+  created: ReadonlyMap<string, number>;
+  /** Credentials, by a name for messages: they must show nowhere. */
+  secrets: Record<string, string>;
+  /** One-time passwords of the servers that are there. */
+  passwords(): string[];
+  spec(overrides?: Partial<ServerSpec>): ServerSpec;
+}
+
+export const CLOUDS = ['upcloud', 'hetzner', 'aws'] as const;
+
+export async function startCloud(name: (typeof CLOUDS)[number], settings: CloudSettings = {}): Promise<Cloud> {
+  const { settleMs = 20 } = settings;
+  const settle = { create: settleMs, stop: settleMs, start: settleMs, restart: settleMs, remove: settleMs };
+  const base = { workspace: 'w', hostname: 'web-1', plan: '2xCPU-4GB', tags: [] };
+  switch (name) {
+    case 'upcloud': {
+      const fake = await startFakeUpcloud({ ...settings, settle });
+      const { endpoint, token } = fake;
+      return {
+        ...{ name, fake, zone: 'de-fra1', created: fake.created, secrets: { 'token of UpCloud': token } },
+        provider: (limit) => createUpcloudProvider({ endpoint, credentials: { token }, limit }),
+        settings: { UPCLOUD_ENDPOINT: endpoint, UPCLOUD_TOKEN: token },
+        alive: () => [...fake.servers.values()].map(({ labels }) => operationOf(labels)),
+        disks: () => fake.storages.size,
+        passwords: () => [...fake.servers.values()].map(({ password }) => password),
+        spec: (overrides) => ({ ...base, zone: 'de-fra1', ...overrides }),
+      };
+    }
+    case 'hetzner': {
+      const fake = await startFakeHetzner({ ...settings, settle });
+      const { endpoint, token } = fake;
+      return {
+        ...{ name, fake, zone: 'fsn1', created: fake.created, secrets: { 'token of Hetzner': token } },
+        provider: (limit) => createHetznerProvider({ endpoint, credentials: { token }, limit }),
+        settings: { HETZNER_ENDPOINT: endpoint, HETZNER_TOKEN: token },
+        alive: () => [...fake.servers.values()].map(({ labels }) => labels['provisioning-operation'] ?? ''),
+        disks: () => fake.servers.size,
+        passwords: () => [...fake.servers.values()].flatMap(({ rootPassword }) => rootPassword ?? []),
+        spec: (overrides) => ({ ...base, zone: 'fsn1', ...overrides }),
+      };
+    }
+    case 'aws': {
+      const fake = await startFakeAws({ ...settings, settle });
+      const { endpoint, region, credentials } = fake;
+      return {
+        ...{ name, fake, zone: 'eu-central-1a', created: fake.created },
+        secrets: { 'secret key of AWS': credentials.secretAccessKey },
+        provider: (limit) => createAwsProvider({ endpoint, region, credentials, limit, securityGroups: [] }),
+        settings: {
+          AWS_ENDPOINT: endpoint,
+          AWS_REGION: region,
+          AWS_ACCESS_KEY_ID: credentials.accessKeyId,
+          AWS_SECRET_ACCESS_KEY: credentials.secretAccessKey,
+        },
+        alive: () => fake.alive().map(({ tags }) => tags.get('provisioning-operation') ?? ''),
+        disks: () => fake.volumes.size,
+        passwords: () => [],
+        spec: (overrides) => ({ ...base, zone: 'eu-central-1a', ...overrides }),
+      };
+    }
+  }
+}
+
+function operationOf(labels: { key: string; value: string }[]): string {
+  return labels.find(({ key }) => key === 'provisioning-operation')?.value ?? '';
+}
