@@ -1,5 +1,4 @@
 import cors from '@fastify/cors';
-import helmet from '@fastify/helmet';
 import rateLimit from '@fastify/rate-limit';
 import swagger from '@fastify/swagger';
 import scalar from '@scalar/fastify-api-reference';
@@ -17,6 +16,7 @@ import { acceptJsonOnly, answerUnreadable, refuseUnknownInput } from './http/inp
 import { insertAudit } from './http/mutation.ts';
 import { finishOpenApi } from './http/openapi.ts';
 import type { App, Services } from './http/section.ts';
+import { securityHeaders } from './http/security-headers.ts';
 import { installValidation } from './http/validation.ts';
 import { registerOperationRoutes } from './operations/routes.ts';
 import { registerServerRoutes } from './servers/routes.ts';
@@ -72,7 +72,6 @@ export async function buildApp(
   installValidation(app);
   installErrorHandler(app, (request, error) => auditDenial(services, request, error));
   acceptJsonOnly(app);
-  await app.register(helmet, { contentSecurityPolicy: { directives: contentSecurityPolicy } });
   if (config.corsOrigins.length > 0) {
     await app.register(cors, {
       origin: config.corsOrigins.includes('*') ? true : config.corsOrigins,
@@ -82,7 +81,7 @@ export async function buildApp(
   requireAccess(app);
   refuseUnknownInput(app);
   app.addHook('onRequest', async (request, reply) => {
-    reply.header('x-request-id', request.id);
+    reply.headers(securityHeaders(request.url)).header('x-request-id', request.id);
     // A kept-alive connection would hold the stop up for as long as it may idle.
     if (options.readiness.draining) reply.header('connection', 'close');
     const access = request.routeOptions.config.access;
@@ -119,17 +118,6 @@ export async function buildApp(
   });
   return app;
 }
-
-/** Scalar's page brings its own script and inlines its settings; nothing is loaded from another host. */
-const contentSecurityPolicy = {
-  'default-src': ["'self'"],
-  'script-src': ["'self'", "'unsafe-inline'"],
-  'style-src': ["'self'", "'unsafe-inline'"],
-  'img-src': ["'self'", 'data:'],
-  'font-src': ["'self'", 'data:'],
-  'connect-src': ["'self'"],
-  'upgrade-insecure-requests': null,
-};
 
 /** Refuses to start with a route that does not say who may call it. */
 function requireAccess(app: App): void {
