@@ -6,6 +6,38 @@ export async function up(db: Kysely<unknown>): Promise<void> {
 }
 
 const statements = [
+  // The keys that secrets are encrypted with, themselves encrypted under the installation's master key, which is kept
+  // elsewhere: another master key means writing these few rows anew, and nothing else.
+  `create table provisioning.data_keys (
+    name text primary key,
+    sealed text not null,
+    -- tells which master key, and nothing about it
+    master_key_id text not null,
+    created_at timestamptz not null default now()
+  )`,
+
+  `create table provisioning.ssh_keys (
+    workspace text primary key references provisioning.workspaces (name) on delete cascade,
+    public_key text not null,
+    -- encrypted
+    private_key text not null,
+    generated boolean not null,
+    created_by text not null,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now()
+  )`,
+
+  // How a server is entered over SSH where that is not root on port 22, and the host keys that it showed at first sight.
+  `create table provisioning.server_ssh (
+    server_id text primary key references provisioning.servers (id) on delete cascade,
+    ssh_user text not null default 'root',
+    port integer not null default 22,
+    host_key text,
+    -- {address, port, user}: the machine on the way to it
+    jump jsonb,
+    jump_host_key text
+  )`,
+
   `create table simulated_cloud.runs (
     id bigint generated always as identity primary key,
     at timestamptz not null default clock_timestamp(),

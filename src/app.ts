@@ -28,6 +28,7 @@ import { registerTaskservRoutes } from './taskservs/routes.ts';
 import { VERSION } from './version.ts';
 import { registerWorkflowRoutes } from './workflows/routes.ts';
 import { registerWorkspaceRoutes } from './workspaces/routes.ts';
+import { registerSshKeyRoutes } from './workspaces/ssh-key-routes.ts';
 
 /** A request must arrive whole within this. Milliseconds. */
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -110,6 +111,7 @@ export async function buildApp(
   await app.register(async (api) => {
     registerAuthRoutes(api as App, services, auth);
     registerWorkspaceRoutes(api as App, services);
+    registerSshKeyRoutes(api as App, services);
     registerProviderRoutes(api as App, services);
     registerServerRoutes(api as App, services);
     registerTaskservRoutes(api as App, services);

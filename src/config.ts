@@ -27,6 +27,10 @@ export interface Config {
   adminPassword: string | null;
   /** At least 32 bytes; null: generated once and kept in the database. */
   jwtSecret: string | null;
+  /** What the secrets in the database are encrypted under; null: generated once and kept in the data directory. */
+  masterKey: string | null;
+  /** Master keys of before: what is still encrypted under one of them is changed over to the current one at the start. */
+  previousMasterKeys: string[];
   /** Seconds. */
   tokenTtl: number;
   /** Seconds. */
@@ -79,6 +83,8 @@ const NAMES = [
   'POOL_SIZE',
   'ADMIN_PASSWORD',
   'JWT_SECRET',
+  'MASTER_KEY',
+  'MASTER_KEY_PREVIOUS',
   'TOKEN_TTL',
   'REFRESH_TTL',
   'WORKSPACE_ROOTS',
@@ -131,6 +137,8 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
     poolSize: integer(value, 'POOL_SIZE', 20, 4, 500),
     adminPassword,
     jwtSecret,
+    masterKey: masterKeys(value('MASTER_KEY'), 'MASTER_KEY')[0] ?? null,
+    previousMasterKeys: masterKeys(value('MASTER_KEY_PREVIOUS'), 'MASTER_KEY_PREVIOUS'),
     tokenTtl: integer(value, 'TOKEN_TTL', 86_400, 1, 31_536_000),
     refreshTtl: integer(value, 'REFRESH_TTL', 604_800, 1, 31_536_000),
     workspaceRoots: (value('WORKSPACE_ROOTS') ?? `${path.join(dataDir, 'workspaces')}:/opt/workspaces`)
@@ -218,6 +226,15 @@ function oneOf<T extends string>(value: Values, name: string, choices: readonly 
   if (choice === undefined)
     throw new ConfigError(`PROVISIONING_${name} must be one of ${choices.join(', ')}, not "${text}".`);
   return choice;
+}
+
+/** They never appear in a message. */
+function masterKeys(text: string | undefined, name: string): string[] {
+  const keys = list(text);
+  if (keys.some((key) => Buffer.byteLength(key) < 32)) {
+    throw new ConfigError(`PROVISIONING_${name} must be at least 32 bytes. Make one with: openssl rand -base64 32`);
+  }
+  return keys;
 }
 
 /** The URL may hold a password: it never appears in a message. */

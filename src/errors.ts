@@ -129,6 +129,12 @@ export const errors = {
       'INTERNAL_ERROR',
       'The server failed to answer this request. Its log has the reason under this request id.',
     ),
+  masterKeyMismatch: () =>
+    make(
+      503,
+      'MASTER_KEY_MISMATCH',
+      'This replica has another master key than the one that the secrets in the database are encrypted under. Start it with the same PROVISIONING_MASTER_KEY (or <data dir>/master.key) as the others.',
+    ),
   unavailable: (message: string, retryAfter = 2) =>
     new ApplicationError(503, 'SERVICE_UNAVAILABLE', message, { retryAfter }),
 } as const;

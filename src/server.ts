@@ -3,6 +3,7 @@ import { buildApp } from './app.ts';
 import { startAuditSealer } from './auth/audit-sealer.ts';
 import { createAuthenticator, USERS_CHANNEL } from './auth/authenticate.ts';
 import { prepareInstallation } from './auth/installation.ts';
+import { openSeal } from './auth/master-key.ts';
 import { createSeal } from './auth/secrets.ts';
 import { type Config, ConfigError } from './config.ts';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './database/embedded.ts';
@@ -227,7 +228,7 @@ async function start(
   opened.push(() => listener.close());
   const providers = createRegistry(createProviders(config, db, logger));
   opened.push(() => providers.close());
-  const seal = createSeal(secret);
+  const seal = await openSeal(db, config, logger);
   const hostTools = { db, hosts: createHosts(db, createWays(config, db)), seal, hostsAtOnce: config.hostsAtOnce };
   signal?.throwIfAborted();
   const runtime = Promise.withResolvers<Runtime>();
@@ -268,7 +269,7 @@ async function start(
   signal?.throwIfAborted();
 
   const readiness = createReadiness();
-  const services = { config, db, listener, engine, providers, mutate: createMutate(db, seal), seal };
+  const services = { config, db, listener, engine, providers, mutate: createMutate(db, createSeal(secret)), seal };
   const follower = createFollower(db, engine.signals, logger);
   opened.push(async () => follower.close());
   runtime.resolve({ services, follower });

@@ -176,3 +176,38 @@ export async function holdWorkspaces(tx: Queryable, names: readonly string[]): P
   const { rows } = await sql<{ name: string }>`select name from provisioning.workspaces order by name`.execute(tx);
   return rows.map(({ name }) => name);
 }
+
+/** A key that secrets are encrypted with, encrypted itself. */
+interface DataKey {
+  name: string;
+  sealed: string;
+  /** Which master key it is encrypted under. */
+  master_key_id: string;
+}
+
+/** Keeps the data key unless there is one of that name. */
+export async function insertDataKey(db: Queryable, key: DataKey): Promise<void> {
+  await db
+    .insertInto('provisioning.data_keys')
+    .values(key)
+    .onConflict((conflict) => conflict.doNothing())
+    .execute();
+}
+
+export async function readDataKey(db: Queryable, name: string): Promise<DataKey> {
+  return db
+    .selectFrom('provisioning.data_keys')
+    .select(['name', 'sealed', 'master_key_id'])
+    .where('name', '=', name)
+    .executeTakeFirstOrThrow();
+}
+
+/** Writes the data key anew unless another replica has done so in the meantime. */
+export async function replaceDataKey(db: Queryable, formerMasterKeyId: string, key: DataKey): Promise<void> {
+  await db
+    .updateTable('provisioning.data_keys')
+    .set({ sealed: key.sealed, master_key_id: key.master_key_id })
+    .where('name', '=', key.name)
+    .where('master_key_id', '=', formerMasterKeyId)
+    .execute();
+}

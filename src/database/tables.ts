@@ -123,6 +123,24 @@ export interface Tables {
     updated_at: Timestamp;
   };
   'provisioning.host_turns': { server_id: string; operation_id: string; turn: string };
+  'provisioning.data_keys': { name: string; sealed: string; master_key_id: string; created_at: Timestamp };
+  'provisioning.ssh_keys': {
+    workspace: string;
+    public_key: string;
+    private_key: string;
+    generated: boolean;
+    created_by: string;
+    created_at: Timestamp;
+    updated_at: Timestamp;
+  };
+  'provisioning.server_ssh': {
+    server_id: string;
+    ssh_user: Generated<string>;
+    port: Generated<number>;
+    host_key: string | null;
+    jump: ColumnType<{ address: string; port: number; user: string } | null, string | null, string | null>;
+    jump_host_key: string | null;
+  };
   'provisioning.users': {
     id: string;
     username: string;

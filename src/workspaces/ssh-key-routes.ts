@@ -1,0 +1,69 @@
+import { Type } from 'typebox';
+import { principalOf } from '../http/context.ts';
+import { errorResponses } from '../http/schemas.ts';
+import type { App, Services } from '../http/section.ts';
+import { workspaceParams } from './schemas.ts';
+import { getSshKey, putSshKey } from './ssh-keys.ts';
+
+/** Private keys are far smaller: RSA of 16384 bits has some 13 000 characters. */
+const MAX_KEY_LENGTH = 20_000;
+
+const SshKey = Type.Object(
+  {
+    workspace: Type.String(),
+    public_key: Type.String({ description: 'A line for `authorized_keys`.' }),
+    fingerprint: Type.String({ examples: ['SHA256:uNiVztksCsDhcc0u9e8BrQjWYlVZ8Z5Jm3iM3XxkGxk'] }),
+    generated: Type.Boolean({ description: 'Made by this server, rather than given to it.' }),
+    created_at: Type.String({ format: 'date-time' }),
+    updated_at: Type.String({ format: 'date-time' }),
+  },
+  { title: 'SshKey', additionalProperties: false },
+);
+
+const PutSshKey = Type.Object(
+  {
+    private_key: Type.String({
+      minLength: 1,
+      maxLength: MAX_KEY_LENGTH,
+      description: 'OpenSSH or PEM, without a passphrase. Kept encrypted, never answered.',
+    }),
+    force: Type.Optional(
+      Type.Boolean({ default: false, description: 'Also when servers let only the present key in.' }),
+    ),
+  },
+  { additionalProperties: false },
+);
+
+export function registerSshKeyRoutes(app: App, { db, seal, mutate }: Services): void {
+  app.get(
+    '/v1/workspaces/:name/ssh-key',
+    {
+      config: { access: 'workspace_read' },
+      schema: {
+        summary: "Get a workspace's SSH key",
+        description: 'Its public part. An ed25519 key pair is made on first need.',
+        tags: ['Workspaces'],
+        params: workspaceParams,
+        response: { 200: SshKey, ...errorResponses(401, 403, 404) },
+      },
+    },
+    async (request) => getSshKey(db, seal, principalOf(request), request.params.name),
+  );
+
+  app.put(
+    '/v1/workspaces/:name/ssh-key',
+    {
+      config: { access: 'workspace_update' },
+      schema: {
+        summary: "Set a workspace's SSH key",
+        description: 'Takes a private key to enter the servers of the workspace with, in place of its own.',
+        tags: ['Workspaces'],
+        params: workspaceParams,
+        body: PutSshKey,
+        response: { 200: SshKey, ...errorResponses(400, 401, 403, 404, 409) },
+      },
+    },
+    async (request, reply) =>
+      mutate(request, reply, (mutation) => putSshKey(seal, mutation, request.params.name, request.body)),
+  );
+}
