@@ -38,6 +38,14 @@ CREATE INDEX audit_log_at ON provisioning.audit_log USING btree (at, id);
 CREATE INDEX audit_log_principal ON provisioning.audit_log USING btree (principal, at);
 CREATE INDEX audit_log_unsealed ON provisioning.audit_log USING btree (at) WHERE ("position" IS NULL);
 
+create table provisioning.data_keys (
+  name text not null,
+  sealed text not null,
+  master_key_id text not null,
+  created_at timestamp with time zone not null default now(),
+  constraint data_keys_pkey PRIMARY KEY (name)
+);
+
 create table provisioning.host_turns (
   server_id text not null,
   operation_id uuid not null,
@@ -140,6 +148,17 @@ create table provisioning.role_bindings (
   constraint role_bindings_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name) ON DELETE CASCADE
 );
 
+create table provisioning.server_ssh (
+  server_id text not null,
+  ssh_user text not null default 'root'::text,
+  port integer not null default 22,
+  host_key text,
+  jump jsonb,
+  jump_host_key text,
+  constraint server_ssh_pkey PRIMARY KEY (server_id),
+  constraint server_ssh_server_id_fkey FOREIGN KEY (server_id) REFERENCES provisioning.servers(id) ON DELETE CASCADE
+);
+
 create table provisioning.servers (
   id text not null,
   workspace text not null,
@@ -171,6 +190,18 @@ create table provisioning.settings (
   key text not null,
   value text not null,
   constraint settings_pkey PRIMARY KEY (key)
+);
+
+create table provisioning.ssh_keys (
+  workspace text not null,
+  public_key text not null,
+  private_key text not null,
+  generated boolean not null,
+  created_by text not null,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint ssh_keys_pkey PRIMARY KEY (workspace),
+  constraint ssh_keys_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name) ON DELETE CASCADE
 );
 
 create table provisioning.taskserv_hosts (

@@ -21,12 +21,16 @@ import type { Provider } from './providers/contract.ts';
 import { createDockerProvider, detectDockerHost } from './providers/docker/provider.ts';
 import { createRegistry, providerQueue } from './providers/registry.ts';
 import { createSimulatedProvider } from './providers/simulated/provider.ts';
+import { EXISTING } from './servers/existing.ts';
+import { enterServer } from './servers/ssh-way.ts';
 import { createReadiness } from './system/readiness.ts';
 import { startHealthChecks } from './taskservs/health-checks.ts';
 import { TASKSERV_QUEUE } from './taskservs/procedures/input.ts';
+import { TransportError } from './transports/contract.ts';
 import { createDockerExecTransport } from './transports/docker-exec.ts';
 import { createHosts } from './transports/hosts.ts';
 import { createSimulatedTransport } from './transports/simulated.ts';
+import { createSshPool } from './transports/ssh.ts';
 import { VERSION } from './version.ts';
 import { allProcedures } from './worker.ts';
 import { WORKFLOW_QUEUE } from './workflows/procedures/run.ts';
@@ -161,12 +165,10 @@ function createWays(config: Config, db: Database): Parameters<typeof createHosts
   return {
     simulated: ({ provider_ref: ref, hostname: host }) =>
       createSimulatedTransport({ db, ref, host, ...config.simulated }),
-    ...(engine === null
-      ? {}
-      : {
-          docker: ({ provider_ref: container, hostname: host }) =>
-            createDockerExecTransport({ engine, container, host }),
-        }),
+    docker: ({ provider_ref: container, hostname: host }) => {
+      if (engine !== null) return createDockerExecTransport({ engine, container, host });
+      throw new TransportError('UNREACHABLE', `${host}: this replica has no container engine.`);
+    },
   };
 }
 
@@ -229,7 +231,10 @@ async function start(
   const providers = createRegistry(createProviders(config, db, logger));
   opened.push(() => providers.close());
   const seal = await openSeal(db, config, logger);
-  const hostTools = { db, hosts: createHosts(db, createWays(config, db)), seal, hostsAtOnce: config.hostsAtOnce };
+  const sshTools = { db, seal, pool: createSshPool() };
+  opened.push(() => sshTools.pool.close());
+  const hosts = createHosts(db, createWays(config, db), (server) => enterServer(sshTools, server));
+  const hostTools = { db, hosts, seal, hostsAtOnce: config.hostsAtOnce };
   signal?.throwIfAborted();
   const runtime = Promise.withResolvers<Runtime>();
   const engine = await startEngine({
@@ -238,13 +243,14 @@ async function start(
     listener,
     logger: logger.child({ component: 'engine' }),
     version: VERSION,
-    procedures: allProcedures(providers, hostTools, runtime.promise, { local: config.localChecks }),
+    procedures: allProcedures(providers, sshTools, hostTools, runtime.promise, { local: config.localChecks }),
     queues: [
       ...providers.all().map((provider) => ({
         name: providerQueue(provider.name),
         workerConcurrency: config.workerConcurrency,
         ...(Number.isFinite(provider.concurrency) ? { globalConcurrency: provider.concurrency } : {}),
       })),
+      { name: providerQueue(EXISTING), workerConcurrency: config.workerConcurrency },
       { name: TASKSERV_QUEUE, workerConcurrency: config.workerConcurrency },
       { name: WORKFLOW_QUEUE, workerConcurrency: MAX_WORKFLOWS },
     ],

@@ -2,8 +2,10 @@ import type { Procedure } from './engine/procedure.ts';
 import type { ProviderRegistry } from './providers/registry.ts';
 import { createProcedure } from './servers/procedures/create.ts';
 import { cleanupProcedure, deleteProcedure } from './servers/procedures/delete.ts';
+import { importProcedure } from './servers/procedures/import.ts';
 import { powerProcedure } from './servers/procedures/power.ts';
 import { reconcileProcedure } from './servers/procedures/reconcile.ts';
+import type { SshTools } from './servers/ssh-way.ts';
 import { checkProcedure } from './taskservs/procedures/check.ts';
 import type { HostTools } from './taskservs/procedures/input.ts';
 import { createProcedure as createTaskservProcedure, retryProcedure } from './taskservs/procedures/install.ts';
@@ -25,6 +27,7 @@ import type { Runtime } from './workflows/running/runtime.ts';
  */
 export function allProcedures(
   providers: ProviderRegistry,
+  sshTools: SshTools,
   hostTools: HostTools,
   runtime: Promise<Runtime>,
   reach: Reach,
@@ -37,6 +40,7 @@ export function allProcedures(
     powerProcedure(providers, 'stop'),
     powerProcedure(providers, 'restart'),
     reconcileProcedure(providers),
+    importProcedure(sshTools),
     createTaskservProcedure(hostTools),
     retryProcedure(hostTools),
     deleteTaskservProcedure(hostTools),

@@ -16,6 +16,6 @@ export function installValidation(app: FastifyInstance): void {
   } as const;
   const body = new Ajv({ ...options, coerceTypes: false });
   const text = new Ajv({ ...options, coerceTypes: true });
-  for (const ajv of [body, text]) formats.default(ajv, ['uuid', 'date-time', 'date']);
+  for (const ajv of [body, text]) formats.default(ajv, ['uuid', 'date-time', 'date', 'ipv4', 'ipv6']);
   app.setValidatorCompiler(({ schema, httpPart }) => (httpPart === 'body' ? body : text).compile(schema));
 }

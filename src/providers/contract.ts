@@ -124,6 +124,8 @@ export interface Provider {
   readonly name: string;
   /** Servers under change at once, over all replicas: what the provider's rate limits bear. Infinity: no bound. */
   readonly concurrency: number;
+  /** False: nobody logs in to its servers over SSH, and they get no key. Default: true. */
+  readonly takesSshKey?: boolean;
   /** Milliseconds that lie between two observations at least, so that these stay within the account's budget. */
   observationIntervalMs?(): number;
   /** What was made less than so long ago may lack in what is observed. Milliseconds; absent: it does not. */

@@ -6,7 +6,17 @@ import { listQuerySchema, sendList } from '../http/list.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
 import { Operation } from '../operations/schemas.ts';
-import { CreateServer, DeleteServerBody, DeleteServerQuery, SERVER_LIST, Server, ServerId } from './schemas.ts';
+import { forgetHostKey, importServer } from './importing.ts';
+import {
+  CreateServer,
+  DeleteServerBody,
+  DeleteServerQuery,
+  ForgottenHostKey,
+  ImportServer,
+  SERVER_LIST,
+  Server,
+  ServerId,
+} from './schemas.ts';
 import { changePower, checkCreate, createServer, deleteServer, getServer } from './service.ts';
 
 const tags = ['Servers'];
@@ -55,6 +65,37 @@ export function registerServerRoutes(app: App, services: Services): void {
         (mutation) => createServer(services, mutation, request.body),
         () => checkCreate(services, principalOf(request), request.body),
       ),
+  );
+
+  app.post(
+    '/v1/servers/import',
+    {
+      config: { access: 'server_create', expensive: true },
+      schema: {
+        tags,
+        summary: 'Adopt an existing machine',
+        description:
+          "A machine that no provider made becomes a server of the provider `existing`, once a connection with the workspace's key has worked. Nothing is written on it; deleting the server forgets it and leaves the machine alone.",
+        body: ImportServer,
+        response: { 200: Operation, ...errorResponses(400, 401, 403, 409) },
+      },
+    },
+    async (request, reply) => mutate(request, reply, (mutation) => importServer(services, mutation, request.body)),
+  );
+
+  app.delete(
+    '/v1/servers/:id/host-key',
+    {
+      config: { access: 'server_update' },
+      schema: {
+        tags,
+        summary: "Forget a server's host key",
+        description: 'For a machine that was made anew: the host key that it shows next is kept from then on.',
+        params: ServerId,
+        response: { 200: ForgottenHostKey, ...errorResponses(401, 403, 404) },
+      },
+    },
+    async (request, reply) => mutate(request, reply, (mutation) => forgetHostKey(mutation, request.params.id)),
   );
 
   for (const path of ['/v1/servers/:id', '/v1/servers/:id/status'] as const) {

@@ -82,6 +82,52 @@ export const CreateServer = Type.Object(
 );
 export type CreateServer = Static<typeof CreateServer>;
 
+const HOST_KEY = Type.String({
+  minLength: 1,
+  maxLength: 4_096,
+  description: 'Its public host key (`ssh-ed25519 AAAA…`). Absent: the one shown at the first connection is kept.',
+});
+const USER = Type.String({ minLength: 1, maxLength: 64, pattern: '^[A-Za-z0-9._][A-Za-z0-9._-]*$', default: 'root' });
+const PORT = Type.Integer({ minimum: 1, maximum: 65_535, default: 22 });
+
+export const ImportServer = Type.Object(
+  {
+    workspace: CreateServer.properties.workspace,
+    hostname: CreateServer.properties.hostname,
+    ip_address: Type.Union([Type.String({ format: 'ipv4' }), Type.String({ format: 'ipv6' })]),
+    ssh: Type.Optional(
+      Type.Object(
+        {
+          user: Type.Optional(USER),
+          port: Type.Optional(PORT),
+          host_key: Type.Optional(HOST_KEY),
+          jump: Type.Optional(
+            Type.Object(
+              {
+                address: Type.String({ minLength: 1, maxLength: 253, pattern: '^[A-Za-z0-9.:-]+$' }),
+                user: Type.Optional(USER),
+                port: Type.Optional(PORT),
+                host_key: Type.Optional(HOST_KEY),
+              },
+              { additionalProperties: false, description: 'The machine on the way to it; it takes the same key.' },
+            ),
+          ),
+        },
+        { additionalProperties: false, description: 'The user is root, or becomes it by sudo without a password.' },
+      ),
+    ),
+    tags: CreateServer.properties.tags,
+    check_mode: CreateServer.properties.check_mode,
+  },
+  { additionalProperties: false },
+);
+export type ImportServer = Static<typeof ImportServer>;
+
+export const ForgottenHostKey = Type.Object(
+  { server_id: Type.String(), forgotten: Type.Boolean() },
+  { additionalProperties: false },
+);
+
 const deleteFields = {
   workspace: Type.Optional(Type.String({ maxLength: 63, description: 'Must be the workspace of the server.' })),
   server_id: Type.Optional(Type.String({ maxLength: 63, description: 'Must be the id in the path.' })),

@@ -6,6 +6,8 @@ import type { Answer, Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
 import { ProviderError, type ServerSpec } from '../providers/contract.ts';
 import { requireWorkspace, touchWorkspace } from '../workspaces/service.ts';
+import { workspacePublicKey } from '../workspaces/ssh-keys.ts';
+import { EXISTING } from './existing.ts';
 import type { PowerAction } from './procedures/power.ts';
 import type { CreateServer, DeleteServer } from './schemas.ts';
 import {
@@ -62,7 +64,7 @@ function specOf(body: CreateServer): ServerSpec {
 /** Accepts a server: its row, its operation and the start of its procedure commit together. */
 export async function createServer(services: Services, mutation: Mutation, body: CreateServer): Promise<Answer> {
   const { tx, principal } = mutation;
-  const spec = specOf(body);
+  const spec = await withSshKey(services, mutation, body.provider, specOf(body));
   const operationId = uuidv7();
   const serverId = body.check_mode === true ? null : shortId('srv');
   if (serverId === null) {
@@ -108,6 +110,17 @@ export async function createServer(services: Services, mutation: Mutation, body:
   return { body: json, location: `/v1/operations/${operationId}` };
 }
 
+/** With the workspace's public key, for providers whose servers are logged in to. */
+async function withSshKey(
+  { providers, seal }: Services,
+  { tx, principal }: Mutation,
+  provider: string,
+  spec: ServerSpec,
+): Promise<ServerSpec> {
+  if (!providers.has(provider) || providers.get(provider).takesSshKey === false) return spec;
+  return { ...spec, ssh_public_key: await workspacePublicKey(tx, seal, spec.workspace, principal.name) };
+}
+
 function hostnameConflict(spec: ServerSpec) {
   return errors.conflict(`The hostname "${spec.hostname}" is already taken in workspace "${spec.workspace}".`, {
     field: 'hostname',
@@ -148,10 +161,17 @@ export async function changePower(
   action: PowerAction,
 ): Promise<Answer> {
   const server = await lockPermitted(mutation, id, 'server_update');
+  if (server.provider === EXISTING) {
+    throw errors.conflict(
+      `Server ${id} is an existing machine that no provider made: nobody here can ${action} it. Do that where it stands.`,
+      { provider: EXISTING },
+    );
+  }
   return submitChange(services, mutation, server, `server.${action}`, POWER_STATUS[action], {});
 }
 
-async function lockPermitted(
+/** The server, locked until the transaction ends. @throws 404 or 403 where the caller may not. */
+export async function lockPermitted(
   mutation: Mutation,
   id: string,
   permission: 'server_delete' | 'server_update',

@@ -13,35 +13,29 @@ export interface Hosts {
 /** A server that can be reached: its provider has made it. */
 export interface Reachable {
   id: string;
+  workspace: string;
   hostname: string;
   provider_ref: string;
   ip_address: string | null;
 }
 
-/** @param ways for each provider, how its servers are entered. */
-export function createHosts(
-  db: Database,
-  ways: Readonly<Record<string, (server: Reachable) => Transport | Promise<Transport>>>,
-): Hosts {
+type Way = (server: Reachable) => Transport | Promise<Transport>;
+
+/** @param ways for each provider, how its servers are entered; `otherwise`: those of all others. */
+export function createHosts(db: Database, ways: Readonly<Record<string, Way>>, otherwise: Way): Hosts {
   return {
     async open(serverId, signal) {
       signal?.throwIfAborted();
       const server = await db
         .selectFrom('provisioning.servers')
-        .select(['id', 'hostname', 'provider', 'provider_ref', 'ip_address'])
+        .select(['id', 'workspace', 'hostname', 'provider', 'provider_ref', 'ip_address'])
         .where('id', '=', serverId)
         .executeTakeFirst();
       const ref = server?.provider_ref ?? null;
       if (server === undefined || ref === null) {
         throw new TransportError('FAILED', `The server ${server?.hostname ?? serverId} is not there (yet).`);
       }
-      const way = ways[server.provider];
-      if (way === undefined) {
-        throw new TransportError(
-          'FAILED',
-          `${server.hostname}: there is no way into servers of the provider "${server.provider}".`,
-        );
-      }
+      const way = ways[server.provider] ?? otherwise;
       return way({ ...server, provider_ref: ref });
     },
   };

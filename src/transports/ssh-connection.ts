@@ -5,15 +5,15 @@ import ssh2, { type Client, type ServerHostKeyAlgorithm } from 'ssh2';
 import { TransportError } from './contract.ts';
 
 /** A machine that speaks SSH. */
-interface SshHop {
+export interface SshHop {
   /** In a few words, for messages: `web-01 (203.0.113.7)`. */
   name: string;
   /** IP address or host name. */
   address: string;
   port: number;
   user: string;
-  /** `ssh-ed25519 AAAA…`; null: not known yet. */
-  hostKey: string | null;
+  /** Its host key as it is kept (`ssh-ed25519 AAAA…`), asked for before each login; null: not known yet. */
+  knownKey(): Promise<string | null>;
   /**
    * Called at first sight, with the key in that same form. Keeps it, and answers the one that counts from then on: that
    * of somebody who was faster, where there is one.
@@ -104,7 +104,14 @@ function forward(first: SshConnection, target: SshHop, jump: SshHop): Promise<Du
   return promise;
 }
 
-function login(hop: SshHop, privateKey: string, sock: Duplex | undefined, signal: AbortSignal): Promise<SshConnection> {
+async function login(
+  hop: SshHop,
+  privateKey: string,
+  sock: Duplex | undefined,
+  signal: AbortSignal,
+): Promise<SshConnection> {
+  const known = await hop.knownKey();
+  signal.throwIfAborted();
   const client = new ssh2.Client();
   const { promise, resolve, reject } = Promise.withResolvers<SshConnection>();
   const closed = Promise.withResolvers<Error | null>();
@@ -124,10 +131,10 @@ function login(hop: SshHop, privateKey: string, sock: Duplex | undefined, signal
   signal.addEventListener('abort', onAbort, { once: true });
   client.on('error', (error) => {
     last = error;
-    reject(denied ?? explain(hop, error));
+    reject(denied ?? explain(hop, known, error));
   });
   client.on('close', () => {
-    reject(denied ?? explain(hop, last ?? new Error('Connection lost before handshake')));
+    reject(denied ?? explain(hop, known, last ?? new Error('Connection lost before handshake')));
     closed.resolve(last);
   });
   client.on('ready', () => resolve({ client, closed: closed.promise, close }));
@@ -139,9 +146,9 @@ function login(hop: SshHop, privateKey: string, sock: Duplex | undefined, signal
     readyTimeout: HANDSHAKE_MS,
     keepaliveInterval: KEEPALIVE_MS,
     keepaliveCountMax: KEEPALIVE_MISSES,
-    algorithms: { serverHostKey: algorithmsFor(hop.hostKey) },
+    algorithms: { serverHostKey: algorithmsFor(known) },
     hostVerifier: (blob: Buffer, verify: (valid: boolean) => void) => {
-      checkHostKey(hop, blob).then(
+      checkHostKey(hop, known, blob).then(
         () => verify(true),
         (error: Error) => {
           denied = error;
@@ -159,9 +166,9 @@ function login(hop: SshHop, privateKey: string, sock: Duplex | undefined, signal
     });
 }
 
-async function checkHostKey(hop: SshHop, blob: Buffer): Promise<void> {
+async function checkHostKey(hop: SshHop, known: string | null, blob: Buffer): Promise<void> {
   const seen = `${blob.toString('latin1', 4, 4 + blob.readUInt32BE(0))} ${blob.toString('base64')}`;
-  const expected = hop.hostKey ?? (await hop.pin(seen));
+  const expected = known ?? (await hop.pin(seen));
   if (seen !== expected) throw changedKey(hop);
 }
 
@@ -176,12 +183,12 @@ function algorithmsFor(hostKey: string | null): ServerHostKeyAlgorithm[] {
 function changedKey({ name }: SshHop): TransportError {
   return new TransportError(
     'HOST_KEY_CHANGED',
-    `${name}: its host key is another one than before. Somebody may be in between, or the machine was made anew: then forget the server here and import it again.`,
+    `${name}: its host key is another one than before. Somebody may be in between. Where the machine was really made anew, have its key forgotten: DELETE /v1/servers/…/host-key.`,
   );
 }
 
 /** ssh2's errors in the contract's words. */
-function explain(hop: SshHop, error: Error): Error {
+function explain(hop: SshHop, known: string | null, error: Error): Error {
   const { name, address, port, user } = hop;
   const level = 'level' in error ? error.level : undefined;
   const code = 'code' in error ? error.code : undefined;
@@ -192,7 +199,7 @@ function explain(hop: SshHop, error: Error): Error {
       { cause: error },
     );
   }
-  if (/no matching host key/i.test(error.message) && hop.hostKey !== null) return changedKey(hop);
+  if (/no matching host key/i.test(error.message) && known !== null) return changedKey(hop);
   const failure = new TransportError(
     'UNREACHABLE',
     `${name}: no SSH connection to ${address} port ${port}: ${error.message}.`,

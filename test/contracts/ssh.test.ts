@@ -18,7 +18,7 @@ function targetOn(port: number, overrides: Partial<SshTarget> = {}): SshTarget {
     address: '127.0.0.1',
     port,
     user: 'root',
-    hostKey: null,
+    knownKey: async () => null,
     pin: async (seen) => seen,
     privateKey: key.privateKey,
     jump: null,
@@ -83,17 +83,17 @@ function sshTests() {
       retryable: false,
       message: /^host-1 .*host key/,
     };
-    await assert.rejects(yes(pool.transport('pinned', targetOn(sshd.port, { hostKey: other }))), changed);
+    await assert.rejects(yes(pool.transport('pinned', targetOn(sshd.port, { knownKey: async () => other }))), changed);
     // Somebody else was faster to pin.
     await assert.rejects(yes(pool.transport('raced', targetOn(sshd.port, { pin: async () => other }))), changed);
     // A key of another type is no way around.
     const rsa = 'ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQ==';
-    await assert.rejects(yes(pool.transport('type', targetOn(sshd.port, { hostKey: rsa }))), changed);
+    await assert.rejects(yes(pool.transport('type', targetOn(sshd.port, { knownKey: async () => rsa }))), changed);
     assert.equal(sshd.log().split('Accepted publickey').length, accepted);
   });
 
   test('H3: a host made anew while we are connected to it is noticed at the next connection', async () => {
-    const transport = pool.transport('anew', targetOn(sshd.port, { hostKey: sshd.hostKey }));
+    const transport = pool.transport('anew', targetOn(sshd.port, pinnedTo(sshd.hostKey)));
     assert.deepEqual(await yes(transport), ok);
     await sshd.changeHostKey();
     await assert.rejects(yes(transport), (error: Error) => {
@@ -203,7 +203,14 @@ function sshTests() {
       seen.push(hostKey);
       return hostKey;
     };
-    const hop = { name: 'jump', address: '127.0.0.1', port: toJump.port, user: 'root', hostKey: null, pin };
+    const hop = {
+      name: 'jump',
+      address: '127.0.0.1',
+      port: toJump.port,
+      user: 'root',
+      knownKey: async () => null,
+      pin,
+    };
     const transport = pool.transport('jumped', targetOn(sshd.port, { jump: hop, pin }));
     const { stdout } = await outputOf(transport, 'echo "$SSH_CONNECTION" | cut -d " " -f 4');
     assert.deepEqual(stdout, [String(sshd.port)]);
@@ -223,7 +230,7 @@ function sshTests() {
     assert.deepEqual(await job, ok);
     assert.deepEqual(lines, ['one', 'two']);
 
-    const wrong = { ...hop, hostKey: sshd.hostKey };
+    const wrong = { ...hop, ...pinnedTo(sshd.hostKey) };
     await assert.rejects(yes(pool.transport('wrong jump', targetOn(sshd.port, { jump: wrong }))), {
       code: 'HOST_KEY_CHANGED',
       message: /^jump:/,
@@ -231,6 +238,10 @@ function sshTests() {
     const beyond = targetOn(1, { jump: hop });
     await assert.rejects(pool.transport('beyond', beyond).run('true', { timeoutSeconds: 1 }), { code: 'TIMEOUT' });
   });
+}
+
+function pinnedTo(hostKey: string): Pick<SshTarget, 'knownKey'> {
+  return { knownKey: async () => hostKey };
 }
 
 async function outputOf(transport: Transport, script: string): Promise<{ stdout: string[] }> {

@@ -19,10 +19,17 @@ const ZONE_LABEL = 'provisioning-zone';
 const TAG_LABEL_PREFIX = 'provisioning-tag.';
 
 /**
- * What process 1 does: it starts the image's own sshd where there is one (with host keys of its own), then stays and
- * reaps what loses its parent. Runs again at each start of the container.
+ * What process 1 does: it lets the key in $1 in, starts the image's own sshd where there is one (with host keys of its
+ * own), then stays and reaps what loses its parent. Runs again at each start of the container.
  */
 const INIT_SCRIPT = `
+if [ -n "$1" ]; then
+  home=$(getent passwd root 2>/dev/null | cut -d: -f6)
+  keys=\${home:-/root}/.ssh/authorized_keys
+  if ! grep -qsxF "$1" "$keys"; then
+    (umask 077 && mkdir -p "\${keys%/*}" && printf '%s\\n' "$1" >>"$keys")
+  fi
+fi
 if command -v sshd >/dev/null 2>&1; then
   mkdir -p /run/sshd
   ssh-keygen -A >/dev/null
@@ -61,7 +68,7 @@ export function containerBody(
     // Servers are administered as root, whatever user the image was made for.
     User: '0',
     Entrypoint: ['/bin/sh'],
-    Cmd: ['-c', INIT_SCRIPT],
+    Cmd: ['-c', INIT_SCRIPT, 'init', spec.ssh_public_key ?? ''],
     Labels: labels(spec, operationId),
     // Process 1 has nothing to save: without these, each stop and removal waits ten seconds.
     StopSignal: 'SIGKILL',

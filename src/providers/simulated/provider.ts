@@ -112,6 +112,7 @@ export function createSimulatedProvider(options: {
   return {
     name: 'simulated',
     concurrency: Number.POSITIVE_INFINITY,
+    takesSshKey: false,
     listPlans: async () => [...PLANS],
     listZones: async () => [...ZONES],
     validate: async (spec) => specProblems(spec),

@@ -3,6 +3,7 @@ import { sleep } from '../../engine/runner.ts';
 import type { Provider } from '../../providers/contract.ts';
 import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
+import { EXISTING } from '../existing.ts';
 import { removeServer, updateServer } from '../store.ts';
 import { callOptions, findRef, lookOptions, queueOf, type ServerChange, tellOf } from './input.ts';
 import { reconcileAfter } from './reconcile.ts';
@@ -12,12 +13,21 @@ const CLEANUP_STEP = { deadline: 86_400, attempts: 10_000, retryDelay: 2 };
 /** A create whose answer was lost may show up late: look again after this before believing that there is nothing. */
 const SECOND_LOOK_MS = 500;
 
-/** Deletes a server and waits until it is gone. Interrupted, `server.reconcile` records what is true. */
+/**
+ * Deletes a server and waits until it is gone; an existing machine is forgotten and left alone. Interrupted, `server.reconcile` records
+ * what is true.
+ */
 export function deleteProcedure(providers: ProviderRegistry): Procedure {
   return defineProcedure<ServerChange>({
     kind: 'server.delete',
     queue: queueOf,
     async run(input, { step, finish }) {
+      if (input.provider === EXISTING) {
+        return finish(async (tx) => {
+          await removeServer(tx, input.server_id);
+          return { server_id: input.server_id, deleted: true, forgotten: true };
+        });
+      }
       const provider = providers.get(input.provider);
       await step('delete the server', async (call) => {
         const ref = await findRef(provider, input, call);

@@ -3,6 +3,7 @@ import { defineProcedure, type FollowUp, type Procedure, type Settlement } from 
 import type { ProviderServer, ProviderServerStatus } from '../../providers/contract.ts';
 import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
+import { EXISTING } from '../existing.ts';
 import { removeServer, updateServer } from '../store.ts';
 import { findRef, queueOf, type ServerChange, tellOf } from './input.ts';
 
@@ -61,7 +62,8 @@ export async function reconcileAfter(
   input: ServerChange,
   { started }: Settlement,
 ): Promise<FollowUp | null> {
-  if (!started) {
+  // There is nobody to ask how an existing machine stands: it was not touched.
+  if (!started || input.provider === EXISTING) {
     await updateServer(tx, input.server_id, { status: input.previous_status });
     return null;
   }

@@ -1,0 +1,99 @@
+import { sql } from 'kysely';
+import type { Queryable } from '../database/pool.ts';
+
+/** How a server is entered over SSH. */
+export interface ServerSsh {
+  user: string;
+  port: number;
+  /** `ssh-ed25519 AAAA…`; null until it was first seen. */
+  host_key: string | null;
+  /** The machine on the way to it. */
+  jump: { address: string; port: number; user: string } | null;
+  jump_host_key: string | null;
+}
+
+/** What holds where nothing else was said. */
+const USUAL: ServerSsh = { user: 'root', port: 22, host_key: null, jump: null, jump_host_key: null };
+
+export async function readServerSsh(db: Queryable, serverId: string): Promise<ServerSsh> {
+  const row = await db
+    .selectFrom('provisioning.server_ssh')
+    .select(['ssh_user as user', 'port', 'host_key', 'jump', 'jump_host_key'])
+    .where('server_id', '=', serverId)
+    .executeTakeFirst();
+  return row ?? USUAL;
+}
+
+export async function insertServerSsh(tx: Queryable, serverId: string, ssh: ServerSsh): Promise<void> {
+  await tx
+    .insertInto('provisioning.server_ssh')
+    .values({
+      server_id: serverId,
+      ssh_user: ssh.user,
+      port: ssh.port,
+      host_key: ssh.host_key,
+      jump: ssh.jump === null ? null : JSON.stringify(ssh.jump),
+      jump_host_key: ssh.jump_host_key,
+    })
+    .execute();
+}
+
+/** Keeps a host key that was seen for the first time. @returns the one that is kept: of two at once, the faster one's. */
+export async function pinHostKey(
+  db: Queryable,
+  serverId: string,
+  which: 'host_key' | 'jump_host_key',
+  seen: string,
+): Promise<string> {
+  const column = sql.ref(which);
+  const { rows } = await sql<{ kept: string }>`
+    insert into provisioning.server_ssh as ssh (server_id, ${column}) values (${serverId}, ${seen})
+    on conflict (server_id) do update set ${column} = coalesce(ssh.${column}, excluded.${column})
+    returning ${column} as kept`.execute(db);
+  return rows[0]?.kept ?? seen;
+}
+
+/** Forgets the host keys: the next ones seen are kept. */
+export async function forgetHostKeys(tx: Queryable, serverId: string): Promise<void> {
+  await tx
+    .updateTable('provisioning.server_ssh')
+    .set({ host_key: null, jump_host_key: null })
+    .where('server_id', '=', serverId)
+    .execute();
+}
+
+/** The server, of whichever workspace, that stands for the machine at this address and port and no provider made. */
+export async function importedServerAt(
+  tx: Queryable,
+  address: string,
+  port: number,
+): Promise<{ id: string; workspace: string } | null> {
+  const row = await tx
+    .selectFrom('provisioning.servers as s')
+    .innerJoin('provisioning.server_ssh as ssh', 'ssh.server_id', 's.id')
+    .select(['s.id', 's.workspace'])
+    .where('s.provider', '=', 'existing')
+    .where('s.ip_address', '=', address)
+    .where('ssh.port', '=', port)
+    .executeTakeFirst();
+  return row ?? null;
+}
+
+/** Serialises imports of one machine until the caller's transaction ends. */
+export async function lockMachine(tx: Queryable, address: string, port: number): Promise<void> {
+  await sql`select pg_advisory_xact_lock(hashtextextended(${`machine ${address} ${port}`}, 0))`.execute(tx);
+}
+
+/** Writes what the first look at an imported machine showed, and that it can be worked on. */
+export async function adoptServer(tx: Queryable, serverId: string, plan: string): Promise<void> {
+  await tx
+    .updateTable('provisioning.servers')
+    .set({ status: 'running', plan, provider_ref: serverId, updated_at: sql`now()` })
+    .where('id', '=', serverId)
+    .execute();
+}
+
+/** Gives an imported machine's address to its new row. */
+export async function setAddress(tx: Queryable, serverId: string, address: string): Promise<void> {
+  await tx.updateTable('provisioning.servers').set({ ip_address: address }).where('id', '=', serverId).execute();
+}
