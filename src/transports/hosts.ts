@@ -11,7 +11,7 @@ export interface Hosts {
 }
 
 /** A server that can be reached: its provider has made it. */
-export interface Reachable {
+interface Reachable {
   id: string;
   workspace: string;
   hostname: string;
