@@ -1123,6 +1123,54 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/servers/{id}/host-key": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Forget a server's host key
+         * @description For a machine that was made anew: the host key that it shows next is kept from then on.
+         */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": Record<string, never> | null;
+                };
+            };
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": {
+                            forgotten: boolean;
+                            server_id: string;
+                        };
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/servers/{id}/restart": {
         parameters: {
             query?: never;
@@ -1326,6 +1374,80 @@ export interface paths {
                         user_data?: string;
                         workspace: string;
                         zone: string;
+                    };
+                };
+            };
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Operation"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/servers/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Adopt an existing machine
+         * @description A machine that no provider made becomes a server of the provider `existing`, once a connection with the workspace's key has worked. Nothing is written on it; deleting the server forgets it and leaves the machine alone.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Only say what would be done.
+                         * @default false
+                         */
+                        check_mode?: boolean;
+                        /** @description RFC 1123: lower-case letters, digits and hyphens; labels of at most 63 characters, parted by dots. */
+                        hostname: string;
+                        ip_address: string;
+                        /** @description The user is root, or becomes it by sudo without a password. */
+                        ssh?: {
+                            /** @description Its public host key (`ssh-ed25519 AAAA…`). Absent: the one shown at the first connection is kept. */
+                            host_key?: string;
+                            /** @description The machine on the way to it; it takes the same key. */
+                            jump?: {
+                                address: string;
+                                /** @description Its public host key (`ssh-ed25519 AAAA…`). Absent: the one shown at the first connection is kept. */
+                                host_key?: string;
+                                /** @default 22 */
+                                port?: number;
+                                /** @default root */
+                                user?: string;
+                            };
+                            /** @default 22 */
+                            port?: number;
+                            /** @default root */
+                            user?: string;
+                        };
+                        /** @default [] */
+                        tags?: string[];
+                        workspace: string;
                     };
                 };
             };
@@ -2739,6 +2861,86 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/workspaces/{name}/ssh-key": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a workspace's SSH key
+         * @description Its public part. An ed25519 key pair is made on first need.
+         */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description Name of the workspace. */
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["SshKey"];
+                    };
+                };
+            };
+        };
+        /**
+         * Set a workspace's SSH key
+         * @description Takes a private key to enter the servers of the workspace with, in place of its own.
+         */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description Name of the workspace. */
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Also when servers let only the present key in.
+                         * @default false
+                         */
+                        force?: boolean;
+                        /** @description OpenSSH or PEM, without a passphrase. Kept encrypted, never answered. */
+                        private_key: string;
+                    };
+                };
+            };
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["SshKey"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/workspaces/create": {
         parameters: {
             query?: never;
@@ -3004,6 +3206,20 @@ export interface components {
             workspace: string;
             /** @example de-fra1 */
             zone: string;
+        };
+        /** SshKey */
+        SshKey: {
+            /** Format: date-time */
+            created_at: string;
+            /** @example SHA256:uNiVztksCsDhcc0u9e8BrQjWYlVZ8Z5Jm3iM3XxkGxk */
+            fingerprint: string;
+            /** @description Made by this server, rather than given to it. */
+            generated: boolean;
+            /** @description A line for `authorized_keys`. */
+            public_key: string;
+            /** Format: date-time */
+            updated_at: string;
+            workspace: string;
         };
         /** Taskserv */
         Taskserv: {
