@@ -59,7 +59,8 @@ export interface Fake extends AsyncDisposable {
   chances: Partial<Record<Fault, number>>;
   /** The next call that matches `METHOD /path?query` goes wrong so. */
   next(call: RegExp, fault: Fault): void;
-  counts(): { reads: number; mutations: number; throttled: number };
+  /** `throttled`: answered with 429 for whatever reason; `limited`: because the limit was exceeded. */
+  counts(): { reads: number; mutations: number; throttled: number; limited: number };
   /** `METHOD /path` of everything that arrived. */
   calls: { line: string; at: number }[];
 }
@@ -81,7 +82,7 @@ export async function startFake(
   const random = generator(settings.seed ?? 1);
   const chances: Partial<Record<Fault, number>> = {};
   const planned: { call: RegExp; fault: Fault }[] = [];
-  const counted = { reads: 0, mutations: 0, throttled: 0 };
+  const counted = { reads: 0, mutations: 0, throttled: 0, limited: 0 };
   const calls: { line: string; at: number }[] = [];
   const bucket = createBucket(settings.limit);
 
@@ -100,6 +101,7 @@ export async function startFake(
     calls.push({ line, at: performance.now() });
     counted[dialect.changes(request) ? 'mutations' : 'reads'] += 1;
     const within = bucket.take();
+    if (!within) counted.limited += 1;
     const headers =
       settings.limit === undefined ? {} : dialect.limitHeaders?.(settings.limit.calls, bucket.left(), bucket.reset());
     if (settings.latencyMs) await delay(settings.latencyMs);
