@@ -8,7 +8,7 @@ import { createSeal } from './auth/secrets.ts';
 import { type Config, ConfigError } from './config.ts';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './database/embedded.ts';
 import { startListener } from './database/listener.ts';
-import { migrate, withMigrationLock } from './database/migrate.ts';
+import { migrate, UnusableDatabaseError, withMigrationLock } from './database/migrate.ts';
 import type { Database } from './database/pool.ts';
 import { type ConnectionSettings, createDatabase, createPool, isDatabaseUnavailable } from './database/pool.ts';
 import { CHANNELS, migrateEngine, startEngine } from './engine/engine.ts';
@@ -111,11 +111,19 @@ export async function migrateDatabase(settings: ConnectionSettings, db: Database
   }
 }
 
+/** Postgres' codes for: no such database, no such role, wrong password, not allowed to connect. */
+const REFUSED_CODES = ['3D000', '28000', '28P01', '42501'];
+
 function describeDatabaseError(error: unknown): unknown {
+  if (!(error instanceof Error)) return error;
+  if (error instanceof UnusableDatabaseError) return new ConfigError(error.message);
+  const code = 'code' in error ? String(error.code) : '';
+  if (REFUSED_CODES.includes(code)) {
+    return new ConfigError(`The database refused this server: ${error.message}. Check PROVISIONING_DATABASE_URL.`);
+  }
   if (!isDatabaseUnavailable(error)) return error;
-  const reason = error instanceof Error ? error.message || String((error as { code?: unknown }).code) : String(error);
   return new ConfigError(
-    `The database does not answer (${reason}). Check PROVISIONING_DATABASE_URL and that Postgres runs.`,
+    `The database does not answer (${error.message || code}). Check PROVISIONING_DATABASE_URL and that Postgres runs.`,
   );
 }
 

@@ -12,6 +12,11 @@ const MIGRATION_LOCK = 7_201_001;
 const LOCK_POLL_MS = 100;
 const LOCK_TIMEOUT_MS = 120_000;
 
+/** A database that this version cannot work with. The message says why, and what to do. */
+export class UnusableDatabaseError extends Error {
+  override readonly name = 'UnusableDatabaseError';
+}
+
 async function loadMigrations(): Promise<Record<string, Migration>> {
   const names = (await readdir(MIGRATIONS_DIR)).filter((name) => /^\d{4}_.*\.ts$/.test(name)).sort();
   const migrations: Record<string, Migration> = {};
@@ -79,7 +84,9 @@ async function requirePostgresVersion(db: Database): Promise<void> {
   );
   const major = Math.floor((rows[0]?.version ?? 0) / 10_000);
   if (major < OLDEST_POSTGRES) {
-    throw new Error(`This database is PostgreSQL ${major}; PostgreSQL ${OLDEST_POSTGRES} or newer is needed.`);
+    throw new UnusableDatabaseError(
+      `This database is PostgreSQL ${major}; PostgreSQL ${OLDEST_POSTGRES} or newer is needed.`,
+    );
   }
 }
 
@@ -90,7 +97,7 @@ async function refuseNewerSchema(db: Database, known: string[]): Promise<void> {
   const { rows } = await sql<{ name: string }>`select name from provisioning.migrations order by name`.execute(db);
   const unknown = rows.map((row) => row.name).filter((name) => !known.includes(name));
   if (unknown.length > 0) {
-    throw new Error(
+    throw new UnusableDatabaseError(
       `This database was migrated by a newer version of provisioning (it has ${unknown.join(', ')}, which this version does not know). Run that version or a later one.`,
     );
   }

@@ -22,10 +22,12 @@ export interface CutProxy extends AsyncDisposable {
 export async function startCutProxy(target: { path: string } | { port: number }): Promise<CutProxy> {
   const sockets = new Set<net.Socket>();
   let frozen = false;
+  // Only TCP knows resets.
+  const reset = (socket: net.Socket) => ('port' in target ? socket.resetAndDestroy() : socket.destroy());
   const server = net.createServer({ allowHalfOpen: true }, (near) => {
     sockets.add(near);
     near.on('close', () => sockets.delete(near)).on('error', () => near.destroy());
-    if (proxy.mode === 'refuse') return near.resetAndDestroy();
+    if (proxy.mode === 'refuse') return reset(near);
     const far = net.connect({ ...target, allowHalfOpen: true, ...('port' in target ? { host: '127.0.0.1' } : {}) });
     sockets.add(far);
     far.on('close', () => {
@@ -51,10 +53,7 @@ export async function startCutProxy(target: { path: string } | { port: number })
     socketPath,
     mode: 'pass',
     cut() {
-      for (const socket of sockets) {
-        if (socketPath === '') socket.resetAndDestroy();
-        else socket.destroy();
-      }
+      for (const socket of sockets) reset(socket);
     },
     freeze(now) {
       frozen = now;

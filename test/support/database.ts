@@ -28,11 +28,12 @@ export interface TestDatabase extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** @param options `poolSize`: connections of `pool` at most (default 10). */
-export async function createTestDatabase(options: { poolSize?: number } = {}): Promise<TestDatabase> {
+/** @param options `poolSize`: connections of `pool` at most (default 10); `empty`: without our tables. */
+export async function createTestDatabase(options: { poolSize?: number; empty?: boolean } = {}): Promise<TestDatabase> {
   const server = settingsOf(new URL(process.env[SHARED] ?? (await ownServer())));
   const database = `test_${randomBytes(6).toString('hex')}`;
-  await administer(server, `create database ${database} template ${server.database}`);
+  const template = options.empty === true ? 'template0' : server.database;
+  await administer(server, `create database ${database} template ${template}`);
   const settings = { ...server, database };
   const pool = createPool(settings, { max: options.poolSize ?? 10, applicationName: 'provisioning test' });
   const close = async () => {
