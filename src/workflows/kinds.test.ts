@@ -220,7 +220,7 @@ outputs: { hosts: ["\${{ operations.a.result.hostname }}", "\${{ operations.b.re
   });
 
   test('a developer deletes what is theirs, and fails at what is not', async () => {
-    await runBatch(admin, [makes('a', 'not-theirs')], {}, 'strict');
+    await runBatch(admin, [makes('a', 'not-theirs')], {}, 60, 'strict');
     const client = await makeClient(server, 'dev2', [{ role: 'developer', workspace: 'strict' }]);
     const done = await ended(
       client,

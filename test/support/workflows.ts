@@ -85,8 +85,9 @@ export async function runBatch(
   operations: StepInput[],
   more: Record<string, unknown> = {},
   seconds = 60,
+  workspace = 'default',
 ): Promise<Operation> {
-  return ended(client, (await submitBatch(client, operations, more)).id, seconds);
+  return ended(client, (await submitBatch(client, operations, more, workspace)).id, seconds);
 }
 
 /** Waits for the operation that undoes what a workflow did, and answers it. */
