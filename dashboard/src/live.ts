@@ -5,9 +5,9 @@ import { client } from './session.ts';
 /** Changes are shown this long after the first of a burst at the latest. Milliseconds. */
 const GATHER_MS = 300;
 
-/** Which lists a change of an operation of this kind shows in. */
+/** Which lists a change of an operation of this kind shows in. Any operation may be a step of a workflow. */
 function touchedBy(kind: string): string[] {
-  return ['/v1/operations', `/v1/${kind.split('.')[0]}s`, 'counts'];
+  return ['/v1/operations', '/v1/workflows', `/v1/${kind.split('.')[0]}s`, 'counts'];
 }
 
 /** Follows everything that happens and lets what is on the screen be read again: nobody needs to reload. */

@@ -68,3 +68,33 @@ export const operationById = (id: string) =>
     queryKey: ['/v1/operations', id],
     queryFn: ({ signal }) => client.get('/v1/operations/{id}', { path: { id }, signal }),
   });
+
+export const taskservById = (id: string) =>
+  queryOptions({
+    queryKey: ['/v1/taskservs', id],
+    queryFn: ({ signal }) => client.get('/v1/taskservs/{id}', { path: { id }, signal }),
+  });
+
+export const catalog = queryOptions({
+  queryKey: ['catalog'],
+  queryFn: ({ signal }) => client.get('/v1/catalog/taskservs', { signal }),
+  staleTime: 60_000,
+});
+
+export const workflowById = (id: string) =>
+  queryOptions({
+    queryKey: ['/v1/workflows', id],
+    queryFn: ({ signal }) => client.get('/v1/workflows/{id}', { path: { id }, signal }),
+  });
+
+export const stepsOf = (id: string) =>
+  queryOptions({
+    queryKey: ['/v1/workflows', id, 'steps'],
+    queryFn: ({ signal }) => client.get('/v1/workflows/{id}/steps', { path: { id }, signal }),
+  });
+
+export const workflowTypesOf = (workspace: string) =>
+  queryOptions({
+    queryKey: ['workflow-types', workspace],
+    queryFn: ({ signal }) => client.get('/v1/workflow-types', { query: { workspace }, signal }),
+  });

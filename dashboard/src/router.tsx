@@ -8,13 +8,16 @@ import {
 } from '@tanstack/react-router';
 import { Empty, Failure, Loading } from './components/states.tsx';
 import { AuditPage } from './pages/audit.tsx';
+import { CatalogPage } from './pages/catalog.tsx';
 import { LoginPage } from './pages/login.tsx';
 import { OperationPage, OperationsPage } from './pages/operations.tsx';
 import { OverviewPage } from './pages/overview.tsx';
 import { ProvidersPage } from './pages/providers.tsx';
 import { ServerPage, ServersPage } from './pages/servers.tsx';
+import { TaskservPage, TaskservsPage } from './pages/taskservs.tsx';
 import { TokensPage } from './pages/tokens.tsx';
 import { UsersPage } from './pages/users.tsx';
+import { WorkflowPage, WorkflowsPage } from './pages/workflows.tsx';
 import { WorkspacesPage } from './pages/workspaces.tsx';
 import { signedIn } from './session.ts';
 import { Shell } from './shell.tsx';
@@ -57,12 +60,25 @@ const routeTree = root.addChildren([
   shell.addChildren([
     at('/', OverviewPage),
     at('/servers', ServersPage),
-    // The form is needed by few and brings much.
+    // Forms are needed by few and bring much.
     at(
       '/servers/create',
       lazyRouteComponent(() => import('./pages/create-server.tsx'), 'CreateServerPage'),
     ),
     at('/servers/$id', ServerPage),
+    at('/taskservs', TaskservsPage),
+    at('/taskservs/$id', TaskservPage),
+    at('/catalog', CatalogPage),
+    at(
+      '/catalog/$name',
+      lazyRouteComponent(() => import('./pages/install-taskserv.tsx'), 'InstallTaskservPage'),
+    ),
+    at('/workflows', WorkflowsPage),
+    at(
+      '/workflows/submit',
+      lazyRouteComponent(() => import('./pages/submit-workflow.tsx'), 'SubmitWorkflowPage'),
+    ),
+    at('/workflows/$id', WorkflowPage),
     at('/operations', OperationsPage),
     at('/operations/$id', OperationPage),
     at('/workspaces', WorkspacesPage),

@@ -10,8 +10,11 @@ import { client } from './session.ts';
 const PAGES = [
   { to: '/', label: 'Overview', permission: null },
   { to: '/servers', label: 'Servers', permission: 'server_read' },
+  { to: '/taskservs', label: 'Taskservs', permission: 'taskserv_read' },
+  { to: '/workflows', label: 'Workflows', permission: 'workflow_read' },
   { to: '/operations', label: 'Operations', permission: 'operation_read' },
   { to: '/workspaces', label: 'Workspaces', permission: 'workspace_read' },
+  { to: '/catalog', label: 'Catalog', permission: 'catalog_read' },
   { to: '/providers', label: 'Providers', permission: 'provider_read' },
   { to: '/users', label: 'Users', permission: 'user_read' },
   { to: '/tokens', label: 'API tokens', permission: null },

@@ -52,6 +52,44 @@ test('a server is previewed, created, watched live and deleted, with no request 
   assert.deepEqual(problems, []);
 });
 
+test('a taskserv is installed from the catalog by a form made from its schema', async () => {
+  await makeServer(server.admin, 'for-redis');
+  const { page, problems } = await visit(browser, server);
+  await signIn(page);
+  await page.getByRole('link', { name: 'Catalog' }).click();
+  await page.getByRole('link', { name: 'redis', exact: true }).click();
+  await page.getByRole('combobox', { name: 'Servers' }).click();
+  await page.getByRole('option', { name: 'for-redis' }).click();
+  await page.keyboard.press('Escape');
+  await page.getByRole('textbox', { name: 'port' }).fill('6390');
+  await page.getByRole('button', { name: 'Show what would happen' }).click();
+  await page.getByLabel('What would happen').waitFor();
+  await page.getByRole('button', { name: 'Install it' }).click();
+  await page.getByRole('log').getByText('completed').waitFor();
+  await page.getByRole('link', { name: 'Taskservs' }).click();
+  await page.getByRole('link', { name: 'redis' }).click();
+  await page.getByText('"port": 6390').waitFor();
+  assert.deepEqual(problems, []);
+});
+
+test('a workflow is checked, run and watched step by step', async () => {
+  const { page, problems } = await visit(browser, server);
+  await signIn(page);
+  await page.getByRole('link', { name: 'Workflows' }).click();
+  await page.getByRole('link', { name: 'Run a workflow' }).click();
+  await page.getByRole('combobox', { name: 'Type' }).click();
+  await page.getByRole('option', { name: 'cluster_create' }).click();
+  await page.getByRole('textbox', { name: 'cluster_name' }).fill('browser');
+  await page.getByRole('textbox', { name: 'node_count' }).fill('2');
+  await page.getByRole('button', { name: 'Check and show the order' }).click();
+  await page.getByLabel('Waves').waitFor();
+  await page.getByRole('button', { name: 'Run it' }).click();
+  await page.getByRole('heading', { name: 'cluster_create' }).waitFor();
+  await page.getByRole('table', { name: 'Steps' }).getByText('completed').first().waitFor();
+  await page.getByRole('log').getByText('completed').waitFor();
+  assert.deepEqual(problems, []);
+});
+
 test('what others do shows by itself, without a reload', async () => {
   const { page } = await visit(browser, server);
   await signIn(page);

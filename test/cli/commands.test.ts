@@ -226,3 +226,18 @@ test('a taskserv is checked, installed, shown, checked and removed; the catalog 
   assert.equal((await cli.run(['taskserv', 'delete', 'redis', '--yes'])).status, 0);
   assert.equal((await cli.run(['taskserv', 'show', 'redis'])).status, 3);
 });
+
+test('a workflow is validated, submitted and looked at', async () => {
+  const parameters = ['-p', 'cluster_name=cli', '-p', 'node_count=2'];
+  assert.match((await cli.run(['workflow', 'types', '-o', 'name'])).stdout, /^cluster_create$/m);
+  const graph = await cli.run(['workflow', 'validate', 'cluster_create', ...parameters]);
+  assert.match(graph.stdout, /^1 {2}\S.*\n[^]*critical path: /, graph.stderr);
+  const submitted = await cli.run(['workflow', 'submit', 'cluster_create', ...parameters, '-o', 'json']);
+  assert.equal(submitted.status, 0, submitted.stderr);
+  const { id } = JSON.parse(submitted.stdout);
+  assert.match((await cli.run(['workflow', 'steps', id])).stdout, /server\.create +completed/);
+  assert.equal(JSON.parse((await cli.run(['workflow', 'show', id, '-o', 'json'])).stdout).status, 'completed');
+  assert.match((await cli.run(['workflow', 'list'])).stdout, /cluster_create/);
+  assert.equal((await cli.run(['workflow', 'cancel', id])).status, 5);
+  assert.equal((await cli.run(['workflow', 'watch', id])).status, 0);
+});

@@ -9,6 +9,7 @@ import { Failure, Loading, Status, Time } from '../components/states.tsx';
 import { serverById } from '../queries.ts';
 import { client } from '../session.ts';
 import { Fact, OPERATION_COLUMNS } from './operations.tsx';
+import { TASKSERV_COLUMNS } from './taskservs.tsx';
 
 const COLUMNS: readonly ListColumn<Server>[] = [
   {
@@ -98,6 +99,17 @@ export function ServerPage() {
               ))}
         </Fact>
       </SimpleGrid>
+      <Title order={2} size="h5">
+        Taskservs on it
+      </Title>
+      <List
+        path="/v1/taskservs"
+        filters={{ hostname: server.hostname, workspace: server.workspace }}
+        columns={TASKSERV_COLUMNS}
+        keyOf={({ id: taskservId }) => taskservId}
+        label="taskservs"
+        empty={<NothingFound what="taskservs" filtered={false} />}
+      />
       <Title order={2} size="h5">
         What happened to it
       </Title>
