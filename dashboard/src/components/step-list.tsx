@@ -1,7 +1,9 @@
-import { Anchor, Table, Text } from '@mantine/core';
+import { Anchor, Group, Table, Text } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { Link } from '@tanstack/react-router';
-import { stepsOf } from '../queries.ts';
+import { queryClient, stepsOf } from '../queries.ts';
+import { client } from '../session.ts';
+import { Action } from './action.tsx';
 import { Failure, Loading, Status } from './states.tsx';
 
 /** How each step of a workflow stands; a click leads to its log. */
@@ -41,11 +43,39 @@ export function StepList({ workflowId }: { workflowId: string }) {
               <Table.Td>
                 <Status status={step.status} operation />
               </Table.Td>
-              <Table.Td>{step.attempt}</Table.Td>
+              <Table.Td>
+                {step.kind === 'approval' && step.status === 'running' ? (
+                  <Approval workflowId={workflowId} step={step.id} />
+                ) : (
+                  step.attempt
+                )}
+              </Table.Td>
             </Table.Tr>
           ))}
         </Table.Tbody>
       </Table>
     </Table.ScrollContainer>
+  );
+}
+
+/** Lets a step that waits for a person go on, or refuses it. */
+function Approval({ workflowId, step }: { workflowId: string; step: string }) {
+  const decide = (approve: boolean) => async () => {
+    await client.post('/v1/workflows/{id}/steps/{step}/approve', { path: { id: workflowId, step }, body: { approve } });
+    await queryClient.invalidateQueries({ queryKey: ['/v1/workflows', workflowId] });
+    return undefined;
+  };
+  return (
+    <Group gap="xs" wrap="nowrap">
+      <Action run={decide(true)}>Approve</Action>
+      <Action
+        color="red"
+        variant="light"
+        run={decide(false)}
+        question={`${step} fails, and the workflow with it where that is its rule.`}
+      >
+        Reject
+      </Action>
+    </Group>
   );
 }

@@ -82,7 +82,11 @@ export function WorkflowPage() {
           </Title>
           <Status status={workflow.status} operation />
         </Group>
-        {FINAL.includes(workflow.status) ? null : (
+        {FINAL.includes(workflow.status) ? (
+          <Permitted to="workflow_submit">
+            <EndedActions workflow={workflow} />
+          </Permitted>
+        ) : (
           <Permitted to="workflow_cancel">
             <Action
               color="red"
@@ -110,5 +114,29 @@ export function WorkflowPage() {
       <EventLog operationId={id} progress={workflow.progress} />
       {workflow.result === null ? null : <Code block>{JSON.stringify(workflow.result, null, 2)}</Code>}
     </Stack>
+  );
+}
+
+function EndedActions({ workflow }: { workflow: Workflow }) {
+  const path = { id: workflow.id };
+  return (
+    <Group gap="xs">
+      <Action
+        variant="default"
+        disabled={workflow.status === 'completed'}
+        run={() => client.post('/v1/workflows/{id}/retry', { path })}
+      >
+        Retry what failed
+      </Action>
+      <Action
+        color="red"
+        variant="light"
+        disabled={workflow.rollback_operation_id !== null}
+        question="Everything that it did is undone, the last first."
+        run={() => client.post('/v1/workflows/{id}/rollback', { path })}
+      >
+        Roll back
+      </Action>
+    </Group>
   );
 }

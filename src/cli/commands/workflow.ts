@@ -163,4 +163,55 @@ export const workflowCommands: readonly CommandDefinition[] = [
       session.record(await (await session.client()).post('/v1/workflows/{id}/cancel', { path: { id } }), VIEW);
     },
   },
+  {
+    name: 'workflow retry',
+    summary: 'run again what failed or never ran',
+    examples: ['provisioning workflow retry 01a20f95-0b28-7041-8584-a68ad54fc75b'],
+    arguments: [ID],
+    covers: ['POST /v1/workflows/{id}/retry'],
+    operation: true,
+    async run(session, [id = '']) {
+      const client = await session.client();
+      await session.operation(
+        await client.post('/v1/workflows/{id}/retry', { path: { id }, ...session.idempotency() }),
+      );
+    },
+  },
+  {
+    name: 'workflow rollback',
+    summary: 'undo what a workflow did, the last first',
+    examples: ['provisioning workflow rollback 01a20f95-0b28-7041-8584-a68ad54fc75b --yes'],
+    arguments: [ID],
+    options: [{ flags: '-y, --yes', description: 'do not ask' }],
+    covers: ['POST /v1/workflows/{id}/rollback'],
+    operation: true,
+    async run(session, [id = '']) {
+      const client = await session.client();
+      const { workflow_type: type, workspace } = await client.get('/v1/workflows/{id}', { path: { id } });
+      await session.confirm(`Undo everything that ${type ?? 'the workflow'} did in ${workspace}?`);
+      await session.operation(
+        await client.post('/v1/workflows/{id}/rollback', { path: { id }, ...session.idempotency() }),
+      );
+    },
+  },
+  {
+    name: 'workflow approve',
+    summary: 'let a step that waits for approval go on, or refuse it',
+    examples: [
+      'provisioning workflow approve 01a20f95-0b28-7041-8584-a68ad54fc75b go-live --comment "seen in staging"',
+      'provisioning workflow approve 01a20f95-0b28-7041-8584-a68ad54fc75b go-live --reject',
+    ],
+    arguments: [ID, { name: 'step', description: 'id of the step' }],
+    options: [
+      { flags: '--reject', description: 'refuse: the step fails' },
+      { flags: '--comment <text>', description: 'why; kept with the decision' },
+    ],
+    covers: ['POST /v1/workflows/{id}/steps/{step}/approve'],
+    output: true,
+    async run(session, [id = '', step = ''], options) {
+      const body = { approve: options.reject !== true, ...given({ comment: text(options, 'comment') }) };
+      const client = await session.client();
+      session.record(await client.post('/v1/workflows/{id}/steps/{step}/approve', { path: { id, step }, body }), VIEW);
+    },
+  },
 ];
