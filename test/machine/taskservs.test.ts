@@ -21,7 +21,9 @@ const engine = await containerEngine();
 if (engine === null) {
   test('taskservs on containers', { skip: 'There is no container engine. Run .ci/podman-up.' }, () => {});
 } else {
-  describe('taskservs on three containers', () => onContainers(engine));
+  for (const way of ['docker exec', 'ssh'] as const) {
+    describe(`taskservs on three containers by ${way}`, () => onContainers(engine, way));
+  }
 }
 
 interface Host {
@@ -38,12 +40,18 @@ function resultOf({ result }: Operation): Record<string, unknown> {
   return result;
 }
 
-function onContainers({ host, image, socketPath }: { host: string; image: string; socketPath: string }) {
+function onContainers(
+  { host, image, socketPath }: { host: string; image: string; socketPath: string },
+  way: 'docker exec' | 'ssh',
+) {
+  // By ssh the same containers are machines that were there already, in a workspace of their own.
+  const workspace = way === 'ssh' ? 'metal' : 'default';
   const docker = new Docker({ socketPath, host: undefined });
   const stack = new AsyncDisposableStack();
   let dataDir: string;
   let server: TestServer;
-  let hosts: Host[];
+  let made: Host[] = [];
+  let hosts: Host[] = [];
 
   const start = () =>
     startTestServer({
@@ -54,7 +62,7 @@ function onContainers({ host, image, socketPath }: { host: string; image: string
     expectOk(await server.admin.request<Operation>(method, route, body));
   const create = (name: string, on: readonly Host[], more: Record<string, unknown> = {}) =>
     request('POST', '/v1/taskservs/create', {
-      workspace: 'default',
+      workspace,
       name,
       servers: on.map(({ hostname }) => hostname),
       ...more,
@@ -74,7 +82,7 @@ function onContainers({ host, image, socketPath }: { host: string; image: string
 
   /** A definition of the workspace's own. */
   const define = async (name: string, scripts: { install: string; check: string; remove: string }, more = '') => {
-    const directory = path.join(dataDir, 'workspaces', 'default', 'taskservs', name);
+    const directory = path.join(dataDir, 'workspaces', workspace, 'taskservs', name);
     await mkdir(directory, { recursive: true });
     const definition = `name: ${name}\nsummary: For a test\nversions: { default: "1", supported: ["1", "2"] }\nplatforms: [debian-12]\n${more}`;
     await writeFile(path.join(directory, 'taskserv.yaml'), definition);
@@ -108,16 +116,36 @@ function onContainers({ host, image, socketPath }: { host: string; image: string
     return { id, hostname, sh, restart };
   };
 
+  /** Starts sshd in the containers, lets the workspace's key in, and imports them. */
+  const adopt = async (containers: readonly Host[]): Promise<Host[]> => {
+    expectOk(await server.admin.request('POST', '/v1/workspaces/create', { name: workspace }));
+    const key = await server.admin.request<{ public_key: string }>('GET', `/v1/workspaces/${workspace}/ssh-key`);
+    return Promise.all(
+      containers.map(async (container) => {
+        await container.sh(
+          `mkdir -p /run/sshd /root/.ssh; ssh-keygen -A >/dev/null; echo '${expectOk(key).public_key}' >/root/.ssh/authorized_keys; chmod -R go= /root/.ssh; /usr/sbin/sshd`,
+        );
+        const { ip_address } = expectOk(
+          await server.admin.request<{ ip_address: string }>('GET', `/v1/servers/${container.id}`),
+        );
+        const { hostname } = container;
+        const operation = await request('POST', '/v1/servers/import', { workspace, hostname, ip_address });
+        return { ...container, id: String((await completed(operation)).result?.server_id) };
+      }),
+    );
+  };
+
   before(async () => {
     const data = await temporaryDataDir();
     stack.use(data);
     dataDir = data.directory;
     server = await start();
     stack.defer(() => server[Symbol.asyncDispose]());
-    hosts = await Promise.all(['web-01', 'web-02', 'web-03'].map(makeHost));
+    made = await Promise.all(['web-01', 'web-02', 'web-03'].map(makeHost));
+    hosts = way === 'ssh' ? await adopt(made) : made;
   });
   after(async () => {
-    for (const { id } of hosts ?? []) {
+    for (const { id } of made) {
       const operation = await request('DELETE', `/v1/servers/${id}?force=true`);
       await ended(server.admin, operation.id, 60);
     }
@@ -186,9 +214,7 @@ function onContainers({ host, image, socketPath }: { host: string; image: string
     assert.equal((resultOf(retried).hosts as unknown[]).length, 1, 'only the one that failed is touched');
     assert.equal((await read()).status, 'running');
 
-    const gone = await completed(
-      await request('DELETE', `/v1/taskservs/${id}`, { workspace: 'default', taskserv_id: id }),
-    );
+    const gone = await completed(await request('DELETE', `/v1/taskservs/${id}`, { workspace, taskserv_id: id }));
     for (const { removed } of resultOf(gone).hosts as { removed: string[] }[])
       assert.deepEqual(removed, ['redis', 'os-base']);
     for (const { sh } of two) {
@@ -223,7 +249,31 @@ function onContainers({ host, image, socketPath }: { host: string; image: string
     }
   });
 
-  test('a host that is restarted in the middle: a clear reason, and retry does it', async () => {
+  test('sshd is killed in the middle: the install goes on, and ran once', { skip: way !== 'ssh' }, async () => {
+    await define('unwatched', {
+      install: 'echo "run $$" >>/root/unwatched.log\nfor n in $(seq 1 50); do echo "line $n"; sleep 0.1; done',
+      check: 'test -s /root/unwatched.log',
+      remove: 'rm -f /root/unwatched.log',
+    });
+    const operation = await create('unwatched', hosts);
+    const begun = async () => Promise.all(hosts.map(({ sh }) => sh('cat /root/unwatched.log 2>/dev/null')));
+    await until(async () => (await begun()).every((log) => log !== ''), 'all installs to have begun');
+    await Promise.all(hosts.map(({ sh }) => sh('kill -9 $(pidof sshd); /usr/sbin/sshd')));
+    const done = await completed(operation);
+    for (const log of await begun()) assert.match(log, /^run \d+$/);
+    const events = await eventsOf(done);
+    for (const { hostname } of hosts) {
+      const lines = events.filter((event) => event.host === hostname && event.stream === 'stdout');
+      assert.deepEqual(
+        lines.map(({ line }) => line),
+        Array.from({ length: 50 }, (_, n) => `line ${n + 1}`),
+      );
+    }
+  });
+
+  test('a host that is restarted in the middle: a clear reason, and retry does it', {
+    skip: way === 'ssh',
+  }, async () => {
     await define('restarted', {
       install: 'if [ -e /root/restarted ]; then exit 0; fi\ntouch /root/restarted\nsleep 4713',
       check: 'test -e /root/restarted',
