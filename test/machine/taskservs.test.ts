@@ -292,6 +292,22 @@ function onContainers(
     await completed(await request('DELETE', `/v1/taskservs/${id}`));
   });
 
+  test('a mirror that cannot be reached: a clear message with host and script, and retry when it is there again', async () => {
+    const [, , three] = hosts;
+    assert.ok(three !== undefined);
+    await three.sh(`echo 'Acquire::http::Proxy "http://127.0.0.1:9";' >/etc/apt/apt.conf.d/99-closed`);
+    const failed = await ended(server.admin, (await create('memcached', [three])).id, INSTALL_SECONDS);
+    assert.equal(failed.status, 'failed');
+    assert.match(
+      failed.error ?? '',
+      /memcached failed: .*web-03: install\.sh of (os-base|memcached) ended with status \d+: .*127\.0\.0\.1/,
+    );
+    await three.sh('rm /etc/apt/apt.conf.d/99-closed');
+    const id = String(failed.result?.taskserv_id);
+    await completed(await request('POST', `/v1/taskservs/${id}/retry`));
+    await completed(await request('DELETE', `/v1/taskservs/${id}`));
+  });
+
   test('cancel ends what runs on the hosts, and says what each of them has', async () => {
     await define('slow', { install: 'echo begun\nsleep 4711', check: 'false', remove: 'true' });
     const operation = await create('slow', hosts);
