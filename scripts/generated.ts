@@ -37,7 +37,7 @@ async function generate(): Promise<Map<URL, string>> {
       LOG_FORMAT: 'json',
       PROVIDERS: 'simulated',
     });
-    const server = await startServer(config, createLogger(config));
+    const server = await startServer(config, createLogger(config), { showPassword: () => 'nobody logs in here' });
     const openapi = (await (await fetch(`${server.address}/openapi.json`)).json()) as OpenAPI3;
     const db = createDatabase(createPool(postgres.connection, { max: 1, applicationName: 'generate' }));
     const schema = await dumpSchema(db);

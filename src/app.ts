@@ -83,13 +83,16 @@ export async function buildApp(
   refuseUnknownInput(app);
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(securityHeaders(request.url)).header('x-request-id', request.id);
-    // A kept-alive connection would hold the stop up for as long as it may idle.
-    if (options.readiness.draining) reply.header('connection', 'close');
     const access = request.routeOptions.config.access;
     if (access === undefined || access === 'public') return;
     if (options.readiness.draining) throw errors.unavailable('The server is shutting down. Try again in a moment.');
     setPrincipal(request, await auth.authenticate(request));
     if (access !== 'authenticated' && !isPermitted(principalOf(request), access)) throw errors.forbidden(access);
+  });
+  app.addHook('onSend', (_request, reply, payload, done) => {
+    // A connection kept alive would hold the stop up for as long as it may idle.
+    if (options.readiness.draining) reply.header('connection', 'close');
+    done(null, payload);
   });
   await installRateLimit(app, config);
   app.addHook('onResponse', async (request, reply) => {

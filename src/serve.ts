@@ -54,17 +54,11 @@ function configFrom(flags: ServeFlags): Config {
 async function startAndStayUp(config: Config): Promise<void> {
   const logger = createLogger(config);
   const signal = stopSignal(logger);
-  const server = await startServer(config, logger, { signal }).catch((error: unknown) => {
+  const server = await startServer(config, logger, { signal, showPassword }).catch((error: unknown) => {
     if (!signal.aborted) throw error;
     if (error !== signal.reason) logger.warn({ err: error }, 'stopped while starting');
     process.exit(0);
   });
-  if (server.generatedAdminPassword !== null) {
-    // Straight to the person, once: never through the log.
-    process.stderr.write(
-      `\n  First start: log in as "admin" with the password  ${server.generatedAdminPassword}\n  It is not shown again.\n\n`,
-    );
-  }
   if (server.address !== null && !['127.0.0.1', 'localhost', '::1'].includes(config.host)) {
     logger.warn(
       `listening on ${config.host} without TLS: put a proxy with TLS in front, or tokens travel in the clear`,
@@ -80,6 +74,13 @@ async function startAndStayUp(config: Config): Promise<void> {
     process.exit(1);
   }
   process.exit(0);
+}
+
+/** Straight to the person, once: never through the log. */
+function showPassword(password: string): void {
+  process.stderr.write(
+    `\n  First start: log in as "admin" with the password  ${password}\n  It is not shown again.\n\n`,
+  );
 }
 
 /** Fires at SIGTERM and SIGINT. A second one ends the process at once, and so does a stop that takes too long. */

@@ -44,13 +44,18 @@ const MAX_WORKFLOWS = 1_000_000;
 /** Exit status of a replica that the others have given up (EX_TEMPFAIL: starting it again is right). */
 const FENCED_EXIT_STATUS = 75;
 
+const LISTEN_REASONS: Record<string, string> = {
+  EADDRINUSE: 'another program listens there already',
+  EACCES: 'this needs more rights than the process has',
+  EADDRNOTAVAIL: 'this machine has no such address',
+  ENOTFOUND: 'there is no such host',
+};
+
 /** A server that runs. */
 export interface RunningServer {
   app: App;
   /** `http://127.0.0.1:8083`; null for a replica that serves no API (role `worker`). */
   address: string | null;
-  /** Password made for `admin` at the first start, to be shown to a person once; null otherwise. */
-  generatedAdminPassword: string | null;
   /** Drains, hands running procedures over, stops the embedded database. */
   close(): Promise<void>;
 }
@@ -180,19 +185,22 @@ function createWays(config: Config, db: Database): Parameters<typeof createHosts
   };
 }
 
-/**
- * Starts everything the role asks for and listens. What was opened is closed again when a later part fails.
- * @param options `signal` ends a start that is not through yet: it then throws the signal's reason.
- */
-export async function startServer(
-  config: Config,
-  logger: Logger,
-  { signal }: { signal?: AbortSignal } = {},
-): Promise<RunningServer> {
+interface StartOptions {
+  /** Ends a start that is not through yet: it then throws the signal's reason. */
+  signal?: AbortSignal;
+  /**
+   * Gets the password made for `admin` at the first start, to be shown to a person once. Called as soon as the user
+   * exists: a start that fails after that must not lock everybody out.
+   */
+  showPassword: (password: string) => void;
+}
+
+/** Starts everything the role asks for and listens. What was opened is closed again when a later part fails. */
+export async function startServer(config: Config, logger: Logger, options: StartOptions): Promise<RunningServer> {
   const opened: (() => Promise<unknown>)[] = [];
   const closeAll = () => closeInReverse(opened);
   try {
-    return await start(config, logger, opened, closeAll, signal);
+    return await start(config, logger, opened, closeAll, options);
   } catch (error) {
     await closeAll().catch((failure) => logger.error({ err: failure }, 'could not tidy up after a failed start'));
     throw error;
@@ -212,12 +220,26 @@ async function closeInReverse(opened: (() => Promise<unknown>)[]): Promise<void>
   if (failures.length > 0) throw failures.length === 1 ? failures[0] : new AggregateError(failures);
 }
 
+/** @throws ConfigError where the address cannot be had. */
+async function listen(app: App, { host, port }: Config): Promise<string> {
+  try {
+    return await app.listen({ host, port });
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    const reason = LISTEN_REASONS[String(code)];
+    if (reason === undefined) throw error;
+    throw new ConfigError(
+      `Cannot listen on ${host} port ${port}: ${reason}. Set PROVISIONING_HOST or PROVISIONING_PORT.`,
+    );
+  }
+}
+
 async function start(
   config: Config,
   logger: Logger,
   opened: (() => Promise<unknown>)[],
   closeAll: () => Promise<void>,
-  signal: AbortSignal | undefined,
+  { signal, showPassword }: StartOptions,
 ): Promise<RunningServer> {
   const { settings, embedded } = await openDatabase(config, logger, signal);
   if (embedded !== null) opened.push(() => embedded.stop());
@@ -228,6 +250,7 @@ async function start(
   if (migrations.length > 0) logger.info({ migrations }, 'database migrated');
   signal?.throwIfAborted();
   const { secret, generatedAdminPassword } = await prepareInstallation(db, config);
+  if (generatedAdminPassword !== null) showPassword(generatedAdminPassword);
   await ensureDefaultWorkspace(db, config);
 
   const listener = await startListener(
@@ -290,11 +313,10 @@ async function start(
   const authenticator = createAuthenticator({ db, listener, secret });
   const app = await buildApp(services, authenticator, { logger, readiness, pool });
   opened.push(() => app.close());
-  const address = config.role === 'worker' ? null : await app.listen({ host: config.host, port: config.port });
+  const address = config.role === 'worker' ? null : await listen(app, config);
   return {
     app,
     address,
-    generatedAdminPassword,
     close: () => {
       readiness.draining = true;
       return closeAll();
