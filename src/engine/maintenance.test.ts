@@ -112,3 +112,32 @@ test('work that goes on, waits, or ended a moment ago is left alone', async () =
   const statuses = await Promise.all(ids.map(async (id) => (await read(id))?.status));
   assert.deepEqual(statuses, ['running', 'pending', 'running', 'running', 'running']);
 });
+
+test('the engine’s records of what ended go after an hour, with all that belongs to them', async () => {
+  const old = await operation('running', 'SUCCESS', 7_200);
+  const recent = await operation('running', 'SUCCESS', 20);
+  const tables = ['workflow_status', 'workflow_input', 'workflow_output', 'operation_outputs'];
+  for (const id of [old, recent]) {
+    await sql`insert into dbos.workflow_input (workflow_uuid) values (${id}) on conflict do nothing`.execute(db);
+    await sql`insert into dbos.workflow_output (workflow_uuid) values (${id})`.execute(db);
+    await sql`insert into dbos.operation_outputs (workflow_uuid, function_id, function_name) values (${id}, 0, 'step')`.execute(
+      db,
+    );
+  }
+  await round();
+  const { rows: known } = await sql<{ table_name: string }>`
+    select table_name from information_schema.columns
+    where table_schema = 'dbos' and column_name = 'retention_timestamp' order by 1`.execute(db);
+  assert.deepEqual(
+    known.map((row) => row.table_name),
+    tables.slice(1).sort(),
+    'the library has no further table that does not cascade',
+  );
+  for (const table of tables) {
+    const { rows } = await sql<{ id: string }>`
+      select workflow_uuid as id from ${sql.table(`dbos.${table}`)} where workflow_uuid in (${old}, ${recent})`.execute(
+      db,
+    );
+    assert.deepEqual(rows, [{ id: recent }], table);
+  }
+});

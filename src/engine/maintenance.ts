@@ -120,7 +120,10 @@ async function findAbandoned(db: Database): Promise<AbandonedOperation[]> {
   return rows;
 }
 
-/** The operation row is the record that lasts; the engine's own rows only serve to go on after a crash. */
+/**
+ * The operation row is the record that lasts; the engine's own rows only serve to go on after a crash. Its large
+ * columns lie in tables that do not cascade.
+ */
 async function deleteEngineRecords(db: Database): Promise<number> {
   const { rows } = await sql<{ deleted: number }>`
     with old as (
@@ -128,6 +131,9 @@ async function deleteEngineRecords(db: Database): Promise<number> {
       where status in ('SUCCESS', 'ERROR', 'CANCELLED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')
         and updated_at < (extract(epoch from now()) * 1000)::bigint - ${ENGINE_RECORD_MINUTES * 60_000}::bigint
       limit ${BATCH}::int),
+    inputs as (delete from dbos.workflow_input t using old where t.workflow_uuid = old.workflow_uuid),
+    outputs as (delete from dbos.workflow_output t using old where t.workflow_uuid = old.workflow_uuid),
+    steps as (delete from dbos.operation_outputs t using old where t.workflow_uuid = old.workflow_uuid),
     gone as (delete from dbos.workflow_status w using old where w.workflow_uuid = old.workflow_uuid returning 1)
     select count(*)::int as deleted from gone`.execute(db);
   return rows[0]?.deleted ?? 0;

@@ -48,7 +48,10 @@ export interface ProcedureContext {
   progress(percent: number): Promise<void>;
   /** The last act: `write` and the completion of the operation commit together, or not at all when a cancel came first. */
   finish(write: (tx: Queryable) => Promise<Record<string, unknown>>): Promise<Finished>;
-  /** Whether this run is of the version that knows the change `name` (a run begun before it answers false for good). */
+  /**
+   * Whether to do as the version does that knows the change `name`. False, for good, where a step behind this place is
+   * already on record from the version before; so ask right where the change is.
+   */
   patched(name: string): Promise<boolean>;
 }
 
