@@ -70,11 +70,13 @@ export interface TaskservHost {
   version: string | null;
   revision: number | null;
   message: string | null;
+  /** Of the server: what runs on a simulated one is simulated, too. */
+  provider: string;
 }
 
 export async function hostsOf(db: Queryable, taskservId: string): Promise<TaskservHost[]> {
   const { rows } = await sql<TaskservHost>`
-    select h.server_id, s.hostname, h.status, h.version, h.revision, h.message
+    select h.server_id, s.hostname, s.provider, h.status, h.version, h.revision, h.message
     from provisioning.taskserv_hosts h join provisioning.servers s on s.id = h.server_id
     where h.taskserv_id = ${taskservId} order by h.server_id`.execute(db);
   return rows;

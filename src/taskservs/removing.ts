@@ -27,7 +27,7 @@ export async function deleteTaskserv(
     ]);
   }
   const serverIds = hosts.map(({ server_id }) => server_id);
-  if (options.force !== true) await requireUnneeded(services, mutation, { name, workspace, serverIds });
+  if (options.force !== true) await requireUnneeded(mutation, { name, workspace, serverIds });
   await requireFree(tx, hosts, options.wait);
   const answer = await submitOnHosts(services, mutation, {
     kind: 'taskserv.delete',
@@ -43,11 +43,10 @@ export async function deleteTaskserv(
 }
 
 async function requireUnneeded(
-  services: Services,
   { tx }: Mutation,
   taskserv: { name: string; workspace: string; serverIds: string[] },
 ): Promise<void> {
-  const definitions = await definitionsOf(services.db, taskserv.workspace);
+  const definitions = await definitionsOf(tx, taskserv.workspace);
   const needing = (await carriedOn(tx, taskserv.serverIds)).filter(
     (record) =>
       record.taskserv_id !== null &&

@@ -109,9 +109,10 @@ export async function summaries(db: Queryable, input: HostsInput, hosts: readonl
   const ids = new Set(hosts.map(({ server_id }) => server_id));
   return (await hostsOf(db, input.taskserv_id))
     .filter(({ server_id }) => ids.has(server_id))
-    .map(({ server_id, hostname, status, version, message }) => ({
+    .map(({ server_id, hostname, provider, status, version, message }) => ({
       server: hostname,
       server_id,
+      provider,
       status,
       version,
       message,
