@@ -1,4 +1,5 @@
 /** Hosts over SSH: one connection a host, shared by all who work on it, made again when it was lost. */
+import { setTimeout as delay } from 'node:timers/promises';
 import type { ClientChannel } from 'ssh2';
 import { type Transport, TransportError } from './contract.ts';
 import { createShellTransport, type Ended, type Execute, quote } from './shell.ts';
@@ -9,6 +10,11 @@ import { connectSsh, type SshConnection, type SshTarget } from './ssh-connection
 const MAX_CHANNELS = 8;
 /** Of these so many are kept for ending what runs. */
 const URGENT_CHANNELS = 2;
+/** A host that has no session free, though not more are open than it bears, is still clearing up. Milliseconds. */
+const OPEN_WAIT_MS = 100;
+const OPEN_TRIES = 30;
+/** How long a channel that is no longer needed may take to close by itself. Milliseconds. */
+const CLOSE_AFTER_MS = 500;
 /** A connection that nobody uses is given up after this. Milliseconds. */
 const IDLE_MS = 60_000;
 
@@ -86,7 +92,7 @@ function createHost(target: SshTarget): SshHost {
         const made = await connection();
         io.signal.throwIfAborted();
         lost = made.closed;
-        channel = await openChannel(made, command.map(quote).join(' '), target.name);
+        channel = await openChannel(made, command.map(quote).join(' '), target.name, io.signal);
       } catch (error) {
         release();
         throw error;
@@ -113,21 +119,26 @@ function createHost(target: SshTarget): SshHost {
   };
 }
 
-function openChannel({ client }: SshConnection, command: string, host: string): Promise<ClientChannel> {
-  const { promise, resolve, reject } = Promise.withResolvers<ClientChannel>();
-  const refused = (error: Error) =>
-    reject(
-      new TransportError('UNREACHABLE', `${host}: the SSH server does not run the command: ${error.message}.`, {
+/** Nothing runs before its script was sent: what was refused may be asked for again. */
+async function openChannel({ client }: SshConnection, command: string, host: string, signal: AbortSignal) {
+  for (let tries = 1; ; tries += 1) {
+    signal.throwIfAborted();
+    const { promise, resolve, reject } = Promise.withResolvers<ClientChannel>();
+    try {
+      client.exec(command, (error, channel) => (error === undefined ? resolve(channel) : reject(error)));
+      return await promise;
+    } catch (error) {
+      // ssh2 throws "Not connected" where the connection has just ended.
+      const words = error instanceof Error ? error.message : String(error);
+      if (/open failed/i.test(words) && tries < OPEN_TRIES) {
+        await delay(OPEN_WAIT_MS);
+        continue;
+      }
+      throw new TransportError('UNREACHABLE', `${host}: the SSH server does not run the command: ${words}.`, {
         cause: error,
-      }),
-    );
-  try {
-    client.exec(command, (error, channel) => (error === undefined ? resolve(channel) : refused(error)));
-  } catch (error) {
-    // ssh2 throws "Not connected" where the connection has just ended.
-    refused(error instanceof Error ? error : new Error(String(error)));
+      });
+    }
   }
-  return promise;
 }
 
 /** A channel that closes without a status is a lost connection, never a success. */
@@ -154,7 +165,9 @@ async function follow(
   channel.on('close', () => (status === null ? gone('the channel closed without a status') : over.resolve(status)));
   void lost.then((error) => gone(error?.message ?? 'it was closed', error));
   const letGo = () => {
-    channel.close();
+    // Most commands end by themselves now. An sshd counts a session until its process has ended, whoever closed it.
+    const timer = setTimeout(() => channel.close(), CLOSE_AFTER_MS).unref();
+    channel.once('close', () => clearTimeout(timer));
     over.reject(signal.reason);
   };
   signal.addEventListener('abort', letGo, { once: true });

@@ -18,8 +18,8 @@ export interface CutProxy extends AsyncDisposable {
   mode: 'pass' | 'refuse';
 }
 
-/** @param target where the real end is: a path, or a port of 127.0.0.1. The proxy listens on the same sort of thing. */
-export async function startCutProxy(target: { path: string } | { port: number }): Promise<CutProxy> {
+/** @param target where the real end is: a path, or a port (of 127.0.0.1). The proxy listens on the same sort of thing. */
+export async function startCutProxy(target: { path: string } | { port: number; host?: string }): Promise<CutProxy> {
   const sockets = new Set<net.Socket>();
   let frozen = false;
   // Only TCP knows resets.
@@ -28,7 +28,7 @@ export async function startCutProxy(target: { path: string } | { port: number })
     sockets.add(near);
     near.on('close', () => sockets.delete(near)).on('error', () => near.destroy());
     if (proxy.mode === 'refuse') return reset(near);
-    const far = net.connect({ ...target, allowHalfOpen: true, ...('port' in target ? { host: '127.0.0.1' } : {}) });
+    const far = net.connect({ ...('port' in target ? { host: '127.0.0.1' } : {}), ...target, allowHalfOpen: true });
     sockets.add(far);
     far.on('close', () => {
       sockets.delete(far);
