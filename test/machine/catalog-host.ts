@@ -24,8 +24,11 @@ export interface Outcome {
 
 /** A container that scripts are run on; removed at the end of its scope. */
 export interface Host extends AsyncDisposable {
+  id: string;
   name: string;
   address: string;
+  /** The engine's machine, as this host reaches it. */
+  gateway: string;
   /** @throws where it exits with anything but 0 */
   run(command: readonly string[], options?: { env?: Record<string, string> }): Promise<string>;
   attempt(command: readonly string[], options?: { env?: Record<string, string> }): Promise<Outcome>;
@@ -44,8 +47,8 @@ export interface HostOptions {
   hostname: string;
   image?: string;
   privileged?: boolean;
-  /** What process 1 does, as a shell script. */
-  init?: string;
+  /** Process 1, in place of one that waits. */
+  command?: string[];
   capabilities?: string[];
 }
 
@@ -54,18 +57,21 @@ export async function startHost(engine: Docker, options: HostOptions): Promise<H
     Image: options.image ?? IMAGE,
     Hostname: options.hostname,
     Labels: { [LABEL]: String(process.pid) },
-    Entrypoint: ['/bin/sh'],
-    Cmd: ['-c', `${FASTER}\n${options.init ?? 'while :; do sleep 3600; done'}`],
+    Entrypoint: options.command ?? ['/bin/sh', '-c', `${FASTER}; while :; do sleep 3600; done`],
     StopSignal: 'SIGKILL',
     HostConfig: { Privileged: options.privileged ?? false, CapAdd: options.capabilities ?? [] },
   });
   const dispose = () => container.remove({ force: true, v: true }).then(() => undefined);
   try {
     await container.start();
-    const address = (await container.inspect()).NetworkSettings.Networks;
+    const networks = Object.values((await container.inspect()).NetworkSettings.Networks);
+    const network = networks.find((one) => one.IPAddress);
+    if (network === undefined) throw new Error(`${options.hostname} has no address`);
     const host: Host = {
+      id: container.id,
       name: options.hostname,
-      address: Object.values(address).find((network) => network.IPAddress)?.IPAddress ?? '127.0.0.1',
+      address: network.IPAddress,
+      gateway: network.Gateway,
       attempt: (command, given) => execute(container, command, given?.env ?? {}),
       run: async (command, given) => {
         const { exitCode, output } = await execute(container, command, given?.env ?? {});
@@ -85,6 +91,22 @@ export async function startHost(engine: Docker, options: HostOptions): Promise<H
     await dispose();
     throw error;
   }
+}
+
+/** An image whose /sbin/init is systemd, made for this run. */
+export async function systemdImage(engine: Docker): Promise<AsyncDisposable & { name: string }> {
+  const name = `provisioning-catalog-systemd:${process.pid}`;
+  await using host = await startHost(engine, { hostname: 'systemd-image' });
+  await host.run(['sh', '-ec', 'apt-get update -qq; apt-get install -qq --no-install-recommends systemd-sysv dbus']);
+  await engine.getContainer(host.id).commit({ repo: name.split(':')[0], tag: String(process.pid) });
+  return {
+    name,
+    [Symbol.asyncDispose]: () =>
+      engine
+        .getImage(name)
+        .remove({ force: true })
+        .then(() => undefined),
+  };
 }
 
 async function execute(
@@ -155,7 +177,7 @@ export async function install(
   catalog: Catalog,
   name: string,
   configs: Record<string, Record<string, unknown>> = {},
-): Promise<{ definition: TaskservDefinition; output: string }> {
+): Promise<{ definition: TaskservDefinition; order: TaskservDefinition[]; output: string }> {
   const order = resolveOrder(catalog.definitions, [name]);
   let output = '';
   for (const definition of order) {
@@ -164,5 +186,5 @@ export async function install(
   }
   const definition = order.at(-1);
   if (definition === undefined) throw new Error(`nothing to install for ${name}`);
-  return { definition, output };
+  return { definition, order, output };
 }

@@ -23,7 +23,7 @@ suite('catalog: every service that a container can run', { skip, concurrency: PA
       const secret = JSON.stringify(one.config ?? {}).includes(CANARY);
       await using watch = secret ? await watchArguments(host) : null;
       const { name, config = {}, configs = {} } = one;
-      const { definition, output } = await install(host, catalog, name, { ...configs, [name]: config });
+      const { definition, order, output } = await install(host, catalog, name, { ...configs, [name]: config });
       const [command, expected] = one.use;
       assert.match(await host.run(['sh', '-c', command], { env: { CANARY } }), expected);
       const before = await daemons(host, one);
@@ -40,7 +40,8 @@ suite('catalog: every service that a container can run', { skip, concurrency: PA
       }
 
       await runScript(host, definition, 'remove', config);
-      await runScript(host, definition, 'remove', config);
+      for (const one of order.toReversed())
+        await runScript(host, one, 'remove', one === definition ? config : configs[one.name]);
       assert.equal(await daemons(host, one), '', 'no daemon is left');
       assert.doesNotMatch(await host.run(['ps', '-eo', 'args']), /provisioning\/supervise/);
       if (secret) assert.equal(await filesWithCanary(host, '-true'), '', 'no secret is left');
