@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
@@ -231,4 +231,10 @@ test('nesting deeper than the parser goes is a mistake, not a crash', async () =
   await own.write('x', '['.repeat(60_000));
   const { problems } = await loadCatalog(own.root);
   assert.ok(problems.length > 0);
+});
+
+test('docs/taskservs.md tells of every built-in taskserv, and of no other, how it is tested', async () => {
+  const page = await readFile(new URL('../../docs/taskservs.md', import.meta.url), 'utf8');
+  const told = [...page.matchAll(/^\| `([a-z0-9-]+)` +\| [^|]+ \| (?:run|dry run) +\|/gm)].map((row) => row[1]);
+  assert.deepEqual(told.sort(), [...(await loadCatalog(null)).definitions.keys()].sort());
 });

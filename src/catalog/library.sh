@@ -6,6 +6,7 @@ export LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive
 PATH=${PATH:-/usr/bin:/bin}:/usr/local/sbin:/usr/sbin:/sbin
 PROVISIONING_RUN=/run/provisioning
 PROVISIONING_ETC=/etc/provisioning
+PROVISIONING_STATE=/var/lib/provisioning/state
 PROVISIONING_LIB=/usr/local/lib/provisioning
 
 say() { printf '%s\n' "$*"; }
@@ -96,12 +97,12 @@ lines() { printf '%s\n' "$1" | sed '/^$/d'; }
 
 # remember KEY TEXT, remembered KEY TEXT   whether TEXT is what was set up last, for what cannot be read back (a hashed
 # password); only a digest is kept
-digest_file() { printf '/var/lib/provisioning/%s/%s' "$TASKSERV_NAME" "$1"; }
+digest_file() { printf '%s/%s/%s' "$PROVISIONING_STATE" "$TASKSERV_NAME" "$1"; }
 
 remembered() { [ "$(printf '%s' "$2" | sha256sum)" = "$(cat "$(digest_file "$1")" 2>/dev/null)" ]; }
 
 remember() {
-  (umask 077 && mkdir -p "/var/lib/provisioning/$TASKSERV_NAME")
+  (umask 077 && mkdir -p "$PROVISIONING_STATE/$TASKSERV_NAME")
   printf '%s' "$2" | sha256sum >"$(digest_file "$1")"
 }
 
@@ -444,7 +445,7 @@ service_remove() {
 # forget   the last line of each remove.sh: the host keeps no trace of the taskserv's config
 forget() {
   rm -f "$TASKSERV_CONFIG" "$PROVISIONING_RUN/$TASKSERV_NAME.changed"
-  rm -rf "/var/lib/provisioning/$TASKSERV_NAME"
+  rm -rf "${PROVISIONING_STATE:?}/$TASKSERV_NAME"
 }
 
 # local_address BIND   where a daemon that listens on BIND is reached from this host

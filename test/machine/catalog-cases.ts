@@ -1,5 +1,5 @@
 /** What the catalog's tests install, and how they use it. */
-import type { HostOptions } from './catalog-host.ts';
+import { type HostOptions, IMAGE } from './catalog-host.ts';
 
 /** Stands in every secret; nobody but root may find it on a host. */
 export const CANARY = 'canary-8f3a91';
@@ -80,6 +80,8 @@ export const CASES: Case[] = [
   {
     name: 'redis',
     config: { password: CANARY, appendonly: true, maxmemory: '64mb' },
+    // Of an image without package lists, as the first install on a fresh machine finds it.
+    host: { image: IMAGE },
     use: ['REDISCLI_AUTH=$CANARY redis-cli config get maxmemory', /^maxmemory\n67108864\n$/],
     daemon: 'redis-server',
   },

@@ -1,20 +1,25 @@
 /** Taskservs over several hosts: members that find each other, replicas that follow, a balancer before servers. */
 import assert from 'node:assert/strict';
-import { suite, test } from 'node:test';
+import { after, before, suite, test } from 'node:test';
 import type Docker from 'dockerode';
 import { loadCatalog } from '../../src/catalog/catalog.ts';
 import { until } from '../support/server.ts';
-import { attemptScript, type Host, install, runScript, startHost, testEngine } from './catalog-host.ts';
+import { attemptScript, type Host, install, preparedImage, runScript, startHost, testEngine } from './catalog-host.ts';
 
 const engine = testEngine();
 const catalog = await loadCatalog(null);
 const skip = engine === null && 'PROVISIONING_TEST_DOCKER_HOST is not set';
 
-suite('catalog: services over several hosts', { skip }, () => {
+suite('catalog: services over several hosts', { skip, concurrency: 2 }, () => {
   if (engine === null) return;
+  let image: Awaited<ReturnType<typeof preparedImage>>;
+  before(async () => {
+    image = await preparedImage(engine);
+  });
+  after(() => image[Symbol.asyncDispose]());
 
   test('etcd: three members make a cluster that survives the loss of one', async () => {
-    await using hosts = await startHosts(engine, ['kv-1', 'kv-2', 'kv-3']);
+    await using hosts = await startHosts(engine, image.name, ['kv-1', 'kv-2', 'kv-3']);
     const [first, second, third] = hosts.all;
     assert.ok(first && second && third);
     // One and the same config for all: each finds itself by its name.
@@ -38,7 +43,7 @@ suite('catalog: services over several hosts', { skip }, () => {
   });
 
   test('postgresql: a replica follows its primary, reads what is written there, and is promoted', async () => {
-    await using hosts = await startHosts(engine, ['pg-1', 'pg-2']);
+    await using hosts = await startHosts(engine, image.name, ['pg-1', 'pg-2']);
     const [primary, replica] = hosts.all;
     assert.ok(primary && replica);
     const shared = {
@@ -77,7 +82,7 @@ suite('catalog: services over several hosts', { skip }, () => {
   });
 
   test('haproxy: requests go to all servers in turn, and past one that is gone', async () => {
-    await using hosts = await startHosts(engine, ['lb-1', 'web-1', 'web-2']);
+    await using hosts = await startHosts(engine, image.name, ['lb-1', 'web-1', 'web-2']);
     const [balancer, ...webs] = hosts.all;
     assert.ok(balancer);
     const page = (host: Host) => ({ index_page: `this is ${host.name}` });
@@ -109,8 +114,8 @@ suite('catalog: services over several hosts', { skip }, () => {
   });
 });
 
-async function startHosts(docker: Docker, names: string[]): Promise<AsyncDisposable & { all: Host[] }> {
-  const started = await Promise.allSettled(names.map((hostname) => startHost(docker, { hostname })));
+async function startHosts(docker: Docker, image: string, names: string[]): Promise<AsyncDisposable & { all: Host[] }> {
+  const started = await Promise.allSettled(names.map((hostname) => startHost(docker, { hostname, image })));
   const all = started.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
   const dispose = () => Promise.all(all.map((host) => host[Symbol.asyncDispose]())).then(() => undefined);
   const failed = started.find((result) => result.status === 'rejected');

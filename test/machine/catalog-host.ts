@@ -93,12 +93,23 @@ export async function startHost(engine: Docker, options: HostOptions): Promise<H
   }
 }
 
-/** An image whose /sbin/init is systemd, made for this run. */
-export async function systemdImage(engine: Docker): Promise<AsyncDisposable & { name: string }> {
-  const name = `provisioning-catalog-systemd:${process.pid}`;
-  await using host = await startHost(engine, { hostname: 'systemd-image' });
-  await host.run(['sh', '-ec', 'apt-get update -qq; apt-get install -qq --no-install-recommends systemd-sysv dbus']);
-  await engine.getContainer(host.id).commit({ repo: name.split(':')[0], tag: String(process.pid) });
+/**
+ * An image with the package lists of now and some packages, for many hosts of one run.
+ * @param packages `systemd-sysv` makes its /sbin/init systemd.
+ */
+export async function preparedImage(
+  engine: Docker,
+  packages: string[] = [],
+): Promise<AsyncDisposable & { name: string }> {
+  const repo = 'provisioning-catalog';
+  const tag = `${process.pid}-${packages.length}`;
+  await using host = await startHost(engine, { hostname: 'prepared' });
+  // Translated descriptions are as large as the lists themselves.
+  const languages = `echo 'Acquire::Languages "none";' >/etc/apt/apt.conf.d/no-languages`;
+  const install = packages.length > 0 ? `apt-get install -qq --no-install-recommends ${packages.join(' ')}` : 'true';
+  await host.run(['sh', '-ec', `${languages}; apt-get update -qq; ${install}`]);
+  await engine.getContainer(host.id).commit({ repo, tag });
+  const name = `${repo}:${tag}`;
   return {
     name,
     [Symbol.asyncDispose]: () =>

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import { loadCatalog } from '../../src/catalog/catalog.ts';
 import { until } from '../support/server.ts';
-import { install, runScript, startHost, systemdImage, testEngine } from './catalog-host.ts';
+import { install, preparedImage, runScript, startHost, testEngine } from './catalog-host.ts';
 
 const engine = testEngine();
 const catalog = await loadCatalog(null);
@@ -14,7 +14,7 @@ suite('catalog under systemd', { skip }, () => {
   if (engine === null) return;
 
   test('services are units: enabled, restarted or reloaded only after a change, back after a restart, gone when removed', async () => {
-    await using image = await systemdImage(engine);
+    await using image = await preparedImage(engine, ['systemd-sysv', 'dbus']);
     await using host = await startHost(engine, {
       hostname: 'catalog-systemd',
       image: image.name,

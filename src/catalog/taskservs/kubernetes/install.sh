@@ -185,7 +185,7 @@ CONF
 clear_changed
 
 # Of what a cut-off attempt left, kubeadm would say that it is there already.
-done_file=/var/lib/provisioning/kubernetes/joined
+done_file=$PROVISIONING_STATE/kubernetes/joined
 if [ ! -e "$done_file" ]; then
   if [ -e /etc/kubernetes/kubelet.conf ] || [ -e /etc/kubernetes/manifests/kube-apiserver.yaml ]; then
     say 'an earlier attempt was cut off: starting anew'
