@@ -112,6 +112,35 @@ CREATE INDEX operations_parent ON provisioning.operations USING btree (parent_id
 CREATE INDEX operations_status ON provisioning.operations USING btree (status, created_at, id);
 CREATE INDEX operations_workspace ON provisioning.operations USING btree (workspace, created_at, id);
 
+create table provisioning.orphans (
+  provider text not null,
+  ref text not null,
+  account text,
+  operation_id text,
+  workspace text,
+  hostname text not null,
+  plan text not null,
+  zone text not null,
+  status text not null,
+  ip_address text,
+  first_seen_at timestamp with time zone not null default now(),
+  last_seen_at timestamp with time zone not null default now(),
+  deletion_id uuid,
+  constraint orphans_pkey PRIMARY KEY (provider, ref)
+);
+
+create table provisioning.provider_credentials (
+  workspace text not null,
+  provider text not null,
+  credentials text not null,
+  fields text[] not null,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  updated_by text not null,
+  constraint provider_credentials_pkey PRIMARY KEY (workspace, provider),
+  constraint provider_credentials_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name) ON DELETE CASCADE
+);
+
 create table provisioning.refresh_tokens (
   hash bytea not null,
   family uuid not null,
@@ -174,6 +203,8 @@ create table provisioning.servers (
   created_by text not null,
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
+  drift jsonb not null default '[]'::jsonb,
+  observed_at timestamp with time zone,
   constraint servers_pkey PRIMARY KEY (id),
   constraint servers_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name),
   constraint servers_workspace_hostname_key UNIQUE (workspace, hostname)

@@ -27,6 +27,7 @@ import { registerSystemRoutes } from './system/routes.ts';
 import { registerTaskservRoutes } from './taskservs/routes.ts';
 import { VERSION } from './version.ts';
 import { registerWorkflowRoutes } from './workflows/routes.ts';
+import { registerCredentialsRoutes } from './workspaces/credentials-routes.ts';
 import { registerWorkspaceRoutes } from './workspaces/routes.ts';
 import { registerSshKeyRoutes } from './workspaces/ssh-key-routes.ts';
 
@@ -114,6 +115,7 @@ export async function buildApp(
   await app.register(async (api) => {
     registerAuthRoutes(api as App, services, auth);
     registerWorkspaceRoutes(api as App, services);
+    registerCredentialsRoutes(api as App, services);
     registerSshKeyRoutes(api as App, services);
     registerProviderRoutes(api as App, services);
     registerServerRoutes(api as App, services);

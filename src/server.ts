@@ -15,12 +15,10 @@ import { CHANNELS, migrateEngine, startEngine } from './engine/engine.ts';
 import { createMutate } from './http/mutation.ts';
 import type { App } from './http/section.ts';
 import { createFollower } from './operations/follow.ts';
-import { createClouds } from './providers/clouds.ts';
 
-import type { Provider } from './providers/contract.ts';
-import { createDockerProvider, detectDockerHost } from './providers/docker/provider.ts';
-import { createRegistry, providerQueue } from './providers/registry.ts';
-import { createSimulatedProvider } from './providers/simulated/provider.ts';
+import { openProviders } from './provider-setup.ts';
+import { detectDockerHost } from './providers/docker/provider.ts';
+import { providerQueue } from './providers/registry.ts';
 import { EXISTING } from './servers/existing.ts';
 import { enterServer } from './servers/ssh-way.ts';
 import { createReadiness } from './system/readiness.ts';
@@ -149,29 +147,6 @@ export async function withDatabase<T>(
   }
 }
 
-function createProviders(config: Config, db: Database, logger: Logger): Provider[] {
-  const wanted = (name: string) => config.providers === null || config.providers.includes(name);
-  const providers: Provider[] = [];
-  if (wanted('simulated')) {
-    providers.push(
-      createSimulatedProvider({ db, latencyMs: config.simulated.latencyMs, faults: config.simulated.faults }),
-    );
-  }
-  const dockerHost = wanted('docker')
-    ? detectDockerHost(config.docker.host ?? undefined, config.docker.candidates)
-    : null;
-  if (dockerHost !== null) providers.push(createDockerProvider({ host: dockerHost, image: config.docker.image }));
-  providers.push(...createClouds(config.clouds, wanted));
-  const missing = (config.providers ?? []).filter((name) => !providers.some((provider) => provider.name === name));
-  if (missing.length > 0) {
-    throw new ConfigError(
-      `PROVISIONING_PROVIDERS names ${missing.join(', ')}, which cannot be enabled here: unknown, or its settings are missing.`,
-    );
-  }
-  logger.info({ providers: providers.map((provider) => provider.name) }, 'providers enabled');
-  return providers;
-}
-
 /** How the servers of each provider are entered. */
 function createWays(config: Config, db: Database): Parameters<typeof createHosts>[1] {
   const engine = detectDockerHost(config.docker.host ?? undefined, config.docker.candidates);
@@ -259,9 +234,9 @@ async function start(
     () => embedded?.ensureRunning() ?? Promise.resolve(),
   );
   opened.push(() => listener.close());
-  const providers = createRegistry(createProviders(config, db, logger));
-  opened.push(() => providers.close());
   const seal = await openSeal(db, config, logger);
+  const providers = await openProviders(config, db, seal, logger);
+  opened.push(() => providers.close());
   const sshTools = { db, seal, pool: createSshPool() };
   opened.push(() => sshTools.pool.close());
   const hosts = createHosts(db, createWays(config, db), (server) => enterServer(sshTools, server));
@@ -276,7 +251,7 @@ async function start(
     version: VERSION,
     procedures: allProcedures(providers, sshTools, hostTools, runtime.promise, { local: config.localChecks }),
     queues: [
-      ...providers.all().map((provider) => ({
+      ...providers.queues().map((provider) => ({
         name: providerQueue(provider.name),
         workerConcurrency: config.workerConcurrency,
         ...(Number.isFinite(provider.concurrency) ? { globalConcurrency: provider.concurrency } : {}),

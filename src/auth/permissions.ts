@@ -21,6 +21,7 @@ export const PERMISSIONS = [
   'workspace_create',
   'workspace_update',
   'workspace_delete',
+  'credential_write',
   'provider_read',
   'catalog_read',
   'system_metrics',
@@ -59,6 +60,7 @@ export const ROLES = {
     'workspace_create',
     'workspace_update',
     'workspace_delete',
+    'credential_write',
   ],
   // Delete, change and cancel: only what they made themselves (OWN_ONLY).
   developer: [

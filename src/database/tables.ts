@@ -87,6 +87,32 @@ export interface Tables {
     created_by: string;
     created_at: Timestamp;
     updated_at: Timestamp;
+    drift: ColumnType<DriftEntry[], string | undefined, string>;
+    observed_at: NullableTimestamp;
+  };
+  'provisioning.provider_credentials': {
+    workspace: string;
+    provider: string;
+    credentials: string;
+    fields: string[];
+    created_at: Timestamp;
+    updated_at: Timestamp;
+    updated_by: string;
+  };
+  'provisioning.orphans': {
+    provider: string;
+    ref: string;
+    account: string | null;
+    operation_id: string | null;
+    workspace: string | null;
+    hostname: string;
+    plan: string;
+    zone: string;
+    status: string;
+    ip_address: string | null;
+    first_seen_at: Timestamp;
+    last_seen_at: Timestamp;
+    deletion_id: string | null;
   };
   'provisioning.taskservs': {
     id: string;
@@ -274,4 +300,13 @@ export interface Tables {
 export interface RoleBinding {
   role: string;
   workspace: string | null;
+}
+
+/** One thing that the provider says otherwise than we left it. */
+interface DriftEntry {
+  field: 'status' | 'ip_address' | 'plan' | 'zone' | 'tags';
+  expected: string | string[] | null;
+  actual: string | string[] | null;
+  /** When it was first seen. */
+  since: string;
 }

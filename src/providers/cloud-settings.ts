@@ -11,8 +11,12 @@ interface CloudPlace {
 
 export interface CloudSettings {
   upcloud: CloudPlace & { credentials: UpcloudCredentials | null };
-  /** Null where no region is set. */
-  aws: Omit<AwsSettings, 'timeoutMs'> | null;
+  aws: Pick<AwsSettings, 'endpoint' | 'limit' | 'securityGroups'> & {
+    /** Null where none is set. */
+    region: string | null;
+    /** Access key by field; without fields: what the SDK finds by itself; null where no region is set. */
+    own: Record<string, string> | null;
+  };
   hetzner: CloudPlace & { credentials: { token: string } | null };
 }
 
@@ -57,31 +61,31 @@ export function readCloudSettings(value: Values): CloudSettings {
 }
 
 function awsSettings(value: Values): CloudSettings['aws'] {
-  const region = value('AWS_REGION') ?? '';
-  const accessKeyId = value('AWS_ACCESS_KEY_ID') ?? '';
-  const secretAccessKey = value('AWS_SECRET_ACCESS_KEY') ?? '';
-  const sessionToken = value('AWS_SESSION_TOKEN');
-  if ((accessKeyId === '') !== (secretAccessKey === '')) {
+  const region = value('AWS_REGION') || null;
+  const id = value('AWS_ACCESS_KEY_ID') ?? '';
+  const secret = value('AWS_SECRET_ACCESS_KEY') ?? '';
+  const session = value('AWS_SESSION_TOKEN') ?? '';
+  if ((id === '') !== (secret === '')) {
     throw new Error('AWS_ACCESS_KEY_ID and PROVISIONING_AWS_SECRET_ACCESS_KEY must be set together.');
   }
-  if (region === '') {
-    if (accessKeyId === '') return null;
+  if (region === null && id !== '') {
     throw new Error('AWS_REGION must be set with the access key: "eu-central-1", for example.');
   }
-  if (!/^[a-z]{2}(-[a-z]+)+-\d$/.test(region)) {
+  if (region !== null && !/^[a-z]{2}(-[a-z]+)+-\d$/.test(region)) {
     throw new Error(`AWS_REGION must look like "eu-central-1", not "${region}".`);
   }
+  const key: Record<string, string> =
+    id === ''
+      ? {}
+      : {
+          access_key_id: headerSafe('AWS_ACCESS_KEY_ID', id),
+          secret_access_key: headerSafe('AWS_SECRET_ACCESS_KEY', secret),
+          ...(session === '' ? {} : { session_token: headerSafe('AWS_SESSION_TOKEN', session) }),
+        };
   return {
     region,
     endpoint: value('AWS_ENDPOINT') === undefined ? null : endpoint(value, 'AWS_ENDPOINT', 'https://ec2.example.com'),
-    credentials:
-      accessKeyId === ''
-        ? null
-        : {
-            accessKeyId: headerSafe('AWS_ACCESS_KEY_ID', accessKeyId),
-            secretAccessKey: headerSafe('AWS_SECRET_ACCESS_KEY', secretAccessKey),
-            ...(sessionToken ? { sessionToken: headerSafe('AWS_SESSION_TOKEN', sessionToken) } : {}),
-          },
+    own: region === null ? null : key,
     securityGroups: (value('AWS_SECURITY_GROUPS') ?? '')
       .split(',')
       .map((group) => group.trim())

@@ -8,6 +8,9 @@ export const OPERATION_LABEL = 'provisioning-operation';
 /** Label key that carries the workspace's name. */
 export const WORKSPACE_LABEL = 'provisioning-workspace';
 
+/** Label key that tells which installation made it: several may share an account. */
+export const INSTALLATION_LABEL = 'provisioning-installation';
+
 /** A size of server. `name` is neutral (`2xCPU-4GB`) or the provider's own. */
 export interface Plan {
   name: string;
@@ -83,6 +86,8 @@ export interface ProviderServer {
   /** Value of the operation label; null when it carries none. */
   operation_id: string | null;
   workspace: string | null;
+  /** Value of the installation label; null where it carries none, absent where the provider sets none. */
+  installation?: string | null;
   /** The labels a user sees, as tags (`key=value`, or `key` alone); absent where the provider keeps none. */
   tags?: string[];
 }

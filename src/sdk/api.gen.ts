@@ -349,7 +349,7 @@ export interface paths {
                             /** Format: uuid */
                             id: string;
                             /** @description Held in one workspace at least. */
-                            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "provider_read" | "catalog_read" | "system_metrics" | "user_read" | "user_write" | "audit_read")[];
+                            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "provider_read" | "catalog_read" | "system_metrics" | "user_read" | "user_write" | "audit_read")[];
                             roles: components["schemas"]["RoleBinding"][];
                             /** @description The API token of this request; null after a login. */
                             token_id: string | null;
@@ -891,7 +891,10 @@ export interface paths {
         /** List the plans of a provider */
         get: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description As seen with the account that this workspace uses. */
+                    workspace?: string;
+                };
                 header?: never;
                 path: {
                     /** @description Name of an enabled provider. */
@@ -950,7 +953,10 @@ export interface paths {
         /** List the zones of a provider */
         get: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description As seen with the account that this workspace uses. */
+                    workspace?: string;
+                };
                 header?: never;
                 path: {
                     /** @description Name of an enabled provider. */
@@ -2861,6 +2867,139 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/workspaces/{name}/credentials": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List a workspace's accounts at clouds */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description Name of the workspace. */
+                    name: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ProviderCredentials"][];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/workspaces/{name}/credentials/{provider}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Set a workspace's credentials at a cloud
+         * @description Tried at the cloud first, then kept encrypted and never shown. The workspace's servers are made in this account from then on; those that it has already must stand in it.
+         */
+        put: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description Name of the workspace. */
+                    name: string;
+                    provider: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": {
+                        /** @description AWS. */
+                        access_key_id?: string;
+                        /** @description UpCloud. */
+                        password?: string;
+                        /** @description AWS. Default: the installation's. */
+                        region?: string;
+                        /** @description AWS. */
+                        secret_access_key?: string;
+                        /** @description AWS, for temporary keys. */
+                        session_token?: string;
+                        /** @description UpCloud, Hetzner: API token. */
+                        token?: string;
+                        /** @description UpCloud, with `password`, instead of a token. */
+                        username?: string;
+                    };
+                };
+            };
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["ProviderCredentials"];
+                    };
+                };
+            };
+        };
+        post?: never;
+        /** Forget a workspace's credentials at a cloud */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    /** @description Name of the workspace. */
+                    name: string;
+                    provider: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": Record<string, never> | null;
+                };
+            };
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": {
+                            deleted: boolean;
+                            provider: string;
+                            workspace: string;
+                        };
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/workspaces/{name}/ssh-key": {
         parameters: {
             query?: never;
@@ -3176,6 +3315,18 @@ export interface components {
             type: "status" | "progress" | "log";
         } & {
             [key: string]: unknown;
+        };
+        /** ProviderCredentials */
+        ProviderCredentials: {
+            /** Format: date-time */
+            created_at: string;
+            /** @description What the credentials consist of. They are never shown. */
+            fields: string[];
+            provider: string;
+            /** Format: date-time */
+            updated_at: string;
+            updated_by: string;
+            workspace: string;
         };
         /** RoleBinding */
         RoleBinding: {

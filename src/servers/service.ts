@@ -117,7 +117,7 @@ async function withSshKey(
   provider: string,
   spec: ServerSpec,
 ): Promise<ServerSpec> {
-  if (!providers.has(provider) || providers.get(provider).takesSshKey === false) return spec;
+  if (!providers.takesSshKey(provider)) return spec;
   return { ...spec, ssh_public_key: await workspacePublicKey(tx, seal, spec.workspace, principal.name) };
 }
 

@@ -1,5 +1,7 @@
 import { Type } from 'typebox';
+import { isPermitted, type Principal } from '../auth/permissions.ts';
 import { errors } from '../errors.ts';
+import { principalOf } from '../http/context.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
 import { type Provider, ProviderError } from '../providers/contract.ts';
@@ -10,6 +12,14 @@ const tags = ['Providers'];
 const ANSWER_MS = 15_000;
 
 const params = Type.Object({ name: Type.String({ description: 'Name of an enabled provider.' }) });
+const account = Type.Object(
+  {
+    workspace: Type.Optional(
+      Type.String({ minLength: 1, maxLength: 63, description: 'As seen with the account that this workspace uses.' }),
+    ),
+  },
+  { additionalProperties: false },
+);
 const ProviderSchema = Type.Object(
   { name: Type.String(), enabled: Type.Literal(true) },
   { additionalProperties: false },
@@ -63,12 +73,14 @@ export function registerProviderRoutes(app: App, { providers }: Services): void 
         summary: 'List the plans of a provider',
         tags,
         params,
+        querystring: account,
         response: { 200: Type.Array(PlanSchema), ...errorResponses(401, 403, 404) },
       },
     },
-    (request) =>
-      ask(providerNamed(providers, request.params.name), (provider, signal) =>
-        provider.listPlans({ signal, patience: ANSWER_MS / 1_000 }),
+    async (request) =>
+      ask(
+        await providerFor(providers, principalOf(request), request.params.name, request.query.workspace),
+        (provider, signal) => provider.listPlans({ signal, patience: ANSWER_MS / 1_000 }),
       ),
   );
 
@@ -80,19 +92,37 @@ export function registerProviderRoutes(app: App, { providers }: Services): void 
         summary: 'List the zones of a provider',
         tags,
         params,
+        querystring: account,
         response: { 200: Type.Array(ZoneSchema), ...errorResponses(401, 403, 404) },
       },
     },
-    (request) =>
-      ask(providerNamed(providers, request.params.name), (provider, signal) =>
-        provider.listZones({ signal, patience: ANSWER_MS / 1_000 }),
+    async (request) =>
+      ask(
+        await providerFor(providers, principalOf(request), request.params.name, request.query.workspace),
+        (provider, signal) => provider.listZones({ signal, patience: ANSWER_MS / 1_000 }),
       ),
   );
 }
 
-function providerNamed(providers: ProviderRegistry, name: string): Provider {
-  if (!providers.has(name)) throw errors.notFound('provider', name);
-  return providers.get(name);
+/** @throws 404 where it is not enabled, or the caller may not see the workspace whose account is asked for. */
+async function providerFor(
+  providers: ProviderRegistry,
+  principal: Principal,
+  name: string,
+  workspace: string | undefined,
+): Promise<Provider> {
+  if (workspace !== undefined && !isPermitted(principal, 'workspace_read', workspace)) {
+    throw errors.notFound('workspace', workspace);
+  }
+  if (workspace === undefined || providers.cloud(name) === undefined) {
+    if (!providers.has(name)) throw errors.notFound('provider', name);
+    return providers.get(name);
+  }
+  try {
+    return await providers.for(name, workspace);
+  } catch (error) {
+    throw error instanceof ProviderError ? errors.notFound('provider', name) : error;
+  }
 }
 
 /** @throws 503 with the provider's own message where it cannot answer. */

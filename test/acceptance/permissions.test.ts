@@ -33,6 +33,7 @@ const OPERATOR = {
   workspace_update: 'all',
   workspace_delete: 'all',
   workspace_create: 'global',
+  credential_write: 'all',
   system_metrics: 'global',
 } as const;
 type Verdict = 'all' | 'own' | 'global';

@@ -46,7 +46,7 @@ export async function startCloud(name: (typeof CLOUDS)[number], settings: CloudS
       const { endpoint, token } = fake;
       return {
         ...{ name, fake, zone: 'de-fra1', created: fake.created, secrets: { 'token of UpCloud': token } },
-        provider: (limit) => createUpcloudProvider({ endpoint, credentials: { token }, limit }),
+        provider: (limit) => createUpcloudProvider({ endpoint, credentials: { token }, limit, installation: 'test' }),
         settings: { UPCLOUD_ENDPOINT: endpoint, UPCLOUD_TOKEN: token },
         alive: () => [...fake.servers.values()].map(({ labels }) => operationOf(labels)),
         disks: () => fake.storages.size,
@@ -59,7 +59,7 @@ export async function startCloud(name: (typeof CLOUDS)[number], settings: CloudS
       const { endpoint, token } = fake;
       return {
         ...{ name, fake, zone: 'fsn1', created: fake.created, secrets: { 'token of Hetzner': token } },
-        provider: (limit) => createHetznerProvider({ endpoint, credentials: { token }, limit }),
+        provider: (limit) => createHetznerProvider({ endpoint, credentials: { token }, limit, installation: 'test' }),
         settings: { HETZNER_ENDPOINT: endpoint, HETZNER_TOKEN: token },
         alive: () => [...fake.servers.values()].map(({ labels }) => labels['provisioning-operation'] ?? ''),
         disks: () => fake.servers.size,
@@ -73,7 +73,8 @@ export async function startCloud(name: (typeof CLOUDS)[number], settings: CloudS
       return {
         ...{ name, fake, zone: 'eu-central-1a', created: fake.created },
         secrets: { 'secret key of AWS': credentials.secretAccessKey },
-        provider: (limit) => createAwsProvider({ endpoint, region, credentials, limit, securityGroups: [] }),
+        provider: (limit) =>
+          createAwsProvider({ endpoint, region, credentials, limit, installation: 'test', securityGroups: [] }),
         settings: {
           AWS_ENDPOINT: endpoint,
           AWS_REGION: region,

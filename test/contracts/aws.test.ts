@@ -29,6 +29,7 @@ describe('the aws provider', () => {
     assert.deepEqual(Object.fromEntries(made?.tags ?? []), {
       Name: 'web-1',
       'provisioning-operation': options.operationId,
+      'provisioning-installation': 'test',
       'provisioning-workspace': 'w',
       'provisioning-plan': '2xCPU-4GB',
       'provisioning-type': 't3.medium',
@@ -137,7 +138,14 @@ describe('the aws provider', () => {
 
 function settingsFor(fake: FakeAws) {
   const { endpoint, credentials, region } = fake;
-  return { region, endpoint, credentials, securityGroups: [], limit: { calls: 60_000, perSeconds: 60 } };
+  return {
+    region,
+    endpoint,
+    credentials,
+    securityGroups: [],
+    installation: 'test',
+    limit: { calls: 60_000, perSeconds: 60 },
+  };
 }
 
 async function open(settings: FakeAwsSettings = {}) {

@@ -30,6 +30,7 @@ describe('the hetzner provider', () => {
     const made = it.fake.servers.get(Number(ref));
     assert.deepEqual(made?.labels, {
       'provisioning-operation': options.operationId,
+      'provisioning-installation': 'test',
       'provisioning-workspace': 'w',
       'provisioning-plan': '2xCPU-4GB',
       'provisioning-type': 'cx22',
@@ -147,7 +148,12 @@ describe('the hetzner provider', () => {
 });
 
 function settingsFor(fake: FakeHetzner) {
-  return { endpoint: fake.endpoint, credentials: { token: fake.token }, limit: { calls: 60_000, perSeconds: 60 } };
+  return {
+    endpoint: fake.endpoint,
+    credentials: { token: fake.token },
+    installation: 'test',
+    limit: { calls: 60_000, perSeconds: 60 },
+  };
 }
 
 async function open(settings: FakeHetznerSettings = {}) {

@@ -37,6 +37,7 @@ describe('the upcloud provider', () => {
     assert.ok(Date.now() - Date.parse(sent ?? '') < 60_000);
     assert.deepEqual(labels, {
       'provisioning-operation': options.operationId,
+      'provisioning-installation': 'test',
       'provisioning-workspace': 'w',
       'provisioning-plan': '2xCPU-4GB',
       env: 'prod',
@@ -147,7 +148,12 @@ describe('the upcloud provider', () => {
 });
 
 function settingsFor(fake: FakeUpcloud) {
-  return { endpoint: fake.endpoint, credentials: { token: fake.token }, limit: { calls: 60_000, perSeconds: 60 } };
+  return {
+    endpoint: fake.endpoint,
+    credentials: { token: fake.token },
+    installation: 'test',
+    limit: { calls: 60_000, perSeconds: 60 },
+  };
 }
 
 async function open(settings: FakeUpcloudSettings = {}) {

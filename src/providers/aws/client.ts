@@ -14,6 +14,8 @@ interface AwsCredentials {
 
 export interface AwsSettings {
   region: string;
+  /** Value of the installation label. */
+  installation: string;
   /** Scheme, host and port of the API; null: Amazon's own for the region. */
   endpoint: string | null;
   /** Null: what the SDK finds by itself (environment, profile, the role of the machine). */

@@ -2,6 +2,7 @@ import type { Instance } from '@aws-sdk/client-ec2';
 import type { CallKind } from '../account.ts';
 import {
   type CallOptions,
+  INSTALLATION_LABEL,
   OPERATION_LABEL,
   type ProviderServer,
   type ProviderServerStatus,
@@ -42,6 +43,7 @@ export function toProviderServer(instance: Instance): ProviderServer | null {
     ip_address: instance.PublicIpAddress || instance.Ipv6Address || instance.PrivateIpAddress || null,
     operation_id: labels.get(OPERATION_LABEL) ?? null,
     workspace: labels.get(WORKSPACE_LABEL) ?? null,
+    installation: labels.get(INSTALLATION_LABEL) ?? null,
     tags: tagsOf(labels),
   };
 }

@@ -15,7 +15,7 @@ import { describe, toProviderServer } from './instances.ts';
 import { runInput, specProblems } from './request.ts';
 
 /** Servers under change at once. */
-const CONCURRENCY = 100;
+export const AWS_CONCURRENCY = 100;
 /** What has just been made may lack in lists for so long. */
 const LISTING_LAG_MS = 20_000;
 
@@ -34,7 +34,7 @@ export function createAwsProvider(settings: AwsSettings): Provider {
 
   return {
     name: 'aws',
-    concurrency: CONCURRENCY,
+    concurrency: AWS_CONCURRENCY,
     listingLagMs: LISTING_LAG_MS,
     observationIntervalMs: () => aws.account.observationIntervalMs(pagesLately),
     listPlans: async (options) => (await catalog(options)).plans,
@@ -83,7 +83,7 @@ async function ensureServer(
   const found = await find(aws, options.operationId, options);
   if (found !== null) return found;
   const [offered, image] = await Promise.all([catalog(options), findImage(aws, spec.image ?? DEFAULT_IMAGE, options)]);
-  const input = runInput(spec, options.operationId, offered, image, aws.settings.securityGroups);
+  const input = runInput(spec, options.operationId, offered, image, aws.settings);
   try {
     const { Instances: instances } = await aws.change(
       'create the server',

@@ -1,11 +1,19 @@
 import type { Image, RunInstancesCommandInput, Tag } from '@aws-sdk/client-ec2';
 import { cloudInit } from '../cloud-init.ts';
 import { planProblems, userDataProblems, zoneProblems } from '../cloud-spec.ts';
-import { OPERATION_LABEL, ProviderError, type ServerSpec, type SpecProblem, WORKSPACE_LABEL } from '../contract.ts';
+import {
+  INSTALLATION_LABEL,
+  OPERATION_LABEL,
+  ProviderError,
+  type ServerSpec,
+  type SpecProblem,
+  WORKSPACE_LABEL,
+} from '../contract.ts';
 import { DEFAULT_IMAGE, nearestImages } from '../images.ts';
 import { hostnameProblems, type LabelRules, labelOf, PLAN_LABEL, tagProblems } from '../labels.ts';
 import { nearestPlans } from '../plan-names.ts';
 import { type Catalog, KNOWN_IMAGES, typeFor } from './catalog.ts';
+import type { AwsSettings } from './client.ts';
 import { NAME_TAG, TYPE_LABEL } from './instances.ts';
 
 /** EC2 takes this much user data. Bytes. */
@@ -63,7 +71,7 @@ export function runInput(
   operationId: string,
   catalog: Catalog,
   image: Image | null,
-  securityGroups: readonly string[],
+  settings: Pick<AwsSettings, 'installation' | 'securityGroups'>,
 ): RunInstancesCommandInput {
   const type = typeFor(spec.plan, spec.zone, catalog);
   if (type === undefined || image?.ImageId === undefined) {
@@ -73,6 +81,7 @@ export function runInput(
   const tags: Tag[] = [
     { Key: NAME_TAG, Value: spec.hostname },
     { Key: OPERATION_LABEL, Value: operationId },
+    { Key: INSTALLATION_LABEL, Value: settings.installation },
     { Key: WORKSPACE_LABEL, Value: spec.workspace },
     { Key: PLAN_LABEL, Value: spec.plan },
     { Key: TYPE_LABEL, Value: type.name },
@@ -93,7 +102,7 @@ export function runInput(
       ResourceType: kind,
       Tags: tags,
     })),
-    ...networkOf(spec, securityGroups),
+    ...networkOf(spec, settings.securityGroups),
   };
 }
 

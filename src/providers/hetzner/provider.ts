@@ -22,6 +22,8 @@ export interface HetznerSettings {
   /** Scheme, host and port of the API. */
   endpoint: string;
   credentials: { token: string };
+  /** Value of the installation label. */
+  installation: string;
   /** Calls that this process may make. */
   limit: RateLimit;
   timeoutMs?: number;
@@ -30,12 +32,13 @@ export interface HetznerSettings {
 }
 
 /** Servers under change at once: they share 3,600 calls an hour. */
-const CONCURRENCY = 50;
+export const HETZNER_CONCURRENCY = 50;
 const DEFAULT_SHUTDOWN_MS = 60_000;
 /** A server that something else is done with cannot be deleted: how long to wait for that within one call. */
 const LOCK_WAIT_MS = 60_000;
 
 interface Hetzner {
+  installation: string;
   http: CloudHttp;
   catalog: (options?: CallOptions) => Promise<Catalog>;
   provider: Provider;
@@ -71,7 +74,7 @@ export function createHetznerProvider(settings: HetznerSettings): Provider {
 
   const provider: Provider = {
     name: 'hetzner',
-    concurrency: CONCURRENCY,
+    concurrency: HETZNER_CONCURRENCY,
     observationIntervalMs: () => account.observationIntervalMs(pagesLately),
     listPlans: async (options) => (await catalog(options)).plans,
     listZones: async (options) => (await catalog(options)).zones,
@@ -91,7 +94,13 @@ export function createHetznerProvider(settings: HetznerSettings): Provider {
     listServers: (options = {}) => observe(options, new Set()),
     close: async () => account.close(),
   };
-  const hetzner: Hetzner = { http, catalog, provider, shutdownMs: settings.shutdownMs ?? DEFAULT_SHUTDOWN_MS };
+  const hetzner: Hetzner = {
+    installation: settings.installation,
+    http,
+    catalog,
+    provider,
+    shutdownMs: settings.shutdownMs ?? DEFAULT_SHUTDOWN_MS,
+  };
   return provider;
 }
 
@@ -108,7 +117,7 @@ async function find(http: CloudHttp, operationId: string, options: CallOptions =
 }
 
 async function ensureServer(
-  { http, catalog }: Hetzner,
+  { http, catalog, installation }: Hetzner,
   spec: ServerSpec,
   options: MutationOptions,
 ): Promise<ProviderServer> {
@@ -117,7 +126,7 @@ async function ensureServer(
   if (found !== null) return found;
   const offered = await catalog(options);
   const keyId = spec.ssh_public_key ? await ensureKey(http, spec.ssh_public_key, options) : null;
-  const body = createBody(spec, operationId, offered, keyId);
+  const body = createBody(spec, operationId, installation, offered, keyId);
   try {
     const answer = await http.change('create the server', 'POST', '/v1/servers', body, options);
     // The answer holds a root password where no key was given: only the server is read of it.

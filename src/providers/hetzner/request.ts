@@ -1,6 +1,13 @@
 import { cloudInit } from '../cloud-init.ts';
 import { planProblems, userDataProblems, zoneProblems } from '../cloud-spec.ts';
-import { OPERATION_LABEL, ProviderError, type ServerSpec, type SpecProblem, WORKSPACE_LABEL } from '../contract.ts';
+import {
+  INSTALLATION_LABEL,
+  OPERATION_LABEL,
+  ProviderError,
+  type ServerSpec,
+  type SpecProblem,
+  WORKSPACE_LABEL,
+} from '../contract.ts';
 import { DEFAULT_IMAGE, nearestImages } from '../images.ts';
 import { hostnameProblems, type LabelRules, labelOf, PLAN_LABEL, tagProblems } from '../labels.ts';
 import { nearestPlans } from '../plan-names.ts';
@@ -71,6 +78,7 @@ function serverName(spec: ServerSpec, operationId: string): string {
 export function createBody(
   spec: ServerSpec,
   operationId: string,
+  installation: string,
   catalog: Catalog,
   keyId: number | null,
 ): Record<string, unknown> {
@@ -91,6 +99,7 @@ export function createBody(
     user_data: cloudInit(spec, { rootKey: false }),
     labels: {
       [OPERATION_LABEL]: operationId,
+      [INSTALLATION_LABEL]: installation,
       [WORKSPACE_LABEL]: spec.workspace,
       [PLAN_LABEL]: spec.plan,
       [TYPE_LABEL]: type.name,

@@ -1,4 +1,10 @@
-import { OPERATION_LABEL, type ProviderServer, type ProviderServerStatus, WORKSPACE_LABEL } from '../contract.ts';
+import {
+  INSTALLATION_LABEL,
+  OPERATION_LABEL,
+  type ProviderServer,
+  type ProviderServerStatus,
+  WORKSPACE_LABEL,
+} from '../contract.ts';
 import { PLAN_LABEL, tagsOf } from '../labels.ts';
 import { fields, items, text } from '../wire.ts';
 
@@ -37,6 +43,7 @@ export function toProviderServer(value: unknown): ProviderServer | null {
     ip_address: addressOf(rest.public_net, rest.private_net),
     operation_id: labels.get(OPERATION_LABEL) ?? null,
     workspace: labels.get(WORKSPACE_LABEL) ?? null,
+    installation: labels.get(INSTALLATION_LABEL) ?? null,
     tags: tagsOf(labels),
   };
 }

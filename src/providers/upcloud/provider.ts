@@ -22,13 +22,15 @@ export interface UpcloudSettings {
   /** Scheme, host and port of the API. */
   endpoint: string;
   credentials: { token: string } | { username: string; password: string };
+  /** Value of the installation label. */
+  installation: string;
   /** Calls that this process may make. */
   limit: RateLimit;
   timeoutMs?: number;
 }
 
 /** Servers under change at once: creates and deletes take a minute each, and share the account's calls. */
-const CONCURRENCY = 100;
+export const UPCLOUD_CONCURRENCY = 100;
 /** A server must be stopped before it can be deleted: how long to wait for that within one call. */
 const STOP_WAIT_MS = 120_000;
 /** A server that no list shows is looked at by itself this often. */
@@ -37,6 +39,7 @@ const UNLISTED_PAUSE_MS = 250;
 const SHUTDOWN_SECONDS = '60';
 
 interface Upcloud {
+  installation: string;
   http: CloudHttp;
   account: Account;
   catalog: (options?: CallOptions) => Promise<Catalog>;
@@ -56,7 +59,7 @@ export function createUpcloudProvider(settings: UpcloudSettings): Provider {
     refusal: (what, answer) => refusalError(what, answer, secrets),
     timeoutMs,
   });
-  const upcloud: Upcloud = { http, account, catalog: catalogReader(http) };
+  const upcloud: Upcloud = { installation: settings.installation, http, account, catalog: catalogReader(http) };
   // Two calls for one operation in this process take turns: UpCloud has no token that would keep them apart.
   const creating = new Map<string, Promise<unknown>>();
 
@@ -70,7 +73,7 @@ export function createUpcloudProvider(settings: UpcloudSettings): Provider {
 
   const provider: Provider = {
     name: 'upcloud',
-    concurrency: CONCURRENCY,
+    concurrency: UPCLOUD_CONCURRENCY,
     observationIntervalMs: () => account.observationIntervalMs(callsLately),
     listPlans: async (options) => (await upcloud.catalog(options)).plans.map(({ tier: _, ...plan }) => plan),
     listZones: async (options) => (await upcloud.catalog(options)).zones,
@@ -147,7 +150,7 @@ async function ensureServer(
   const { operationId } = options;
   const found = await labelled(upcloud, operationId, options);
   if (found.length > 0) return keepOldest(upcloud, provider, found, options);
-  const body = createBody(spec, operationId, await upcloud.catalog(options));
+  const body = createBody(spec, operationId, upcloud.installation, await upcloud.catalog(options));
   const answer = await upcloud.http.change('create the server', 'POST', '/1.3/server', body, options);
   const made = readServer(fields(answer).server);
   if (made === null) throw unreadable('server');

@@ -1,5 +1,12 @@
 import { planProblems, userDataProblems, zoneProblems } from '../cloud-spec.ts';
-import { OPERATION_LABEL, ProviderError, type ServerSpec, type SpecProblem, WORKSPACE_LABEL } from '../contract.ts';
+import {
+  INSTALLATION_LABEL,
+  OPERATION_LABEL,
+  ProviderError,
+  type ServerSpec,
+  type SpecProblem,
+  WORKSPACE_LABEL,
+} from '../contract.ts';
 import { DEFAULT_IMAGE, nearestImages } from '../images.ts';
 import { hostnameProblems, type LabelRules, labelOf, PLAN_LABEL, tagProblems } from '../labels.ts';
 import type { Catalog, Template, UpcloudPlan } from './catalog.ts';
@@ -62,7 +69,12 @@ function findTemplate(name: string, { templates }: Catalog): Template | undefine
 /**
  * The body that creates a server. @throws ProviderError INVALID_REQUEST where plan or image are not there any more.
  */
-export function createBody(spec: ServerSpec, operationId: string, catalog: Catalog): Record<string, unknown> {
+export function createBody(
+  spec: ServerSpec,
+  operationId: string,
+  installation: string,
+  catalog: Catalog,
+): Record<string, unknown> {
   const plan = catalog.plans.find((known) => known.name === spec.plan);
   const image = spec.image ?? DEFAULT_IMAGE;
   const template = findTemplate(image, catalog);
@@ -85,16 +97,17 @@ export function createBody(spec: ServerSpec, operationId: string, catalog: Catal
         username: 'root',
         ...(key === null ? {} : { ssh_keys: { ssh_key: [key] } }),
       },
-      labels: { label: labelsOf(spec, operationId) },
+      labels: { label: labelsOf(spec, operationId, installation) },
       networking: { interfaces: { interface: interfacesOf(spec.networks ?? ['public']) } },
       storage_devices: { storage_device: [diskOf(spec, plan, template)] },
     },
   };
 }
 
-function labelsOf(spec: ServerSpec, operationId: string): { key: string; value: string }[] {
+function labelsOf(spec: ServerSpec, operationId: string, installation: string): { key: string; value: string }[] {
   return [
     { key: OPERATION_LABEL, value: operationId },
+    { key: INSTALLATION_LABEL, value: installation },
     { key: WORKSPACE_LABEL, value: spec.workspace },
     { key: PLAN_LABEL, value: spec.plan },
     { key: SENT_LABEL, value: new Date().toISOString() },

@@ -24,11 +24,14 @@ export function createProcedure(providers: ProviderRegistry): Procedure {
         const plan = await step('check what would be made', (call) => planCreate(providers, input, call));
         return finish(async () => ({ check_mode: true, plan }));
       }
-      const provider = providers.get(input.provider);
-      let server = await step('create the server', (call) => provider.ensureServer(spec, callOptions(call)));
+      const open = () => providers.for(input.provider, spec.workspace);
+      let server = await step('create the server', async (call) =>
+        (await open()).ensureServer(spec, callOptions(call)),
+      );
       if (server.status !== 'running') {
         const { ref } = server;
         server = await step('wait until the server runs', async (call) => {
+          const provider = await open();
           await call.log(`${input.provider} accepted ${spec.hostname} as ${ref}; waiting until it runs.`);
           const listedUntil = Date.now() + (provider.listingLagMs ?? 0);
           const settled = (now: ProviderServer | null) =>
@@ -87,9 +90,10 @@ export function createProcedure(providers: ProviderRegistry): Procedure {
 
 async function planCreate(providers: ProviderRegistry, input: CreateInput, call: StepCall) {
   const options = lookOptions(call);
-  const problems = await providers.validate(input.provider, input.spec, options);
   const { workspace, hostname, plan, zone, tags } = input.spec;
-  const offered = problems.length === 0 ? await providers.get(input.provider).listPlans(options) : [];
+  const problems = await providers.validate(input.provider, input.spec, options);
+  const provider = problems.length === 0 ? await providers.for(input.provider, workspace) : null;
+  const offered = (await provider?.listPlans(options)) ?? [];
   // Null where the provider tells none.
   const price = offered.find(({ name }) => name === plan)?.prices?.[zone] ?? null;
   return {

@@ -21,15 +21,15 @@ export function deleteProcedure(providers: ProviderRegistry): Procedure {
   return defineProcedure<ServerChange>({
     kind: 'server.delete',
     queue: queueOf,
-    async run(input, { step, finish }) {
+    async run(input, { workspace, step, finish }) {
       if (input.provider === EXISTING) {
         return finish(async (tx) => {
           await removeServer(tx, input.server_id);
           return { server_id: input.server_id, deleted: true, forgotten: true };
         });
       }
-      const provider = providers.get(input.provider);
       await step('delete the server', async (call) => {
+        const provider = await providers.for(input.provider, workspace);
         const ref = await findRef(provider, input, call);
         if (ref !== null) await deleteAndWait(provider, ref, call);
       });
@@ -47,11 +47,13 @@ export function cleanupProcedure(providers: ProviderRegistry): Procedure {
   return defineProcedure<ServerChange>({
     kind: 'server.cleanup',
     queue: queueOf,
-    async run(input, { step, finish }) {
-      const provider = providers.get(input.provider);
+    async run(input, { workspace, step, finish }) {
       const deleted = await step(
         'delete what was half made',
-        (call) => deleteAllOf(provider, input.create_operation_id, call),
+        async (call) => {
+          const provider = await providers.for(input.provider, workspace);
+          return deleteAllOf(provider, input.create_operation_id, call);
+        },
         CLEANUP_STEP,
       );
       return finish(async (tx) => {

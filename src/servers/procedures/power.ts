@@ -13,9 +13,9 @@ export function powerProcedure(providers: ProviderRegistry, action: PowerAction)
   return defineProcedure<ServerChange>({
     kind: `server.${action}`,
     queue: queueOf,
-    async run(input, { step, finish }) {
-      const provider = providers.get(input.provider);
+    async run(input, { workspace, step, finish }) {
       const server = await step(`${action} the server`, async (call) => {
+        const provider = await providers.for(input.provider, workspace);
         const ref = await findRef(provider, input, call);
         if (ref === null) throw vanished(input);
         await provider[`${action}Server`](ref, callOptions(call));

@@ -21,11 +21,11 @@ export function reconcileProcedure(providers: ProviderRegistry): Procedure {
   return defineProcedure<ReconcileInput>({
     kind: 'server.reconcile',
     queue: queueOf,
-    async run(input, { step, finish }) {
-      const provider = providers.get(input.provider);
+    async run(input, { workspace, step, finish }) {
       const server = await step(
         'look how the server stands',
         async (call): Promise<ProviderServer | null> => {
+          const provider = await providers.for(input.provider, workspace);
           const ref = await findRef(provider, input, call);
           if (ref === null) return null;
           return untilObserved(

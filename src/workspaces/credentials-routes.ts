@@ -1,0 +1,101 @@
+import { Type } from 'typebox';
+import { principalOf, sendJson } from '../http/context.ts';
+import { errorResponses } from '../http/schemas.ts';
+import type { App, Services } from '../http/section.ts';
+import { checkCredentials, readCredentials, removeCredentials, setCredentials } from './credentials.ts';
+import { workspaceParams } from './schemas.ts';
+
+const tags = ['Workspaces'];
+const params = Type.Object(
+  { ...workspaceParams.properties, provider: Type.String({ minLength: 1, maxLength: 63 }) },
+  { additionalProperties: false },
+);
+const secret = (description: string) =>
+  Type.Optional(Type.String({ minLength: 1, maxLength: 4_096, writeOnly: true, description }));
+const CredentialsBody = Type.Object(
+  {
+    token: secret('UpCloud, Hetzner: API token.'),
+    username: secret('UpCloud, with `password`, instead of a token.'),
+    password: secret('UpCloud.'),
+    access_key_id: secret('AWS.'),
+    secret_access_key: secret('AWS.'),
+    session_token: secret('AWS, for temporary keys.'),
+    region: Type.Optional(
+      Type.String({ pattern: '^[a-z]{2}(-[a-z]+)+-[0-9]$', description: "AWS. Default: the installation's." }),
+    ),
+  },
+  { additionalProperties: false, minProperties: 1 },
+);
+const CredentialsSchema = Type.Object(
+  {
+    workspace: Type.String(),
+    provider: Type.String(),
+    fields: Type.Array(Type.String(), { description: 'What the credentials consist of. They are never shown.' }),
+    created_at: Type.String({ format: 'date-time' }),
+    updated_at: Type.String({ format: 'date-time' }),
+    updated_by: Type.String(),
+  },
+  { title: 'ProviderCredentials' },
+);
+
+export function registerCredentialsRoutes(app: App, services: Services): void {
+  const { mutate } = services;
+
+  app.get(
+    '/v1/workspaces/:name/credentials',
+    {
+      config: { access: 'workspace_read' },
+      schema: {
+        tags,
+        summary: "List a workspace's accounts at clouds",
+        params: workspaceParams,
+        response: { 200: Type.Array(CredentialsSchema), ...errorResponses(401, 403, 404) },
+      },
+    },
+    async (request, reply) =>
+      sendJson(reply, await readCredentials(services, principalOf(request), request.params.name)),
+  );
+
+  app.put(
+    '/v1/workspaces/:name/credentials/:provider',
+    {
+      config: { access: 'credential_write', expensive: true },
+      schema: {
+        tags,
+        summary: "Set a workspace's credentials at a cloud",
+        description:
+          "Tried at the cloud first, then kept encrypted and never shown. The workspace's servers are made in this account from then on; those that it has already must stand in it.",
+        params,
+        body: CredentialsBody,
+        response: { 200: CredentialsSchema, ...errorResponses(400, 401, 403, 404, 409) },
+      },
+    },
+    async (request, reply) => {
+      const { name, provider } = request.params;
+      return mutate(
+        request,
+        reply,
+        (mutation) => setCredentials(services, mutation, name, provider, request.body),
+        () => checkCredentials(services, principalOf(request), name, provider, request.body),
+      );
+    },
+  );
+
+  app.delete(
+    '/v1/workspaces/:name/credentials/:provider',
+    {
+      config: { access: 'credential_write' },
+      schema: {
+        tags,
+        summary: "Forget a workspace's credentials at a cloud",
+        params,
+        response: {
+          200: Type.Object({ workspace: Type.String(), provider: Type.String(), deleted: Type.Boolean() }),
+          ...errorResponses(401, 403, 404, 409),
+        },
+      },
+    },
+    async (request, reply) =>
+      mutate(request, reply, (mutation) => removeCredentials(mutation, request.params.name, request.params.provider)),
+  );
+}

@@ -1,0 +1,202 @@
+/** Accounts that a workspace has at clouds: credentials go in, and never come out again. */
+import { isPermitted, type Principal, requirePermission } from '../auth/permissions.ts';
+import type { Seal } from '../auth/secrets.ts';
+import type { Queryable } from '../database/pool.ts';
+import { ApplicationError, errors, type FieldProblem } from '../errors.ts';
+import type { Answer, Mutation } from '../http/mutation.ts';
+import type { Services } from '../http/section.ts';
+import type { CloudKind, Credentials } from '../providers/clouds.ts';
+import { type Provider, ProviderError } from '../providers/contract.ts';
+import { nearMatches } from '../providers/near-matches.ts';
+import type { KeptAccounts, ProviderRegistry } from '../providers/registry.ts';
+import {
+  allSealedCredentials,
+  deleteCredentials,
+  listCredentials,
+  putCredentials,
+  sealedCredentials,
+  serversAt,
+} from './credentials-store.ts';
+import { findWorkspace, lockWorkspace } from './store.ts';
+
+/** Whoever sets credentials waits no longer than this for the cloud to try them. Seconds. */
+const PATIENCE = 10;
+
+/** What credentials are sealed for: they open for nothing else. */
+function contextOf(provider: string, workspace: string): string {
+  return `credentials of ${workspace} at ${provider}`;
+}
+
+/** The workspaces' accounts for the registry. */
+export function keptAccounts(db: Queryable, seal: Seal): KeptAccounts {
+  const opened = (sealed: string, provider: string, workspace: string): Credentials =>
+    JSON.parse(seal.open(sealed, contextOf(provider, workspace)));
+  return {
+    async find(provider, workspace) {
+      const sealed = await sealedCredentials(db, provider, workspace);
+      return sealed === null ? null : opened(sealed, provider, workspace);
+    },
+    async list() {
+      return (await allSealedCredentials(db)).map(({ provider, workspace, credentials: sealed }) => ({
+        provider,
+        workspace,
+        credentials: opened(sealed, provider, workspace),
+      }));
+    },
+  };
+}
+
+/** JSON text of the workspace's accounts. @throws 404 also where the caller may not see the workspace. */
+export async function readCredentials(services: Services, principal: Principal, workspace: string): Promise<string> {
+  await requireVisible(services, principal, workspace);
+  return `[${(await listCredentials(services.db, workspace)).join(',')}]`;
+}
+
+async function requireVisible({ db }: Services, principal: Principal, workspace: string): Promise<void> {
+  if (!isPermitted(principal, 'workspace_read', workspace) || (await findWorkspace(db, workspace)) === null) {
+    throw errors.notFound('workspace', workspace);
+  }
+}
+
+function requireMay(principal: Principal, workspace: string): void {
+  requirePermission(principal, 'credential_write', {
+    what: 'workspace',
+    id: workspace,
+    workspace,
+    createdBy: '',
+    read: 'workspace_read',
+  });
+}
+
+/**
+ * Tries the credentials at the cloud, before anything is written. They must belong to the account in which the
+ * workspace's servers stand.
+ * @throws 400 where they lack something or the cloud refuses them, 404, 409 where servers of the workspace cannot be
+ * seen with them, 503 where the cloud cannot be asked.
+ */
+export async function checkCredentials(
+  services: Services,
+  principal: Principal,
+  workspace: string,
+  name: string,
+  credentials: Credentials,
+): Promise<void> {
+  await requireVisible(services, principal, workspace);
+  requireMay(principal, workspace);
+  const cloud = requireCloud(services.providers, name);
+  const problems = problemsOf(cloud, credentials);
+  if (problems.length > 0) throw errors.validation(problems);
+  const provider = openAccount(services.providers, cloud, credentials);
+  const seen = new Set((await tryOut(provider)).map(({ ref }) => ref));
+  const { refs } = await serversAt(services.db, workspace, name);
+  refuseMissing(workspace, name, refs, seen);
+}
+
+function refuseMissing(workspace: string, provider: string, refs: readonly string[], seen: ReadonlySet<string>): void {
+  const missing = refs.filter((ref) => !seen.has(ref));
+  if (missing.length === 0) return;
+  throw errors.conflict(
+    `With these credentials ${missing.length} of the ${refs.length} servers that workspace "${workspace}" has at ${provider} cannot be seen: they belong to another account. Delete those servers first, or use another workspace.`,
+    { provider_refs: missing.slice(0, 20) },
+  );
+}
+
+function requireCloud(providers: ProviderRegistry, name: string): CloudKind {
+  const cloud = providers.cloud(name);
+  if (cloud !== undefined) return cloud;
+  const names = providers.clouds().map((known) => known.name);
+  throw errors.validation([
+    {
+      field: 'provider',
+      message: `workspaces have accounts at ${names.join(', ')}, not at "${name}"`,
+      near_matches: nearMatches(name, names),
+    },
+  ]);
+}
+
+/** Never with a value in it. */
+function problemsOf({ name, ways, optional }: CloudKind, credentials: Credentials): FieldProblem[] {
+  const fields = Object.keys(credentials);
+  const wanted = ways.map((way) => way.join(' and ')).join(', or ');
+  const fits = ways.some((way) => way.every((field) => fields.includes(field)) && !extra(way));
+  const unsafe = Object.entries(credentials).filter(
+    ([field, value]) => field !== 'password' && !/^[\x21-\x7e]+$/.test(value),
+  );
+  function extra(way: readonly string[]): boolean {
+    return fields.some((field) => !way.includes(field) && !optional.includes(field));
+  }
+  return [
+    ...(fits ? [] : [{ field: 'body', message: `credentials for ${name} are ${wanted}` }]),
+    ...unsafe.map(([field]) => ({ field, message: 'has characters that no such credential has (a line break?)' })),
+  ];
+}
+
+function openAccount(providers: ProviderRegistry, cloud: CloudKind, credentials: Credentials): Provider {
+  try {
+    return providers.open(cloud, credentials);
+  } catch (error) {
+    const [field = 'body', message = ''] = (error instanceof Error ? error.message : '').split(': ');
+    throw errors.validation([{ field, message }]);
+  }
+}
+
+async function tryOut(provider: Provider) {
+  try {
+    return await provider.listServers({ patience: PATIENCE });
+  } catch (error) {
+    if (!(error instanceof ProviderError)) throw error;
+    if (error.code === 'AUTHENTICATION_FAILED' || error.code === 'FORBIDDEN') {
+      throw errors.validation([{ field: 'body', message: error.message }]);
+    }
+    throw new ApplicationError(503, 'SERVICE_UNAVAILABLE', `The credentials could not be tried: ${error.message}`, {
+      retryAfter: error.retryAfter ?? 5,
+    });
+  }
+}
+
+/** Keeps what `checkCredentials` has tried. */
+export async function setCredentials(
+  { seal }: Services,
+  { tx, principal, audit }: Mutation,
+  workspace: string,
+  provider: string,
+  credentials: Credentials,
+): Promise<Answer> {
+  requireMay(principal, workspace);
+  if ((await lockWorkspace(tx, workspace)) === null) throw errors.notFound('workspace', workspace);
+  const { making } = await serversAt(tx, workspace, provider);
+  if (making > 0) {
+    throw errors.conflict(
+      `${making} servers of workspace "${workspace}" are being made at ${provider} or tidied up after: they would be lost from sight. Try again when they are done.`,
+      { servers: making },
+    );
+  }
+  const fields = Object.keys(credentials).toSorted();
+  const sealed = seal.close(JSON.stringify(credentials), contextOf(provider, workspace));
+  const body = await putCredentials(tx, { workspace, provider, sealed, fields, by: principal.name });
+  audit({ action: 'credentials.set', workspace, resource: `credentials:${provider}`, details: { fields } });
+  return { body };
+}
+
+/**
+ * Forgets a workspace's account.
+ * @throws 404; 409 while the workspace has servers there: nobody could delete them any more.
+ */
+export async function removeCredentials(
+  { tx, principal, audit }: Mutation,
+  workspace: string,
+  provider: string,
+): Promise<Answer> {
+  requireMay(principal, workspace);
+  if ((await lockWorkspace(tx, workspace)) === null) throw errors.notFound('workspace', workspace);
+  const { count } = await serversAt(tx, workspace, provider);
+  if (count > 0) {
+    throw errors.conflict(
+      `Workspace "${workspace}" has ${count} servers at ${provider}: without the credentials nobody could delete them. Delete the servers first.`,
+      { servers: count },
+    );
+  }
+  if (!(await deleteCredentials(tx, workspace, provider))) throw errors.notFound('account at', provider);
+  audit({ action: 'credentials.delete', workspace, resource: `credentials:${provider}` });
+  return { body: { workspace, provider, deleted: true } };
+}
