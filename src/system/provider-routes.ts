@@ -1,5 +1,6 @@
+import type { FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
-import { isPermitted, type Principal } from '../auth/permissions.ts';
+import { isPermitted } from '../auth/permissions.ts';
 import { errors } from '../errors.ts';
 import { principalOf } from '../http/context.ts';
 import { errorResponses } from '../http/schemas.ts';
@@ -78,9 +79,8 @@ export function registerProviderRoutes(app: App, { providers }: Services): void 
       },
     },
     async (request) =>
-      ask(
-        await providerFor(providers, principalOf(request), request.params.name, request.query.workspace),
-        (provider, signal) => provider.listPlans({ signal, patience: ANSWER_MS / 1_000 }),
+      ask(await providerFor(providers, request, request.params.name, request.query.workspace), (provider, signal) =>
+        provider.listPlans({ signal, patience: ANSWER_MS / 1_000 }),
       ),
   );
 
@@ -97,9 +97,8 @@ export function registerProviderRoutes(app: App, { providers }: Services): void 
       },
     },
     async (request) =>
-      ask(
-        await providerFor(providers, principalOf(request), request.params.name, request.query.workspace),
-        (provider, signal) => provider.listZones({ signal, patience: ANSWER_MS / 1_000 }),
+      ask(await providerFor(providers, request, request.params.name, request.query.workspace), (provider, signal) =>
+        provider.listZones({ signal, patience: ANSWER_MS / 1_000 }),
       ),
   );
 }
@@ -107,11 +106,11 @@ export function registerProviderRoutes(app: App, { providers }: Services): void 
 /** @throws 404 where it is not enabled, or the caller may not see the workspace whose account is asked for. */
 async function providerFor(
   providers: ProviderRegistry,
-  principal: Principal,
+  request: FastifyRequest,
   name: string,
   workspace: string | undefined,
 ): Promise<Provider> {
-  if (workspace !== undefined && !isPermitted(principal, 'workspace_read', workspace)) {
+  if (workspace !== undefined && !isPermitted(principalOf(request), 'workspace_read', workspace)) {
     throw errors.notFound('workspace', workspace);
   }
   if (workspace === undefined || providers.cloud(name) === undefined) {
