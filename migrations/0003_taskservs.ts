@@ -101,6 +101,8 @@ const statements = [
   `create table simulated_cloud.failures (
     ref text not null,
     label text not null,
+    -- a job that does not fail, but runs for as long as this row is here
+    hangs boolean not null default false,
     primary key (ref, label)
   )`,
 ];

@@ -69,15 +69,32 @@ function untilJob(host: Host, operation: Operation, label: string): Promise<void
   );
 }
 
+/** Lets a job on a server hang until the answer is called. */
+async function hang({ id }: Host, label: string): Promise<() => Promise<unknown>> {
+  await sql`
+    insert into simulated_cloud.failures (ref, label, hangs)
+    select provider_ref, ${label}, true from provisioning.servers where id = ${id}`.execute(db);
+  return () => sql`delete from simulated_cloud.failures where label = ${label} and hangs`.execute(db);
+}
+
 const short = ({ id }: Operation) => id.replaceAll('-', '');
 
 test('operations on the same servers take turns in the order of acceptance; other servers are not held up', async () => {
   const [one, two, three] = await makeServers(3);
   assert.ok(one !== undefined && two !== undefined && three !== undefined);
+  const release = await hang(one, 'install redis');
   const first = await accept(body([one, two], 'redis'));
+  await untilJob(one, first, 'install redis');
   const second = await accept(body([two, one, three], 'nginx'));
+  // The third server is not held up by what the others wait for.
+  await untilJob(three, second, 'install nginx');
+  assert.deepEqual(
+    (await jobsOn(one)).filter(({ operation }) => operation === short(second)),
+    [],
+    'two operations on one server',
+  );
+  await release();
   for (const operation of [first, second]) assert.equal((await ended(admin, operation.id)).status, 'completed');
-  const firstJobs = (await jobsOn(one)).filter(({ operation }) => operation === short(first));
   for (const host of [one, two]) {
     const jobs = await jobsOn(host);
     const own = jobs.filter(({ operation }) => operation === short(first));
@@ -89,8 +106,6 @@ test('operations on the same servers take turns in the order of acceptance; othe
     );
     assert.ok(Math.max(...own.map(({ ends }) => ends)) <= Math.min(...later.map(({ begins }) => begins)));
   }
-  const freely = Math.min(...(await jobsOn(three)).map(({ begins }) => begins));
-  assert.ok(freely < Math.max(...firstJobs.map(({ ends }) => ends)), 'the third server waited for nothing');
   const events = expectOk(await admin.request<Record<string, unknown>[]>('GET', `/v1/operations/${second.id}/events`));
   assert.ok(events.some(({ waits_for }) => waits_for === first.id));
 });
@@ -111,7 +126,9 @@ test('what is under way is named: wait false, the same taskserv, the server itse
   const servers = await makeServers(2);
   const [one] = servers;
   assert.ok(one !== undefined);
+  const release = await hang(one, 'install redis');
   const operation = await accept(body(servers, 'redis'));
+  await untilJob(one, operation, 'install redis');
   const busy = async (method: string, route: string, request?: unknown) => {
     const { details } = expectError(await admin.request(method, route, request), 409, 'RESOURCE_BUSY');
     assert.equal((details as { operation_id: string }).operation_id, operation.id);
@@ -120,10 +137,14 @@ test('what is under way is named: wait false, the same taskserv, the server itse
   await busy('POST', '/v1/taskservs/create', body(servers, 'redis'));
   await busy('POST', `/v1/servers/${one.id}/stop`);
   await busy('DELETE', `/v1/servers/${one.id}?force=true`);
+  await release();
   const done = await ended(admin, operation.id);
   const id = String(done.result?.taskserv_id);
+  const releaseNext = await hang(one, 'install nginx');
   const next = await accept(body(servers, 'nginx'));
+  await untilJob(one, next, 'install nginx');
   expectError(await admin.request('DELETE', `/v1/taskservs/${id}?wait=false`), 409, 'RESOURCE_BUSY');
+  await releaseNext();
   await ended(admin, next.id);
   const gone = expectOk(await admin.request<Operation>('DELETE', `/v1/taskservs/${id}?wait=false`));
   assert.equal((await ended(admin, gone.id)).status, 'completed');
@@ -141,8 +162,10 @@ test('cancelling stops the work on the hosts, and tells truly what each of them 
   const servers = await makeServers(2);
   const [one, two] = servers;
   assert.ok(one !== undefined && two !== undefined);
-  // The second one has its turn later, so that the cancel finds one host at work and one not begun.
+  // The second one is another operation's, so that the cancel finds one host at work and one not begun.
+  const releaseBefore = await hang(two, 'install nginx');
   const before = await accept(body([two], 'nginx'));
+  const release = await hang(one, 'install redis');
   const operation = await accept(body(servers, 'redis'));
   await untilJob(one, operation, 'install redis');
   const answer = expectOk(await admin.request<Operation>('POST', `/v1/operations/${operation.id}/cancel`));
@@ -169,6 +192,8 @@ test('cancelling stops the work on the hosts, and tells truly what each of them 
     record.hosts.map(({ status }) => status),
     ['absent', 'absent'],
   );
+  await release();
+  await releaseBefore();
   await ended(admin, before.id);
   const retried = expectOk(await admin.request<Operation>('POST', `/v1/taskservs/${id}/retry`));
   assert.equal((await ended(admin, retried.id)).status, 'completed');

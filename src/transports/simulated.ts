@@ -11,9 +11,11 @@ import {
   dropMark,
   endJob,
   enterRun,
+  finishJob,
   isInstalled,
   isOn,
   isToFail,
+  isToHang,
   keepMark,
   readMarks,
 } from '../providers/simulated/runs.ts';
@@ -21,6 +23,9 @@ import { type Job, type Line, type RunOptions, type RunResult, type Transport, T
 
 /** A job takes this many times what a script does. */
 const JOB_FACTOR = 4;
+/** How long a job that is told to hang runs at most, and how often it asks whether it still is. Milliseconds. */
+const HANG_MS = 3_600_000;
+const HANG_LOOK_MS = 50;
 /** Files of this directory are the marks of what is installed: they are kept, to be told when somebody looks around. */
 const MARK = /^\/var\/lib\/provisioning\/taskservs\/([a-z0-9-]+)$/;
 
@@ -64,17 +69,24 @@ export function createSimulatedTransport(options: {
     const { signal, label, fromLine = 1 } = job;
     signal?.throwIfAborted();
     await reach();
+    const hangs = () => isToHang(db, ref, label ?? '');
+    const hung = await hangs();
     const asked = {
       ref,
       jobId: job.id,
       label: label ?? null,
-      durationMs: latencyMs * JOB_FACTOR,
+      durationMs: hung ? HANG_MS : latencyMs * JOB_FACTOR,
       exitCode: (await fails(label)) ? 1 : 0,
     };
     let { age, left, exitCode } = await attachJob(db, asked);
     // The connection is made again, and the job is still there.
     if (happens(faults.connection_lost)) ({ age, left, exitCode } = await attachJob(db, asked));
     try {
+      if (hung) {
+        while (await hangs()) await pause(host, HANG_LOOK_MS, { signal, timeoutSeconds: job.timeoutSeconds, label });
+        await finishJob(db, ref, job.id);
+        left = 0;
+      }
       await pause(host, left, { signal, timeoutSeconds: Math.max(0, job.timeoutSeconds - age / 1_000), label });
     } catch (error) {
       if (!(signal?.aborted === true && isHandOver(signal.reason))) await endJob(db, ref, job.id);

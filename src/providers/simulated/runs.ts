@@ -64,8 +64,22 @@ export async function isInstalled(db: Database, ref: string, name: string): Prom
 /** Whether somebody has said that this script is to fail on this server. */
 export async function isToFail(db: Database, ref: string, label: string): Promise<boolean> {
   const { rows } = await sql`
-    select from simulated_cloud.failures where ref = ${ref} and label = ${label}`.execute(db);
+    select from simulated_cloud.failures where ref = ${ref} and label = ${label} and not hangs`.execute(db);
   return rows.length > 0;
+}
+
+/** Whether somebody has said that this job is to run on for now. */
+export async function isToHang(db: Database, ref: string, label: string): Promise<boolean> {
+  const { rows } = await sql`
+    select from simulated_cloud.failures where ref = ${ref} and label = ${label} and hangs`.execute(db);
+  return rows.length > 0;
+}
+
+/** Lets a job end now, as it was to end. */
+export async function finishJob(db: Database, ref: string, jobId: string): Promise<void> {
+  await sql`
+    update simulated_cloud.runs set ends_at = clock_timestamp()
+    where ref = ${ref} and job_id = ${jobId} and ends_at > clock_timestamp()`.execute(db);
 }
 
 /** Keeps the mark that a taskserv leaves on its host. */
