@@ -381,6 +381,7 @@ CREATE INDEX simulated_calls_operation ON simulated_cloud.calls USING btree (ope
 create table simulated_cloud.failures (
   ref text not null,
   label text not null,
+  hangs boolean not null default false,
   constraint failures_pkey PRIMARY KEY (ref, label)
 );
 
