@@ -19,7 +19,7 @@ import { type Existing, requestFor } from '../support/requests.ts';
 import type { Answer } from '../support/server.ts';
 
 /** Requests for each endpoint, the same ones in every run. `FUZZ_RUNS` and `FUZZ_SEED` look further. */
-const RUNS = Number(process.env.FUZZ_RUNS ?? 40);
+const RUNS = Number(process.env.FUZZ_RUNS ?? 20);
 const SEED = Number(process.env.FUZZ_SEED ?? 1);
 
 // Nothing is carried out here: what changes was changed by a request.

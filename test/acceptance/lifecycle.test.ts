@@ -1,11 +1,13 @@
 /** Starting and stopping: refused with a reason, or up; told to stop, everything under way is answered first. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { askForServer, expectOk, startInstallation } from '../support/acceptance.ts';
 import { createTestDatabase } from '../support/database.ts';
 import {
@@ -186,6 +188,44 @@ test('SIGTERM: what is under way is answered, streams and long polls end, nothin
     const servers = expectOk(await next.request<unknown[]>('GET', '/v1/servers?status=running'));
     return servers.length === 2;
   }, 'both servers to run');
+});
+
+test('SIGTERM to `npm start` ends the server cleanly, not npm alone', async () => {
+  await using own = await createTestDatabase({ poolSize: 2 });
+  const port = await freePort();
+  const npm = spawn('npm', ['start'], {
+    cwd: fileURLToPath(new URL('../..', import.meta.url)),
+    detached: true,
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: {
+      ...process.env,
+      PROVISIONING_DATABASE_URL: own.url,
+      PROVISIONING_DATA_DIR: directory,
+      PROVISIONING_ADMIN_PASSWORD: ADMIN_PASSWORD,
+      PROVISIONING_PORT: String(port),
+    },
+  });
+  let log = '';
+  npm.stderr.on('data', (chunk: Buffer) => {
+    log += chunk.toString();
+  });
+  const exited = once(npm, 'exit');
+  const answers = () =>
+    fetch(`http://127.0.0.1:${port}/health`).then(
+      ({ ok }) => ok,
+      () => false,
+    );
+  try {
+    await until(answers, 'the server to be up', 60_000);
+    npm.kill('SIGTERM');
+    await exited;
+    assert.equal(npm.exitCode, 0, log);
+    assert.equal(await answers(), false, 'it has gone with npm');
+    assert.match(log, /SIGTERM: stopping/);
+  } finally {
+    // The whole group, should anything be left of it.
+    if (npm.exitCode === null || (await answers())) process.kill(-(npm.pid ?? 0), 'SIGKILL');
+  }
 });
 
 test('a second SIGTERM does not wait', async () => {

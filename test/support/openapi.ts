@@ -41,6 +41,14 @@ export interface Schema {
   $ref?: string;
 }
 
+const FORMATS: Record<string, string> = {
+  ipv4: '192.0.2.1',
+  ipv6: '2001:db8::1',
+  uuid: '01890000-0000-7000-8000-000000000000',
+  'date-time': '2025-10-06T12:00:00Z',
+  date: '2025-10-06',
+};
+
 /** The smallest value that the schema takes, whatever its words may mean. */
 export function sampleOf(schema: Schema): unknown {
   const { anyOf = schema.oneOf ?? [], enum: words = [], items = {}, properties = {}, required = [] } = schema;
@@ -48,6 +56,8 @@ export function sampleOf(schema: Schema): unknown {
   if (words.length > 0) return words[0];
   if (anyOf[0] !== undefined) return sampleOf(anyOf[0]);
   const type = [schema.type].flat()[0];
+  const ofFormat = FORMATS[schema.format ?? ''];
+  if (ofFormat !== undefined) return ofFormat;
   if (type === 'string') return 'sample'.repeat(3).slice(0, schema.maxLength);
   if (type === 'integer' || type === 'number') return schema.minimum ?? 1;
   if (type === 'boolean') return false;

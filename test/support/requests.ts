@@ -94,6 +94,8 @@ function textOf({ format, pattern, minLength = 0, maxLength = 40 }: Schema): fc.
   if (format === 'uuid') return fc.uuid();
   if (format === 'date-time') return someDate.map((date) => date.toISOString());
   if (format === 'date') return someDate.map((date) => date.toISOString().slice(0, 10));
+  if (format === 'ipv4') return fc.ipV4();
+  if (format === 'ipv6') return fc.ipV6();
   if (pattern !== undefined) return fc.stringMatching(new RegExp(pattern));
   return fc.string({ minLength, maxLength: Math.max(minLength, Math.min(maxLength, 40)), unit: 'binary' });
 }
