@@ -67,6 +67,28 @@ const statements = [
     primary key (workflow_id, from_step, to_step)
   )`,
 
+  `create table provisioning.schedules (
+    id uuid primary key,
+    name text not null,
+    workspace text not null references provisioning.workspaces (name) on delete cascade,
+    workflow_type text not null,
+    parameters jsonb not null,
+    cron text not null,
+    timezone text not null,
+    overlap text not null check (overlap in ('skip', 'allow')),
+    missed text not null check (missed in ('skip', 'run_once')),
+    -- on whose behalf: ids and roles, no secret
+    authority jsonb not null,
+    next_run_at timestamptz not null,
+    last_run_at timestamptz,
+    last_workflow_id uuid,
+    last_error text,
+    created_by text not null,
+    created_at timestamptz not null default now(),
+    unique (workspace, name)
+  )`,
+  'create index schedules_due on provisioning.schedules (next_run_at)',
+
   `create view provisioning.workflow_runs as
     select w.id, w.type, o.workspace, o.status, o.created_at, o.updated_at, o.finished_at, o.created_by, o.progress,
            o.parent_id, o.result, o.error, o.error_code, o.cancel_requested_at, w.parameters, w.retry_of, w.retried_by,

@@ -1,6 +1,6 @@
 /**
  * The two-minute story on a fresh machine: starts the server on its embedded database, creates a server, shows every
- * event live, stops and starts it, installs a service on it, and leaves the API up.
+ * event live, stops and starts it, installs a service on it, makes a cluster by a workflow, and leaves the API up.
  *
  *   npm run demo                          on the simulated cloud
  *   npm run demo -- --provider docker     on containers of this machine
@@ -14,6 +14,7 @@ import { createServer } from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { watchGraph } from './demo-cluster.ts';
 
 const { values: flags } = parseArgs({
   options: { provider: { type: 'string', default: 'simulated' }, exit: { type: 'boolean', default: false } },
@@ -175,7 +176,18 @@ async function story(base: string, password: string): Promise<void> {
   say('\n  The same again: everything is there already.');
   await api.follow(await api.call<Operation>('POST', '/v1/taskservs/create', redis));
 
-  heading('5. What there is now: GET /v1/servers, GET /v1/taskservs');
+  const cluster = `cluster-${randomBytes(2).toString('hex')}`;
+  heading(
+    `5. A cluster of three: POST /v1/workflows/submit {"workflow_type": "cluster_create", "parameters": {"cluster_name": "${cluster}", "node_count": 3, …}}`,
+  );
+  const workflow = await api.call<Operation>('POST', '/v1/workflows/submit', {
+    workspace: 'default',
+    workflow_type: 'cluster_create',
+    parameters: { cluster_name: cluster, node_count: 3, provider: flags.provider, plan, zone },
+  });
+  await watchGraph(api.call, workflow.id, { paint, terminal: process.stdout.isTTY });
+
+  heading('6. What there is now: GET /v1/servers, GET /v1/taskservs');
   const servers = await api.call<{ hostname: string; provider: string; status: string; ip_address: string | null }[]>(
     'GET',
     '/v1/servers',
@@ -192,7 +204,8 @@ async function story(base: string, password: string): Promise<void> {
     say(`  ${name.padEnd(16)} ${'taskserv'.padEnd(10)} ${status.padEnd(10)} ${on.join(', ')}`);
 
   if (flags.exit) {
-    heading('6. Delete both: DELETE /v1/taskservs/…, /v1/servers/…');
+    heading('7. Undo the cluster: POST /v1/workflows/…/rollback; delete the rest');
+    await api.follow(await api.call<Operation>('POST', `/v1/workflows/${workflow.id}/rollback`));
     const own = taskservs.find(({ servers: on }) => on.includes(request.hostname));
     await api.follow(await api.call<Operation>('DELETE', `/v1/taskservs/${own?.id}`));
     await api.follow(await api.call<Operation>('DELETE', `/v1/servers/${id}`));

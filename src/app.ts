@@ -27,6 +27,7 @@ import { registerSystemRoutes } from './system/routes.ts';
 import { registerTaskservRoutes } from './taskservs/routes.ts';
 import { VERSION } from './version.ts';
 import { registerWorkflowRoutes } from './workflows/routes.ts';
+import { registerScheduleRoutes } from './workflows/schedules/routes.ts';
 import { registerCredentialsRoutes } from './workspaces/credentials-routes.ts';
 import { registerWorkspaceRoutes } from './workspaces/routes.ts';
 import { registerSshKeyRoutes } from './workspaces/ssh-key-routes.ts';
@@ -121,6 +122,7 @@ export async function buildApp(
     registerServerRoutes(api as App, services);
     registerTaskservRoutes(api as App, services);
     registerWorkflowRoutes(api as App, services);
+    registerScheduleRoutes(api as App, services);
     registerOperationRoutes(api as App, services, auth.authenticate);
   });
   return app;

@@ -33,6 +33,7 @@ import { VERSION } from './version.ts';
 import { allProcedures } from './worker.ts';
 import { WORKFLOW_QUEUE } from './workflows/procedures/run.ts';
 import type { Runtime } from './workflows/running/runtime.ts';
+import { startSchedules } from './workflows/schedules/scheduler.ts';
 import { ensureDefaultWorkspace } from './workspaces/service.ts';
 
 /** How long a start waits for an external database that does not answer yet. */
@@ -285,6 +286,10 @@ async function start(
   const follower = createFollower(db, engine.signals, logger);
   opened.push(async () => follower.close());
   runtime.resolve({ services, follower });
+  if (config.role !== 'api') {
+    const schedules = startSchedules({ services, follower }, logger);
+    opened.push(() => schedules.stop());
+  }
   const authenticator = createAuthenticator({ db, listener, secret });
   const app = await buildApp(services, authenticator, { logger, readiness, pool });
   opened.push(() => app.close());

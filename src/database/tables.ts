@@ -259,6 +259,24 @@ export interface Tables {
     undo_operation_id: string | null;
     undo_error: string | null;
   };
+  'provisioning.schedules': {
+    id: string;
+    name: string;
+    workspace: string;
+    workflow_type: string;
+    parameters: Json;
+    cron: string;
+    timezone: string;
+    overlap: 'skip' | 'allow';
+    missed: 'skip' | 'run_once';
+    authority: Json;
+    next_run_at: Date;
+    last_run_at: NullableTimestamp;
+    last_workflow_id: string | null;
+    last_error: string | null;
+    created_by: string;
+    created_at: Timestamp;
+  };
   'provisioning.workflow_edges': { workflow_id: string; from_step: string; to_step: string; type: 'hard' | 'soft' };
   'simulated_cloud.servers': {
     ref: string;

@@ -989,6 +989,185 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/schedules": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List schedules */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
+                    created_after?: string;
+                    /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
+                    created_before?: string;
+                    /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                    cursor?: string;
+                    name?: string;
+                    /** @description Page number, from 1. */
+                    page?: number;
+                    /** @description Rows a page. Default 100. */
+                    per_page?: number;
+                    /** @description Field to sort by, "-" for descending. */
+                    sort?: "created_at" | "-created_at";
+                    workflow_type?: string;
+                    workspace?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Schedule"][];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /**
+         * Run a workflow by the clock
+         * @description Checked as a submit is. It acts for the caller, with those of their present roles that they still have then.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Minute, hour, day, month, day of week; six fields begin with seconds.
+                         * @example 0 3 * * *
+                         */
+                        cron: string;
+                        /**
+                         * @description After times that no server was there for: start none, or one.
+                         * @default run_once
+                         * @enum {unknown}
+                         */
+                        missed?: "skip" | "run_once";
+                        /** @example nightly */
+                        name: string;
+                        /**
+                         * @description While its last workflow has not ended: start none, or another.
+                         * @default skip
+                         * @enum {unknown}
+                         */
+                        overlap?: "skip" | "allow";
+                        /** @description By the schema of the type; provider, plan and zone come from the workspace where they are left out. */
+                        parameters?: {
+                            [key: string]: unknown;
+                        };
+                        /**
+                         * @default UTC
+                         * @example Europe/Berlin
+                         */
+                        timezone?: string;
+                        /** @example cluster_create */
+                        workflow_type: string;
+                        /** @example production */
+                        workspace: string;
+                    };
+                };
+            };
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Schedule"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/schedules/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get a schedule */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Schedule"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        /**
+         * Delete a schedule
+         * @description What it has started goes on.
+         */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": Record<string, never> | null;
+                };
+            };
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Schedule"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/servers": {
         parameters: {
             query?: never;
@@ -3333,6 +3512,49 @@ export interface components {
             /** @enum {unknown} */
             role: "admin" | "operator" | "developer" | "viewer" | "auditor";
             workspace: string | null;
+        };
+        /** Schedule */
+        Schedule: {
+            /** Format: date-time */
+            created_at: string;
+            created_by: string;
+            /**
+             * @description Minute, hour, day, month, day of week; six fields begin with seconds.
+             * @example 0 3 * * *
+             */
+            cron: string;
+            /** Format: uuid */
+            id: string;
+            /** @description Why its last time started nothing; null where it did. */
+            last_error: string | null;
+            last_run_at: string | null;
+            /** @description The workflow that it started last. */
+            last_workflow_id: string | null;
+            /**
+             * @description After times that no server was there for: start none, or one.
+             * @default run_once
+             * @enum {unknown}
+             */
+            missed: "skip" | "run_once";
+            /** @example nightly */
+            name: string;
+            /** Format: date-time */
+            next_run_at: string;
+            /**
+             * @description While its last workflow has not ended: start none, or another.
+             * @default skip
+             * @enum {unknown}
+             */
+            overlap: "skip" | "allow";
+            /** @description By the schema of the type; provider, plan and zone come from the workspace where they are left out. */
+            parameters?: {
+                [key: string]: unknown;
+            };
+            timezone: string;
+            /** @example cluster_create */
+            workflow_type: string;
+            /** @example production */
+            workspace: string;
         };
         /** Server */
         Server: {

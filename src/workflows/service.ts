@@ -36,7 +36,7 @@ export async function submitWorkflow(
   mutation: Mutation,
   workspace: string,
   prepared: PreparedWorkflow,
-): Promise<Answer> {
+): Promise<Answer & { id: string }> {
   await requireWorkspace(mutation.tx, mutation.principal, 'workflow_submit', workspace);
   const { plan } = prepared;
   const nodes = plan.nodes.map(

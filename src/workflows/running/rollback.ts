@@ -135,6 +135,7 @@ async function untilUndone(rollback: Rollback): Promise<void> {
   const { scheduler, wake, call, runtime } = rollback;
   for (const operationId of scheduler.running.keys()) wake.watch(operationId);
   let changed = [...scheduler.running.keys()];
+  let told = 0;
   for (;;) {
     call.signal.throwIfAborted();
     const ended = await endedAmong(
@@ -156,9 +157,9 @@ async function untilUndone(rollback: Rollback): Promise<void> {
       await startReady(rollback);
       if (scheduler.open() === 0) return;
     }
-    await rollback.progress(
-      Math.min(99, Math.floor((100 * (rollback.total - scheduler.open())) / Math.max(1, rollback.total))),
-    );
+    const percent = Math.min(99, Math.floor((100 * (rollback.total - scheduler.open())) / Math.max(1, rollback.total)));
+    if (percent > told) await rollback.progress(percent);
+    told = Math.max(told, percent);
     await wake.wait(nextDue(scheduler), call.signal);
     changed = wake.takeChanged();
   }

@@ -18,7 +18,7 @@ export interface Runtime {
 export async function submitTogether<T>(
   { services }: Runtime,
   principal: Principal,
-  parentId: string,
+  parentId: string | null,
   work: (mutation: Mutation) => Promise<T>,
 ): Promise<T> {
   for (let attempt = 1; ; attempt += 1) {

@@ -1,0 +1,111 @@
+import { sql } from 'kysely';
+import type { Queryable } from '../../database/pool.ts';
+import type { RoleBinding } from '../../database/tables.ts';
+import type { JsonObject } from '../json.ts';
+import type { Authority } from '../running/authority.ts';
+
+const time = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`;
+
+/** A schedule as JSON text. */
+export const SCHEDULE_JSON = sql.raw<string>(`json_build_object(
+  'id', id, 'name', name, 'workspace', workspace, 'workflow_type', workflow_type, 'parameters', parameters,
+  'cron', cron, 'timezone', timezone, 'overlap', overlap, 'missed', missed, 'next_run_at', ${time('next_run_at')},
+  'last_run_at', ${time('last_run_at')}, 'last_workflow_id', last_workflow_id, 'last_error', last_error,
+  'created_by', created_by, 'created_at', ${time('created_at')})::text`);
+
+/** A schedule whose time has come, locked. */
+export interface DueSchedule {
+  id: string;
+  workspace: string;
+  workflow_type: string;
+  parameters: JsonObject;
+  cron: string;
+  timezone: string;
+  overlap: 'skip' | 'allow';
+  missed: 'skip' | 'run_once';
+  authority: Authority;
+  next_run_at: Date;
+  /** Its last workflow has not ended. */
+  busy: boolean;
+}
+
+/** @throws on the unique constraint `schedules_workspace_name_key`. @returns the schedule as JSON text. */
+export async function insertSchedule(
+  tx: Queryable,
+  schedule: Omit<DueSchedule, 'busy'> & { name: string; createdBy: string },
+): Promise<string> {
+  const { createdBy, parameters, authority, ...columns } = schedule;
+  const row = await tx
+    .insertInto('provisioning.schedules')
+    .values({
+      ...columns,
+      created_by: createdBy,
+      parameters: JSON.stringify(parameters),
+      authority: JSON.stringify(authority),
+      last_workflow_id: null,
+      last_error: null,
+    })
+    .returning(SCHEDULE_JSON.as('json'))
+    .executeTakeFirstOrThrow();
+  return row.json;
+}
+
+/** A schedule as JSON text, and what decides who may have it. */
+export async function findSchedule(db: Queryable, id: string) {
+  const row = await db
+    .selectFrom('provisioning.schedules')
+    .select([SCHEDULE_JSON.as('json'), 'workspace', 'created_by as createdBy', 'name'])
+    .where('id', '=', id)
+    .executeTakeFirst();
+  return row ?? null;
+}
+
+export async function deleteScheduleRow(tx: Queryable, id: string): Promise<void> {
+  await tx.deleteFrom('provisioning.schedules').where('id', '=', id).execute();
+}
+
+/** Ids of schedules whose time has come. */
+export async function dueSchedules(db: Queryable): Promise<string[]> {
+  const { rows } = await sql<{ id: string }>`
+    select id from provisioning.schedules where next_run_at <= now() order by next_run_at limit 100`.execute(db);
+  return rows.map(({ id }) => id);
+}
+
+/** Locks a schedule whose time has come; null where another process has it. */
+export async function lockDue(tx: Queryable, id: string): Promise<DueSchedule | null> {
+  const { rows } = await sql<DueSchedule>`
+    select s.id, s.workspace, s.workflow_type, s.parameters, s.cron, s.timezone, s.overlap, s.missed, s.authority, s.next_run_at,
+           exists (select from provisioning.operations o
+                   where o.id = s.last_workflow_id and o.status in ('pending', 'running')) as busy
+    from provisioning.schedules s where s.id = ${id} and s.next_run_at <= now() for update skip locked`.execute(tx);
+  return rows[0] ?? null;
+}
+
+/** Sets when a schedule is due next, and what came of this time. `workflowId` null: nothing was started. */
+export async function advance(
+  tx: Queryable,
+  id: string,
+  next: Date,
+  outcome: { workflowId: string | null; error: string | null },
+): Promise<void> {
+  await tx
+    .updateTable('provisioning.schedules')
+    .set({
+      next_run_at: next,
+      last_error: outcome.error,
+      ...(outcome.workflowId === null ? {} : { last_workflow_id: outcome.workflowId, last_run_at: sql`now()` }),
+    })
+    .where('id', '=', id)
+    .execute();
+}
+
+/** The roles that a user has now; null: they are disabled or gone. */
+export async function currentBindings(db: Queryable, userId: string): Promise<RoleBinding[] | null> {
+  const user = await db.selectFrom('provisioning.users').select('disabled').where('id', '=', userId).executeTakeFirst();
+  if (user === undefined || user.disabled) return null;
+  return db
+    .selectFrom('provisioning.role_bindings')
+    .select(['role', 'workspace'])
+    .where('user_id', '=', userId)
+    .execute();
+}
