@@ -177,6 +177,31 @@ create table provisioning.role_bindings (
   constraint role_bindings_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name) ON DELETE CASCADE
 );
 
+create table provisioning.schedules (
+  id uuid not null,
+  name text not null,
+  workspace text not null,
+  workflow_type text not null,
+  parameters jsonb not null,
+  cron text not null,
+  timezone text not null,
+  overlap text not null,
+  missed text not null,
+  authority jsonb not null,
+  next_run_at timestamp with time zone not null,
+  last_run_at timestamp with time zone,
+  last_workflow_id uuid,
+  last_error text,
+  created_by text not null,
+  created_at timestamp with time zone not null default now(),
+  constraint schedules_missed_check CHECK ((missed = ANY (ARRAY['skip'::text, 'run_once'::text]))),
+  constraint schedules_overlap_check CHECK ((overlap = ANY (ARRAY['skip'::text, 'allow'::text]))),
+  constraint schedules_pkey PRIMARY KEY (id),
+  constraint schedules_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name) ON DELETE CASCADE,
+  constraint schedules_workspace_name_key UNIQUE (workspace, name)
+);
+CREATE INDEX schedules_due ON provisioning.schedules USING btree (next_run_at);
+
 create table provisioning.server_ssh (
   server_id text not null,
   ssh_user text not null default 'root'::text,
