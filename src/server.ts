@@ -262,6 +262,7 @@ async function start(
       { name: WORKFLOW_QUEUE, workerConcurrency: MAX_WORKFLOWS },
     ],
     work: config.role !== 'api',
+    alone: embedded !== null,
     retentionDays: config.retentionDays,
     poolSize: config.poolSize,
     onFenced: () => {

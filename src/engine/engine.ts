@@ -73,6 +73,8 @@ export interface EngineOptions {
   queues: QueueSettings[];
   /** False: only submits (role `api`). */
   work: boolean;
+  /** No other process can be on this database (an embedded one has one owner): what is left of others is dead. */
+  alone?: boolean;
   /** Days that ended operations are kept. */
   retentionDays: number;
   /** Connections of the engine's own. */
@@ -209,6 +211,7 @@ async function startWorker(
     logger,
     role: 'worker',
     version: options.version,
+    alone: options.alone ?? false,
     onDead: async (executorIds) => {
       const others = executorIds.filter((id) => id !== replica.id);
       const recovered = await recover(others);

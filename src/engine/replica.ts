@@ -33,6 +33,7 @@ export interface Replica {
 
 /**
  * Registers this process and keeps its lease.
+ * @param alone all others on the list are dead for certain: no need to wait until they have been silent for long.
  * @param onDead ids of executors that have unfinished work and no living replica (may repeat until recovered).
  * @param onFenced the others have declared this process dead: it must end without another write.
  */
@@ -42,6 +43,7 @@ export async function joinReplicas(options: {
   logger: Logger;
   role: string;
   version: string;
+  alone: boolean;
   onDead: (executorIds: string[]) => Promise<void>;
   onFenced: () => void;
 }): Promise<Replica> {
@@ -103,6 +105,7 @@ export async function joinReplicas(options: {
   };
 
   await holdLock();
+  if (options.alone) await db.deleteFrom('provisioning.replicas').execute();
   await db
     .insertInto('provisioning.replicas')
     .values({

@@ -25,7 +25,7 @@ import {
 } from './support.ts';
 
 const CREATES = scale(40, 100);
-const ROUNDS = scale(3, 10);
+const ROUNDS = scale(2, 10);
 /** How long after a restart nothing may be left lying about. */
 const SETTLE_MS = 30_000;
 
