@@ -81,10 +81,13 @@ describe('a plan', () => {
   test('expands for_each, renders what is known, takes plan and zone from the workspace', () => {
     const { nodes, parameters, steps } = plan(CLUSTER, { cluster_name: 'k8s', node_count: 2 });
     assert.deepEqual(parameters, { cluster_name: 'k8s', node_count: 2, plan: '2xCPU-4GB', flavor: 'plain' });
-    assert.deepEqual(nodes.slice(0, 2), [
-      { key: 'web[0]', step: 'web', index: 0, item: 0, with: { hostname: 'k8s-0', ...DEFAULTS }, skipped: false },
-      { key: 'web[1]', step: 'web', index: 1, item: 1, with: { hostname: 'k8s-1', ...DEFAULTS }, skipped: false },
-    ]);
+    assert.deepEqual(
+      nodes.slice(0, 2).map(({ known: _, ...node }) => node),
+      [
+        { key: 'web[0]', step: 'web', index: 0, item: 0, with: { hostname: 'k8s-0', ...DEFAULTS }, skipped: false },
+        { key: 'web[1]', step: 'web', index: 1, item: 1, with: { hostname: 'k8s-1', ...DEFAULTS }, skipped: false },
+      ],
+    );
     assert.deepEqual(steps[0]?.settings, {
       maxAttempts: 3,
       backoff: 'exponential',
@@ -148,7 +151,7 @@ operations: "\${{ parameters.operations }}"`;
       'parameters.operations[0].depends_on[0]: there is no step "b"',
     ]);
     assert.deepEqual(problems(text, { operations: [{ id: 'a', kind: 'server.creat' }] }), [
-      'parameters.operations[0].kind: must be one of server.create, server.delete, server.start, server.stop, server.restart, workflow, approval, wait',
+      'parameters.operations[0].kind: must be one of server.create, server.delete, server.start, server.stop, server.restart, taskserv.create, taskserv.delete, command, workflow, approval, wait',
     ]);
     assert.deepEqual(problems(text, { operations: [{ ...step, with: { hostname: 7 } } as Json] }), [
       'parameters.operations[0].with.hostname: must be string, not number',
