@@ -1,6 +1,3 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
 import Fastify from 'fastify';
 import { Kysely, PostgresDialect } from 'kysely';
 import type pg from 'pg';
@@ -9,16 +6,17 @@ import { sendList } from '../src/http/list.ts';
 import { readOperation } from '../src/operations/store.ts';
 import { SERVER_LIST } from '../src/servers/schemas.ts';
 import { ended, type Operation, serverRequest } from '../test/support/server.ts';
+import { startBare } from './support/bare.ts';
 import { load, requestBytes } from './support/http.ts';
 import { startInstallation } from './support/installation.ts';
+import { processorSeconds } from './support/kernel.ts';
 import { insertServers } from './support/rows.ts';
-import { alternate, type Benchmark, compare } from './support/stats.ts';
+import { alternate, type Benchmark, compare, type Line } from './support/stats.ts';
 
 const CONNECTIONS = 16;
 const ROUNDS = 7;
 const OPERATIONS_READ = 6_000;
 const PAGES_READ = 1_500;
-const BARE = fileURLToPath(new URL('./bare-routes.ts', import.meta.url));
 
 export const reads: Benchmark = {
   name: 'reads',
@@ -29,7 +27,7 @@ export const reads: Benchmark = {
     const { body } = await server.admin.request<Operation>('POST', '/v1/servers/create', serverRequest('one'));
     const { id } = await ended(server.admin, body.id);
     await insertServers(pool, 1_000);
-    const bare = await startBare(url, [
+    await using bare = await startBare(url, [
       {
         path: '/operation',
         column: 'json',
@@ -43,30 +41,49 @@ export const reads: Benchmark = {
         statements: await statementsOf(pool, (db) => listPage(db)),
       },
     ]);
-    try {
-      const rate = (base: string, path: string, count: number) => {
-        const request = requestBytes('GET', path, server.admin.token);
-        return async () => count / (await load({ url: base, connections: CONNECTIONS, count, request: () => request }));
-      };
-      const operation = await alternate(
-        ROUNDS,
-        rate(server.url, `/v1/operations/${id}`, OPERATIONS_READ),
-        rate(bare.url, '/operation', OPERATIONS_READ),
-      );
-      const page = await alternate(
-        ROUNDS,
-        rate(server.url, '/v1/servers?per_page=100', PAGES_READ),
-        rate(bare.url, '/page', PAGES_READ),
-      );
-      return [
-        compare('GET /v1/operations/{id}', operation, '/s', { atLeast: 0.6 }),
-        compare('a page of 100 servers', page, '/s', { atLeast: 0.6 }),
-      ];
-    } finally {
-      await bare.stop();
-    }
+    const page = '/v1/servers?per_page=100';
+    return [
+      ...(await measure('GET /v1/operations/{id}', OPERATIONS_READ, [
+        { url: `${server.url}/v1/operations/${id}`, pid: server.process.pid ?? 0, token: server.admin.token },
+        { url: `${bare.url}/operation`, pid: bare.process.pid ?? 0, token: '' },
+      ])),
+      ...(await measure('a page of 100 servers', PAGES_READ, [
+        { url: `${server.url}${page}`, pid: server.process.pid ?? 0, token: server.admin.token },
+        { url: `${bare.url}/page`, pid: bare.process.pid ?? 0, token: '' },
+      ])),
+    ];
   },
 };
+
+interface Target {
+  url: string;
+  pid: number;
+  token: string;
+}
+
+/**
+ * How many a second, and how much processor time of the answering process each one takes: the latter is nearly
+ * untouched by whatever else the machine does.
+ */
+async function measure(what: string, count: number, [ours, floor]: [Target, Target]): Promise<Line[]> {
+  const spent = { ours: [] as number[], floor: [] as number[] };
+  const rate = ({ url, pid, token }: Target, figures: number[]) => {
+    const request = requestBytes('GET', new URL(url).pathname + new URL(url).search, token);
+    return async () => {
+      const before = await processorSeconds(pid);
+      const seconds = await load({ url, connections: CONNECTIONS, count, request: () => request });
+      figures.push(((await processorSeconds(pid)) - before) * (1_000_000 / count));
+      return count / seconds;
+    };
+  };
+  const pairs = await alternate(ROUNDS, rate(ours, spent.ours), rate(floor, spent.floor));
+  // The first round warmed up.
+  const processor = spent.ours.slice(1).map((value, n) => ({ ours: value, floor: spent.floor[n + 1] ?? Number.NaN }));
+  return [
+    compare(what, pairs, '/s', { atLeast: 0.6 }),
+    compare('its processor time in the process', processor, 'µs', null),
+  ];
+}
 
 /** The statements that the server's own code sends. */
 async function statementsOf(pool: pg.Pool, read: (db: Kysely<Tables>) => Promise<unknown>) {
@@ -90,18 +107,4 @@ async function listPage(db: Kysely<Tables>): Promise<void> {
   const { statusCode, body } = await app.inject('/');
   if (statusCode !== 200) throw new Error(body);
   await app.close();
-}
-
-async function startBare(url: string, routes: object[]): Promise<{ url: string; stop(): Promise<void> }> {
-  const child = spawn(process.execPath, [BARE, url], { stdio: ['pipe', 'pipe', 'inherit'] });
-  child.stdin.end(JSON.stringify(routes));
-  const [address] = await once(child.stdout, 'data');
-  return {
-    url: String(address).trim(),
-    async stop() {
-      const exited = once(child, 'exit');
-      child.kill();
-      await exited;
-    },
-  };
 }
