@@ -7,6 +7,7 @@ import { completionCommands } from './commands/completion.ts';
 import { contextCommands } from './commands/context.ts';
 import { operationCommands } from './commands/operation.ts';
 import { providerCommands } from './commands/provider.ts';
+import { scheduleCommands } from './commands/schedule.ts';
 import { serverCommands } from './commands/server.ts';
 import { systemCommands } from './commands/system.ts';
 import { taskservCommands } from './commands/taskserv.ts';
@@ -14,6 +15,7 @@ import { tokenCommands } from './commands/token.ts';
 import { userCommands } from './commands/user.ts';
 import { workflowCommands } from './commands/workflow.ts';
 import { workspaceCommands } from './commands/workspace.ts';
+import { existingServerCommands, workspaceSecretCommands } from './commands/workspace-secrets.ts';
 import { describeError, EXIT, exitStatusOf } from './errors.ts';
 import { OUTPUTS } from './output.ts';
 import { createSession } from './session.ts';
@@ -24,10 +26,13 @@ export const COMMANDS: readonly CommandDefinition[] = [
   ...accountCommands,
   ...contextCommands,
   ...serverCommands,
+  ...existingServerCommands,
   ...taskservCommands,
   ...workflowCommands,
+  ...scheduleCommands,
   ...operationCommands,
   ...workspaceCommands,
+  ...workspaceSecretCommands,
   ...providerCommands,
   ...userCommands,
   ...tokenCommands,
@@ -42,6 +47,8 @@ const GROUPS: Record<string, string> = {
   server: 'make, look at, change and delete servers',
   taskserv: 'services on servers',
   workflow: 'whole clusters: graphs of operations',
+  schedule: 'workflows by the clock',
+  credentials: 'accounts of a workspace at clouds',
   operation: 'watch, wait for and cancel what goes on',
   workspace: 'named directories that group servers and their defaults',
   provider: 'the places where servers can be made',
