@@ -20,7 +20,9 @@ test('calls stay below the share of the limit, and changes go before observation
   assert.ok(done.length <= 0.6 * 50 + 5, `${done.length} calls`);
   assert.ok(done.length >= 0.6 * 50 - 2, `${done.length} calls`);
   assert.equal(done.filter((kind) => kind === 'change').length, 20);
-  assert.ok(done.lastIndexOf('change') < 25, 'a change waited for observations');
+  // But for the one in five that goes to an observation which has waited for long.
+  assert.ok(done.lastIndexOf('change') < 30, 'a change waited for observations');
+  assert.ok(done.indexOf('observe') < 20, 'observations starve');
   account.close();
 });
 

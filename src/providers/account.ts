@@ -82,9 +82,19 @@ const FAILURES_TO_OPEN = 5;
 const OPEN_MS = { least: 1_000, most: 60_000 };
 const RANK: Record<CallKind, number> = { change: 0, look: 1, observe: 2 };
 
+/** An observation that has waited for so long goes first: without any, what has been changed would never be seen done. */
+const OVERDUE_MS = 2_000;
+/** But only each so manyth call. */
+const OVERDUE_SHARE = 5;
+
 interface Waiter {
   kind: CallKind;
+  since: number;
   admit: () => void;
+}
+
+function isOverdue({ kind, since }: Waiter, now: number): boolean {
+  return kind === 'observe' && now - since >= OVERDUE_MS;
 }
 
 export function createAccount(settings: { name: string; limit: RateLimit }): Account {
@@ -97,6 +107,8 @@ export function createAccount(settings: { name: string; limit: RateLimit }): Acc
   let pausedUntil = 0;
   // Sent, and not answered yet: what the provider counts does not hold them.
   let underWay = 0;
+  // Calls that were no observations.
+  let othersInARow = 0;
   // Of the kind "too many calls", in a row.
   let refusals = 0;
   const breaker = { failures: 0, openUntil: 0, openMs: 0, probing: false };
@@ -127,11 +139,12 @@ export function createAccount(settings: { name: string; limit: RateLimit }): Acc
     clearTimeout(timer);
     timer = undefined;
     for (;;) {
-      const next = waiters[0];
-      if (next === undefined) return;
       const now = performance.now();
+      const overdue = othersInARow < OVERDUE_SHARE - 1 ? undefined : waiters.find((waiter) => isOverdue(waiter, now));
+      const next = overdue ?? waiters[0];
+      if (next === undefined) return;
       fill(now);
-      const delay = delayOf(next.kind, now);
+      const delay = delayOf(overdue === undefined ? next.kind : 'look', now);
       if (delay > 0) {
         timer = setTimeout(pump, delay);
         return;
@@ -140,7 +153,8 @@ export function createAccount(settings: { name: string; limit: RateLimit }): Acc
       underWay += 1;
       if (breaker.openMs > 0) breaker.probing = true;
       figures.calls[next.kind] += 1;
-      waiters.shift();
+      othersInARow = next.kind === 'observe' ? 0 : othersInARow + 1;
+      waiters.splice(waiters.indexOf(next), 1);
       next.admit();
     }
   };
@@ -183,7 +197,7 @@ export function createAccount(settings: { name: string; limit: RateLimit }): Acc
           }
           settle();
         };
-        const waiter: Waiter = { kind, admit: () => end(resolve) };
+        const waiter: Waiter = { kind, since: performance.now(), admit: () => end(resolve) };
         const abort = () => end(() => reject(signal?.reason));
         signal?.addEventListener('abort', abort, { once: true });
         enqueue(waiter);

@@ -1,7 +1,9 @@
 import type { CallOptions, Provider, ProviderServer } from './contract.ts';
 
-/** First look at a server after this. Milliseconds. */
+/** Looks are no closer together than this. Milliseconds. */
 const MIN_INTERVAL_MS = 100;
+/** The first look waits so long for others that begin to wait at the same time. */
+const GATHER_MS = 5;
 /** A server that takes long is looked at no more often than this. */
 const MAX_INTERVAL_MS = 5_000;
 /** The pause between looks is the time waited so far divided by this: soon for the quick, rarely for the slow. */
@@ -21,6 +23,9 @@ interface Waiter {
 interface Round {
   waiters: Set<Waiter>;
   timer: NodeJS.Timeout | undefined;
+  /** When the timer fires, and when the last look began; of the monotonic clock. */
+  dueAt: number;
+  lookedAt: number;
   looking: boolean;
 }
 
@@ -40,14 +45,14 @@ export function untilObserved(
   tell: Pick<CallOptions, 'onWait' | 'onWaited'> = {},
 ): Promise<ProviderServer | null> {
   if (signal.aborted) return Promise.reject(signal.reason);
-  const round = rounds.get(provider) ?? { waiters: new Set(), timer: undefined, looking: false };
+  const round = rounds.get(provider) ?? newRound();
   rounds.set(provider, round);
   const { promise, resolve, reject } = Promise.withResolvers<ProviderServer | null>();
   const waiter: Waiter = { ref, tell, since: Date.now(), accept, resolve, reject };
   const abort = () => reject(signal.reason);
   signal.addEventListener('abort', abort, { once: true });
   round.waiters.add(waiter);
-  schedule(provider, round, leastInterval(provider));
+  schedule(provider, round, Math.max(GATHER_MS, round.lookedAt + leastInterval(provider) - performance.now()));
   return promise.finally(() => {
     round.waiters.delete(waiter);
     signal.removeEventListener('abort', abort);
@@ -59,11 +64,20 @@ function leastInterval(provider: Provider): number {
   return Math.max(MIN_INTERVAL_MS, provider.observationIntervalMs?.() ?? 0);
 }
 
+function newRound(): Round {
+  return { waiters: new Set(), timer: undefined, dueAt: 0, lookedAt: Number.NEGATIVE_INFINITY, looking: false };
+}
+
+/** At that time, or sooner where a look is due sooner. */
 function schedule(provider: Provider, round: Round, delayMs: number): void {
-  if (round.timer !== undefined || round.looking) return;
+  const dueAt = performance.now() + delayMs;
+  if (round.looking || (round.timer !== undefined && round.dueAt <= dueAt)) return;
+  clearTimeout(round.timer);
+  round.dueAt = dueAt;
   round.timer = setTimeout(() => {
     round.timer = undefined;
     round.looking = true;
+    round.lookedAt = performance.now();
     void look(provider, round).then((pauseMs) => {
       round.looking = false;
       if (round.waiters.size > 0) schedule(provider, round, pauseMs);
@@ -108,6 +122,8 @@ async function look(provider: Provider, round: Round): Promise<number> {
       error instanceof Error && 'retryAfter' in error && typeof error.retryAfter === 'number' ? error.retryAfter : 0;
     return Math.max(asks * 1_000, MAX_INTERVAL_MS / 10);
   }
-  const youngest = Math.max(...asked.map((waiter) => waiter.since));
+  // Those who came during the look count as well.
+  let youngest = 0;
+  for (const { since } of round.waiters) youngest = Math.max(youngest, since);
   return Math.max(least, Math.min(MAX_INTERVAL_MS, (Date.now() - youngest) / AGE_DIVISOR));
 }

@@ -233,15 +233,17 @@ async function deleteServer(
   const timer = setTimeout(() => late.abort(busy(ref, 'it has not stopped yet')), STOP_WAIT_MS);
   const signal = AbortSignal.any([late.signal, ...(options.signal === undefined ? [] : [options.signal])]);
   try {
+    // The list is shared with all others who wait: a hundred deletions at once look as often as one.
+    let listed = await untilObserved(provider, ref, () => true, signal, options);
     for (;;) {
-      const now = await readOne(upcloud.http, ref, { ...options, signal });
-      if (now === null || now.state === 'pending_delete') return;
-      if (now.state === 'stopped' || now.state === 'error') return await remove(upcloud, ref, now.state, options);
-      if (now.state === 'started') await stopAtOnce(upcloud, ref, options);
-      const status = toProviderServer(now).status;
-      const settled = await untilObserved(provider, ref, (server) => server?.status !== status, signal);
       // Not among the labelled ones: gone, or never labelled.
-      if (settled === null) await pause(UNLISTED_PAUSE_MS, signal);
+      const unlisted = listed === null ? await readOne(upcloud.http, ref, { ...options, signal }) : null;
+      const status = listed?.status ?? (unlisted === null ? 'deleting' : toProviderServer(unlisted).status);
+      if (status === 'deleting') return;
+      if (status === 'stopped' || status === 'error') return await remove(upcloud, ref, status, options);
+      if (status === 'running') await stopAtOnce(upcloud, ref, options);
+      if (unlisted !== null) await pause(UNLISTED_PAUSE_MS, signal);
+      listed = await untilObserved(provider, ref, (server) => server?.status !== status, signal, options);
     }
   } finally {
     clearTimeout(timer);

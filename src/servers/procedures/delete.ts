@@ -89,6 +89,5 @@ async function deleteAllOf(provider: Provider, operationId: string, call: StepCa
 
 async function deleteAndWait(provider: Provider, ref: string, call: StepCall): Promise<void> {
   await provider.deleteServer(ref, callOptions(call));
-  if ((await provider.observeServers([ref], lookOptions(call))).size === 0) return;
   await untilObserved(provider, ref, (server) => server === null, call.signal, tellOf(call));
 }

@@ -1,5 +1,5 @@
 import type { StepCall } from '../../engine/procedure.ts';
-import type { Provider, ProviderServer } from '../../providers/contract.ts';
+import type { Provider } from '../../providers/contract.ts';
 import { providerQueue } from '../../providers/registry.ts';
 
 /** What the procedures that change an existing server are given. Ids only: the rest is observed. */
@@ -35,9 +35,4 @@ export async function findRef(provider: Provider, input: ServerChange, call: Ste
   if (input.provider_ref !== null) return input.provider_ref;
   const found = await provider.findServer(input.create_operation_id, lookOptions(call));
   return found?.ref ?? null;
-}
-
-/** One server now; null when it does not exist. */
-export async function observe(provider: Provider, ref: string, call: StepCall): Promise<ProviderServer | null> {
-  return (await provider.observeServers([ref], lookOptions(call))).get(ref) ?? null;
 }

@@ -2,7 +2,7 @@ import { defineProcedure, OperationError, type Procedure } from '../../engine/pr
 import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import { updateServer } from '../store.ts';
-import { callOptions, findRef, observe, queueOf, type ServerChange, tellOf } from './input.ts';
+import { callOptions, findRef, queueOf, type ServerChange, tellOf } from './input.ts';
 import { reconcileAfter } from './reconcile.ts';
 
 export type PowerAction = 'start' | 'stop' | 'restart';
@@ -19,8 +19,6 @@ export function powerProcedure(providers: ProviderRegistry, action: PowerAction)
         const ref = await findRef(provider, input, call);
         if (ref === null) throw vanished(input);
         await provider[`${action}Server`](ref, callOptions(call));
-        const now = await observe(provider, ref, call);
-        if (now?.status === goal) return now;
         return untilObserved(
           provider,
           ref,
