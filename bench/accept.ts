@@ -14,6 +14,7 @@ const TABLES = [
   ['provisioning.servers', 'operation_id'],
   ['provisioning.operations', 'id'],
   ['dbos.workflow_status', 'workflow_uuid'],
+  ['dbos.workflow_input', 'workflow_uuid'],
   ['provisioning.audit_log', 'operation_id'],
 ] as const;
 

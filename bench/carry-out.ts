@@ -44,7 +44,9 @@ export const carryOut: Benchmark = {
 
 /** Accepts them while nobody carries anything out, and then starts a worker. */
 async function carriedOut({ server, pool, replica }: Installation): Promise<number> {
-  await pool.query('delete from dbos.workflow_status');
+  // As empty as the floor's database is in each round.
+  await pool.query('truncate dbos.workflow_status, provisioning.operations, provisioning.servers cascade');
+  await pool.query('truncate simulated_cloud.servers, simulated_cloud.calls');
   const name = randomBytes(4).toString('hex');
   await load({
     url: server.url,

@@ -58,7 +58,7 @@ export interface BegunOperation {
   first: boolean;
 }
 
-/** Moves `pending` to `running`; otherwise only reads. Null when the row is gone. */
+/** Moves `pending` to `running`, with the event that says so; otherwise only reads. Null when the row is gone. */
 export async function beginOperation(db: Queryable, id: string): Promise<BegunOperation | null> {
   const { rows } = await sql<{
     status: OperationStatus;
@@ -69,10 +69,13 @@ export async function beginOperation(db: Queryable, id: string): Promise<BegunOp
     first: boolean;
   }>`
     with begun as (
-      update provisioning.operations set status = 'running', updated_at = now()
+      update provisioning.operations set status = 'running', updated_at = now(), last_seq = last_seq + 1
       where id = ${id} and status = 'pending'
-      returning 'running' as status, input, cancel_requested_at is not null as cancel_requested, workspace, created_by, true as first)
-    select * from begun
+      returning last_seq, input, cancel_requested_at is not null as cancel_requested, workspace, created_by),
+    logged as (
+      insert into provisioning.operation_events (operation_id, seq, type, data)
+      select ${id}::uuid, last_seq, 'status', jsonb_build_object('status', 'running') from begun)
+    select 'running' as status, input, cancel_requested, workspace, created_by, true as first from begun
     union all
     select status, input, cancel_requested_at is not null, workspace, created_by, false
     from provisioning.operations where id = ${id} and not exists (select from begun)`.execute(db);

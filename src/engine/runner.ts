@@ -95,9 +95,7 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
     controllers.set(operationId, controller);
     if (begun.cancelRequested) controller.cancel.abort(cancelled());
     if (stopping) controller.handOver.abort(handedOver());
-    if (begun.first) {
-      await events.append(operationId, { type: 'status', at: new Date(), data: { status: 'running' } });
-    }
+    if (begun.first) signals.operationsChanged([operationId]);
     try {
       await procedure.run(begun.input, createContext(operationId, begun, controller));
     } catch (error) {

@@ -34,12 +34,9 @@ export async function workspaceDirectory(db: Queryable, name: string): Promise<s
 
 /** Whether it exists; inside a transaction it then goes on existing until that ends. */
 export async function holdWorkspace(db: Queryable, name: string): Promise<boolean> {
-  const row = await db
-    .selectFrom('provisioning.workspaces')
-    .select('name')
-    .where('name', '=', name)
-    .forKeyShare()
-    .executeTakeFirst();
+  const found = db.selectFrom('provisioning.workspaces').select('name').where('name', '=', name);
+  // A lock that ends with its own statement holds nothing, and its commit waits for the disk.
+  const row = await (db.isTransaction ? found.forKeyShare() : found).executeTakeFirst();
   return row !== undefined;
 }
 
