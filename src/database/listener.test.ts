@@ -6,9 +6,9 @@ import { until } from '../../test/support/server.ts';
 import { startListener } from './listener.ts';
 
 const CONNECTIONS = `select count(*)::int as n from pg_stat_activity
-  where datname = current_database() and application_name = 'provisioning listen'`;
+  where datname = current_database() and application_name like 'provisioning listen%'`;
 const BREAK = `select pg_terminate_backend(pid) from pg_stat_activity
-  where datname = current_database() and application_name = 'provisioning listen'`;
+  where datname = current_database() and application_name like 'provisioning listen%'`;
 
 test('a lost connection is opened again, and subscribers are told that they may have missed something', async () => {
   await using database = await createTestDatabase();
