@@ -28,12 +28,12 @@ test('a server is previewed, created, watched live and deleted, with no request 
     ['Plan', '2xCPU-4GB'],
     ['Zone', 'de-fra1'],
   ] as const) {
-    await page
-      .getByRole('combobox', { name: label })
-      .or(page.getByRole('textbox', { name: label }))
-      .first()
-      .click();
-    await page.getByRole('option', { name: choice, exact: true }).click();
+    const select = page.getByRole('combobox', { name: label });
+    await until(async () => {
+      await select.click();
+      await page.getByRole('option', { name: choice, exact: true }).click();
+      return (await select.inputValue()) === choice;
+    }, `${choice} to be chosen`);
   }
   await page.getByRole('button', { name: 'Show what would happen' }).click();
   await page.getByLabel('What would happen').getByText('from-browser').waitFor();
