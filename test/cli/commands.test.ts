@@ -6,7 +6,7 @@ import { startInstallation } from '../support/acceptance.ts';
 import { ADMIN_PASSWORD } from '../support/server.ts';
 import { createCommandLine } from './support.ts';
 
-const installation = await startInstallation({ TOKEN_TTL: '3' });
+const installation = await startInstallation({ TOKEN_TTL: '3', SIMULATED_LATENCY_MS: '300' });
 const { server } = installation;
 const cli = await createCommandLine();
 after(async () => {
