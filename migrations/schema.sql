@@ -1,5 +1,14 @@
 -- What the migrations make, for review. Written by "npm run generate".
 
+create table provisioning.account_sweeps (
+  provider text not null,
+  account text not null,
+  due_at timestamp with time zone not null,
+  listed_at timestamp with time zone,
+  error text,
+  constraint account_sweeps_pkey PRIMARY KEY (provider, account)
+);
+
 create table provisioning.api_tokens (
   id uuid not null,
   user_id uuid not null,
@@ -45,6 +54,14 @@ create table provisioning.data_keys (
   created_at timestamp with time zone not null default now(),
   constraint data_keys_pkey PRIMARY KEY (name)
 );
+
+create table provisioning.departed_servers (
+  provider text not null,
+  provider_ref text,
+  operation_id uuid not null,
+  departed_at timestamp with time zone not null default clock_timestamp()
+);
+CREATE INDEX departed_servers_time ON provisioning.departed_servers USING btree (departed_at);
 
 create table provisioning.host_turns (
   server_id text not null,
@@ -126,8 +143,13 @@ create table provisioning.orphans (
   first_seen_at timestamp with time zone not null default now(),
   last_seen_at timestamp with time zone not null default now(),
   deletion_id uuid,
+  id text not null,
+  tags text[] not null default '{}'::text[],
+  price jsonb,
+  constraint orphans_id_key UNIQUE (id),
   constraint orphans_pkey PRIMARY KEY (provider, ref)
 );
+CREATE INDEX orphans_seen ON provisioning.orphans USING btree (first_seen_at, id);
 
 create table provisioning.provider_credentials (
   workspace text not null,
@@ -235,8 +257,11 @@ create table provisioning.servers (
   constraint servers_workspace_hostname_key UNIQUE (workspace, hostname)
 );
 CREATE INDEX servers_created ON provisioning.servers USING btree (created_at, id);
+CREATE INDEX servers_drift ON provisioning.servers USING btree (created_at, id) WHERE (drift <> '[]'::jsonb);
 CREATE INDEX servers_hostname ON provisioning.servers USING btree (hostname);
+CREATE INDEX servers_operation ON provisioning.servers USING btree (operation_id);
 CREATE INDEX servers_provider ON provisioning.servers USING btree (provider, created_at, id);
+CREATE UNIQUE INDEX servers_provider_ref_key ON provisioning.servers USING btree (provider, provider_ref) WHERE (provider_ref IS NOT NULL);
 CREATE INDEX servers_status ON provisioning.servers USING btree (status, created_at, id);
 CREATE INDEX servers_tags ON provisioning.servers USING gin (tags);
 CREATE INDEX servers_workspace ON provisioning.servers USING btree (workspace, created_at, id);
@@ -435,8 +460,8 @@ CREATE INDEX simulated_runs_label ON simulated_cloud.runs USING btree (ref, labe
 
 create table simulated_cloud.servers (
   ref text not null,
-  operation_id text not null,
-  workspace text not null,
+  operation_id text,
+  workspace text,
   hostname text not null,
   plan text not null,
   zone text not null,
@@ -447,6 +472,7 @@ create table simulated_cloud.servers (
   settles_at timestamp with time zone not null,
   change text not null,
   created_at timestamp with time zone not null default clock_timestamp(),
+  installation text,
   constraint servers_change_check CHECK ((change = ANY (ARRAY['create'::text, 'start'::text, 'stop'::text, 'restart'::text, 'delete'::text]))),
   constraint servers_pkey PRIMARY KEY (ref),
   constraint servers_power_check CHECK ((power = ANY (ARRAY['on'::text, 'off'::text])))
@@ -468,6 +494,16 @@ AS $function$
       return new;
     end if;
     raise exception 'the audit log is append-only';
+  end $function$;
+
+CREATE OR REPLACE FUNCTION provisioning.server_departs()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+  begin
+    insert into provisioning.departed_servers (provider, provider_ref, operation_id)
+    values (old.provider, old.provider_ref, old.operation_id);
+    return null;
   end $function$;
 
 CREATE OR REPLACE FUNCTION provisioning.settled_taskserv_status(id text)
@@ -497,5 +533,9 @@ AS $function$
   end $function$;
 
 CREATE TRIGGER audit_log_is_append_only BEFORE DELETE OR UPDATE ON provisioning.audit_log FOR EACH ROW EXECUTE FUNCTION provisioning.audit_log_is_append_only();
+
+CREATE TRIGGER server_departs AFTER DELETE ON provisioning.servers FOR EACH ROW EXECUTE FUNCTION provisioning.server_departs();
+
+CREATE TRIGGER server_departs_by_change AFTER UPDATE OF provider_ref, operation_id ON provisioning.servers FOR EACH ROW WHEN (((old.operation_id <> new.operation_id) OR ((old.provider_ref IS NOT NULL) AND (old.provider_ref IS DISTINCT FROM new.provider_ref)))) EXECUTE FUNCTION provisioning.server_departs();
 
 CREATE TRIGGER taskserv_hosts_are_gone AFTER DELETE ON provisioning.taskserv_hosts REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION provisioning.taskserv_hosts_are_gone();

@@ -19,6 +19,7 @@ import type { App, Services } from './http/section.ts';
 import { securityHeaders } from './http/security-headers.ts';
 import { installValidation } from './http/validation.ts';
 import { registerOperationRoutes } from './operations/routes.ts';
+import { registerOrphanRoutes } from './servers/orphans/routes.ts';
 import { registerServerRoutes } from './servers/routes.ts';
 import { installDashboard } from './system/dashboard.ts';
 import { registerProviderRoutes } from './system/provider-routes.ts';
@@ -120,6 +121,7 @@ export async function buildApp(
     registerSshKeyRoutes(api as App, services);
     registerProviderRoutes(api as App, services);
     registerServerRoutes(api as App, services);
+    registerOrphanRoutes(api as App, services);
     registerTaskservRoutes(api as App, services);
     registerWorkflowRoutes(api as App, services);
     registerScheduleRoutes(api as App, services);

@@ -49,6 +49,10 @@ export interface Config {
   hostsAtOnce: number;
   /** Seconds between two looks at a taskserv's health on a server; 0: none but on demand. */
   healthCheckInterval: number;
+  /** Seconds between two looks at everything in an account at a provider; 0: none but on demand. */
+  sweepInterval: number;
+  /** Seconds after which a server that nobody here knows is deleted by itself; 0: never. */
+  orphanDeleteAfter: number;
   /** Whether wait nodes of workflows may check addresses of this machine and of its own network link. */
   localChecks: boolean;
   /** Days that ended operations are kept. */
@@ -94,6 +98,8 @@ const NAMES = [
   'WORKER_CONCURRENCY',
   'HOSTS_AT_ONCE',
   'HEALTH_CHECK_INTERVAL',
+  'SWEEP_INTERVAL',
+  'ORPHAN_DELETE_AFTER',
   'LOCAL_CHECKS',
   'RETENTION_DAYS',
   'LOG_LEVEL',
@@ -152,6 +158,8 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
     hostsAtOnce: integer(value, 'HOSTS_AT_ONCE', 20, 1, 1_000),
     localChecks: oneOf(value, 'LOCAL_CHECKS', ['true', 'false'], 'false') === 'true',
     healthCheckInterval: integer(value, 'HEALTH_CHECK_INTERVAL', 60, 0, 86_400),
+    sweepInterval: integer(value, 'SWEEP_INTERVAL', 300, 0, 86_400),
+    orphanDeleteAfter: integer(value, 'ORPHAN_DELETE_AFTER', 0, 0, 31_536_000),
     retentionDays: integer(value, 'RETENTION_DAYS', 90, 1, 36_500),
     logLevel: oneOf(value, 'LOG_LEVEL', LOG_LEVELS, 'info'),
     logFormat: oneOf(value, 'LOG_FORMAT', ['json', 'pretty'] as const, process.stdout.isTTY ? 'pretty' : 'json'),

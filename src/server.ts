@@ -18,8 +18,10 @@ import { createFollower } from './operations/follow.ts';
 
 import { openProviders } from './provider-setup.ts';
 import { detectDockerHost } from './providers/docker/provider.ts';
+import { readInstallationId } from './providers/installation.ts';
 import { providerQueue } from './providers/registry.ts';
 import { EXISTING } from './servers/existing.ts';
+import { startSweeper } from './servers/orphans/sweeper.ts';
 import { enterServer } from './servers/ssh-way.ts';
 import { createReadiness } from './system/readiness.ts';
 import { startHealthChecks } from './taskservs/health-checks.ts';
@@ -250,7 +252,7 @@ async function start(
     listener,
     logger: logger.child({ component: 'engine' }),
     version: VERSION,
-    procedures: allProcedures(providers, sshTools, hostTools, runtime.promise, { local: config.localChecks }),
+    procedures: allProcedures(db, providers, sshTools, hostTools, runtime.promise, { local: config.localChecks }),
     queues: [
       ...providers.queues().map((provider) => ({
         name: providerQueue(provider.name),
@@ -277,6 +279,14 @@ async function start(
   if (config.role !== 'api' && config.healthCheckInterval > 0) {
     const checks = startHealthChecks(hostTools, { seconds: config.healthCheckInterval, logger });
     opened.push(() => checks.stop());
+  }
+  if (config.role !== 'api' && config.sweepInterval > 0) {
+    const sweeper = startSweeper({
+      ...{ db, engine, providers, installation: await readInstallationId(db) },
+      ...{ intervalSeconds: config.sweepInterval, deleteAfter: config.orphanDeleteAfter },
+      logger: logger.child({ component: 'sweep' }),
+    });
+    opened.push(() => sweeper.stop());
   }
   const sealer = startAuditSealer({ db, logger });
   opened.push(() => sealer.stop());

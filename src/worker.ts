@@ -1,8 +1,10 @@
+import type { Database } from './database/pool.ts';
 import type { Procedure } from './engine/procedure.ts';
 import type { ProviderRegistry } from './providers/registry.ts';
 import { createProcedure } from './servers/procedures/create.ts';
 import { cleanupProcedure, deleteProcedure } from './servers/procedures/delete.ts';
 import { importProcedure } from './servers/procedures/import.ts';
+import { orphanDeleteProcedure } from './servers/procedures/orphan-delete.ts';
 import { powerProcedure } from './servers/procedures/power.ts';
 import { reconcileProcedure } from './servers/procedures/reconcile.ts';
 import type { SshTools } from './servers/ssh-way.ts';
@@ -26,6 +28,7 @@ import type { Runtime } from './workflows/running/runtime.ts';
  * @param reach where wait nodes of workflows may look.
  */
 export function allProcedures(
+  db: Database,
   providers: ProviderRegistry,
   sshTools: SshTools,
   hostTools: HostTools,
@@ -41,6 +44,7 @@ export function allProcedures(
     powerProcedure(providers, 'restart'),
     reconcileProcedure(providers),
     importProcedure(sshTools),
+    orphanDeleteProcedure(db, providers),
     createTaskservProcedure(hostTools),
     retryProcedure(hostTools),
     deleteTaskservProcedure(hostTools),

@@ -6,6 +6,7 @@ import { auditCommands } from './commands/audit.ts';
 import { completionCommands } from './commands/completion.ts';
 import { contextCommands } from './commands/context.ts';
 import { operationCommands } from './commands/operation.ts';
+import { orphanCommands } from './commands/orphan.ts';
 import { providerCommands } from './commands/provider.ts';
 import { scheduleCommands } from './commands/schedule.ts';
 import { serverCommands } from './commands/server.ts';
@@ -27,6 +28,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
   ...contextCommands,
   ...serverCommands,
   ...existingServerCommands,
+  ...orphanCommands,
   ...taskservCommands,
   ...workflowCommands,
   ...scheduleCommands,
@@ -45,6 +47,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
 const GROUPS: Record<string, string> = {
   context: 'the servers that you know, and which one commands go to',
   server: 'make, look at, change and delete servers',
+  orphan: 'servers at providers that nobody knows',
   taskserv: 'services on servers',
   workflow: 'whole clusters: graphs of operations',
   schedule: 'workflows by the clock',

@@ -99,7 +99,21 @@ export interface Tables {
     updated_at: Timestamp;
     updated_by: string;
   };
+  'provisioning.account_sweeps': {
+    provider: string;
+    account: string;
+    due_at: Date;
+    listed_at: NullableTimestamp;
+    error: string | null;
+  };
+  'provisioning.departed_servers': {
+    provider: string;
+    provider_ref: string | null;
+    operation_id: string;
+    departed_at: Timestamp;
+  };
   'provisioning.orphans': {
+    id: string;
     provider: string;
     ref: string;
     account: string | null;
@@ -113,6 +127,8 @@ export interface Tables {
     first_seen_at: Timestamp;
     last_seen_at: Timestamp;
     deletion_id: string | null;
+    tags: Generated<string[]>;
+    price: NullableJson;
   };
   'provisioning.taskservs': {
     id: string;
@@ -280,8 +296,9 @@ export interface Tables {
   'provisioning.workflow_edges': { workflow_id: string; from_step: string; to_step: string; type: 'hard' | 'soft' };
   'simulated_cloud.servers': {
     ref: string;
-    operation_id: string;
-    workspace: string;
+    operation_id: string | null;
+    workspace: string | null;
+    installation: string | null;
     hostname: string;
     plan: string;
     zone: string;
@@ -321,7 +338,7 @@ export interface RoleBinding {
 }
 
 /** One thing that the provider says otherwise than we left it. */
-interface DriftEntry {
+export interface DriftEntry {
   field: 'status' | 'ip_address' | 'plan' | 'zone' | 'tags';
   expected: string | string[] | null;
   actual: string | string[] | null;

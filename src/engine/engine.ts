@@ -3,6 +3,7 @@ import type pg from 'pg';
 import type { Logger } from 'pino';
 import type { Listener } from '../database/listener.ts';
 import { type ConnectionSettings, createPool, type Database, type Queryable } from '../database/pool.ts';
+import { uuidv7 } from '../database/uuid.ts';
 import {
   APPLICATION_NAME,
   APPLICATION_VERSION,
@@ -14,9 +15,9 @@ import {
 } from './dbos.ts';
 import { endInTransaction } from './ending.ts';
 import { createEnqueue, type Enqueue, procedureOf } from './enqueue.ts';
-import { createEventWriter, type EventWriter } from './events.ts';
+import { createEventWriter, type EventWriter, logEvent } from './events.ts';
 import { startMaintenance } from './maintenance.ts';
-import { insertOperation, lockUnfinished, type NewOperation } from './operation-record.ts';
+import { insertEndedOperation, insertOperation, lockUnfinished, type NewOperation } from './operation-record.ts';
 import type { Procedure } from './procedure.ts';
 import { createQueueLooker } from './queue-looker.ts';
 import { joinReplicas, type Replica } from './replica.ts';
@@ -31,6 +32,9 @@ const MAX_RECOVERY_ATTEMPTS = 1_000;
 /** On stop: how long a change already sent to a provider may take to come back. */
 const HAND_OVER_MS = 35_000;
 
+/** Who stands as the maker of what the server has found out by itself. No user can be called so. */
+export const OBSERVER = '(observer)';
+
 /** A named queue. Limits are exact and hold over all replicas. */
 interface QueueSettings {
   name: string;
@@ -38,6 +42,19 @@ interface QueueSettings {
   workerConcurrency: number;
   /** Procedures at once over all replicas; absent: no such limit. */
   globalConcurrency?: number;
+}
+
+/** Something that has happened outside, found by looking. */
+export interface Happened {
+  kind: string;
+  workspace: string;
+  /** What it is about, such as `server:srv-…`. */
+  resource: string;
+  /** Plain data without secrets. */
+  result: Record<string, unknown>;
+  lines: string[];
+  /** On behalf of which operation one has looked; null: the server does so by itself. */
+  parentId: string | null;
 }
 
 /** Durable execution, as the sections see it. */
@@ -50,6 +67,12 @@ export interface Engine {
    * @returns the operation as JSON text, and what to call after the commit so that it starts at once.
    */
   submit(tx: Queryable, operation: NewOperation): Promise<{ json: string; afterCommit: () => void }>;
+  /**
+   * Stores what has happened without an operation as one that is over, in the caller's transaction.
+   * @param lines what its log says. Never a secret.
+   * @returns what to call after the commit, so that followers see it at once.
+   */
+  record(tx: Queryable, happened: Happened): Promise<{ afterCommit: () => void }>;
   /**
    * Asks an operation to stop, in the caller's transaction. One still pending ends here and now.
    * @returns false when it has already ended.
@@ -127,6 +150,17 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
           signals.operationsChanged([operation.id]);
         },
       };
+    },
+    async record(tx, { lines, result, ...happened }) {
+      const id = uuidv7();
+      const operation = { ...happened, id, input: {}, createdBy: OBSERVER };
+      await insertEndedOperation(
+        tx,
+        operation,
+        result,
+        lines.map((line) => logEvent(line, {})),
+      );
+      return { afterCommit: () => signals.operationsChanged([id]) };
     },
     async requestCancel(tx, operationId, by) {
       const row = await lockUnfinished(tx, operationId);

@@ -47,6 +47,29 @@ export async function insertOperation(tx: Queryable, operation: NewOperation): P
   return rows[0]?.json ?? '';
 }
 
+/**
+ * Stores something that has happened outside, without anybody here having asked for it, as an operation that is over:
+ * it shows in the log and in the feed as any other. It holds no resource.
+ */
+export async function insertEndedOperation(
+  tx: Queryable,
+  operation: NewOperation,
+  result: Record<string, unknown>,
+  events: NewEvent[],
+): Promise<void> {
+  await sql`
+    insert into provisioning.operations
+      (id, kind, status, workspace, resource, parent_id, input, result, progress, created_by, finished_at)
+    values (${operation.id}, ${operation.kind}, 'completed', ${operation.workspace}, ${operation.resource},
+            ${operation.parentId}, ${JSON.stringify(operation.input)}, ${JSON.stringify(result)}, 100,
+            ${operation.createdBy}, now())`.execute(tx);
+  const end: NewEvent = { type: 'status', at: new Date(), data: { status: 'completed', result } };
+  await appendEvents(
+    tx,
+    [...events, end].map((event) => ({ ...event, operationId: operation.id })),
+  );
+}
+
 /** How the operation stands when its procedure begins or begins again. */
 export interface BegunOperation {
   status: OperationStatus;

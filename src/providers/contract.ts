@@ -27,7 +27,7 @@ export interface Plan {
 }
 
 /** What a server of one plan in one zone costs. Without taxes and traffic. */
-interface Price {
+export interface Price {
   /** ISO 4217; null where the provider tells amounts in the account's own currency without naming it. */
   currency: string | null;
   /** Major units (euros, not cents). */
@@ -114,6 +114,12 @@ export interface CallOptions {
   patience?: number;
 }
 
+/** What is listed. */
+export interface ListOptions extends CallOptions {
+  /** Also what carries no label of ours. */
+  unlabelled?: boolean;
+}
+
 /** Given to every call that changes something. */
 export interface MutationOptions extends CallOptions {
   /** The operation on whose behalf the change is made. */
@@ -153,8 +159,11 @@ export interface Provider {
   restartServer(ref: string, options: MutationOptions): Promise<void>;
   /** Deletes the server with all that is billed with it. Missing is success. Returns when it is gone or going. */
   deleteServer(ref: string, options: MutationOptions): Promise<void>;
-  /** Every server that carries our operation label. */
-  listServers(options?: CallOptions): Promise<ProviderServer[]>;
+  /**
+   * Every server that carries our operation label, of whichever installation; with `unlabelled` every server of the
+   * account. All of them, or an error: a part of the list is never answered.
+   */
+  listServers(options?: ListOptions): Promise<ProviderServer[]>;
 
   /** Releases connections. */
   close?(): Promise<void>;

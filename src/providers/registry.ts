@@ -5,7 +5,7 @@ import { type CallOptions, type Provider, ProviderError, type ServerSpec } from 
 import { nearMatches } from './near-matches.ts';
 
 /** An account: a provider with credentials, and whose these are. */
-interface ProviderAccount {
+export interface ProviderAccount {
   provider: Provider;
   /** The workspace that has these credentials; null: the installation. */
   workspace: string | null;
@@ -31,6 +31,11 @@ export interface ProviderRegistry {
    * @throws ProviderError AUTHENTICATION_FAILED where there is neither.
    */
   for(name: string, workspace: string): Promise<Provider>;
+  /**
+   * The account of the workspace itself, or (null) the installation's.
+   * @throws ProviderError AUTHENTICATION_FAILED where it has none any more.
+   */
+  account(name: string, workspace: string | null): Promise<Provider>;
   /** Opens an account; the same credentials are the same account, with one budget. */
   open(cloud: CloudKind, credentials: Credentials): Provider;
   /** Every account once. */
@@ -94,6 +99,12 @@ export function createRegistry(
       const provider = await find(name, workspace);
       if (provider !== undefined) return provider;
       return clouds.has(name) ? withoutAccount(name, workspace) : get(name);
+    },
+    async account(name, workspace) {
+      const cloud = clouds.get(name);
+      const own = workspace === null || cloud === undefined ? null : await kept.find(name, workspace);
+      if (cloud !== undefined && own !== null) return open(cloud, own);
+      return workspace === null ? get(name) : withoutAccount(name, workspace);
     },
     open,
     async accounts() {

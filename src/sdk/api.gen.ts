@@ -841,6 +841,130 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/orphans": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List servers that nobody knows
+         * @description What stands at a provider with the labels of this installation, though no server of the list stands for it. Found every `SWEEP_INTERVAL` seconds. `created_after` and `created_before` are about when it was first seen.
+         */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
+                    created_after?: string;
+                    /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
+                    created_before?: string;
+                    /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                    cursor?: string;
+                    /** @description Page number, from 1. */
+                    page?: number;
+                    /** @description Rows a page. Default 100. */
+                    per_page?: number;
+                    plan?: string;
+                    provider?: string;
+                    provider_id?: string;
+                    /** @description Field to sort by, "-" for descending. */
+                    sort?: "first_seen" | "-first_seen" | "last_seen" | "-last_seen" | "hostname" | "-hostname";
+                    workspace?: string;
+                    zone?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Orphan"][];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/orphans/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get a server that nobody knows */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Orphan"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        /**
+         * Delete a server that nobody knows
+         * @description With its disks. It is looked at once more right before: what belongs to a server or an operation by then is left alone, and the operation fails.
+         */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": Record<string, never> | null;
+                };
+            };
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Operation"];
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/providers": {
         parameters: {
             query?: never;
@@ -3494,6 +3618,44 @@ export interface components {
             type: "status" | "progress" | "log";
         } & {
             [key: string]: unknown;
+        };
+        /** Orphan */
+        Orphan: {
+            /** @description The workspace whose account shows it; null: the installation's. */
+            account: string | null;
+            /** @description The operation that deletes it, or was to. */
+            deletion_operation_id: string | null;
+            /** Format: date-time */
+            first_seen: string;
+            hostname: string;
+            /** @example orp-abc123 */
+            id: string;
+            /** @description Null where it has none. */
+            ip_address: string | null;
+            /** Format: date-time */
+            last_seen: string;
+            /** @description The operation that its label names. */
+            operation_id: string | null;
+            plan: string;
+            /** @description Null where the provider tells none. */
+            price: components["schemas"]["Price"] | null;
+            provider: string;
+            /** @description The provider's own id of the server. */
+            provider_id: string;
+            /** @description At the provider. */
+            status: string;
+            tags: string[];
+            /** @description What its label says; else whose account shows it, else `default`. */
+            workspace: string;
+            zone: string;
+        };
+        /** Price */
+        Price: {
+            /** @description Null: the account's own currency. */
+            currency: string | null;
+            hourly: number;
+            /** @description A whole month at most. */
+            monthly: number;
         };
         /** ProviderCredentials */
         ProviderCredentials: {

@@ -88,12 +88,20 @@ function databaseGauges(registry: Registry) {
   );
   const depth = gauge('provisioning_queue_depth', 'Operations that wait to be taken up, over all queues.', []);
   const replicas = gauge('provisioning_replicas_alive', 'Workers with a fresh heartbeat.', []);
+  const orphans = gauge('provisioning_orphans', 'Servers at providers that nobody here knows.', ['provider']);
+  const missing = gauge('provisioning_servers_missing', 'Servers that their provider has no more.', []);
+  const drifted = gauge('provisioning_servers_drifted', 'Servers that stand otherwise than they were left.', []);
+  const sweeps = gauge(
+    'provisioning_sweep_age_seconds',
+    'Time since an account was last looked at whole; of several at a provider, the longest.',
+    ['provider'],
+  );
 
   return (figures: Awaited<ReturnType<typeof readFigures>> | null) => {
-    for (const each of [unfinished, finished]) each.reset();
+    for (const each of [unfinished, finished, orphans, sweeps]) each.reset();
     up.set(figures === null ? 0 : 1);
     if (figures === null) {
-      for (const each of [depth, replicas]) each.remove();
+      for (const each of [depth, replicas, missing, drifted]) each.remove();
       return;
     }
     let pending = 0;
@@ -104,5 +112,9 @@ function databaseGauges(registry: Registry) {
     for (const { kind, status, count } of figures.finished) finished.set({ kind, status }, count);
     depth.set(pending);
     replicas.set(figures.replicas);
+    missing.set(figures.servers.missing);
+    drifted.set(figures.servers.drifted);
+    for (const { provider, count } of figures.orphans) orphans.set({ provider }, count);
+    for (const { provider, seconds } of figures.sweeps) sweeps.set({ provider }, seconds);
   };
 }

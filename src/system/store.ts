@@ -38,10 +38,16 @@ interface DatabaseFigures {
   /** Ended in the last five minutes. */
   finished: OperationCount[];
   replicas: number;
+  /** Servers that nobody knows, by provider. */
+  orphans: { provider: string; count: number }[];
+  /** Servers that their provider has no more, and those that it has otherwise than they were left. */
+  servers: { missing: number; drifted: number };
+  /** Seconds since an account was last looked at whole, the longest ago by provider. */
+  sweeps: { provider: string; seconds: number }[];
 }
 
 export async function readFigures(db: Database): Promise<DatabaseFigures> {
-  const [unfinished, finished, replicas] = await Promise.all([
+  const [unfinished, finished, replicas, orphans, servers, sweeps] = await Promise.all([
     sql<OperationCount>`
       select kind, status, count(*)::int as count
       from (select kind, status from provisioning.operations
@@ -55,6 +61,23 @@ export async function readFigures(db: Database): Promise<DatabaseFigures> {
     sql<{ count: number }>`
       select count(*)::int as count from provisioning.replicas
       where heartbeat_at > clock_timestamp() - make_interval(secs => ${LEASE_SECONDS})`.execute(db),
+    sql<{ provider: string; count: number }>`
+      select provider, count(*)::int as count from provisioning.orphans group by provider`.execute(db),
+    sql<{ missing: number; drifted: number }>`
+      select (select count(*) from (select from provisioning.servers
+                                    where status = 'missing' limit ${EXACT_COUNT_LIMIT}) m)::int as missing,
+             (select count(*) from (select from provisioning.servers
+                                    where drift <> '[]' limit ${EXACT_COUNT_LIMIT}) d)::int as drifted`.execute(db),
+    sql<{ provider: string; seconds: number }>`
+      select provider, extract(epoch from max(clock_timestamp() - listed_at))::float8 as seconds
+      from provisioning.account_sweeps where listed_at is not null group by provider`.execute(db),
   ]);
-  return { unfinished: unfinished.rows, finished: finished.rows, replicas: replicas.rows[0]?.count ?? 0 };
+  return {
+    unfinished: unfinished.rows,
+    finished: finished.rows,
+    replicas: replicas.rows[0]?.count ?? 0,
+    orphans: orphans.rows,
+    servers: servers.rows[0] ?? { missing: 0, drifted: 0 },
+    sweeps: sweeps.rows,
+  };
 }

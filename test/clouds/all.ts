@@ -13,6 +13,20 @@ export interface CloudSettings extends FakeSettings {
   settleMs?: number;
 }
 
+/** What somebody does to a server in the cloud's own console. */
+export interface Console {
+  /** The provider's id. */
+  ref: string;
+  labels(): Record<string, string>;
+  /** Null takes a label off. */
+  relabel(labels: Record<string, string | null>): void;
+  /** It is gone, with its disk, at once; `restore` brings that very server back. */
+  remove(): { restore(): void };
+  switchOff(): void;
+  /** Gives it another size, by the cloud's own name for it. */
+  resize(plan: string): void;
+}
+
 export interface Cloud {
   name: string;
   fake: Fake;
@@ -32,6 +46,8 @@ export interface Cloud {
   /** One-time passwords of the servers that are there. */
   passwords(): string[];
   spec(overrides?: Partial<ServerSpec>): ServerSpec;
+  /** @throws where the operation has no server. */
+  console(operation: string): Console;
 }
 
 export const CLOUDS = ['upcloud', 'hetzner', 'aws'] as const;
@@ -52,6 +68,32 @@ export async function startCloud(name: (typeof CLOUDS)[number], settings: CloudS
         disks: () => fake.storages.size,
         passwords: () => [...fake.servers.values()].map(({ password }) => password),
         spec: (overrides) => ({ ...base, zone: 'de-fra1', ...overrides }),
+        console: (operation) => {
+          const server = found([...fake.servers.values()].find(({ labels }) => operationOf(labels) === operation));
+          const labels = () => Object.fromEntries(server.labels.map(({ key, value }) => [key, value]));
+          return {
+            ...{ ref: server.uuid, labels },
+            relabel: (changes) => {
+              server.labels = Object.entries(merged(labels(), changes)).map(([key, value]) => ({ key, value }));
+            },
+            remove: () => {
+              fake.servers.delete(server.uuid);
+              fake.storages.delete(server.storage);
+              return {
+                restore: () => {
+                  fake.servers.set(server.uuid, server);
+                  fake.storages.add(server.storage);
+                },
+              };
+            },
+            switchOff: () => {
+              server.state = 'stopped';
+            },
+            resize: (plan) => {
+              server.plan = plan;
+            },
+          };
+        },
       };
     }
     case 'hetzner': {
@@ -65,6 +107,27 @@ export async function startCloud(name: (typeof CLOUDS)[number], settings: CloudS
         disks: () => fake.servers.size,
         passwords: () => [...fake.servers.values()].flatMap(({ rootPassword }) => rootPassword ?? []),
         spec: (overrides) => ({ ...base, zone: 'fsn1', ...overrides }),
+        console: (operation) => {
+          const server = found(
+            [...fake.servers.values()].find(({ labels }) => labels['provisioning-operation'] === operation),
+          );
+          return {
+            ...{ ref: String(server.id), labels: () => ({ ...server.labels }) },
+            relabel: (changes) => {
+              server.labels = merged(server.labels, changes);
+            },
+            remove: () => {
+              fake.servers.delete(server.id);
+              return { restore: () => fake.servers.set(server.id, server) };
+            },
+            switchOff: () => {
+              server.status = 'off';
+            },
+            resize: (plan) => {
+              server.type = plan;
+            },
+          };
+        },
       };
     }
     case 'aws': {
@@ -85,6 +148,31 @@ export async function startCloud(name: (typeof CLOUDS)[number], settings: CloudS
         disks: () => fake.volumes.size,
         passwords: () => [],
         spec: (overrides) => ({ ...base, zone: 'eu-central-1a', ...overrides }),
+        console: (operation) => {
+          const instance = found(fake.alive().find(({ tags }) => tags.get('provisioning-operation') === operation));
+          return {
+            ...{ ref: instance.id, labels: () => Object.fromEntries(instance.tags) },
+            relabel: (changes) => {
+              instance.tags = new Map(Object.entries(merged(Object.fromEntries(instance.tags), changes)));
+            },
+            remove: () => {
+              fake.instances.delete(instance.id);
+              fake.volumes.delete(instance.id);
+              return {
+                restore: () => {
+                  fake.instances.set(instance.id, instance);
+                  fake.volumes.add(instance.id);
+                },
+              };
+            },
+            switchOff: () => {
+              instance.state = 'stopped';
+            },
+            resize: (plan) => {
+              instance.type = plan;
+            },
+          };
+        },
       };
     }
   }
@@ -92,4 +180,14 @@ export async function startCloud(name: (typeof CLOUDS)[number], settings: CloudS
 
 function operationOf(labels: { key: string; value: string }[]): string {
   return labels.find(({ key }) => key === 'provisioning-operation')?.value ?? '';
+}
+
+function found<T>(server: T | undefined): T {
+  if (server === undefined) throw new Error('the cloud has no such server');
+  return server;
+}
+
+function merged(labels: Record<string, string>, changes: Record<string, string | null>): Record<string, string> {
+  const all: [string, string | null][] = Object.entries({ ...labels, ...changes });
+  return Object.fromEntries(all.filter((entry): entry is [string, string] => entry[1] !== null));
 }

@@ -16,8 +16,12 @@ export interface CloudServer {
   plan: string;
   zone: string;
   ip_address: string;
-  operation_id: string;
-  workspace: string;
+  /** Null: nobody here has made it. */
+  operation_id: string | null;
+  workspace: string | null;
+  /** Which installation has made it; null: this one, to which the cloud belongs. */
+  installation: string | null;
+  tags: string[];
   power: 'on' | 'off';
   /** A create that half succeeded: switched off, though nobody asked for that. */
   broken: boolean;
@@ -27,7 +31,8 @@ export interface CloudServer {
   settling: boolean;
 }
 
-const COLUMNS = sql`ref, hostname, plan, zone, ip_address, operation_id, workspace, power, broken, change,
+const COLUMNS = sql`ref, hostname, plan, zone, ip_address, operation_id, workspace,
+  installation, tags, power, broken, change,
   settles_at > clock_timestamp() as settling`;
 /** A deletion that has settled leaves nothing, though its row may lie there until the next deletion sweeps it out. */
 const EXISTS = sql`(change <> 'delete' or (change = 'delete' and settles_at > clock_timestamp()))`;
@@ -69,9 +74,11 @@ export async function readServers(db: Database, refs: readonly string[]): Promis
   return rows;
 }
 
-export async function readAllServers(db: Database): Promise<CloudServer[]> {
+/** @param unlabelled also those that carry no operation. */
+export async function readAllServers(db: Database, unlabelled: boolean): Promise<CloudServer[]> {
   const { rows } = await sql<CloudServer>`
-    select ${COLUMNS} from simulated_cloud.servers where ${EXISTS} order by created_at`.execute(db);
+    select ${COLUMNS} from simulated_cloud.servers
+    where ${EXISTS} and (operation_id is not null or ${unlabelled}) order by created_at`.execute(db);
   return rows;
 }
 

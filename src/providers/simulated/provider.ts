@@ -145,8 +145,8 @@ export function createSimulatedProvider(options: {
     restartServer: (ref, call) => change('restart', ref, call),
     deleteServer: (ref, call) => change('delete', ref, call),
 
-    async listServers({ signal } = {}) {
-      const servers = await read(() => readAllServers(db), signal);
+    async listServers({ signal, unlabelled = false } = {}) {
+      const servers = await read(() => readAllServers(db, unlabelled), signal);
       return servers.map(toServer);
     },
   };
@@ -161,10 +161,14 @@ const WHILE_SETTLING: Record<CloudChange, ProviderServerStatus> = {
 };
 
 function toServer(server: CloudServer): ProviderServer {
-  const { ref, hostname, plan, zone, workspace, ip_address, operation_id } = server;
+  const { ref, hostname, plan, zone, workspace, ip_address, operation_id, installation } = server;
   const settled = server.power === 'on' ? 'running' : 'stopped';
   const status = server.settling ? WHILE_SETTLING[server.change] : settled;
-  return { ref, hostname, plan, zone, workspace, status, ip_address, operation_id };
+  return {
+    ...{ ref, hostname, plan, zone, workspace, status, ip_address, operation_id },
+    ...(installation === null ? {} : { installation }),
+    tags: server.tags.toSorted(),
+  };
 }
 
 type Refusal = 'rate_limited' | 'error';

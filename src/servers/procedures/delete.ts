@@ -9,7 +9,7 @@ import { callOptions, findRef, lookOptions, queueOf, type ServerChange, tellOf }
 import { reconcileAfter } from './reconcile.ts';
 
 /** A provider that is away for long must not leave a server behind: try for a day. */
-const CLEANUP_STEP = { deadline: 86_400, attempts: 10_000, retryDelay: 2 };
+export const CLEANUP_STEP = { deadline: 86_400, attempts: 10_000, retryDelay: 2 };
 /** A create whose answer was lost may show up late: look again after this before believing that there is nothing. */
 const SECOND_LOOK_MS = 500;
 
@@ -87,7 +87,8 @@ async function deleteAllOf(provider: Provider, operationId: string, call: StepCa
   return deleted;
 }
 
-async function deleteAndWait(provider: Provider, ref: string, call: StepCall): Promise<void> {
+/** Deletes a server and waits until the provider shows it no more. */
+export async function deleteAndWait(provider: Provider, ref: string, call: StepCall): Promise<void> {
   await provider.deleteServer(ref, callOptions(call));
   await untilObserved(provider, ref, (server) => server === null, call.signal, tellOf(call));
 }

@@ -1,0 +1,66 @@
+import { sql } from 'kysely';
+import { Type } from 'typebox';
+import { permittedWorkspaces } from '../../auth/permissions.ts';
+import { principalOf, sendJson } from '../../http/context.ts';
+import { listQuerySchema, sendList } from '../../http/list.ts';
+import { errorResponses } from '../../http/schemas.ts';
+import type { App, Services } from '../../http/section.ts';
+import { Operation } from '../../operations/schemas.ts';
+import { ORPHAN_LIST, Orphan, OrphanId } from './schemas.ts';
+import { deleteOrphan, getOrphan } from './service.ts';
+
+const tags = ['Orphans'];
+
+/** Servers at providers that carry our labels, and that nobody here knows. */
+export function registerOrphanRoutes(app: App, services: Services): void {
+  app.get(
+    '/v1/orphans',
+    {
+      config: { access: 'server_read' },
+      schema: {
+        tags,
+        summary: 'List servers that nobody knows',
+        description:
+          'What stands at a provider with the labels of this installation, though no server of the list stands for it. Found every `SWEEP_INTERVAL` seconds. `created_after` and `created_before` are about when it was first seen.',
+        querystring: listQuerySchema(ORPHAN_LIST),
+        response: { 200: Type.Array(Orphan), ...errorResponses(400, 401, 403) },
+      },
+    },
+    async (request, reply) => {
+      const visible = permittedWorkspaces(principalOf(request), 'server_read');
+      const scope = visible === null ? [] : [sql<boolean>`workspace = any(${visible}::text[])`];
+      return sendList(services.db, ORPHAN_LIST, request, reply, scope);
+    },
+  );
+
+  app.get(
+    '/v1/orphans/:id',
+    {
+      config: { access: 'server_read' },
+      schema: {
+        tags,
+        summary: 'Get a server that nobody knows',
+        params: OrphanId,
+        response: { 200: Orphan, ...errorResponses(401, 403, 404) },
+      },
+    },
+    async (request, reply) => sendJson(reply, await getOrphan(services, principalOf(request), request.params.id)),
+  );
+
+  app.delete(
+    '/v1/orphans/:id',
+    {
+      config: { access: 'server_delete', expensive: true },
+      schema: {
+        tags,
+        summary: 'Delete a server that nobody knows',
+        description:
+          'With its disks. It is looked at once more right before: what belongs to a server or an operation by then is left alone, and the operation fails.',
+        params: OrphanId,
+        response: { 200: Operation, ...errorResponses(401, 403, 404, 409) },
+      },
+    },
+    async (request, reply) =>
+      services.mutate(request, reply, (mutation) => deleteOrphan(services, mutation, request.params.id)),
+  );
+}

@@ -1,0 +1,140 @@
+/**
+ * What stands at a provider without anybody here knowing of it. One list call looks at a whole account. A list that did
+ * not come, or not whole, is an error of the provider's and changes nothing here.
+ */
+import type { Logger } from 'pino';
+import type { Database } from '../../database/pool.ts';
+import { shortId } from '../../database/uuid.ts';
+import type { Engine } from '../../engine/engine.ts';
+import { type Price, type Provider, ProviderError, type ProviderServer } from '../../providers/contract.ts';
+import { isOfInstallation } from '../../providers/installation.ts';
+import type { ProviderAccount } from '../../providers/registry.ts';
+import { submitDeletion } from './deleting.ts';
+import {
+  type AccountName,
+  dropOrphans,
+  forgetDepartures,
+  keepOrphans,
+  lockOverdue,
+  type OrphanRecord,
+  operationsOfOurs,
+  readClock,
+  unknownAmong,
+} from './store.ts';
+import { openBooks } from './sweep-store.ts';
+
+export interface SweepTools {
+  db: Database;
+  engine: Engine;
+  /** Value of this installation's label. */
+  installation: string;
+  logger: Logger;
+  /** Seconds after which an orphan is deleted; 0: never. */
+  deleteAfter: number;
+}
+
+/** Where servers are counted to whose labels name no workspace. */
+const NOBODYS = 'default';
+
+/** Looks at everything in an account once. @throws ProviderError; then nothing has changed here. */
+export async function sweepAccount(
+  tools: SweepTools,
+  { provider, workspace }: ProviderAccount,
+  signal?: AbortSignal,
+): Promise<void> {
+  const { db, logger } = tools;
+  const account: AccountName = { provider: provider.name, workspace };
+  const listedAt = await readClock(db);
+  const listed = await provider.listServers({ signal });
+  const candidates = await oursAmong(tools, listed);
+  const lists = { listedAt, lagMs: provider.listingLagMs ?? 0 };
+  const suspects = await unknownAmong(db, provider.name, candidates, lists);
+  const prices = suspects.size === 0 ? noPrice : await priceList(provider, signal);
+  const done: (() => void)[] = [];
+  await db.transaction().execute(async (tx) => {
+    if (!(await openBooks(tx, account, listedAt))) return;
+    const unknown = await unknownAmong(tx, provider.name, candidates, lists);
+    const orphans = candidates
+      .filter(({ ref }) => suspects.has(ref) && unknown.has(ref))
+      .map((server) => ({
+        ...server,
+        id: shortId('orp'),
+        workspace: server.workspace ?? workspace ?? NOBODYS,
+        price: prices(server),
+      }));
+    const gone = await dropOrphans(
+      tx,
+      account,
+      orphans.map(({ ref }) => ref),
+    );
+    for (const orphan of await keepOrphans(tx, account, orphans)) {
+      logger.warn({ orphan: orphan.id, provider: orphan.provider, provider_id: orphan.ref }, 'found an orphan');
+      done.push(
+        await tell(tools, tx, 'orphan.found', orphan, `${describe(orphan)} stands there, and nobody knows it.`),
+      );
+    }
+    for (const orphan of gone) {
+      logger.info(
+        { orphan: orphan.id, provider: orphan.provider, provider_id: orphan.ref },
+        'an orphan is none any more',
+      );
+      done.push(await tell(tools, tx, 'orphan.gone', orphan, `${describe(orphan)} is gone, or known by now.`));
+    }
+    if (tools.deleteAfter === 0) return;
+    for (const orphan of await lockOverdue(tx, account, tools.deleteAfter)) {
+      logger.warn({ orphan: orphan.id, provider: orphan.provider, provider_id: orphan.ref }, 'deleting an orphan');
+      done.push((await submitDeletion(tools.engine, tx, orphan, null)).afterCommit);
+    }
+  });
+  for (const callback of done) callback();
+  await forgetDepartures(db);
+}
+
+/**
+ * Those that this installation has made. Another one's, in the same account, are none of our business. What carries no
+ * label of an installation is ours where it names an operation that was ours.
+ */
+async function oursAmong(
+  { db, installation }: SweepTools,
+  listed: readonly ProviderServer[],
+): Promise<ProviderServer[]> {
+  const standing = listed.filter(({ status }) => status !== 'deleting');
+  const unsigned = standing.filter((server) => server.installation === null);
+  const known = await operationsOfOurs(
+    db,
+    unsigned.map((server) => server.operation_id),
+  );
+  return standing.filter((server) => isOfInstallation(server, installation, known));
+}
+
+const noPrice = (): Price | null => null;
+
+/** The plans' prices; a provider that does not tell them now does not keep an orphan from being reported. */
+async function priceList(
+  provider: Provider,
+  signal: AbortSignal | undefined,
+): Promise<(server: ProviderServer) => Price | null> {
+  try {
+    const plans = new Map((await provider.listPlans({ signal })).map((plan) => [plan.name, plan]));
+    return ({ plan, zone }) => plans.get(plan)?.prices?.[zone] ?? null;
+  } catch (error) {
+    if (!(error instanceof ProviderError)) throw error;
+    return noPrice;
+  }
+}
+
+function describe({ hostname, ref, provider }: OrphanRecord): string {
+  return `The server ${hostname} (${ref}) at ${provider}`;
+}
+
+async function tell(
+  { engine }: SweepTools,
+  tx: Parameters<Engine['record']>[0],
+  kind: 'orphan.found' | 'orphan.gone',
+  { id, provider, ref, workspace, hostname, operation_id }: OrphanRecord,
+  line: string,
+): Promise<() => void> {
+  const result = { orphan_id: id, provider, provider_id: ref, hostname, operation_id };
+  const happened = { kind, workspace, resource: `orphan:${id}`, result, lines: [line], parentId: null };
+  return (await engine.record(tx, happened)).afterCommit;
+}
