@@ -338,7 +338,7 @@ export interface RoleBinding {
 }
 
 /** One thing that the provider says otherwise than we left it. */
-export interface DriftEntry {
+interface DriftEntry {
   field: 'status' | 'ip_address' | 'plan' | 'zone' | 'tags';
   expected: string | string[] | null;
   actual: string | string[] | null;

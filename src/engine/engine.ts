@@ -45,7 +45,7 @@ interface QueueSettings {
 }
 
 /** Something that has happened outside, found by looking. */
-export interface Happened {
+interface Happened {
   kind: string;
   workspace: string;
   /** What it is about, such as `server:srv-…`. */

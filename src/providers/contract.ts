@@ -115,7 +115,7 @@ export interface CallOptions {
 }
 
 /** What is listed. */
-export interface ListOptions extends CallOptions {
+interface ListOptions extends CallOptions {
   /** Also what carries no label of ours. */
   unlabelled?: boolean;
 }

@@ -2,7 +2,7 @@ import type { Queryable } from '../../database/pool.ts';
 import { uuidv7 } from '../../database/uuid.ts';
 import { type Engine, OBSERVER } from '../../engine/engine.ts';
 import type { OrphanDeletion } from '../procedures/orphan-delete.ts';
-import { noteDeletion, type OrphanRecord } from './store.ts';
+import { lockRef, noteDeletion, type OrphanRecord } from './store.ts';
 
 /**
  * Submits the deletion of an orphan whose row the transaction holds.
@@ -14,6 +14,7 @@ export async function submitDeletion(
   orphan: OrphanRecord,
   by: string | null,
 ): Promise<{ id: string; json: string; afterCommit: () => void }> {
+  await lockRef(tx, orphan.provider, orphan.ref);
   const id = uuidv7();
   const input: OrphanDeletion = {
     orphan_id: orphan.id,

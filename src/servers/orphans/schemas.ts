@@ -6,7 +6,7 @@ import { ORPHAN_JSON } from './store.ts';
 
 const nullable = (description: string) => Type.Union([Type.String(), Type.Null()], { description });
 
-export const PriceSchema = Type.Object(
+const PriceSchema = Type.Object(
   {
     currency: Type.Union([Type.String(), Type.Null()], { description: "Null: the account's own currency." }),
     hourly: Type.Number(),
