@@ -27,6 +27,7 @@ import type { Readiness } from './system/readiness.ts';
 import { registerSystemRoutes } from './system/routes.ts';
 import { registerTaskservRoutes } from './taskservs/routes.ts';
 import { VERSION } from './version.ts';
+import { registerWebhookRoutes } from './webhooks/routes.ts';
 import { registerWorkflowRoutes } from './workflows/routes.ts';
 import { registerScheduleRoutes } from './workflows/schedules/routes.ts';
 import { registerCredentialsRoutes } from './workspaces/credentials-routes.ts';
@@ -126,6 +127,7 @@ export async function buildApp(
     registerWorkflowRoutes(api as App, services);
     registerScheduleRoutes(api as App, services);
     registerOperationRoutes(api as App, services, auth.authenticate);
+    registerWebhookRoutes(api as App, services);
   });
   return app;
 }

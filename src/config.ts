@@ -55,6 +55,8 @@ export interface Config {
   orphanDeleteAfter: number;
   /** Whether wait nodes of workflows may check addresses of this machine and of its own network link. */
   localChecks: boolean;
+  /** What webhooks may use besides https to public addresses. */
+  webhooks: { http: boolean; private: boolean; local: boolean };
   /** Days that ended operations are kept. */
   retentionDays: number;
   logLevel: string;
@@ -101,6 +103,7 @@ const NAMES = [
   'SWEEP_INTERVAL',
   'ORPHAN_DELETE_AFTER',
   'LOCAL_CHECKS',
+  'WEBHOOK_ALLOW',
   'RETENTION_DAYS',
   'LOG_LEVEL',
   'LOG_FORMAT',
@@ -157,6 +160,7 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
     workerConcurrency: integer(value, 'WORKER_CONCURRENCY', 100, 1, 100_000),
     hostsAtOnce: integer(value, 'HOSTS_AT_ONCE', 20, 1, 1_000),
     localChecks: oneOf(value, 'LOCAL_CHECKS', ['true', 'false'], 'false') === 'true',
+    webhooks: webhookAllowances(list(value('WEBHOOK_ALLOW'))),
     healthCheckInterval: integer(value, 'HEALTH_CHECK_INTERVAL', 60, 0, 86_400),
     sweepInterval: integer(value, 'SWEEP_INTERVAL', 300, 0, 86_400),
     orphanDeleteAfter: integer(value, 'ORPHAN_DELETE_AFTER', 0, 0, 31_536_000),
@@ -234,6 +238,15 @@ function oneOf<T extends string>(value: Values, name: string, choices: readonly 
   if (choice === undefined)
     throw new ConfigError(`PROVISIONING_${name} must be one of ${choices.join(', ')}, not "${text}".`);
   return choice;
+}
+
+function webhookAllowances(given: string[]): Config['webhooks'] {
+  const unknown = given.find((word) => !['http', 'private', 'local'].includes(word));
+  if (unknown !== undefined)
+    throw new ConfigError(
+      `PROVISIONING_WEBHOOK_ALLOW must be some of http, private, local, with commas, not "${unknown}".`,
+    );
+  return { http: given.includes('http'), private: given.includes('private'), local: given.includes('local') };
 }
 
 /** They never appear in a message. */

@@ -32,6 +32,8 @@ import { createHosts } from './transports/hosts.ts';
 import { createSimulatedTransport } from './transports/simulated.ts';
 import { createSshPool } from './transports/ssh.ts';
 import { VERSION } from './version.ts';
+import { startWebhooks } from './webhooks/dispatcher.ts';
+import { outboundOf } from './webhooks/service.ts';
 import { allProcedures } from './worker.ts';
 import { WORKFLOW_QUEUE } from './workflows/procedures/run.ts';
 import type { Runtime } from './workflows/running/runtime.ts';
@@ -252,7 +254,10 @@ async function start(
     listener,
     logger: logger.child({ component: 'engine' }),
     version: VERSION,
-    procedures: allProcedures(db, providers, sshTools, hostTools, runtime.promise, { local: config.localChecks }),
+    procedures: allProcedures(db, providers, sshTools, hostTools, runtime.promise, {
+      local: config.localChecks,
+      private: true,
+    }),
     queues: [
       ...providers.queues().map((provider) => ({
         name: providerQueue(provider.name),
@@ -300,6 +305,8 @@ async function start(
   if (config.role !== 'api') {
     const schedules = startSchedules({ services, follower }, logger);
     opened.push(() => schedules.stop());
+    const webhooks = startWebhooks({ db, seal, outbound: outboundOf(services), logger, signals: engine.signals });
+    opened.push(() => webhooks.stop());
   }
   const authenticator = createAuthenticator({ db, listener, secret });
   const app = await buildApp(services, authenticator, { logger, readiness, pool });

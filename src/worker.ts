@@ -1,5 +1,6 @@
 import type { Database } from './database/pool.ts';
 import type { Procedure } from './engine/procedure.ts';
+import type { Reach } from './outbound/reach.ts';
 import type { ProviderRegistry } from './providers/registry.ts';
 import { createProcedure } from './servers/procedures/create.ts';
 import { cleanupProcedure, deleteProcedure } from './servers/procedures/delete.ts';
@@ -14,7 +15,6 @@ import { createProcedure as createTaskservProcedure, retryProcedure } from './ta
 import { reconcileProcedure as reconcileTaskservProcedure } from './taskservs/procedures/reconcile.ts';
 import { deleteProcedure as deleteTaskservProcedure } from './taskservs/procedures/remove.ts';
 
-import type { Reach } from './workflows/checks.ts';
 import { approvalProcedure } from './workflows/procedures/approval.ts';
 import { commandProcedure } from './workflows/procedures/command.ts';
 import { rollbackProcedure } from './workflows/procedures/rollback.ts';

@@ -22,6 +22,8 @@ export const PERMISSIONS = [
   'workspace_update',
   'workspace_delete',
   'credential_write',
+  'webhook_read',
+  'webhook_write',
   'provider_read',
   'catalog_read',
   'system_metrics',
@@ -61,6 +63,8 @@ export const ROLES = {
     'workspace_update',
     'workspace_delete',
     'credential_write',
+    'webhook_read',
+    'webhook_write',
   ],
   // Delete, change and cancel: only what they made themselves (OWN_ONLY).
   developer: [

@@ -14,6 +14,7 @@ import { systemCommands } from './commands/system.ts';
 import { taskservCommands } from './commands/taskserv.ts';
 import { tokenCommands } from './commands/token.ts';
 import { userCommands } from './commands/user.ts';
+import { webhookCommands } from './commands/webhook.ts';
 import { workflowCommands } from './commands/workflow.ts';
 import { workspaceCommands } from './commands/workspace.ts';
 import { existingServerCommands, workspaceSecretCommands } from './commands/workspace-secrets.ts';
@@ -32,6 +33,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
   ...taskservCommands,
   ...workflowCommands,
   ...scheduleCommands,
+  ...webhookCommands,
   ...operationCommands,
   ...workspaceCommands,
   ...workspaceSecretCommands,
@@ -51,6 +53,7 @@ const GROUPS: Record<string, string> = {
   taskserv: 'services on servers',
   workflow: 'whole clusters: graphs of operations',
   schedule: 'workflows by the clock',
+  webhook: 'programs that are told of operations',
   credentials: 'accounts of a workspace at clouds',
   operation: 'watch, wait for and cancel what goes on',
   workspace: 'named directories that group servers and their defaults',

@@ -293,6 +293,42 @@ export interface Tables {
     created_by: string;
     created_at: Timestamp;
   };
+  'provisioning.webhooks': {
+    id: string;
+    url: string;
+    events: string[];
+    workspace: string | null;
+    secret: string;
+    previous_secret: string | null;
+    previous_secret_until: NullableTimestamp;
+    active: Generated<boolean>;
+    inactive_reason: string | null;
+    failing_since: NullableTimestamp;
+    born: Generated<string>;
+    owner_id: string;
+    created_by: string;
+    created_at: Timestamp;
+    updated_at: Timestamp;
+  };
+  'provisioning.webhook_deliveries': {
+    id: string;
+    webhook_id: string;
+    event: string;
+    operation_id: string | null;
+    seq: number | null;
+    payload: string;
+    status: Generated<'pending' | 'delivered' | 'failed'>;
+    attempts: Generated<number>;
+    next_attempt_at: Timestamp;
+    last_attempt_at: NullableTimestamp;
+    claim: string | null;
+    response_status: number | null;
+    response_excerpt: string | null;
+    error: string | null;
+    created_at: Timestamp;
+    ended_at: NullableTimestamp;
+  };
+  'provisioning.webhook_cursor': { single: Generated<boolean>; xid: string; operation_id: string; seq: number };
   'provisioning.workflow_edges': { workflow_id: string; from_step: string; to_step: string; type: 'hard' | 'soft' };
   'simulated_cloud.servers': {
     ref: string;

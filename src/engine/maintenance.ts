@@ -16,6 +16,8 @@ const BATCH = 5_000;
 /** Any number, the same in every replica: one of them does the work. */
 const MAINTENANCE_LOCK = 7_201_002;
 const IDEMPOTENCY_HOURS = 24;
+/** How long ended deliveries of webhooks are kept, where operations are kept as long. Days. */
+const DELIVERY_DAYS = 14;
 const ABANDONED_MESSAGE =
   'The operation was interrupted too often and has been given up. Look at the resource, then try again.';
 
@@ -63,6 +65,7 @@ export async function maintain(options: MaintenanceOptions, stopped: () => boole
   if (!locked) return;
   await failAbandoned(options);
   await inBatches(() => deleteEngineRecords(db), stopped);
+  await inBatches(() => deleteDeliveries(db, Math.min(retentionDays, DELIVERY_DAYS)), stopped);
   await inBatches(() => deleteOperations(db, retentionDays), stopped);
 }
 
@@ -145,6 +148,16 @@ async function deleteOperations(db: Database, days: number): Promise<number> {
       select id from provisioning.operations
       where finished_at < now() - make_interval(days => ${days}::int) limit ${BATCH}::int),
     gone as (delete from provisioning.operations o using old where o.id = old.id returning 1)
+    select count(*)::int as deleted from gone`.execute(db);
+  return rows[0]?.deleted ?? 0;
+}
+
+async function deleteDeliveries(db: Database, days: number): Promise<number> {
+  const { rows } = await sql<{ deleted: number }>`
+    with old as (
+      select id from provisioning.webhook_deliveries
+      where ended_at < now() - make_interval(days => ${days}::int) limit ${BATCH}::int),
+    gone as (delete from provisioning.webhook_deliveries d using old where d.id = old.id returning 1)
     select count(*)::int as deleted from gone`.execute(db);
   return rows[0]?.deleted ?? 0;
 }

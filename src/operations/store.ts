@@ -131,7 +131,7 @@ export async function feedHorizon(db: Queryable): Promise<Position> {
 }
 
 /** Status and progress events of all operations behind `after`, in the order of the feed. */
-export async function readFeed(db: Database, after: Position, limit: number): Promise<FeedBatch> {
+export async function readFeed(db: Queryable, after: Position, limit: number): Promise<FeedBatch> {
   const { rows } = await sql<{ horizon: string; unsettled: boolean; events: FeedColumns[] }>`
     with found as (
       select ${FEED_COLUMNS}

@@ -1,62 +1,11 @@
 /** Does something answer? One try each; a problem is words for the user, null means that it does. */
-import { lookup } from 'node:dns';
 import http from 'node:http';
 import https from 'node:https';
-import { BlockList, connect, isIP, type LookupFunction } from 'node:net';
+import { connect } from 'node:net';
+import { guardedLookup, type Reach, refusalOf } from '../outbound/reach.ts';
 
 /** Milliseconds that one try may take. */
 const TRY_MS = 10_000;
-
-/** Which addresses checks may go to. */
-export interface Reach {
-  /** Also addresses of this machine itself and of its own link. */
-  local: boolean;
-}
-
-/** Addresses that belong to the server's own machine or network link (RFC 6890): there a check could ask what its
- * author may not. Cloud metadata services live at 169.254.169.254. */
-const LOCAL = new BlockList();
-for (const [net, bits] of [
-  ['0.0.0.0', 8],
-  ['127.0.0.0', 8],
-  ['169.254.0.0', 16],
-  ['224.0.0.0', 4],
-  ['240.0.0.0', 4],
-] as const) {
-  LOCAL.addSubnet(net, bits, 'ipv4');
-}
-for (const [net, bits] of [
-  ['::', 127],
-  ['fe80::', 10],
-  ['ff00::', 8],
-  ['fd00:ec2::', 32],
-] as const)
-  LOCAL.addSubnet(net, bits, 'ipv6');
-
-function isRefused(address: string, { local }: Reach): boolean {
-  if (local) return false;
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1];
-  if (mapped !== undefined) return LOCAL.check(mapped, 'ipv4');
-  return LOCAL.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
-}
-
-/** Resolves a name and refuses what it must not reach: the address that is checked is the one connected to. */
-function guardedLookup(reach: Reach): LookupFunction {
-  return (hostname, options, callback) => {
-    lookup(hostname, { ...options, all: true }, (error, addresses) => {
-      const allowed = (addresses ?? []).filter(({ address }) => !isRefused(address, reach));
-      const [first] = allowed;
-      if (error !== null) callback(error, '', 0);
-      else if (first === undefined) callback(refusal(hostname), '', 0);
-      else if (options.all === true) callback(null, allowed);
-      else callback(null, first.address, first.family);
-    });
-  };
-}
-
-function refusal(host: string): NodeJS.ErrnoException {
-  return new Error(`${host} is an address of this server's own machine or link, where checks may not go`);
-}
 
 /** One GET. Redirects are not followed; the body is not read. */
 export async function tryHttp(
@@ -68,8 +17,8 @@ export async function tryHttp(
   if (!URL.canParse(url)) return `"${url}" is not a URL`;
   const { protocol, hostname } = new URL(url);
   if (protocol !== 'http:' && protocol !== 'https:') return `"${url}" must begin with http:// or https://`;
-  const host = hostname.replace(/^\[|\]$/g, '');
-  if (isIP(host) !== 0 && isRefused(host, reach)) return refusal(host).message;
+  const refused = refusalOf(hostname, reach);
+  if (refused !== null) return refused;
   return outcome(signal, `${url} did not answer within ${TRY_MS / 1_000} s`, (done, own) => {
     const request = (protocol === 'https:' ? https : http).get(
       url,
@@ -89,7 +38,8 @@ export async function tryTcp(target: string, reach: Reach, signal: AbortSignal):
   const [, name = '', port = ''] = /^(.+):(\d+)$/.exec(target) ?? [];
   const host = name.replace(/^\[|\]$/g, '');
   if (Number(port) > 65_535) return `${port} is no port`;
-  if (isIP(host) !== 0 && isRefused(host, reach)) return refusal(host).message;
+  const refused = refusalOf(name, reach);
+  if (refused !== null) return refused;
   return outcome(signal, `${target} did not accept a connection within ${TRY_MS / 1_000} s`, (done, own) => {
     const socket = connect({ host, port: Number(port), lookup: guardedLookup(reach), signal: own });
     socket.on('connect', () => {

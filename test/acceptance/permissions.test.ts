@@ -34,6 +34,8 @@ const OPERATOR = {
   workspace_delete: 'all',
   workspace_create: 'global',
   credential_write: 'all',
+  webhook_read: 'all',
+  webhook_write: 'all',
   system_metrics: 'global',
 } as const;
 type Verdict = 'all' | 'own' | 'global';

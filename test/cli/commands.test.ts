@@ -3,10 +3,15 @@ import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { startInstallation } from '../support/acceptance.ts';
-import { ADMIN_PASSWORD } from '../support/server.ts';
+import { startReceiver } from '../support/receiver.ts';
+import { ADMIN_PASSWORD, until } from '../support/server.ts';
 import { createCommandLine } from './support.ts';
 
-const installation = await startInstallation({ TOKEN_TTL: '3', SIMULATED_LATENCY_MS: '300' });
+const installation = await startInstallation({
+  TOKEN_TTL: '3',
+  SIMULATED_LATENCY_MS: '300',
+  WEBHOOK_ALLOW: 'http,local',
+});
 const { server } = installation;
 const cli = await createCommandLine();
 after(async () => {
@@ -240,4 +245,27 @@ test('a workflow is validated, submitted and looked at', async () => {
   assert.match((await cli.run(['workflow', 'list'])).stdout, /cluster_create/);
   assert.equal((await cli.run(['workflow', 'cancel', id])).status, 5);
   assert.equal((await cli.run(['workflow', 'watch', id])).status, 0);
+});
+
+test('webhook: made with its secret shown once, tested, its deliveries listed, deleted', async () => {
+  await using receiver = await startReceiver();
+  const json = async (...args: string[]) => {
+    const { status, stdout, stderr } = await cli.run([...args, '-o', 'json']);
+    assert.equal(status, 0, stderr);
+    return JSON.parse(stdout);
+  };
+  const { id, secret } = await json('webhook', 'create', `${receiver.url}/`, '--event', 'webhook.none');
+  assert.match(secret, /^whsec_/);
+  assert.equal((await json('webhook', 'show', id)).secret, undefined);
+  assert.equal((await json('webhook', 'update', id, '--event', 'server.*')).events[0], 'server.*');
+  const { id: delivery } = await json('webhook', 'test', id);
+  const delivered = async () =>
+    (await json('webhook', 'deliveries', id, '--status', 'delivered')).some(
+      (row: { id: string }) => row.id === delivery,
+    );
+  await until(delivered, 'the test event');
+  assert.equal((await json('webhook', 'redeliver', id, delivery)).status, 'pending');
+  assert.match((await cli.run(['webhook', 'list'])).stdout, new RegExp(`${id} .*server\\.\\*`));
+  assert.equal((await cli.run(['webhook', 'delete', id, '--yes'])).status, 0);
+  assert.equal((await cli.run(['webhook', 'show', id])).status, 3);
 });

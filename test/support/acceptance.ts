@@ -17,6 +17,8 @@ export interface Installation extends AsyncDisposable {
   database: TestDatabase;
   /** A further server on the same database; it ends with the installation. */
   replica(settings?: Record<string, string>): Promise<TestServer>;
+  /** kill -9 of every server that there is. */
+  killAll(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -37,7 +39,10 @@ export async function startInstallation(settings: Record<string, string> = {}): 
     return server;
   };
   try {
-    return { server: await replica(), database, replica, close, [Symbol.asyncDispose]: close };
+    const killAll = async () => {
+      await Promise.all(servers.map((server) => server.kill()));
+    };
+    return { server: await replica(), database, replica, killAll, close, [Symbol.asyncDispose]: close };
   } catch (error) {
     await close();
     throw error;

@@ -1,6 +1,7 @@
 import { defineProcedure, OperationError, type Procedure } from '../../engine/procedure.ts';
 import { sleep } from '../../engine/runner.ts';
-import { type Reach, tryHttp, tryTcp } from '../checks.ts';
+import type { Reach } from '../../outbound/reach.ts';
+import { tryHttp, tryTcp } from '../checks.ts';
 import { WORKFLOW_QUEUE } from './run.ts';
 
 interface WaitInput {
