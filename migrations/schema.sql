@@ -348,6 +348,63 @@ create table provisioning.users (
 );
 CREATE UNIQUE INDEX users_username ON provisioning.users USING btree (lower(username));
 
+create table provisioning.webhook_cursor (
+  single boolean not null default true,
+  xid xid8 not null,
+  operation_id uuid not null,
+  seq integer not null,
+  constraint webhook_cursor_pkey PRIMARY KEY (single),
+  constraint webhook_cursor_single_check CHECK (single)
+);
+
+create table provisioning.webhook_deliveries (
+  id uuid not null,
+  webhook_id uuid not null,
+  event text not null,
+  operation_id uuid,
+  seq integer,
+  payload text not null,
+  status text not null default 'pending'::text,
+  attempts integer not null default 0,
+  next_attempt_at timestamp with time zone not null default now(),
+  last_attempt_at timestamp with time zone,
+  claim uuid,
+  response_status integer,
+  response_excerpt text,
+  error text,
+  created_at timestamp with time zone not null default now(),
+  ended_at timestamp with time zone,
+  constraint webhook_deliveries_pkey PRIMARY KEY (id),
+  constraint webhook_deliveries_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'delivered'::text, 'failed'::text]))),
+  constraint webhook_deliveries_webhook_id_fkey FOREIGN KEY (webhook_id) REFERENCES provisioning.webhooks(id) ON DELETE CASCADE,
+  constraint webhook_deliveries_webhook_id_operation_id_seq_key UNIQUE (webhook_id, operation_id, seq)
+);
+CREATE INDEX webhook_deliveries_created ON provisioning.webhook_deliveries USING btree (webhook_id, created_at, id);
+CREATE INDEX webhook_deliveries_due ON provisioning.webhook_deliveries USING btree (webhook_id, next_attempt_at) WHERE (status = 'pending'::text);
+CREATE INDEX webhook_deliveries_ended ON provisioning.webhook_deliveries USING btree (ended_at) WHERE (ended_at IS NOT NULL);
+
+create table provisioning.webhooks (
+  id uuid not null,
+  url text not null,
+  events text[] not null,
+  workspace text,
+  secret text not null,
+  previous_secret text,
+  previous_secret_until timestamp with time zone,
+  active boolean not null default true,
+  inactive_reason text,
+  failing_since timestamp with time zone,
+  born pg_snapshot not null default pg_current_snapshot(),
+  owner_id uuid not null,
+  created_by text not null,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint webhooks_pkey PRIMARY KEY (id),
+  constraint webhooks_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name) ON DELETE CASCADE
+);
+CREATE INDEX webhooks_active ON provisioning.webhooks USING btree (id) WHERE active;
+CREATE INDEX webhooks_created ON provisioning.webhooks USING btree (created_at, id);
+
 create table provisioning.workflow_edges (
   workflow_id uuid not null,
   from_step text not null,

@@ -349,7 +349,7 @@ export interface paths {
                             /** Format: uuid */
                             id: string;
                             /** @description Held in one workspace at least. */
-                            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "provider_read" | "catalog_read" | "system_metrics" | "user_read" | "user_write" | "audit_read")[];
+                            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "user_read" | "user_write" | "audit_read")[];
                             roles: components["schemas"]["RoleBinding"][];
                             /** @description The API token of this request; null after a login. */
                             token_id: string | null;
@@ -2458,6 +2458,390 @@ export interface paths {
         };
         trace?: never;
     };
+    "/v1/webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List webhooks */
+        get: {
+            parameters: {
+                query?: {
+                    active?: boolean;
+                    /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
+                    created_after?: string;
+                    /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
+                    created_before?: string;
+                    /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                    cursor?: string;
+                    /** @description Page number, from 1. */
+                    page?: number;
+                    /** @description Rows a page. Default 100. */
+                    per_page?: number;
+                    /** @description Field to sort by, "-" for descending. */
+                    sort?: "created_at" | "-created_at";
+                    workspace?: string;
+                };
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Webhook"][];
+                    };
+                };
+            };
+        };
+        put?: never;
+        /**
+         * Create a webhook
+         * @description From now on every event that fits is sent to the URL as a signed POST (Standard Webhooks), at least once, tried again for about a day. The secret is in this answer only. What is told is what its maker may read at that moment.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": {
+                        /** @default true */
+                        active?: boolean;
+                        /**
+                         * @description What is told: by status (`operation.completed`, `operation.failed`, `operation.cancelled`, `operation.running`), by kind (`server.create`, `server.*`) or by both (`server.create.failed`).
+                         * @example [
+                         *       "operation.failed",
+                         *       "server.*"
+                         *     ]
+                         */
+                        events?: string[];
+                        /** @description `whsec_` and 24 to 64 bytes in base64. */
+                        secret?: string;
+                        /**
+                         * @description https, unless `WEBHOOK_ALLOW` allows http. Private and local addresses are refused unless it allows them.
+                         * @example https://example.com/hooks/provisioning
+                         */
+                        url: string;
+                        /** @description Only operations of this workspace. Null or absent: of all, which needs a role in all of them. */
+                        workspace?: string | null;
+                    };
+                };
+            };
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["CreatedWebhook"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get a webhook */
+        get: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Webhook"];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        /**
+         * Delete a webhook
+         * @description With its log of deliveries and what still waits to be sent.
+         */
+        delete: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": Record<string, never> | null;
+                };
+            };
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": {
+                            active: boolean;
+                            /**
+                             * Format: date-time
+                             * @description When it was made.
+                             */
+                            created_at: string;
+                            created_by: string;
+                            /** @enum {boolean} */
+                            deleted: true;
+                            events: string[];
+                            /** @description Since when nothing has arrived; null while it works. */
+                            failing_since: string | null;
+                            /** Format: uuid */
+                            id: string;
+                            /** @description Why the server itself has deactivated it. */
+                            inactive_reason: string | null;
+                            /**
+                             * Format: date-time
+                             * @description When it was last changed.
+                             */
+                            updated_at: string;
+                            url: string;
+                            /** @description Null: all. */
+                            workspace: string | null;
+                        };
+                    };
+                };
+            };
+        };
+        options?: never;
+        head?: never;
+        /**
+         * Change a webhook
+         * @description With a new secret, deliveries carry signatures of both for 24 hours. Deactivated, it gives up what still waits to be sent; what happens until it is active again is not told.
+         */
+        patch: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody: {
+                content: {
+                    "application/json": {
+                        active?: boolean;
+                        /**
+                         * @description What is told: by status (`operation.completed`, `operation.failed`, `operation.cancelled`, `operation.running`), by kind (`server.create`, `server.*`) or by both (`server.create.failed`).
+                         * @example [
+                         *       "operation.failed",
+                         *       "server.*"
+                         *     ]
+                         */
+                        events?: string[];
+                        /** @description `whsec_` and 24 to 64 bytes in base64. */
+                        secret?: string;
+                        /**
+                         * @description https, unless `WEBHOOK_ALLOW` allows http. Private and local addresses are refused unless it allows them.
+                         * @example https://example.com/hooks/provisioning
+                         */
+                        url?: string;
+                    };
+                };
+            };
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Webhook"];
+                    };
+                };
+            };
+        };
+        trace?: never;
+    };
+    "/v1/webhooks/{id}/deliveries": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List a webhook's deliveries
+         * @description Those that have ended are kept for 14 days.
+         */
+        get: {
+            parameters: {
+                query?: {
+                    /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
+                    created_after?: string;
+                    /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
+                    created_before?: string;
+                    /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                    cursor?: string;
+                    event?: string;
+                    operation_id?: string;
+                    /** @description Page number, from 1. */
+                    page?: number;
+                    /** @description Rows a page. Default 100. */
+                    per_page?: number;
+                    /** @description Field to sort by, "-" for descending. */
+                    sort?: "created_at" | "-created_at";
+                    status?: "pending" | "delivered" | "failed";
+                };
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: never;
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["WebhookDelivery"][];
+                    };
+                };
+            };
+        };
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks/{id}/deliveries/{delivery}/redeliver": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a delivery again
+         * @description With the same id and body, and all its tries before it.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    delivery: string;
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": Record<string, never> | null;
+                };
+            };
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["WebhookDelivery"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/webhooks/{id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Send a test event
+         * @description Answers the delivery of an event `webhook.test`; its row in the log tells how it went.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": Record<string, never> | null;
+                };
+            };
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["WebhookDelivery"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/workflow-types": {
         parameters: {
             query?: never;
@@ -3515,6 +3899,33 @@ export interface components {
                 supported: string[];
             };
         };
+        /** CreatedWebhook */
+        CreatedWebhook: {
+            active: boolean;
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            created_by: string;
+            events: string[];
+            /** @description Since when nothing has arrived; null while it works. */
+            failing_since: string | null;
+            /** Format: uuid */
+            id: string;
+            /** @description Why the server itself has deactivated it. */
+            inactive_reason: string | null;
+            /** @description What deliveries are signed with. Shown this once. */
+            secret: string;
+            /**
+             * Format: date-time
+             * @description When it was last changed.
+             */
+            updated_at: string;
+            url: string;
+            /** @description Null: all. */
+            workspace: string | null;
+        };
         /** Error */
         Error: {
             /** @example 400 */
@@ -3835,6 +4246,65 @@ export interface components {
             /** Format: date-time */
             updated_at: string;
             username: string;
+        };
+        /** Webhook */
+        Webhook: {
+            active: boolean;
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            created_by: string;
+            events: string[];
+            /** @description Since when nothing has arrived; null while it works. */
+            failing_since: string | null;
+            /** Format: uuid */
+            id: string;
+            /** @description Why the server itself has deactivated it. */
+            inactive_reason: string | null;
+            /**
+             * Format: date-time
+             * @description When it was last changed.
+             */
+            updated_at: string;
+            url: string;
+            /** @description Null: all. */
+            workspace: string | null;
+        };
+        /** WebhookDelivery */
+        WebhookDelivery: {
+            attempts: number;
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            /** @description When it was delivered or given up. */
+            ended_at: string | null;
+            /** @description What went wrong with the last try. */
+            error: string | null;
+            /** @example operation.completed */
+            event: string;
+            /**
+             * Format: uuid
+             * @description Sent as `webhook-id`: the same in every try.
+             */
+            id: string;
+            /** @description When it was last tried. */
+            last_attempt_at: string | null;
+            /** @description When it is tried next; null when it has ended. */
+            next_attempt_at: string | null;
+            /** @description What it tells of; null for a test. */
+            operation_id: string | null;
+            /** @description The beginning of the last try's answer. */
+            response_excerpt: string | null;
+            /** @description Of the last try's answer. */
+            response_status: number | null;
+            /** @enum {unknown} */
+            status: "pending" | "delivered" | "failed";
+            /** Format: uuid */
+            webhook_id: string;
         };
         /** Workflow */
         Workflow: {
