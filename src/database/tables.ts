@@ -329,6 +329,7 @@ export interface Tables {
     ended_at: NullableTimestamp;
   };
   'provisioning.webhook_cursor': { single: Generated<boolean>; xid: string; operation_id: string; seq: number };
+  'provisioning.workflow_secrets': { workflow_id: string; name: string; sealed: string };
   'provisioning.workflow_edges': { workflow_id: string; from_step: string; to_step: string; type: 'hard' | 'soft' };
   'simulated_cloud.servers': {
     ref: string;

@@ -10,7 +10,7 @@ import type { Json, JsonObject } from './json.ts';
 import { checkOutside } from './kinds/outside-check.ts';
 import { type Plan, planWorkflow } from './planning/plan.ts';
 import { createProblems, throwProblems } from './problems.ts';
-import { serversForExpressions } from './store.ts';
+import { serversForExpressions, taskservsForExpressions } from './store.ts';
 
 /** What a workflow is made from: a type, or a definition's text. */
 export interface WorkflowRequest {
@@ -53,7 +53,7 @@ export async function prepareWorkflow(
     definition,
     parameters: (request.parameters ?? {}) as JsonObject,
     workspace: { name: request.workspace, defaults: defaultsOf(settings) },
-    servers: mentionsServers(definition, request, usable) ? await servers(db, principal, request.workspace) : [],
+    ...(await standing(services, principal, request.workspace, (name) => mentions(name, definition, request, usable))),
     type: (name) => usable.get(name),
     typeNames: [...types.keys()],
   });
@@ -102,7 +102,7 @@ export async function prepareNested(
     definition,
     parameters,
     workspace: { name: workspace, defaults: defaultsOf(settings) },
-    servers: await servers(services.db, principal, workspace),
+    ...(await standing(services, principal, workspace, () => true)),
     type: (name) => types.get(name),
     typeNames: [...types.keys()],
   });
@@ -166,8 +166,23 @@ function defaultsOf(settings: WorkspaceSettings): JsonObject {
   );
 }
 
+/** What stands in the workspace, as far as the caller may read it and the workflow asks for it. */
+async function standing(
+  { db }: Pick<Services, 'db'>,
+  principal: Principal,
+  workspace: string,
+  asksFor: (name: 'servers' | 'taskservs') => boolean,
+): Promise<{ servers: Json[]; taskservs: Json[] }> {
+  const may = (permission: Permission) => isPermitted(principal, permission, workspace);
+  return {
+    servers: asksFor('servers') && may('server_read') ? await serversForExpressions(db, workspace) : [],
+    taskservs: asksFor('taskservs') && may('taskserv_read') ? await taskservsForExpressions(db, workspace) : [],
+  };
+}
+
 /** Reading thousands of servers is for those that ask for them. */
-function mentionsServers(
+function mentions(
+  name: string,
   definition: Definition,
   request: WorkflowRequest,
   types: ReadonlyMap<string, Definition>,
@@ -176,10 +191,5 @@ function mentionsServers(
     definition,
     ...(JSON.stringify(definition.fields).includes('"workflow"') || definition.name === 'batch' ? types.values() : []),
   ];
-  return JSON.stringify([texts.map(({ fields }) => fields), request.parameters ?? {}]).includes('servers');
-}
-
-async function servers(db: Services['db'], principal: Principal, workspace: string): Promise<Json[]> {
-  const permission: Permission = 'server_read';
-  return isPermitted(principal, permission, workspace) ? serversForExpressions(db, workspace) : [];
+  return JSON.stringify([texts.map(({ fields }) => fields), request.parameters ?? {}]).includes(name);
 }

@@ -120,7 +120,12 @@ function registerRunRoutes(app: App, services: Services): void {
     async (request, reply) => {
       const { id } = await getWorkflow(services, principalOf(request), request.params.id);
       const { after = -1, limit = 20_000, status, step } = request.query;
-      const { json } = await listNodes(db, id, { after, limit, status, step });
+      const { json, last, full } = await listNodes(db, id, { after, limit, status, step });
+      if (full) {
+        const next = new URL(request.url, 'http://localhost');
+        next.searchParams.set('after', String(last));
+        reply.header('link', `<${next.pathname}${next.search}>; rel="next"`);
+      }
       return sendJson(reply, json);
     },
   );

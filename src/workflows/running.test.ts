@@ -3,7 +3,16 @@ import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import { expectError, expectOk, startInstallation } from '../../test/support/acceptance.ts';
 import { ended, type Operation, until } from '../../test/support/server.ts';
-import { makes, runBatch, statuses, stepsOf, submit, submitBatch, workflowOf } from '../../test/support/workflows.ts';
+import {
+  makes,
+  runBatch,
+  type Step,
+  statuses,
+  stepsOf,
+  submit,
+  submitBatch,
+  workflowOf,
+} from '../../test/support/workflows.ts';
 
 const installation = await startInstallation();
 after(() => installation.close());
@@ -24,7 +33,7 @@ describe('a workflow runs', () => {
     const workflow = await workflowOf(admin, operation.id);
     assert.deepEqual(
       [workflow.workflow_type, workflow.status, workflow.progress, workflow.nodes],
-      ['cluster_create', 'completed', 100, { completed: 4, skipped: 1 }],
+      ['cluster_create', 'completed', 100, { completed: 4, skipped: 9 }],
     );
     const children = expectOk(await admin.request<Operation[]>('GET', `/v1/operations?parent_id=${operation.id}`));
     assert.deepEqual(children.map((child) => (child as Operation & { kind: string }).kind).sort(), [
@@ -51,6 +60,29 @@ describe('a workflow runs', () => {
     );
     assert.equal(steps[5]?.with?.server, 'b-of-order');
     assert.match(String(steps[1]?.with?.server), /^srv-/);
+    assert.deepEqual(
+      steps.map(({ id, depends_on }) => [id, depends_on]),
+      [
+        ['one', []],
+        ['stop', [{ id: 'one', type: 'hard' }]],
+        ['start', [{ id: 'stop', type: 'hard' }]],
+        ['many[0]', [{ id: 'start', type: 'hard' }]],
+        ['many[1]', [{ id: 'start', type: 'hard' }]],
+        ['gone', [{ id: 'many', type: 'hard' }]],
+      ],
+    );
+    const ids = async (query: string) => {
+      const answer = await admin.request<Step[]>('GET', `/v1/workflows/${done.id}/steps?${query}`);
+      return {
+        ids: expectOk(answer).map(({ id }) => id),
+        next: /<([^>]+)>; rel="next"/.exec(answer.headers.get('link') ?? '')?.[1],
+      };
+    };
+    assert.deepEqual((await ids('step=many&status=completed')).ids, ['many[0]', 'many[1]']);
+    const first = await ids('limit=4');
+    assert.deepEqual(first.ids, ['one', 'stop', 'start', 'many[0]']);
+    const second = await ids(first.next?.split('?')[1] ?? '');
+    assert.deepEqual(second, { ids: ['many[1]', 'gone'], next: undefined });
   });
 
   test('when decides by results; what is left out does not stop what depends on it', async () => {

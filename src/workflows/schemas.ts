@@ -137,6 +137,10 @@ export const WorkflowStep = Type.Object(
     id: Type.String({ examples: ['web[0]'] }),
     step: Type.String(),
     kind: Type.String(),
+    depends_on: Type.Array(Type.Object({ id: Type.String(), type: Type.Enum(['hard', 'soft']) }), {
+      description:
+        'Steps whose nodes must all have ended before: those that it names, and those whose results it reads.',
+    }),
     status: Type.Enum(NODE_STATUSES, {
       description:
         'skipped: its `when` is false. not_run: what it needed did not succeed, or the workflow stopped before its turn.',

@@ -10,6 +10,7 @@ import { type OperationServices, untilEnded } from '../operations/service.ts';
 import { readOperation } from '../operations/store.ts';
 import { requireWorkspace, touchWorkspace, workspaceDirectory } from '../workspaces/service.ts';
 import { readWorkspaceSettings } from '../workspaces/settings.ts';
+import { patternOf } from './definition/definition.ts';
 import { isObject, type JsonObject } from './json.ts';
 import { rulesOf } from './kinds/rules.ts';
 import type { PreparedWorkflow } from './prepare.ts';
@@ -24,6 +25,8 @@ import {
   type Snapshot,
   setRetriedBy,
 } from './running/store.ts';
+import { generateSecret } from './secrets/pattern.ts';
+import { insertSecrets, readSecrets } from './secrets/store.ts';
 import { lockPermitted, requireVisible } from './service-rollback.ts';
 import { findWorkflow, holderOfWorkflow, type WorkflowRecord } from './store.ts';
 
@@ -32,7 +35,7 @@ const CANCEL_WAIT_MS = 5_000;
 
 /** Accepts a workflow: its operation, its graph and the start of its procedure commit together. */
 export async function submitWorkflow(
-  services: Pick<Services, 'engine'>,
+  services: Pick<Services, 'engine' | 'seal'>,
   mutation: Mutation,
   workspace: string,
   prepared: PreparedWorkflow,
@@ -42,7 +45,13 @@ export async function submitWorkflow(
   const nodes = plan.nodes.map(
     (node) => ({ ...node, status: node.skipped ? 'skipped' : 'waiting', operationId: null }) as NewNode,
   );
-  return startRun(services, mutation, workspace, snapshotOf(prepared, mutation.principal), nodes, null);
+  const answer = await startRun(services, mutation, workspace, snapshotOf(prepared, mutation.principal), nodes, null);
+  const { fields } = prepared.definition;
+  const secrets = Object.keys(fields.secrets ?? {}).map(
+    (name) => [name, generateSecret(patternOf(fields, name))] as const,
+  );
+  await insertSecrets(mutation.tx, services.seal, answer.id, new Map(secrets));
+  return answer;
 }
 
 /** What a run keeps of a workflow. */
@@ -161,6 +170,7 @@ export async function retryWorkflow(services: Services, mutation: Mutation, id: 
   }
   const run = { ...read.run, authority: authorityOf(principal) };
   const answer = await startRun(services, mutation, workflow.workspace, run, nodes, workflow.id);
+  await insertSecrets(tx, services.seal, answer.id, await readSecrets(tx, services.seal, workflow.id));
   await setRetriedBy(tx, workflow.id, answer.id);
   return answer;
 }

@@ -1,10 +1,13 @@
 import { sql } from 'kysely';
 import type { Queryable } from '../database/pool.ts';
 import type { OperationStatus } from '../database/tables.ts';
-import type { Json } from './json.ts';
+import type { Json, JsonObject } from './json.ts';
+import { taskservSecret } from './secrets/reference.ts';
 
 /** Servers that expressions may choose from at most. */
 const MAX_SERVERS = 20_000;
+/** Taskservs likewise. */
+const MAX_TASKSERVS = 20_000;
 
 /** The workspace's servers as expressions see them, oldest first. */
 export async function serversForExpressions(db: Queryable, workspace: string): Promise<Json[]> {
@@ -17,6 +20,40 @@ export async function serversForExpressions(db: Queryable, workspace: string): P
     .orderBy('id')
     .limit(MAX_SERVERS)
     .execute();
+}
+
+/** A taskserv as expressions see it. */
+interface TaskservRow {
+  id: string;
+  name: string;
+  version: string;
+  status: string;
+  servers: string[];
+  config: JsonObject;
+  secretNames: string[];
+}
+
+/**
+ * The workspace's taskservs as expressions see them, oldest first. Their config is whole: with its version, and with
+ * references in the place of secrets, so that it can be given to another host.
+ */
+export async function taskservsForExpressions(db: Queryable, workspace: string): Promise<Json[]> {
+  const { rows } = await sql<TaskservRow>`
+    select t.id, t.name, t.version, t.status, r.config, r.secret_names as "secretNames",
+           coalesce((select array_agg(s.hostname order by s.created_at, s.id)
+                     from provisioning.taskserv_hosts h join provisioning.servers s on s.id = h.server_id
+                     where h.taskserv_id = t.id), '{}') as servers
+    from provisioning.taskservs t
+      join provisioning.taskserv_revisions r on r.taskserv_id = t.id and r.revision = t.revision
+    where t.workspace = ${workspace} order by t.created_at, t.id limit ${MAX_TASKSERVS}::int`.execute(db);
+  return rows.map(({ secretNames, config, ...row }) => ({
+    ...row,
+    config: {
+      ...config,
+      ...Object.fromEntries(secretNames.map((name) => [name, taskservSecret(row.id, name)])),
+      version: row.version,
+    },
+  }));
 }
 
 const TIME = `'YYYY-MM-DD"T"HH24:MI:SS"Z"'`;
@@ -72,31 +109,33 @@ export async function findWorkflow(db: Queryable, id: string): Promise<WorkflowR
 
 /** A node as JSON text, in the order of the graph. */
 const NODE_JSON = sql.raw<string>(`json_build_object(
-  'id', n.key, 'step', n.step, 'kind', s.kind, 'status', n.status, 'attempt', n.attempt, 'with', n.fields,
+  'id', n.key, 'step', n.step, 'kind', s.kind, 'depends_on', s.depends_on, 'status', n.status, 'attempt', n.attempt, 'with', n.fields,
   'operation_id', n.operation_id, 'progress', o.progress, 'result', case when n.status = 'completed' then o.result end,
   'error', n.error, 'started_at', ${time('n.started_at')}, 'finished_at', ${time('n.finished_at')},
   'next_attempt_at', ${time('n.next_attempt_at')}, 'cleanup_operation_id', n.cleanup_operation_id, 'decision', n.decision,
   'undo', n.undo, 'undo_operation_id', n.undo_operation_id, 'undo_error', n.undo_error)::text`);
 
-/** The nodes of a run as a JSON array, from one position on. */
+/** The nodes of a run as a JSON array, from one position on; `full`: there may be more behind `last`. */
 export async function listNodes(
   db: Queryable,
   workflowId: string,
   page: { after: number; limit: number; status?: string | undefined; step?: string | undefined },
-): Promise<{ json: string; last: number | null }> {
-  const { rows } = await sql<{ json: string; last: number | null }>`
+): Promise<{ json: string; last: number | null; full: boolean }> {
+  const { rows } = await sql<{ json: string; last: number | null; count: number }>`
     with page as (
       select n.position, ${NODE_JSON} as json
       from provisioning.workflow_nodes n
-      join (select s.value ->> 'id' as id, s.value ->> 'kind' as kind
+      join (select s.value ->> 'id' as id, s.value ->> 'kind' as kind,
+                   (select coalesce(json_agg(json_build_object('id', e.from_step, 'type', e.type) order by e.from_step), '[]')
+                    from provisioning.workflow_edges e where e.workflow_id = w.id and e.to_step = s.value ->> 'id') as depends_on
             from provisioning.workflows w, jsonb_array_elements(w.steps) s where w.id = ${workflowId}) s on s.id = n.step
       left join provisioning.operations o on o.id = n.operation_id
       where n.workflow_id = ${workflowId} and n.position > ${page.after}::int
         and (${page.status ?? null}::text is null or n.status = ${page.status ?? null})
         and (${page.step ?? null}::text is null or n.step = ${page.step ?? null})
       order by n.position limit ${page.limit}::int)
-    select '[' || coalesce(string_agg(json, ',' order by position), '') || ']' as json, max(position) as last from page`.execute(
-    db,
-  );
-  return rows[0] ?? { json: '[]', last: null };
+    select '[' || coalesce(string_agg(json, ',' order by position), '') || ']' as json, max(position) as last,
+           count(*)::int as count from page`.execute(db);
+  const { json = '[]', last = null, count = 0 } = rows[0] ?? {};
+  return { json, last, full: count === page.limit };
 }

@@ -1,7 +1,7 @@
 /** The built-in types, on the simulated cloud. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { expectOk, startInstallation } from '../../test/support/acceptance.ts';
+import { expectError, expectOk, startInstallation } from '../../test/support/acceptance.ts';
 import { type Client, ended, type Operation } from '../../test/support/server.ts';
 import { hostsInCloud, rolledBack, stepsOf, submit } from '../../test/support/workflows.ts';
 
@@ -42,35 +42,94 @@ test('every built-in type is usable', async () => {
   }
 });
 
-for (const flavor of ['plain', 'etcd']) {
+interface Taskserv {
+  id: string;
+  name: string;
+  servers: string[];
+  config: Record<string, unknown>;
+}
+const taskservsOf = async (...names: string[]) =>
+  expectOk(await admin.request<Taskserv[]>('GET', '/v1/taskservs')).filter(({ name }) => names.includes(name));
+/** Where the checksum of the program has to be given. */
+const K3S = { sha256: 'a'.repeat(64) };
+
+for (const [flavor, roles] of Object.entries<Record<string, number[][]>>({
+  plain: {},
+  etcd: { etcd: [[1, 2, 3]] },
+  postgres: { postgresql: [[1], [2, 3]] },
+  k3s: { k3s: [[1], [2], [3]] },
+  kubernetes: { kubernetes: [[1], [2], [3]], cilium: [[1]] },
+})) {
   test(`a cluster of flavor ${flavor} is made, grows, shrinks and goes`, async () => {
     const cluster_name = `c-${flavor}`;
-    const made = await completed(admin, 'cluster_create', { cluster_name, node_count: 3, flavor });
-    const taskservs = made.result?.taskservs as { name: string; status: string }[];
+    const name = (n: number) => `${cluster_name}-${n}`;
+    const control_plane_count = ['k3s', 'kubernetes'].includes(flavor) ? 2 : 1;
+    const made = await completed(admin, 'cluster_create', {
+      ...{ cluster_name, node_count: 3, flavor, control_plane_count, taskservs: ['redis'], plan: '1xCPU-1GB' },
+      ...(flavor === 'k3s' ? { config: K3S } : {}),
+    });
+    const runs = made.result?.taskservs as { name: string; status: string; servers: string[] }[];
+    const expected = Object.entries({ 'os-base': [[1, 2, 3]], ...roles, redis: [[1, 2, 3]] });
     assert.deepEqual(
-      taskservs.map(({ name, status }) => [name, status]),
-      flavor === 'etcd'
-        ? [
-            ['os-base', 'running'],
-            ['etcd', 'running'],
-          ]
-        : [['os-base', 'running']],
+      runs.map((run) => [run.name, run.status, run.servers.toSorted()]).sort(),
+      expected.flatMap(([taskserv, on]) => on.map((nodes) => [taskserv, 'running', nodes.map(name)])).sort(),
     );
     assert.equal(lengthOf(made.result?.nodes), 3);
+
     const grown = await completed(admin, 'cluster_scale', { cluster_name, node_count: 5, flavor });
-    assert.deepEqual(grown.result?.added, [`${cluster_name}-4`, `${cluster_name}-5`]);
+    assert.deepEqual(grown.result?.added, [name(4), name(5)]);
     assert.equal((await hosts()).length, 5);
-    const shrunk = await completed(admin, 'cluster_scale', { cluster_name, node_count: 3, flavor });
-    assert.deepEqual(shrunk.result?.removed, [`${cluster_name}-4`, `${cluster_name}-5`]);
-    assert.deepEqual(
-      await hosts(),
-      [1, 2, 3].map((n) => `${cluster_name}-${n}`),
+    const [fourth] = expectOk(
+      await admin.request<{ plan: string; tags: string[] }[]>('GET', `/v1/servers?hostname=${name(4)}`),
     );
+    assert.equal(fourth?.plan, '1xCPU-1GB', 'a new node is like the others');
+    assert.ok(fourth.tags.includes(`flavor:${flavor}`));
+    const own = Object.keys(roles).filter((taskserv) => taskserv !== 'cilium');
+    for (const taskserv of ['os-base', 'redis', ...own]) {
+      const stands = (await taskservsOf(taskserv)).flatMap(({ servers }) => servers);
+      for (const node of [4, 5].map(name)) assert.ok(stands.includes(node), `${taskserv} is not on ${node}`);
+    }
+
+    const shrunk = await completed(admin, 'cluster_scale', { cluster_name, node_count: 3 });
+    assert.deepEqual(shrunk.result?.removed, [name(4), name(5)]);
+    assert.deepEqual(await hosts(), [1, 2, 3].map(name));
+    const least = await completed(admin, 'cluster_scale', { cluster_name, node_count: 1 });
+    const stay = ['k3s', 'kubernetes'].includes(flavor) ? [1, 2] : [1];
+    assert.deepEqual(await hosts(), stay.map(name), 'primaries and control planes stay');
+    assert.equal(lengthOf(least.result?.removed), 3 - stay.length);
     const gone = await completed(admin, 'cluster_delete', { cluster_name });
-    assert.equal(lengthOf(gone.result?.deleted), 3);
+    assert.equal(lengthOf(gone.result?.deleted), stay.length);
     assert.deepEqual(await hosts(), []);
+    assert.deepEqual(await taskservsOf('os-base', 'redis', ...Object.keys(roles)), []);
   });
 }
+
+test('what cannot become a cluster is refused before anything starts', async () => {
+  const refused = async (type: string, parameters: Record<string, unknown>) =>
+    expectError(
+      await admin.request('POST', '/v1/workflows/submit', { workspace: 'default', workflow_type: type, parameters }),
+      400,
+    ).message;
+  const create = (more: Record<string, unknown>) =>
+    refused('cluster_create', { cluster_name: 'no', node_count: 3, ...more });
+  assert.match(await create({ flavor: 'k3s' }), /config\.sha256: is required \(k3s\)/);
+  assert.match(
+    await create({ flavor: 'k3s', config: { ...K3S, rolle: 'agent' } }),
+    /config\.rolle: k3s has no such setting/,
+  );
+  assert.match(
+    await create({ flavor: 'k3s', control_plane_count: 4 }),
+    /control_plane_count is greater than node_count/,
+  );
+  assert.match(await create({ flavor: 'etcd', node_count: 10 }), /an etcd cluster has at most 9 nodes/);
+  assert.match(
+    await create({ flavor: 'swarm' }),
+    /parameters\.flavor: must be one of plain, etcd, postgres, k3s, kubernetes/,
+  );
+  assert.match(await refused('cluster_scale', { cluster_name: 'no', node_count: 3 }), /there is no cluster "no"/);
+  assert.match(await refused('cluster_delete', { cluster_name: 'no' }), /there is no cluster "no"/);
+  assert.deepEqual(await hosts(), []);
+});
 
 test('server_batch makes what is asked for', async () => {
   await completed(admin, 'server_batch', { name: 'batch', count: 7 });

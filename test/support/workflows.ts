@@ -15,6 +15,7 @@ export interface Step {
   id: string;
   step: string;
   kind: string;
+  depends_on: { id: string; type: 'hard' | 'soft' }[];
   status: string;
   attempt: number;
   with: Record<string, unknown> | null;

@@ -3,6 +3,7 @@ import formats from 'ajv-formats';
 import { eachTemplate, type Template } from '../expressions/template.ts';
 import type { JsonObject, Path } from '../json.ts';
 import { addSchemaErrors, createProblems, type Problem, type Problems } from '../problems.ts';
+import { DEFAULT_PATTERN, PatternError, sampleOf } from '../secrets/pattern.ts';
 import { safeRegExp } from './regexp.ts';
 import { type DefinitionFields, DefinitionSchema } from './schema.ts';
 import { readYaml, type Source } from './source.ts';
@@ -51,6 +52,7 @@ function checkDefinition(source: Source, name: string | null, text: string | nul
     problems.add(['name'], `must be "${name}", as its file is called`);
   }
   const checkParameters = compileParameters(fields, problems);
+  checkSecrets(fields, problems);
   for (const part of ['operations', 'outputs', 'parallel_limit', 'rollback'] as const) {
     const value = fields[part];
     if (value !== undefined) checkTemplates(value, [part], fields, problems);
@@ -94,12 +96,43 @@ function compileParameters(fields: DefinitionFields, problems: Problems): Valida
   return own.compile(schema);
 }
 
-const ROOTS = ['parameters', 'operations', 'workspace', 'servers', 'item', 'index'];
+/** What a secret of the definition looks like. */
+export function patternOf(fields: DefinitionFields, name: string): string {
+  return fields.secrets?.[name]?.pattern ?? DEFAULT_PATTERN;
+}
+
+function checkSecrets(fields: DefinitionFields, problems: Problems): void {
+  for (const name of Object.keys(fields.secrets ?? {})) {
+    try {
+      sampleOf(patternOf(fields, name));
+    } catch (error) {
+      if (!(error instanceof PatternError)) throw error;
+      problems.add(['secrets', name, 'pattern'], error.message);
+    }
+  }
+}
+
+const ROOTS = ['parameters', 'operations', 'workspace', 'servers', 'taskservs', 'secrets', 'item', 'index'];
+
+/** Where a secret may go: what takes it there keeps it from being stored and told. */
+function takesSecrets(path: Path): boolean {
+  const at = path.indexOf('with');
+  return at !== -1 && path.length > at + 1 && ['config', 'env'].includes(String(path[at + 1]));
+}
 
 /** Every expression can be read, and names only what there is at the top and among the parameters. */
 export function checkTemplates(value: unknown, base: Path, fields: DefinitionFields, problems: Problems): void {
   const known = Object.keys(fields.parameters?.properties ?? {});
+  const secrets = Object.keys(fields.secrets ?? {});
   const check = (template: Template, path: Path) => {
+    for (const secret of template.references.secrets) {
+      if (!secrets.includes(secret)) problems.add(path, `there is no secret "${secret}"`, secrets);
+    }
+    if (template.references.roots.has('secrets')) {
+      if (!takesSecrets(path)) {
+        problems.add(path, 'a secret goes into the config of a taskserv or the env of a command, and nowhere else');
+      } else if (!template.whole) problems.add(path, 'a secret stands alone: it cannot be a part of a longer text');
+    }
     for (const root of template.references.roots) {
       if (!ROOTS.includes(root))
         problems.add(path, `unknown reference "${root}"; known: ${ROOTS.join(', ')}`, [...ROOTS]);

@@ -1,6 +1,7 @@
 /** The form of a workflow definition. `npm run generate` publishes it as docs/contracts/workflow.schema.json. */
 import { type Static, type TSchema, Type } from 'typebox';
 import { KINDS } from '../kinds/rules.ts';
+import { DEFAULT_PATTERN } from '../secrets/pattern.ts';
 
 /** Names of types. */
 export const TYPE_NAME = '^[a-z][a-z0-9_-]{0,62}$';
@@ -103,6 +104,20 @@ const ParameterSchema = Type.Object(
   closed,
 );
 
+const Secret = Type.Object(
+  {
+    pattern: optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 500,
+        default: DEFAULT_PATTERN,
+        description: 'Characters and classes of them, such as [a-z0-9]{6}\\.[a-z0-9]{16}.',
+      }),
+    ),
+  },
+  { ...closed, description: 'Generated for each run, and kept encrypted.' },
+);
+
 export const DefinitionSchema = Type.Object(
   {
     name: optional(Type.String({ pattern: TYPE_NAME, description: 'The type: the name of its file.' })),
@@ -112,6 +127,13 @@ export const DefinitionSchema = Type.Object(
       Type.Array(StepSchema, { minItems: 1, maxItems: MAX_STEPS }),
       expression('A list of steps.'),
     ]),
+    secrets: optional(
+      Type.Record(Type.String({ pattern: STEP_ID }), Secret, {
+        ...closed,
+        maxProperties: 50,
+        description: 'What `secrets.<name>` stands for, in the config of a taskserv or the environment of a command.',
+      }),
+    ),
     outputs: optional(Type.Record(Type.String(), Type.Unknown(), { description: 'The result of the workflow.' })),
     parallel_limit: optional(
       setting(Type.Integer({ minimum: 1, maximum: MAX_PARALLEL }), 'Nodes at once. Default 100.'),

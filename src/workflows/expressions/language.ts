@@ -68,6 +68,10 @@ function registerFunctions(): void {
     const gone = new Set(list(others).map(key));
     return list(all).filter((item) => !gone.has(key(item)));
   });
+  define('require', [{ types: [TYPE_ANY] }, text], ([condition, message]) => {
+    if (condition === true) return true;
+    throw new ExpressionError(String(message));
+  });
   define('json', [{ types: [TYPE_ANY] }], ([value]) => JSON.stringify(value));
   // The library's own would pad to any width.
   const padding = [text, number, { ...text, optional: true }];
@@ -80,10 +84,37 @@ function registerFunctions(): void {
 }
 
 let visits = 0;
+/** Variables of `let`, the innermost last. */
+let scopes: Map<string, unknown>[] = [];
 
-/** Every part of an evaluation passes through here: what grows too large stops it. */
+/**
+ * Every part of an evaluation passes through here: what grows too large stops it. `let` is ours as well: the library's
+ * goes past this place, loses its variables in functions' expressions (`&…`), and has none that is 0 or false.
+ */
 function boundInterpreter(): void {
-  const visit = TreeInterpreter.visit.bind(TreeInterpreter);
+  const visitOther = TreeInterpreter.visit.bind(TreeInterpreter);
+  const visit: typeof visitOther = (node, value) => {
+    if ('type' in node) {
+      if (node.type === 'LetExpression') {
+        const variables = node.bindings.map(
+          ({ variable, reference }) => [variable, TreeInterpreter.visit(reference, value)] as const,
+        );
+        scopes.push(new Map(variables));
+        try {
+          return TreeInterpreter.visit(node.expression, value);
+        } finally {
+          scopes.pop();
+        }
+      }
+      if (node.type === 'Variable') {
+        const { name } = node;
+        const scope = scopes.findLast((variables) => variables.has(name));
+        if (scope === undefined) throw new ExpressionError(`there is no variable $${name}`);
+        return (scope.get(name) ?? null) as Json;
+      }
+    }
+    return visitOther(node, value);
+  };
   TreeInterpreter.visit = (node, value) => {
     visits += 1;
     if (visits > MAX_VISITS) throw new ExpressionError('the evaluation takes too long');
@@ -117,6 +148,7 @@ export function parseExpression(text: string): Expression {
 /** @throws ExpressionError with the library's reason, such as a wrong type of an argument. */
 export function evaluate(expression: Expression, context: Record<string, Json>): Json {
   visits = 0;
+  scopes = [];
   try {
     const value = TreeInterpreter.search(expression, context);
     return value === undefined ? null : (value as Json);

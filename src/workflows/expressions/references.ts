@@ -8,36 +8,46 @@ export interface References {
   operations: Set<string>;
   /** Parameters read by name: `parameters.<name>`. */
   parameters: Set<string>;
+  /** Secrets read by name: `secrets.<name>`. */
+  secrets: Set<string>;
 }
 
 /** What a part of an expression stands for, as far as references go. */
-type Meaning = 'root' | 'operations' | 'parameters' | 'value';
+type Meaning = 'root' | 'operations' | 'parameters' | 'secrets' | 'value';
 
 /** Names that every object inherits: never a field of ours. */
 const INHERITED = new Set(Object.getOwnPropertyNames(Object.prototype));
 
 /**
  * Finds what an expression reads. Steps must be named (`operations.web`), so that what a node waits for is known.
- * @throws ExpressionError for an unknown function, an inherited name, or a use of all steps at once.
+ * @throws ExpressionError for an unknown function or variable, an inherited name, or a use of all steps at once.
  */
 export function referencesOf(expression: Expression): References {
-  const found: References = { roots: new Set(), operations: new Set(), parameters: new Set() };
+  const found: References = { roots: new Set(), operations: new Set(), parameters: new Set(), secrets: new Set() };
+
+  /** Names that a `let` around the part gives. */
+  const variables: string[] = [];
 
   /** A part whose whole value is used: it must not be the context or the collection of all steps. */
   const use = (node: Expression, current: Meaning): void => {
     const meaning = walk(node, current);
     if (meaning === 'operations') throw new ExpressionError('name the step that is meant: operations.<id>');
-    if (meaning === 'root')
-      throw new ExpressionError('name what is meant: parameters, operations.<id>, item, index, workspace, servers');
+    if (meaning === 'secrets') throw new ExpressionError('name the secret that is meant: secrets.<name>');
+    if (meaning === 'root') {
+      throw new ExpressionError(
+        'name what is meant: parameters, operations.<id>, item, index, workspace, servers, taskservs, secrets.<name>',
+      );
+    }
   };
 
   const field = (name: string, current: Meaning): Meaning => {
     if (INHERITED.has(name)) throw new ExpressionError(`"${name}" is not a field`);
     if (current === 'operations') found.operations.add(name);
     if (current === 'parameters') found.parameters.add(name);
+    if (current === 'secrets') found.secrets.add(name);
     if (current !== 'root') return 'value';
     found.roots.add(name);
-    return name === 'operations' || name === 'parameters' ? name : 'value';
+    return name === 'operations' || name === 'parameters' || name === 'secrets' ? name : 'value';
   };
 
   const walk = (node: Expression, current: Meaning): Meaning => {
@@ -71,7 +81,12 @@ export function referencesOf(expression: Expression): References {
         return 'value';
       case 'LetExpression':
         for (const { reference } of node.bindings) use(reference, current);
+        variables.push(...node.bindings.map(({ variable }) => variable));
         use(node.expression, current);
+        variables.length -= node.bindings.length;
+        return 'value';
+      case 'Variable':
+        if (!variables.includes(node.name)) throw new ExpressionError(`there is no variable $${node.name}`);
         return 'value';
       default:
         for (const part of partsOf(node)) use(part, current);

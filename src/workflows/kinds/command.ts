@@ -4,6 +4,9 @@ import { errors } from '../../errors.ts';
 import { lockServer } from '../../servers/store.ts';
 import { lockHosts } from '../../taskservs/host-store.ts';
 import { submitOnHosts } from '../../taskservs/service.ts';
+import { isObject } from '../json.ts';
+import { requireSecrets } from '../secrets/open.ts';
+import { referencesIn } from '../secrets/reference.ts';
 import type { KindWork } from './kind.ts';
 
 /** Seconds that a script may take on a server where the node does not say. */
@@ -11,7 +14,9 @@ const DEFAULT_TIMEOUT = 600;
 
 /** A script on servers, through the way into them; one change a host at a time, as with taskservs. */
 export const command: KindWork = {
-  async submit(services, mutation, { workspace, fields, key }) {
+  async submit(services, mutation, { workspace, workflowId, fields, key }) {
+    const env = isObject(fields.env) ? fields.env : {};
+    await requireSecrets({ db: mutation.tx }, mutation.principal, workspace, referencesIn(env).values());
     const names = Array.isArray(fields.servers) ? fields.servers.map(String) : [];
     const servers = await lockHosts(mutation.tx, workspace, names);
     const unknown = names.filter((name) => !servers.some(({ id, hostname }) => id === name || hostname === name));
@@ -34,7 +39,7 @@ export const command: KindWork = {
       resource: null,
       hosts,
       turns: true,
-      input: { script: fields.script ?? '', env: fields.env ?? {}, timeout: fields.timeout ?? DEFAULT_TIMEOUT },
+      input: { workflow_id: workflowId, script: fields.script ?? '', env, timeout: fields.timeout ?? DEFAULT_TIMEOUT },
       audit: { step: key, servers: hosts.map(({ hostname }) => hostname) },
     });
   },

@@ -3,16 +3,26 @@ import { ApplicationError, type FieldProblem } from '../../errors.ts';
 import type { Services } from '../../http/section.ts';
 import { ProviderError } from '../../providers/contract.ts';
 import { checkCreate } from '../../taskservs/installing.ts';
-import type { Definition } from '../definition/definition.ts';
-import type { JsonObject, Path } from '../json.ts';
+import { type Definition, patternOf } from '../definition/definition.ts';
+import { isObject, type JsonObject, type Path } from '../json.ts';
 import type { Plan } from '../planning/plan.ts';
 import { createProblems, throwProblems } from '../problems.ts';
+import { requireSecrets } from '../secrets/open.ts';
+import { sampleOf } from '../secrets/pattern.ts';
+import { referencesIn } from '../secrets/reference.ts';
 import type { Kind } from './rules.ts';
+import { requireSecretFields } from './taskservs.ts';
 
 /** What is asked before a workflow is accepted; `from`: the fields that the answer depends on. */
 interface Question {
   from: readonly string[];
-  ask(services: Services, principal: Principal, workspace: string, known: JsonObject): Promise<FieldProblem[]>;
+  ask(
+    services: Services,
+    principal: Principal,
+    workspace: string,
+    known: JsonObject,
+    definition: Definition,
+  ): Promise<FieldProblem[]>;
 }
 
 const QUESTIONS: Partial<Record<Kind, Question>> = {
@@ -36,19 +46,33 @@ const QUESTIONS: Partial<Record<Kind, Question>> = {
   },
   'taskserv.create': {
     from: ['name', 'config'],
-    async ask(services, principal, workspace, { name, config }) {
+    async ask(services, principal, workspace, { name, config }, definition) {
+      const given = isObject(config) ? config : {};
+      const references = referencesIn(given);
+      await requireSecrets(services, principal, workspace, references.values());
       try {
-        const fields =
-          typeof config === 'object' && config !== null ? { config: config as Record<string, unknown> } : {};
-        await checkCreate(services, principal, { workspace, name: String(name), servers: ['any'], ...fields });
+        const body = { workspace, name: String(name), servers: ['any'], config: withSamples(given, definition) };
+        requireSecretFields(references.keys(), (await checkCreate(services, principal, body)).secretNames);
         return [];
       } catch (error) {
         if (!(error instanceof ApplicationError) || error.status !== 400 || !Array.isArray(error.details)) throw error;
-        return error.details as FieldProblem[];
+        // What another taskserv holds was held against its own definition.
+        return (error.details as FieldProblem[]).filter(
+          ({ field }) => references.get(field.replace(/^config\./, ''))?.of !== 'taskserv',
+        );
       }
     },
   },
 };
+
+/** The config with texts of the right form in the place of secrets that do not exist yet. */
+function withSamples(config: JsonObject, { fields }: Definition): JsonObject {
+  const samples = [...referencesIn(config)].map(([name, reference]) => [
+    name,
+    reference.of === 'run' ? sampleOf(patternOf(fields, reference.name)) : '',
+  ]);
+  return { ...config, ...Object.fromEntries(samples) };
+}
 
 /**
  * Asks the providers and the catalog about what the nodes will ask of them, each question once.
@@ -73,7 +97,13 @@ export async function checkOutside(
     const key = JSON.stringify([step.kind, question.from.map((name) => node.known[name])]);
     if (asked.has(key)) continue;
     asked.add(key);
-    for (const { field, message, near_matches } of await question.ask(services, principal, workspace, node.known)) {
+    for (const { field, message, near_matches } of await question.ask(
+      services,
+      principal,
+      workspace,
+      node.known,
+      definition,
+    )) {
       problems.add([...path, ...field.split('.')], `${message} (${node.key})`, near_matches);
     }
   }

@@ -68,11 +68,13 @@ export const KIND_RULES = {
     with: Type.Object(
       {
         servers,
-        script: text(65_536, 'POSIX shell, run as root on each server. It is stored: put no secret into it.'),
+        script: text(65_536, 'POSIX shell, run as root on each server. It is stored: secrets go through `env`.'),
         env: Type.Optional(
-          Type.Record(Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]{0,63}$' }), Type.String({ maxLength: 4_096 }), {
-            description: 'Environment of the script.',
-          }),
+          Type.Record(
+            Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]{0,63}$' }),
+            Type.Union([Type.String({ maxLength: 4_096 }), Type.Object({ $secret: Type.Unknown() }, closed)]),
+            { description: 'Environment of the script: texts, and secrets (`${{ secrets.<name> }}`).' },
+          ),
         ),
         timeout: Type.Optional(seconds('Seconds that it may take on a server. Default 600.', 86_400)),
         undo_script: Type.Optional(text(65_536, 'Run on the same servers to undo it.')),

@@ -4,7 +4,7 @@ import { addSchemaErrors, createProblems, type Problem } from '../problems.ts';
 
 /**
  * The parameters as the definition sees them. What the caller leaves out is taken from the workspace's defaults where
- * a parameter has the name of one (provider, plan, zone, …), then from the parameter's own default.
+ * a parameter has the name of one (provider, plan, zone, …) and does not say `from_workspace: false`, then from the parameter's own default.
  */
 export function resolveParameters(
   definition: Definition,
@@ -12,9 +12,10 @@ export function resolveParameters(
   defaults: JsonObject,
 ): { value: JsonObject; problems: readonly [] } | { value: null; problems: readonly Problem[] } {
   const value = structuredClone(given);
-  for (const name of Object.keys(definition.fields.parameters?.properties ?? {})) {
+  for (const [name, property] of Object.entries(definition.fields.parameters?.properties ?? {})) {
     const own = defaults[name];
-    if (value[name] === undefined && own !== undefined) value[name] = own;
+    const asks = (property as { from_workspace?: unknown }).from_workspace !== false;
+    if (asks && value[name] === undefined && own !== undefined) value[name] = own;
   }
   if (definition.checkParameters(value)) return { value, problems: [] };
   const problems = createProblems();

@@ -20,7 +20,7 @@ function load(text: string, name: string | null = null): Definition {
 function run(
   text: string,
   parameters: JsonObject = {},
-  more: { servers?: Json[]; types?: Record<string, string> } = {},
+  more: { servers?: Json[]; taskservs?: Json[]; types?: Record<string, string> } = {},
 ) {
   const types = new Map(Object.entries(more.types ?? {}).map(([name, source]) => [name, load(source, name)]));
   return planWorkflow({
@@ -28,6 +28,7 @@ function run(
     parameters,
     workspace: { name: 'production', defaults: DEFAULTS },
     servers: more.servers ?? [],
+    taskservs: more.taskservs ?? [],
     type: (name) => types.get(name),
     typeNames: [...types.keys()],
   });

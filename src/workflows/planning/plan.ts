@@ -4,6 +4,7 @@ import { eachTemplate } from '../expressions/template.ts';
 import type { Json, JsonObject, Path } from '../json.ts';
 import { type Kind, rulesOf } from '../kinds/rules.ts';
 import type { Problem, Problems } from '../problems.ts';
+import { secretsForExpressions } from '../secrets/reference.ts';
 import { addDependencies } from './dependencies.ts';
 import { type Edge, findCycle, type Shape, shapeOf } from './graph.ts';
 import { planNested } from './nested.ts';
@@ -22,6 +23,8 @@ export interface PlanInput {
   workspace: { name: string; defaults: JsonObject };
   /** The workspace's servers as expressions see them. */
   servers: Json[];
+  /** Its taskservs likewise. */
+  taskservs: Json[];
   /** Every type the workspace has, for nested workflows. Undefined: there is none of that name. */
   type(name: string): Definition | undefined;
   /** Names of the types, for near matches. */
@@ -82,6 +85,8 @@ export function planWorkflow(input: PlanInput, above: readonly string[] = []): P
     parameters: parameters.value,
     workspace: { name: workspace.name, ...workspace.defaults },
     servers: input.servers,
+    taskservs: input.taskservs,
+    secrets: secretsForExpressions(Object.keys(definition.fields.secrets ?? {})),
   };
   const resolved = resolveSteps(definition, facts);
   if (resolved.steps === null) return { plan: null, problems: resolved.problems };

@@ -3,14 +3,26 @@ import { leaveTurns } from '../../servers/turn-store.ts';
 import { onEachHost, withTransport } from '../../taskservs/procedures/each-host.ts';
 import { type Host, type HostTools, TASKSERV_QUEUE } from '../../taskservs/procedures/input.ts';
 import { untilTurn } from '../../taskservs/procedures/turn.ts';
+import { createMask } from '../../taskservs/secrets.ts';
 import { runJob } from '../../transports/job.ts';
+import type { JsonObject } from '../json.ts';
+import { openFields } from '../secrets/open.ts';
 
 interface CommandInput {
   hosts: Host[];
   script: string;
-  env: Record<string, string>;
+  /** Texts, and references to secrets of the workflow or of taskservs. */
+  env: JsonObject;
+  workflow_id: string;
   /** Seconds on each host. */
   timeout: number;
+}
+
+/** The script's environment with its secrets opened, and what blanks those out of its output. */
+async function openEnvironment(tools: HostTools, { workflow_id: workflowId, env }: CommandInput) {
+  const { fields, secrets } = await openFields(tools, workflowId, env);
+  const opened = Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, String(value)]));
+  return { env: opened, mask: createMask(secrets.map((name) => opened[name])) };
 }
 
 /** Last lines of a host's output that its result tells. */
@@ -27,15 +39,17 @@ export function commandProcedure(tools: HostTools): Procedure {
         return limiter.run(call.signal, () =>
           withTransport(tools, host, call.signal, async (transport) => {
             const tail: string[] = [];
+            const { env, mask } = await openEnvironment(tools, input);
             call.guard();
             const { exitCode, signal } = await runJob(transport, {
               id: `${call.operationId.replaceAll('-', '')}-command`,
               script: input.script,
-              env: input.env,
+              env,
               timeoutSeconds: input.timeout,
               signal: call.signal,
               label: 'command',
-              onLine: ({ text, stream }, n) => {
+              onLine: ({ text: said, stream }, n) => {
+                const text = mask(said);
                 tail.push(text);
                 if (tail.length > TAIL_LINES) tail.shift();
                 void call.log(text, { host: host.hostname, stream, n });

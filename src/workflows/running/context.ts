@@ -1,8 +1,9 @@
 import type { Queryable } from '../../database/pool.ts';
 import { eachTemplate } from '../expressions/template.ts';
-import type { Json, JsonObject } from '../json.ts';
+import { isObject, type Json, type JsonObject } from '../json.ts';
 import { operationsIn } from '../planning/static.ts';
-import { serversForExpressions } from '../store.ts';
+import { secretsForExpressions } from '../secrets/reference.ts';
+import { serversForExpressions, taskservsForExpressions } from '../store.ts';
 import { readResults, type Snapshot } from './store.ts';
 
 /** What expressions of a run can read, read when it is needed and kept: what has ended does not change. */
@@ -25,15 +26,21 @@ export function createRunContext(db: Queryable, workflowId: string, workspace: s
   const base: Record<string, Json> = {
     parameters: run.parameters,
     workspace: { name: workspace, ...run.workspaceSettings },
+    secrets: secretsForExpressions(secretNames(run.definition)),
   };
   return {
     async for(value) {
       const operations: JsonObject = {};
       for (const step of operationsIn(value)) operations[step] = await resultsOf(step);
       const servers = mentions(value, 'servers') ? await serversForExpressions(db, workspace) : [];
-      return { ...base, operations, servers };
+      const taskservs = mentions(value, 'taskservs') ? await taskservsForExpressions(db, workspace) : [];
+      return { ...base, operations, servers, taskservs };
     },
   };
+}
+
+function secretNames({ secrets }: JsonObject): string[] {
+  return isObject(secrets) ? Object.keys(secrets) : [];
 }
 
 function mentions(value: Json, root: string): boolean {

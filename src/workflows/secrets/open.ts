@@ -1,0 +1,66 @@
+/** Opens references to secrets, right before what they stand for goes to a host. */
+
+import { type Principal, requirePermission } from '../../auth/permissions.ts';
+import type { Seal } from '../../auth/secrets.ts';
+import type { Queryable } from '../../database/pool.ts';
+import { errors } from '../../errors.ts';
+import { openSecrets } from '../../taskservs/secrets.ts';
+import { readRevision } from '../../taskservs/store.ts';
+import type { JsonObject } from '../json.ts';
+import { referencesIn, type SecretReference } from './reference.ts';
+import { ownerOfTaskserv, readSecrets } from './store.ts';
+
+/** What opening works with. */
+export interface SecretTools {
+  db: Queryable;
+  seal: Seal;
+}
+
+/**
+ * Whoever hands a taskserv's secret to another host could change that taskserv as well; nobody gets at one by copying.
+ * @throws 404, 403.
+ */
+export async function requireSecrets(
+  { db }: Pick<SecretTools, 'db'>,
+  principal: Principal,
+  workspace: string,
+  references: Iterable<SecretReference>,
+): Promise<void> {
+  for (const reference of references) {
+    if (reference.of !== 'taskserv') continue;
+    const owner = await ownerOfTaskserv(db, reference.id);
+    if (owner === null || owner.workspace !== workspace) throw errors.notFound('taskserv', reference.id);
+    requirePermission(principal, 'taskserv_update', {
+      what: 'taskserv',
+      id: reference.id,
+      ...owner,
+      read: 'taskserv_read',
+    });
+  }
+}
+
+/** The object with its references opened: never to be stored or told. @throws 404 where one leads nowhere. */
+export async function openFields(
+  { db, seal }: SecretTools,
+  workflowId: string,
+  fields: JsonObject,
+): Promise<{ fields: Record<string, unknown>; secrets: string[] }> {
+  const references = referencesIn(fields);
+  if (references.size === 0) return { fields, secrets: [] };
+  const opened: Record<string, unknown> = { ...fields };
+  let ofRun: Map<string, string> | null = null;
+  for (const [name, reference] of references) {
+    if (reference.of === 'run') {
+      ofRun ??= await readSecrets(db, seal, workflowId);
+      const value = ofRun.get(reference.name);
+      if (value === undefined) throw errors.notFound('secret of this workflow', reference.name);
+      opened[name] = value;
+      continue;
+    }
+    const revision = await readRevision(db, reference.id);
+    const value = revision === null ? undefined : openSecrets(seal, revision)[reference.field];
+    if (value === undefined) throw errors.notFound(`secret of taskserv ${reference.id}`, reference.field);
+    opened[name] = value;
+  }
+  return { fields: opened, secrets: [...references.keys()] };
+}

@@ -1,0 +1,45 @@
+import { sql } from 'kysely';
+import type { Seal } from '../../auth/secrets.ts';
+import type { Queryable } from '../../database/pool.ts';
+
+const contextOf = (workflowId: string, name: string) => `secret ${name} of workflow ${workflowId}`;
+
+/** Stores a run's secrets, sealed for this run alone. */
+export async function insertSecrets(
+  tx: Queryable,
+  seal: Seal,
+  workflowId: string,
+  secrets: ReadonlyMap<string, string>,
+): Promise<void> {
+  if (secrets.size === 0) return;
+  await tx
+    .insertInto('provisioning.workflow_secrets')
+    .values(
+      [...secrets].map(([name, value]) => ({
+        workflow_id: workflowId,
+        name,
+        sealed: seal.close(value, contextOf(workflowId, name)),
+      })),
+    )
+    .execute();
+}
+
+/** A run's secrets, opened. Never to be stored or told. */
+export async function readSecrets(db: Queryable, seal: Seal, workflowId: string): Promise<Map<string, string>> {
+  const rows = await db
+    .selectFrom('provisioning.workflow_secrets')
+    .select(['name', 'sealed'])
+    .where('workflow_id', '=', workflowId)
+    .execute();
+  return new Map(rows.map(({ name, sealed }) => [name, seal.open(sealed, contextOf(workflowId, name))]));
+}
+
+/** Whose a taskserv is; null: there is none of this id. */
+export async function ownerOfTaskserv(
+  db: Queryable,
+  id: string,
+): Promise<{ workspace: string; createdBy: string } | null> {
+  const { rows } = await sql<{ workspace: string; createdBy: string }>`
+    select workspace, created_by as "createdBy" from provisioning.taskservs where id = ${id}`.execute(db);
+  return rows[0] ?? null;
+}
