@@ -14,7 +14,7 @@ export type SecretReference =
   | { of: 'taskserv'; id: string; field: string };
 
 /** The reference to a secret that the definition names under `secrets`. */
-export function runSecret(name: string): JsonObject {
+function runSecret(name: string): JsonObject {
   return { [MARK]: name };
 }
 
@@ -24,7 +24,7 @@ export function taskservSecret(id: string, field: string): JsonObject {
 }
 
 /** The reference that a value is; null: it is none. */
-export function referenceIn(value: unknown): SecretReference | null {
+function referenceIn(value: unknown): SecretReference | null {
   if (!isObject(value) || Object.keys(value).length !== 1) return null;
   const marked = value[MARK];
   if (typeof marked === 'string') return { of: 'run', name: marked };
