@@ -445,6 +445,14 @@ create table provisioning.workflow_nodes (
 );
 CREATE INDEX workflow_nodes_operation ON provisioning.workflow_nodes USING btree (operation_id) WHERE (operation_id IS NOT NULL);
 
+create table provisioning.workflow_secrets (
+  workflow_id uuid not null,
+  name text not null,
+  sealed text not null,
+  constraint workflow_secrets_pkey PRIMARY KEY (workflow_id, name),
+  constraint workflow_secrets_workflow_id_fkey FOREIGN KEY (workflow_id) REFERENCES provisioning.workflows(id) ON DELETE CASCADE
+);
+
 create table provisioning.workflows (
   id uuid not null,
   type text,

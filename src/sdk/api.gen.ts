@@ -4406,6 +4406,12 @@ export interface components {
             decision: {
                 [key: string]: unknown;
             } | null;
+            /** @description Steps whose nodes must all have ended before: those that it names, and those whose results it reads. */
+            depends_on: {
+                id: string;
+                /** @enum {unknown} */
+                type: "hard" | "soft";
+            }[];
             /** @description Of the last try. */
             error: string | null;
             /** @description When it ended for good. */
