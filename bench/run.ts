@@ -8,8 +8,9 @@ import { memory } from './memory.ts';
 import { reads } from './reads.ts';
 import { startup } from './startup.ts';
 import type { Benchmark, Line } from './support/stats.ts';
+import { workflows } from './workflows.ts';
 
-const BENCHMARKS: Benchmark[] = [accept, carryOut, reads, lists, memory, startup, idle];
+const BENCHMARKS: Benchmark[] = [accept, carryOut, reads, lists, memory, startup, idle, workflows];
 
 const names = process.argv.slice(2);
 const unknown = names.filter((name) => !BENCHMARKS.some((benchmark) => benchmark.name === name));

@@ -22,10 +22,14 @@ import {
   recover,
   transactionalStep,
 } from './dbos.ts';
+import { createEnqueue, enqueueMany } from './enqueue.ts';
+import { asExecution, skipNeedlessLooks } from './first-execution.ts';
+import type { Procedure } from './procedure.ts';
 
 const ME = 'executor-under-test';
 const OTHER = 'executor-that-died';
 const QUEUE = 'test';
+const LIMIT = 10;
 
 const database = await createTestDatabase();
 const books = database.pool;
@@ -39,7 +43,7 @@ const client = await DBOSClient.create({
   logger: engineLogger(logger),
 });
 // Polled so seldom that whatever begins was looked for.
-await client.registerQueue(QUEUE, { workerConcurrency: 10, minPollingIntervalMs: 3_600_000 });
+await client.registerQueue(QUEUE, { workerConcurrency: LIMIT, minPollingIntervalMs: 3_600_000 });
 
 type Body = (id: string) => Promise<unknown>;
 /** What each procedure does. */
@@ -69,6 +73,7 @@ DBOS.setConfig({
   logger: engineLogger(logger),
 });
 await DBOS.launch();
+skipNeedlessLooks();
 after(async () => {
   await DBOS.shutdown();
   await client.destroy();
@@ -76,9 +81,10 @@ after(async () => {
   await database.close();
 });
 
-async function enqueue(body: Body): Promise<string> {
+/** @param first as an execution before which there was none. */
+async function enqueue(body: Body, first = false): Promise<string> {
   const id = uuidv7();
-  bodies.set(id, body);
+  bodies.set(id, (own) => asExecution(first, () => body(own)));
   await client.enqueueInTransaction(
     books as never,
     { workflowName: 'procedure', queueName: QUEUE, workflowID: id, appVersion: APPLICATION_VERSION },
@@ -87,14 +93,14 @@ async function enqueue(body: Body): Promise<string> {
   return id;
 }
 
-async function begin(body: Body): Promise<string> {
-  const id = await enqueue(body);
+async function begin(body: Body, first = false): Promise<string> {
+  const id = await enqueue(body, first);
   await look();
   return id;
 }
 
 async function look(): Promise<void> {
-  while (await pollQueueNow(QUEUE));
+  while ((await pollQueueNow(QUEUE)).contended);
 }
 
 async function record(id: string): Promise<{ status: string; executor_id: string; owner_xid: string | null }> {
@@ -148,38 +154,76 @@ test('a look at a queue begins what waits there, without waiting for the poll', 
   const id = await begin(async () => 'done');
   await untilStatus(id, 'SUCCESS');
   assert.equal((await record(id)).executor_id, ME);
-  assert.equal(await pollQueueNow('no such queue'), false);
+  assert.deepEqual(await pollQueueNow('no such queue'), { contended: false, full: false });
 });
 
-test('a transactional step commits our writes with its checkpoint, and neither where it fails', async () => {
-  const good = await begin(async (id) => write(id, 'kept'));
-  await untilStatus(good, 'SUCCESS');
-  assert.deepEqual([await written(good), await steps(good)], [['kept'], ['kept']]);
-  const bad = await begin(async (id) => write(id, 'lost', () => Promise.reject(new Error('no'))));
-  await untilStatus(bad, 'ERROR');
-  assert.deepEqual(await written(bad), []);
-  await assert.rejects(write('nobody', 'outside'), /outside a procedure/);
-});
-
-test('an execution that lost its ownership can neither write nor record a step', async () => {
-  const gates = [Promise.withResolvers<void>(), Promise.withResolvers<void>()] as const;
-  const transactional = await begin(async (id) =>
-    write(id, 'stale', async () => {
-      await gates[0].promise;
-      return null;
-    }),
+test('many enqueued at once are stored as the library stores one, and begin', async () => {
+  const procedures = new Map([['procedure', { queue: () => QUEUE } as unknown as Procedure]]);
+  const ids = [uuidv7(), uuidv7(), uuidv7()];
+  for (const id of ids) bodies.set(id, async (own) => own);
+  const alone = await enqueue(async (own) => own);
+  await database.db.transaction().execute((tx) =>
+    enqueueMany(
+      tx,
+      createEnqueue(client, procedures),
+      procedures,
+      ids.map((id) => ({ id, kind: 'procedure', input: {} })),
+    ),
   );
-  const plain = await begin(async () => DBOS.runStep(() => gates[1].promise, { name: 'plain' }));
-  for (const id of [transactional, plain]) {
-    await untilStatus(id, 'PENDING');
-    await books.query("update dbos.workflow_status set owner_xid = 'somebody else' where workflow_uuid = $1", [id]);
-  }
-  for (const gate of gates) gate.resolve();
-  await until(async () => caught.has(transactional) && caught.has(plain), 'both to be stopped');
-  for (const id of [transactional, plain]) {
-    assert.ok(isEngineStop(caught.get(id)), String(caught.get(id)));
-    assert.deepEqual([await written(id), await steps(id), (await record(id)).status], [[], [], 'PENDING']);
-    await books.query('delete from dbos.workflow_status where workflow_uuid = $1', [id]);
+  const stored = async (id: string) => {
+    const { rows } = await books.query(
+      `select to_jsonb(s) - array['workflow_uuid', 'creator_xid', 'created_at', 'updated_at'] as status,
+              to_jsonb(i) - array['workflow_uuid', 'inputs', 'retention_timestamp'] as input, replace(i.inputs, $1, 'id') as inputs
+       from dbos.workflow_status s join dbos.workflow_input i using (workflow_uuid) where workflow_uuid = $1`,
+      [id],
+    );
+    return rows;
+  };
+  const [one] = await stored(alone);
+  assert.equal(typeof one?.status, 'object');
+  for (const id of ids) assert.deepEqual(await stored(id), [one]);
+  await look();
+  for (const id of [alone, ...ids]) await untilStatus(id, 'SUCCESS');
+  const { rows } = await books.query(
+    'select workflow_uuid from dbos.workflow_output where strpos(output, workflow_uuid) > 0 and workflow_uuid = any($1)',
+    [ids],
+  );
+  assert.equal(rows.length, ids.length, 'each got its own id');
+});
+
+test('a look says whether a limit may have left some waiting', async () => {
+  const gate = Promise.withResolvers<void>();
+  const ids = await Promise.all(Array.from({ length: LIMIT + 1 }, () => enqueue(() => gate.promise)));
+  assert.deepEqual(await pollQueueNow(QUEUE), { contended: false, full: true });
+  gate.resolve();
+  await until(async () => {
+    await look();
+    return (await record(ids.at(-1) ?? '')).status === 'SUCCESS';
+  }, 'the last one');
+  assert.deepEqual(await pollQueueNow(QUEUE), { contended: false, full: false });
+});
+
+test('a first execution looks nothing up, a later one what has been recorded', async () => {
+  const model = await begin(async (id) => write(id, 'kept'));
+  await untilStatus(model, 'SUCCESS');
+  for (const first of [true, false]) {
+    let ran = false;
+    const id = await enqueue(
+      (own) =>
+        write(own, 'kept', async () => {
+          ran = true;
+          return null;
+        }),
+      first,
+    );
+    await books.query(
+      `insert into dbos.operation_outputs (workflow_uuid, function_id, function_name, output)
+       select $1, function_id, function_name, output from dbos.operation_outputs where workflow_uuid = $2`,
+      [id, model],
+    );
+    await look();
+    await untilStatus(id, 'SUCCESS');
+    assert.deepEqual([ran, await written(id)], [first, []]);
   }
 });
 
@@ -224,21 +268,60 @@ test('the two errors that stop an execution are told from all others', () => {
   assert.ok(!isEngineStop(new errorModule.DBOSMaxStepRetriesError('step', 1, [])));
 });
 
-test('a lost connection is tried again, soon, and the work goes on', async () => {
-  assert.ok(utilsModule.dbRetryConfig.maxBackoffSec <= 5, 'the setting that the library reads at every try');
-  const gate = Promise.withResolvers<void>();
-  const id = await begin(async (own) => {
-    await gate.promise;
-    await DBOS.runStep(async () => 'plain', { name: 'plain' });
-    return write(own, 'kept');
+for (const [execution, first] of [
+  ['first execution', true],
+  ['later execution', false],
+] as const) {
+  test(`${execution}: a transactional step commits our writes with its checkpoint, and neither where it fails`, async () => {
+    const good = await begin(async (id) => write(id, 'kept'), first);
+    await untilStatus(good, 'SUCCESS');
+    assert.deepEqual([await written(good), await steps(good)], [['kept'], ['kept']]);
+    const bad = await begin(async (id) => write(id, 'lost', () => Promise.reject(new Error('no'))), first);
+    await untilStatus(bad, 'ERROR');
+    assert.deepEqual(await written(bad), []);
+    await assert.rejects(write('nobody', 'outside'), /outside a procedure/);
   });
-  await books.query(
-    "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name like 'dbos test%'",
-  );
-  gate.resolve();
-  await untilStatus(id, 'SUCCESS');
-  assert.deepEqual([await steps(id), await written(id)], [['plain', 'kept'], ['kept']]);
-});
+
+  test(`${execution}: an execution that lost its ownership can neither write nor record a step`, async () => {
+    const gates = [Promise.withResolvers<void>(), Promise.withResolvers<void>()] as const;
+    const transactional = await begin(
+      async (id) =>
+        write(id, 'stale', async () => {
+          await gates[0].promise;
+          return null;
+        }),
+      first,
+    );
+    const plain = await begin(async () => DBOS.runStep(() => gates[1].promise, { name: 'plain' }), first);
+    for (const id of [transactional, plain]) {
+      await untilStatus(id, 'PENDING');
+      await books.query("update dbos.workflow_status set owner_xid = 'somebody else' where workflow_uuid = $1", [id]);
+    }
+    for (const gate of gates) gate.resolve();
+    await until(async () => caught.has(transactional) && caught.has(plain), 'both to be stopped');
+    for (const id of [transactional, plain]) {
+      assert.ok(isEngineStop(caught.get(id)), String(caught.get(id)));
+      assert.deepEqual([await written(id), await steps(id), (await record(id)).status], [[], [], 'PENDING']);
+      await books.query('delete from dbos.workflow_status where workflow_uuid = $1', [id]);
+    }
+  });
+
+  test(`${execution}: a lost connection is tried again, soon, and the work goes on`, async () => {
+    assert.ok(utilsModule.dbRetryConfig.maxBackoffSec <= 5, 'the setting that the library reads at every try');
+    const gate = Promise.withResolvers<void>();
+    const id = await begin(async (own) => {
+      await gate.promise;
+      await DBOS.runStep(async () => 'plain', { name: 'plain' });
+      return write(own, 'kept');
+    }, first);
+    await books.query(
+      "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name like 'dbos test%'",
+    );
+    gate.resolve();
+    await untilStatus(id, 'SUCCESS');
+    assert.deepEqual([await steps(id), await written(id)], [['plain', 'kept'], ['kept']]);
+  });
+}
 
 test('making its tables again changes nothing', async () => {
   await migrateEngineTables(database.url, logger);

@@ -46,23 +46,33 @@ export function engineStop(operationId: string): Error {
 }
 
 interface QueueState {
-  queue: { name: string; workerConcurrency?: number };
+  queue: { name: string; workerConcurrency?: number; concurrency?: number };
 }
 interface QueueRunner {
   states: Map<string, QueueState>;
   pollQueue(executor: unknown, queue: unknown): Promise<boolean>;
 }
 
-/**
- * Looks at a queue at once instead of at its next poll.
- * @returns whether another replica held the queue at that moment (then try again shortly).
- */
-export async function pollQueueNow(queueName: string): Promise<boolean> {
+/** What a look at a queue found. */
+export interface Look {
+  /** Another replica held the queue at that moment: try again shortly. */
+  contended: boolean;
+  /** A limit may have kept it from taking more: worth another look when a place comes free. */
+  full: boolean;
+}
+
+/** Looks at a queue at once instead of at its next poll. */
+export async function pollQueueNow(queueName: string): Promise<Look> {
   const executor = DBOSExecutor.globalInstance;
   const runner = queueModule.wfQueueRunner as unknown as QueueRunner;
   const state = runner.states.get(queueName);
-  if (executor?.initialized !== true || state === undefined) return false;
-  return runner.pollQueue(executor, state.queue);
+  if (executor?.initialized !== true || state === undefined) return { contended: false, full: false };
+  const { workerConcurrency = Number.POSITIVE_INFINITY, concurrency } = state.queue;
+  const running = () => executor.systemDatabase.countRunningWorkflowsForQueue(queueName);
+  // Before as well: what was taken may have ended while the look was under way.
+  const before = running();
+  const contended = await runner.pollQueue(executor, state.queue);
+  return { contended, full: concurrency !== undefined || Math.max(before, running()) >= workerConcurrency };
 }
 
 /** Puts the unfinished procedures of these executors back on their queues. @returns how many. */

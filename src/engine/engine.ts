@@ -16,6 +16,8 @@ import {
 import { endInTransaction } from './ending.ts';
 import { createEnqueue, type Enqueue, procedureOf } from './enqueue.ts';
 import { createEventWriter, type EventWriter, logEvent } from './events.ts';
+import { skipNeedlessLooks } from './first-execution.ts';
+import { createGathering, type Gathering } from './gather.ts';
 import { startMaintenance } from './maintenance.ts';
 import { insertEndedOperation, insertOperation, lockUnfinished, type NewOperation } from './operation-record.ts';
 import type { Procedure } from './procedure.ts';
@@ -67,6 +69,8 @@ export interface Engine {
    * @returns the operation as JSON text, and what to call after the commit so that it starts at once.
    */
   submit(tx: Queryable, operation: NewOperation): Promise<{ json: string; afterCommit: () => void }>;
+  /** For a transaction that submits many operations. Begin anew for each try of it. */
+  gather(): Gathering;
   /**
    * Stores what has happened without an operation as one that is over, in the caller's transaction.
    * @param lines what its log says. Never a secret.
@@ -136,20 +140,19 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
 
   const worker = options.work ? await startWorker({ ...options, signals, client, pool, procedures, enqueue }) : null;
 
+  const submitted = (operationId: string, queueName: string) => {
+    worker?.look(queueName);
+    signals.queueFilled(queueName);
+    signals.operationsChanged([operationId]);
+  };
+
   return {
     signals,
     replicaId: worker?.replica.id ?? null,
     async submit(tx, operation) {
       const json = await insertOperation(tx, operation);
       const queueName = await enqueue(tx, operation.id, operation.kind, operation.input);
-      return {
-        json,
-        afterCommit: () => {
-          worker?.look(queueName);
-          signals.queueFilled(queueName);
-          signals.operationsChanged([operation.id]);
-        },
-      };
+      return { json, afterCommit: () => submitted(operation.id, queueName) };
     },
     async record(tx, { lines, result, ...happened }) {
       const id = uuidv7();
@@ -162,6 +165,12 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       );
       return { afterCommit: () => signals.operationsChanged([id]) };
     },
+    gather: () =>
+      createGathering({
+        enqueue,
+        procedures,
+        submitted: ({ id, kind, input }) => submitted(id, procedureOf(procedures, kind).queue(input)),
+      }),
     async requestCancel(tx, operationId, by) {
       const row = await lockUnfinished(tx, operationId);
       if (row === null) return { accepted: false, afterCommit: () => {} };
@@ -289,6 +298,7 @@ async function startWorker(
     logger: engineLogger(logger),
   });
   await DBOS.launch();
+  skipNeedlessLooks();
   const unlisten = [
     signals.onQueueFilled(look),
     signals.onCancel(runner.cancel, () => void cancelMissed(db, runner, logger)),

@@ -70,6 +70,18 @@ export async function insertEndedOperation(
   );
 }
 
+/** Many in one statement. @throws as `insertOperation` does, for any of them. */
+export async function insertOperations(tx: Queryable, operations: readonly NewOperation[]): Promise<void> {
+  const column = (name: Exclude<keyof NewOperation, 'input'>) => operations.map((operation) => operation[name]);
+  await sql`
+    insert into provisioning.operations (id, kind, workspace, resource, parent_id, input, created_by)
+    select * from unnest(${column('id')}::uuid[], ${column('kind')}::text[], ${column('workspace')}::text[],
+                         ${column('resource')}::text[], ${column('parentId')}::uuid[],
+                         ${operations.map(({ input }) => JSON.stringify(input))}::jsonb[], ${column('createdBy')}::text[])`.execute(
+    tx,
+  );
+}
+
 /** How the operation stands when its procedure begins or begins again. */
 export interface BegunOperation {
   status: OperationStatus;

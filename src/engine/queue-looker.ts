@@ -12,7 +12,7 @@ const CONTENTION_DELAY_MS = 30;
 export interface QueueLooker {
   /** There may be something on this queue. Many calls at once become one look. */
   look(queueName: string): void;
-  /** A procedure ended here: its place may be wanted by one that waits. */
+  /** A procedure ended here: its place may be wanted by one that waits on a queue that was full. */
   freed(): void;
   stop(): void;
 }
@@ -21,11 +21,13 @@ interface State {
   looking: boolean;
   again: boolean;
   refilling: boolean;
+  /** The last look may have left some waiting. */
+  full: boolean;
 }
 
 export function createQueueLooker(queues: readonly { name: string }[]): QueueLooker {
   const states = new Map<string, State>(
-    queues.map(({ name }) => [name, { looking: false, again: false, refilling: false }]),
+    queues.map(({ name }) => [name, { looking: false, again: false, refilling: false, full: true }]),
   );
   const timers = new Set<NodeJS.Timeout>();
   let stopped = false;
@@ -46,9 +48,10 @@ export function createQueueLooker(queues: readonly { name: string }[]): QueueLoo
       return;
     }
     state.looking = true;
-    void pollQueueNow(queueName).then((contended) => {
+    void pollQueueNow(queueName).then(({ contended, full }) => {
       state.looking = false;
       state.refilling = false;
+      state.full = full;
       if (contended) later(queueName, CONTENTION_DELAY_MS * (0.5 + Math.random()));
       else if (state.again) later(queueName, 0);
       state.again = false;
@@ -59,7 +62,7 @@ export function createQueueLooker(queues: readonly { name: string }[]): QueueLoo
     look,
     freed() {
       for (const [name, state] of states) {
-        if (state.refilling) continue;
+        if (state.refilling || !(state.full || state.looking)) continue;
         state.refilling = true;
         later(name, REFILL_DELAY_MS);
       }

@@ -4,6 +4,7 @@ import { DBOS, engineStop, isEngineStop, transactionalStep } from './dbos.ts';
 import { type EndOptions, endInTransaction, type Failure } from './ending.ts';
 import type { Enqueue } from './enqueue.ts';
 import { type EventWriter, logEvent } from './events.ts';
+import { asExecution } from './first-execution.ts';
 import { type BegunOperation, beginOperation, completeOperation } from './operation-record.ts';
 import {
   type Finished,
@@ -97,10 +98,14 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
     if (stopping) controller.handOver.abort(handedOver());
     if (begun.first) signals.operationsChanged([operationId]);
     try {
-      await procedure.run(begun.input, createContext(operationId, begun, controller));
-    } catch (error) {
-      if (isEngineStop(error) || isDatabaseUnavailable(error) || stopping) throw error;
-      await settle(procedure, operationId, begun.input, error);
+      await asExecution(begun.first, async () => {
+        try {
+          await procedure.run(begun.input, createContext(operationId, begun, controller));
+        } catch (error) {
+          if (isEngineStop(error) || isDatabaseUnavailable(error) || stopping) throw error;
+          await settle(procedure, operationId, begun.input, error);
+        }
+      });
     } finally {
       if (controllers.get(operationId) === controller) controllers.delete(operationId);
     }

@@ -101,11 +101,18 @@ export async function countContents(tx: Queryable, name: string): Promise<{ serv
   return rows[0] ?? { servers: 0, operations: 0 };
 }
 
+/** What each transaction has noted. */
+const touched = new WeakMap<Queryable, Set<string>>();
+
 /**
  * Notes that the workspace was used, to the minute. Never waits: where another transaction is about to note it, that
  * is enough.
  */
 export async function touchWorkspace(tx: Queryable, name: string): Promise<void> {
+  const noted = touched.get(tx) ?? new Set();
+  touched.set(tx, noted);
+  if (noted.has(name)) return;
+  noted.add(name);
   await sql`
     update provisioning.workspaces set last_used = now() where name in (
       select name from provisioning.workspaces

@@ -48,6 +48,11 @@ export interface KindWork {
   prepare?(services: Services, principal: Principal, node: NodeRequest): Promise<unknown>;
   /** Submits the operation in the caller's transaction. @throws ApplicationError. */
   submit(services: Services, mutation: Mutation, node: NodeRequest, prepared: unknown): Promise<Answer>;
+  /**
+   * Nothing that `submit` writes refers to the operation's row, and no other operation can hold what it changes: it may be
+   * stored later in the same transaction, with others.
+   */
+  gathers?: true;
   /** Absent: there is nothing to undo. Asked only where no operation of its own tidied up after a failure. */
   undo?(deed: Deed): Undo;
 }

@@ -14,6 +14,8 @@ async function serverOf(mutation: Mutation, { workspace, fields }: NodeRequest):
 }
 
 export const serverCreate: KindWork = {
+  // Its resource is the new server.
+  gathers: true,
   // The fields were held against the schema of this very request.
   submit: (services, mutation, { workspace, fields }) =>
     createServer(services, mutation, { ...fields, workspace } as unknown as CreateServer),

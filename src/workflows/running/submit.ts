@@ -106,16 +106,25 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
     const made = new Map<NodeState, { operationId: string; attempt: number }>();
     const rows: Parameters<typeof setOperations>[2][number][] = [];
     const claimed = await claimNodes(mutation.tx, workflowId, batch);
+    const gathering = runtime.services.engine.gather();
+    const engine = { ...runtime.services.engine, submit: gathering.submit };
+    const gathered = { ...runtime.services, engine };
     for (const { position, attempt } of claimed.sort((a, b) => a.position - b.position)) {
       const one = ready.get(position);
       if (one === undefined) throw new Error(`node ${position} of workflow ${workflowId} is gone`);
       const operationId = await refusing(position, () =>
-        submitNode(runtime.services, mutation, one.request, one.prepared),
+        submitNode(
+          KIND_WORK[one.request.kind].gathers === true ? gathered : runtime.services,
+          mutation,
+          one.request,
+          one.prepared,
+        ),
       );
       rows.push({ position, operationId, fields: one.rendered ? one.request.fields : null });
       made.set(one.node, { operationId, attempt });
       options.onOperation(operationId);
     }
+    await gathering.flush(mutation.tx);
     await setOperations(mutation.tx, workflowId, rows);
     return made;
   });
