@@ -26,8 +26,11 @@ export async function openProviders(
   const dockerHost = wanted('docker')
     ? detectDockerHost(config.docker.host ?? undefined, config.docker.candidates)
     : null;
-  if (dockerHost !== null) fixed.push(createDockerProvider({ host: dockerHost, image: config.docker.image }));
-  const clouds = cloudKinds(config.clouds, await readInstallationId(db), wanted);
+  const installation = await readInstallationId(db);
+  if (dockerHost !== null) {
+    fixed.push(createDockerProvider({ host: dockerHost, image: config.docker.image, installation }));
+  }
+  const clouds = cloudKinds(config.clouds, installation, wanted);
   const known = [...fixed, ...clouds].map(({ name }) => name);
   const missing = (config.providers ?? []).filter((name) => !known.includes(name));
   if (missing.length > 0) {

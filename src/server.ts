@@ -22,6 +22,7 @@ import { readInstallationId } from './providers/installation.ts';
 import { providerQueue } from './providers/registry.ts';
 import { EXISTING } from './servers/existing.ts';
 import { startSweeper } from './servers/orphans/sweeper.ts';
+import { OBSERVE_QUEUE } from './servers/procedures/refresh.ts';
 import { enterServer } from './servers/ssh-way.ts';
 import { createReadiness } from './system/readiness.ts';
 import { startHealthChecks } from './taskservs/health-checks.ts';
@@ -265,6 +266,7 @@ async function start(
         ...(Number.isFinite(provider.concurrency) ? { globalConcurrency: provider.concurrency } : {}),
       })),
       { name: providerQueue(EXISTING), workerConcurrency: config.workerConcurrency },
+      { name: OBSERVE_QUEUE, workerConcurrency: config.workerConcurrency },
       { name: TASKSERV_QUEUE, workerConcurrency: config.workerConcurrency },
       { name: WORKFLOW_QUEUE, workerConcurrency: MAX_WORKFLOWS },
     ],

@@ -1,13 +1,17 @@
 import type { Database } from './database/pool.ts';
+import type { Engine } from './engine/engine.ts';
 import type { Procedure } from './engine/procedure.ts';
 import type { Reach } from './outbound/reach.ts';
 import type { ProviderRegistry } from './providers/registry.ts';
+import { adoptProcedure } from './servers/procedures/adopt.ts';
 import { createProcedure } from './servers/procedures/create.ts';
 import { cleanupProcedure, deleteProcedure } from './servers/procedures/delete.ts';
 import { importProcedure } from './servers/procedures/import.ts';
 import { orphanDeleteProcedure } from './servers/procedures/orphan-delete.ts';
 import { powerProcedure } from './servers/procedures/power.ts';
 import { reconcileProcedure } from './servers/procedures/reconcile.ts';
+import { refreshProcedure } from './servers/procedures/refresh.ts';
+import { repairProcedure } from './servers/procedures/repair.ts';
 import type { SshTools } from './servers/ssh-way.ts';
 import { checkProcedure } from './taskservs/procedures/check.ts';
 import type { HostTools } from './taskservs/procedures/input.ts';
@@ -35,6 +39,9 @@ export function allProcedures(
   runtime: Promise<Runtime>,
   reach: Reach,
 ): Procedure[] {
+  const engine: Promise<Engine> = runtime.then(({ services }) => services.engine);
+  // A start that fails says so itself.
+  engine.catch(() => 'the server did not come up');
   return [
     createProcedure(providers),
     deleteProcedure(providers),
@@ -44,7 +51,10 @@ export function allProcedures(
     powerProcedure(providers, 'restart'),
     reconcileProcedure(providers),
     importProcedure(sshTools),
+    adoptProcedure(db, providers),
     orphanDeleteProcedure(db, providers),
+    refreshProcedure(db, providers, engine),
+    repairProcedure(db, providers),
     createTaskservProcedure(hostTools),
     retryProcedure(hostTools),
     deleteTaskservProcedure(hostTools),

@@ -375,7 +375,7 @@ export interface RoleBinding {
 }
 
 /** One thing that the provider says otherwise than we left it. */
-interface DriftEntry {
+export interface DriftEntry {
   field: 'status' | 'ip_address' | 'plan' | 'zone' | 'tags';
   expected: string | string[] | null;
   actual: string | string[] | null;

@@ -114,8 +114,17 @@ export interface CallOptions {
   patience?: number;
 }
 
+/** The labels by which a server is known as ours, and its tags. */
+export interface ServerLabels {
+  /** Value of the operation label. */
+  operationId: string;
+  workspace: string;
+  /** All that it shall have. */
+  tags: string[];
+}
+
 /** What is listed. */
-interface ListOptions extends CallOptions {
+export interface ListOptions extends CallOptions {
   /** Also what carries no label of ours. */
   unlabelled?: boolean;
 }
@@ -164,6 +173,17 @@ export interface Provider {
    * account. All of them, or an error: a part of the list is never answered.
    */
   listServers(options?: ListOptions): Promise<ProviderServer[]>;
+
+  /**
+   * Gives the server these labels, this installation's, and these tags in place of those that it has; the same again is
+   * success. Absent where labels cannot be changed. @throws NOT_FOUND.
+   */
+  labelServer?(ref: string, labels: ServerLabels, options: MutationOptions): Promise<void>;
+  /**
+   * Gives a stopped server the plan; its disk stays as large as it is. The same again is success. Returns once the
+   * provider has accepted. Absent where that cannot be done. @throws CONFLICT where it is not stopped, NOT_FOUND.
+   */
+  resizeServer?(ref: string, to: { plan: string; zone: string }, options: MutationOptions): Promise<void>;
 
   /** Releases connections. */
   close?(): Promise<void>;

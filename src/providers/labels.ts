@@ -1,5 +1,12 @@
 /** Tags as users write them (`blue`, `env=prod`) and labels as clouds keep them (a key with a value). */
-import type { ServerSpec, SpecProblem } from './contract.ts';
+import {
+  INSTALLATION_LABEL,
+  OPERATION_LABEL,
+  type ServerLabels,
+  type ServerSpec,
+  type SpecProblem,
+  WORKSPACE_LABEL,
+} from './contract.ts';
 
 /** Keys that start so are ours and never shown as tags. */
 const OURS = 'provisioning-';
@@ -27,6 +34,26 @@ export function tagsOf(labels: ReadonlyMap<string, string>): string[] {
     .toSorted();
 }
 
+/** Tags as they come back from a cloud: sorted, each once, `web=` as `web`. */
+export function canonicalTags(tags: readonly string[]): string[] {
+  return tagsOf(new Map(tags.map(labelOf).map(({ key, value }) => [key, value])));
+}
+
+/** What a server's labels become: what we noted about it stays, its tags are exactly the wanted ones. */
+export function relabelled(
+  current: ReadonlyMap<string, string>,
+  { operationId, workspace, tags }: ServerLabels,
+  installation: string,
+): Map<string, string> {
+  return new Map([
+    ...[...current].filter(([key]) => key.startsWith(OURS)),
+    [OPERATION_LABEL, operationId],
+    [WORKSPACE_LABEL, workspace],
+    [INSTALLATION_LABEL, installation],
+    ...tags.map(labelOf).map(({ key, value }): [string, string] => [key, value]),
+  ]);
+}
+
 /** Tags that this cloud cannot keep as labels, each with the reason. */
 export function tagProblems({ tags }: ServerSpec, rules: LabelRules): SpecProblem[] {
   const keys = new Set<string>();
@@ -42,7 +69,7 @@ export function tagProblems({ tags }: ServerSpec, rules: LabelRules): SpecProble
 }
 
 /** RFC 1123 names, of at most 63 characters in all: Linux takes 64. */
-export function hostnameProblems({ hostname }: ServerSpec): SpecProblem[] {
+export function hostnameProblems({ hostname }: Pick<ServerSpec, 'hostname'>): SpecProblem[] {
   const label = '[a-z0-9]([a-z0-9-]*[a-z0-9])?';
   if (hostname.length <= 63 && new RegExp(`^${label}(\\.${label})*$`, 'i').test(hostname)) return [];
   const nearest = hostname

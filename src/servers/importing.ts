@@ -24,8 +24,9 @@ const DEFAULT_PORT = 22;
 const DEFAULT_USER = 'root';
 
 /** Accepts the adoption of a machine: its row, its operation and the start of its procedure commit together. */
-export async function importServer(services: Services, mutation: Mutation, body: ImportServer): Promise<Answer> {
+export async function importServer(services: Services, mutation: Mutation, given: ImportServer): Promise<Answer> {
   const { tx, principal } = mutation;
+  const body = machineOf(given);
   const { workspace, hostname, ip_address: address } = body;
   const checkMode = body.check_mode === true;
   await requireWorkspace(tx, principal, 'server_create', workspace);
@@ -62,9 +63,26 @@ export async function importServer(services: Services, mutation: Mutation, body:
   return { body: json, location: `/v1/operations/${operationId}` };
 }
 
+type Machine = ImportServer & { hostname: string; ip_address: string };
+
+/** @throws 400 where the request says too little, or something that goes with a provider. */
+function machineOf(body: ImportServer): Machine {
+  const { hostname, ip_address: address } = body;
+  const missing = (['hostname', 'ip_address'] as const)
+    .filter((field) => body[field] === undefined)
+    .map((field) => ({ field, message: 'is missing; or name a "provider" whose servers are to be taken over' }));
+  const stray = (['server', 'label'] as const)
+    .filter((field) => body[field] !== undefined)
+    .map((field) => ({ field, message: 'goes with "provider"' }));
+  if (hostname === undefined || address === undefined || stray.length > 0) {
+    throw errors.validation([...missing, ...stray]);
+  }
+  return { ...body, hostname, ip_address: address };
+}
+
 async function insertRow(
   { tx, principal }: Mutation,
-  { workspace, hostname, ip_address, tags }: ImportServer,
+  { workspace, hostname, ip_address, tags }: Machine,
   id: string,
   operationId: string,
 ): Promise<void> {

@@ -6,13 +6,18 @@ import { listQuerySchema, sendList } from '../http/list.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
 import { Operation } from '../operations/schemas.ts';
+import { adoptServers } from './adopting.ts';
 import { forgetHostKey, importServer } from './importing.ts';
+import { refreshServers } from './refreshing.ts';
+import { repairServer } from './repairing.ts';
 import {
   CreateServer,
   DeleteServerBody,
   DeleteServerQuery,
   ForgottenHostKey,
   ImportServer,
+  RefreshServers,
+  RepairServer,
   SERVER_LIST,
   Server,
   ServerId,
@@ -73,14 +78,36 @@ export function registerServerRoutes(app: App, services: Services): void {
       config: { access: 'server_create', expensive: true },
       schema: {
         tags,
-        summary: 'Adopt an existing machine',
+        summary: 'Adopt an existing machine, or servers that exist at a provider',
         description:
-          "A machine that no provider made becomes a server of the provider `existing`, once a connection with the workspace's key has worked. Nothing is written on it; deleting the server forgets it and leaves the machine alone.",
+          "With `provider`, a server there by its id or all with a label are taken over and labelled; they are then servers as any other, and deleting one deletes it there. This needs `credential_write`. Without: a machine that no provider made becomes a server of the provider `existing`, once a connection with the workspace's key has worked. Nothing is written on it; deleting the server forgets it and leaves the machine alone.",
         body: ImportServer,
         response: { 200: Operation, ...errorResponses(400, 401, 403, 409) },
       },
     },
-    async (request, reply) => mutate(request, reply, (mutation) => importServer(services, mutation, request.body)),
+    async (request, reply) =>
+      mutate(request, reply, (mutation) =>
+        request.body.provider === undefined
+          ? importServer(services, mutation, request.body)
+          : adoptServers(services, mutation, request.body),
+      ),
+  );
+
+  app.post(
+    '/v1/servers/refresh',
+    {
+      config: { access: 'server_update', expensive: true },
+      schema: {
+        tags,
+        summary: 'Compare servers with what their providers say',
+        description:
+          'Status, address, plan, zone and tags. What has changed is entered and shown in `drift`; nothing is changed at a provider. An address is taken over and is no drift. Happens by itself every `SWEEP_INTERVAL` seconds.',
+        body: Type.Optional(RefreshServers),
+        response: { 200: Operation, ...errorResponses(400, 401, 403, 404) },
+      },
+    },
+    async (request, reply) =>
+      mutate(request, reply, (mutation) => refreshServers(services, mutation, request.body ?? {})),
   );
 
   app.delete(
@@ -132,6 +159,24 @@ export function registerServerRoutes(app: App, services: Services): void {
       mutate(request, reply, (mutation) =>
         deleteServer(services, mutation, request.params.id, { ...request.query, ...(request.body ?? {}) }),
       ),
+  );
+
+  app.post(
+    '/v1/servers/:id/repair',
+    {
+      config: { access: 'server_update', expensive: true },
+      schema: {
+        tags,
+        summary: 'Make a server again as it was left',
+        description:
+          'Looks what is different, then repairs it: the power state, labels, the plan where the provider can. Where something must be done by hand, nothing is touched and the operation fails naming it; `fields` chooses the rest.',
+        params: ServerId,
+        body: Type.Optional(RepairServer),
+        response: { 200: Operation, ...errorResponses(400, 401, 403, 404, 409) },
+      },
+    },
+    async (request, reply) =>
+      mutate(request, reply, (mutation) => repairServer(services, mutation, request.params.id, request.body ?? {})),
   );
 
   for (const action of ['start', 'stop', 'restart'] as const) {

@@ -19,6 +19,18 @@ const SERVER_STATUSES = [
   'unknown',
 ] as const;
 
+const driftValue = Type.Union([Type.String(), Type.Array(Type.String()), Type.Null()]);
+
+const Drift = Type.Object(
+  {
+    field: Type.Enum(['status', 'ip_address', 'plan', 'zone', 'tags']),
+    expected: driftValue,
+    actual: driftValue,
+    since: Type.String({ format: 'date-time', description: 'When it was first seen so.' }),
+  },
+  { title: 'Drift' },
+);
+
 export const Server = Type.Object(
   {
     id: Type.String({ examples: ['srv-abc123'] }),
@@ -33,6 +45,10 @@ export const Server = Type.Object(
     workspace: Type.String(),
     tags: Type.Array(Type.String()),
     created_by: Type.String(),
+    drift: Type.Array(Drift, { description: 'What its provider says otherwise than it was left. Empty: nothing.' }),
+    observed_at: Type.Union([Type.String({ format: 'date-time' }), Type.Null()], {
+      description: 'When it was last compared with what its provider says.',
+    }),
   },
   { title: 'Server' },
 );
@@ -93,8 +109,34 @@ const PORT = Type.Integer({ minimum: 1, maximum: 65_535, default: 22 });
 export const ImportServer = Type.Object(
   {
     workspace: CreateServer.properties.workspace,
-    hostname: CreateServer.properties.hostname,
-    ip_address: Type.Union([Type.String({ format: 'ipv4' }), Type.String({ format: 'ipv6' })]),
+    provider: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 63,
+        description: 'Where the servers stand that are taken over. Absent: a machine that no provider made.',
+      }),
+    ),
+    server: Type.Optional(
+      Type.String({ minLength: 1, maxLength: 253, description: "With `provider`: the provider's id of one server." }),
+    ),
+    label: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 320,
+        pattern: '^[^=]+(=.*)?$',
+        description: 'With `provider`: all servers with this label, `key=value` or `key`.',
+      }),
+    ),
+    hostname: Type.Optional({
+      ...CreateServer.properties.hostname,
+      description:
+        'Required without `provider`; with `server` what it is to be called. Default: as it is called there.',
+    }),
+    ip_address: Type.Optional(
+      Type.Union([Type.String({ format: 'ipv4' }), Type.String({ format: 'ipv6' })], {
+        description: 'Required without `provider`.',
+      }),
+    ),
     ssh: Type.Optional(
       Type.Object(
         {
@@ -127,6 +169,47 @@ export const ForgottenHostKey = Type.Object(
   { server_id: Type.String(), forgotten: Type.Boolean() },
   { additionalProperties: false },
 );
+
+export const RefreshServers = Type.Union([
+  Type.Object(
+    {
+      workspace: Type.Optional({ ...CreateServer.properties.workspace, description: 'Default: the active one.' }),
+      servers: Type.Optional(
+        Type.Array(Type.String({ minLength: 1, maxLength: 253 }), {
+          minItems: 1,
+          maxItems: 1_000,
+          uniqueItems: true,
+          description: 'Ids or host names. Default: all of the workspace.',
+        }),
+      ),
+      check_mode: Type.Optional(Type.Boolean({ default: false, description: 'Only say what would be entered.' })),
+    },
+    { additionalProperties: false },
+  ),
+  Type.Null(),
+]);
+export type RefreshServers = Static<typeof RefreshServers>;
+
+export const RepairServer = Type.Union([
+  Type.Object(
+    {
+      check_mode: Type.Optional(Type.Boolean({ default: false, description: 'Only say what would be done.' })),
+      fields: Type.Optional(
+        Type.Array(Type.Enum(['status', 'plan', 'zone', 'tags']), {
+          minItems: 1,
+          uniqueItems: true,
+          description: 'Only these. Default: all that differs.',
+        }),
+      ),
+      recreate: Type.Optional(
+        Type.Boolean({ default: false, description: 'Make a server that is gone anew: empty, with another address.' }),
+      ),
+    },
+    { additionalProperties: false },
+  ),
+  Type.Null(),
+]);
+export type RepairServer = Static<typeof RepairServer>;
 
 const deleteFields = {
   workspace: Type.Optional(Type.String({ maxLength: 63, description: 'Must be the workspace of the server.' })),

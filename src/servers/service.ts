@@ -111,7 +111,7 @@ export async function createServer(services: Services, mutation: Mutation, body:
 }
 
 /** With the workspace's public key, for providers whose servers are logged in to. */
-async function withSshKey(
+export async function withSshKey(
   { providers, seal }: Services,
   { tx, principal }: Mutation,
   provider: string,
@@ -188,6 +188,7 @@ export async function lockPermitted(
   return server;
 }
 
+/** Accepts a change of a server whose row the transaction holds. @param status what it shows meanwhile. */
 async function submitChange(
   services: Services,
   mutation: Mutation,

@@ -7,7 +7,8 @@ export const SERVER_JSON = sql.raw<string>(`json_build_object(
   'id', id, 'hostname', hostname, 'provider', provider, 'plan', plan, 'zone', zone, 'ip_address', ip_address,
   'status', status, 'created_at', to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
   'updated_at', to_char(updated_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
-  'workspace', workspace, 'tags', tags, 'created_by', created_by)::text`);
+  'workspace', workspace, 'tags', tags, 'created_by', created_by, 'drift', drift,
+  'observed_at', to_char(observed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))::text`);
 
 /** What a request about one server needs to know. */
 export interface ServerRecord {
@@ -81,6 +82,38 @@ export async function updateServer(
     .execute();
 }
 
+/** How a server stood before it was to be made anew. */
+export interface RecreatedServer {
+  /** The operation whose label it carries. */
+  operationId: string;
+  /** Absent: it stays as it is now. */
+  status?: string;
+}
+
+/** Notes which operation's label the server is going to carry. */
+export async function setOperation(tx: Queryable, id: string, operationId: string): Promise<void> {
+  await tx.updateTable('provisioning.servers').set({ operation_id: operationId }).where('id', '=', id).execute();
+}
+
+/** Undoes `setOperation`, where it was not made anew. */
+export async function restoreAfterRecreation(
+  tx: Queryable,
+  id: string,
+  { operationId, status }: RecreatedServer,
+): Promise<void> {
+  await setOperation(tx, id, operationId);
+  if (status !== undefined) await updateServer(tx, id, { status });
+}
+
+/** Has what was found otherwise forgotten, for fields that have just been made as they were wished for. */
+export async function forgetDrift(tx: Queryable, id: string, fields: readonly string[]): Promise<void> {
+  await sql`
+    update provisioning.servers
+    set drift = coalesce((select jsonb_agg(entry) from jsonb_array_elements(drift) as entry
+                          where not (entry ->> 'field' = any(${[...fields]}::text[]))), '[]')
+    where id = ${id} and drift <> '[]'`.execute(tx);
+}
+
 /** Forgets a server that no longer exists at its provider. */
 export async function removeServer(tx: Queryable, id: string): Promise<void> {
   await tx.deleteFrom('provisioning.servers').where('id', '=', id).execute();
@@ -124,4 +157,50 @@ export async function serverIdOf(db: Queryable, workspace: string, idOrHostname:
     where workspace = ${workspace} and (id = ${idOrHostname} or hostname = ${idOrHostname})
     order by id = ${idOrHostname} desc limit 1`.execute(db);
   return rows[0]?.id ?? null;
+}
+
+/** Servers of a workspace that have come so far that a provider knows them. @param only ids or host names; null: all. */
+export async function serversToRefresh(
+  db: Queryable,
+  workspace: string,
+  only: readonly string[] | null,
+): Promise<{ id: string; hostname: string; provider: string }[]> {
+  const names =
+    only === null ? sql`` : sql`and (id = any(${[...only]}::text[]) or hostname = any(${[...only]}::text[]))`;
+  const { rows } = await sql<{ id: string; hostname: string; provider: string }>`
+    select id, hostname, provider from provisioning.servers where workspace = ${workspace} ${names} order by id`.execute(
+    db,
+  );
+  return rows;
+}
+
+/** What an operation made a server from; null where it is none that made one, or is no longer kept. */
+export async function readCreateSpec(db: Queryable, operationId: string): Promise<Partial<ServerSpec> | null> {
+  const { rows } = await sql<{ spec: Partial<ServerSpec> | null }>`
+    select coalesce(input -> 'spec', input -> 'recreate') as spec from provisioning.operations
+    where id = ${operationId} and kind in ('server.create', 'server.repair')`.execute(db);
+  return rows[0]?.spec ?? null;
+}
+
+/** The id of the server that stands for what the provider calls so; null: none does. */
+export async function serverAtRef(db: Queryable, provider: string, ref: string): Promise<string | null> {
+  const row = await db
+    .selectFrom('provisioning.servers')
+    .select('id')
+    .where('provider', '=', provider)
+    .where('provider_ref', '=', ref)
+    .executeTakeFirst();
+  return row?.id ?? null;
+}
+
+/**
+ * What was being taken over when it was given up: whether its labels are set is not known, so it is kept in sight. Only
+ * such a server is in the making and has the provider's id already.
+ */
+export async function settleAdoptions(tx: Queryable, provider: string, operationId: string): Promise<void> {
+  await sql`
+    update provisioning.servers s set status = 'unknown', updated_at = now()
+    from provisioning.operations o
+    where o.id = ${operationId} and s.workspace = o.workspace and s.provider = ${provider}
+      and s.status = 'creating' and s.provider_ref is not null`.execute(tx);
 }

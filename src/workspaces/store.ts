@@ -75,6 +75,16 @@ export async function setActiveWorkspace(tx: Queryable, name: string): Promise<v
   await sql`update provisioning.workspaces set active = true where name = ${name} and not active`.execute(tx);
 }
 
+/** The active workspace; null: there is none at all. */
+export async function activeWorkspace(db: Queryable): Promise<string | null> {
+  const row = await db
+    .selectFrom('provisioning.workspaces')
+    .select('name')
+    .where('active', '=', true)
+    .executeTakeFirst();
+  return row?.name ?? null;
+}
+
 /** The workspace that becomes active when the active one is deleted: `default`, else the oldest. Null: none is left. */
 export async function nextActiveWorkspace(tx: Queryable): Promise<string | null> {
   const { rows } = await sql<{ name: string }>`

@@ -119,7 +119,10 @@ export async function startFakeAws(settings: FakeAwsSettings = {}): Promise<Fake
       case 'TerminateInstances':
         return changeInstance(state, action, parameters, settle, later);
       case 'CreateTags':
-        return createTags(state, parameters);
+      case 'DeleteTags':
+        return changeTags(state, action, parameters);
+      case 'ModifyInstanceAttribute':
+        return modifyInstance(state, parameters);
     }
     return refusal(400, 'InvalidAction', `The action ${action} is not valid for this web service.`);
   };
@@ -394,14 +397,31 @@ function changeInstance(
   return reply(action, { instancesSet: { item: [{ instanceId: id, currentState, previousState: currentState }] } });
 }
 
-function createTags(state: State, parameters: URLSearchParams): FakeReply {
+function changeTags(state: State, action: string, parameters: URLSearchParams): FakeReply {
   for (const id of listOf(parameters, 'ResourceId')) {
     const instance = state.instances.get(id);
     if (instance === undefined)
       return refusal(400, 'InvalidInstanceID.NotFound', `The instance ID '${id}' does not exist`);
     for (let at = 1; parameters.has(`Tag.${at}.Key`); at++) {
-      instance.tags.set(parameters.get(`Tag.${at}.Key`) ?? '', parameters.get(`Tag.${at}.Value`) ?? '');
+      const key = parameters.get(`Tag.${at}.Key`) ?? '';
+      if (action === 'DeleteTags') instance.tags.delete(key);
+      else instance.tags.set(key, parameters.get(`Tag.${at}.Value`) ?? '');
     }
   }
-  return reply('CreateTags', { return: true });
+  return reply(action, { return: true });
+}
+
+function modifyInstance(state: State, parameters: URLSearchParams): FakeReply {
+  const id = parameters.get('InstanceId') ?? '';
+  const instance = state.instances.get(id);
+  const type = TYPES.find(([name]) => name === parameters.get('InstanceType.Value'));
+  if (instance === undefined) {
+    return refusal(400, 'InvalidInstanceID.NotFound', `The instance ID '${id}' does not exist`);
+  }
+  if (type === undefined) return refusal(400, 'InvalidInstanceAttributeValue', 'Invalid value for InstanceType.');
+  if (instance.state !== 'stopped') {
+    return refusal(400, 'IncorrectInstanceState', `The instance '${id}' is not in the 'stopped' state.`);
+  }
+  instance.type = type[0];
+  return reply('ModifyInstanceAttribute', { return: true });
 }

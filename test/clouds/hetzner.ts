@@ -119,7 +119,7 @@ export async function startFakeHetzner(settings: FakeHetznerSettings = {}): Prom
     const [, id = '', action] = /^\/v1\/servers\/(\d+)(?:\/actions\/(\w+))?$/.exec(path) ?? [];
     const server = state.servers.get(Number(id));
     if (server === undefined) return refusal(404, 'not_found', `server with ID '${id}' not found`);
-    if (action !== undefined) return act(state, server, action, settle, later);
+    if (action !== undefined) return act(state, server, action, settle, later, request.text);
     if (method === 'GET') return ok({ server: shown(server) });
     if (method === 'PUT') return change(server, request.text);
     if (server.locked) return refusal(423, 'locked', 'server is locked');
@@ -253,6 +253,7 @@ function act(
   action: string,
   settle: { stop: number; start: number },
   later: Later,
+  text: string,
 ): FakeReply {
   if (server.locked) return refusal(423, 'locked', 'server is locked');
   const become = (status: string, milliseconds: number) =>
@@ -276,6 +277,15 @@ function act(
     case 'reboot':
       if (server.status === 'off') return refusal(409, 'conflict', 'server is not running');
       break;
+    case 'change_type': {
+      const { server_type: wanted, upgrade_disk: disk }: Json = JSON.parse(text);
+      const type = TYPES.find(({ name }) => name === wanted);
+      if (type === undefined) return invalid('server_type', 'server type not found');
+      if (typeof disk !== 'boolean') return invalid('upgrade_disk', 'is required');
+      if (server.status !== 'off') return refusal(422, 'server_not_stopped', 'server must be stopped');
+      server.type = type.name;
+      break;
+    }
     default:
       return refusal(404, 'not_found', 'action not found');
   }

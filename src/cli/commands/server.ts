@@ -4,6 +4,7 @@ import { NotFoundError, UsageError } from '../errors.ts';
 import { field } from '../output.ts';
 import type { Session } from '../session.ts';
 import { listCommand } from './list.ts';
+import { careCommands } from './server-care.ts';
 
 const VIEW = {
   columns: [
@@ -124,6 +125,7 @@ export const serverCommands: readonly CommandDefinition[] = [
   power('start'),
   power('stop'),
   power('restart'),
+  ...careCommands(findServer),
   {
     name: 'server delete',
     summary: 'delete a server with its disks',

@@ -4,6 +4,7 @@ import {
   type CallOptions,
   INSTALLATION_LABEL,
   OPERATION_LABEL,
+  ProviderError,
   type ProviderServer,
   type ProviderServerStatus,
   WORKSPACE_LABEL,
@@ -48,10 +49,27 @@ export function toProviderServer(instance: Instance): ProviderServer | null {
   };
 }
 
-/** Every instance that a filter lets through, page by page. */
+/** The tags of one instance, but for its name. @throws NOT_FOUND. */
+export async function readTags(aws: Aws, ref: string, options: CallOptions): Promise<Map<string, string>> {
+  const filter = { Name: 'instance-id', Values: [ref] };
+  const page = await aws.ask(
+    'look at the server',
+    ({ sdk, client, abortSignal }) =>
+      client.send(new sdk.DescribeInstancesCommand({ Filters: [filter] }), { abortSignal }),
+    options,
+  );
+  const [instance] = listed('list of servers', page.Reservations).flatMap(({ Instances: found }) => found ?? []);
+  if (instance === undefined || instance.State?.Name === 'terminated') {
+    throw new ProviderError('NOT_FOUND', `AWS has no server ${ref} any more.`, { retryable: false, details: { ref } });
+  }
+  const tags = (instance.Tags ?? []).map(({ Key = '', Value = '' }): [string, string] => [Key, Value]);
+  return new Map(tags.filter(([key]) => key !== NAME_TAG && !key.startsWith('aws:')));
+}
+
+/** Every instance that a filter lets through (null: all), page by page. */
 export async function describe(
   aws: Aws,
-  filter: { Name: string; Values: string[] },
+  filter: { Name: string; Values: string[] } | null,
   options: CallOptions = {},
   kind: CallKind = 'look',
 ): Promise<{ servers: ProviderServer[]; pages: number }> {
@@ -62,9 +80,16 @@ export async function describe(
     const page = await aws.ask(
       'list the servers',
       ({ sdk, client, abortSignal }) =>
-        client.send(new sdk.DescribeInstancesCommand({ Filters: [filter], MaxResults: PAGE_SIZE, NextToken: token }), {
-          abortSignal,
-        }),
+        client.send(
+          new sdk.DescribeInstancesCommand({
+            ...(filter === null ? {} : { Filters: [filter] }),
+            MaxResults: PAGE_SIZE,
+            NextToken: token,
+          }),
+          {
+            abortSignal,
+          },
+        ),
       options,
       kind,
     );

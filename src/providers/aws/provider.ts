@@ -1,5 +1,6 @@
 import {
   type CallOptions,
+  type ListOptions,
   type MutationOptions,
   OPERATION_LABEL,
   type Provider,
@@ -9,6 +10,7 @@ import {
 } from '../contract.ts';
 import { DEFAULT_IMAGE } from '../images.ts';
 import { type Catalog, catalogReader, findImage } from './catalog.ts';
+import { labelServer, resizeServer } from './changing.ts';
 import { type Aws, type AwsSettings, createAws, isAwsCode, type Sent } from './client.ts';
 import { listed } from './errors.ts';
 import { describe, toProviderServer } from './instances.ts';
@@ -25,8 +27,8 @@ export function createAwsProvider(settings: AwsSettings): Provider {
   const catalog = catalogReader(aws);
   let pagesLately = 1;
 
-  const observe = async (options: CallOptions | undefined) => {
-    const filter = { Name: 'tag-key', Values: [OPERATION_LABEL] };
+  const observe = async (options: ListOptions | undefined) => {
+    const filter = options?.unlabelled === true ? null : { Name: 'tag-key', Values: [OPERATION_LABEL] };
     const { servers, pages } = await describe(aws, filter, options, 'observe');
     pagesLately = pages;
     return servers;
@@ -65,6 +67,8 @@ export function createAwsProvider(settings: AwsSettings): Provider {
     restartServer: (ref, options) => restartServer(aws, ref, options),
     deleteServer: (ref, options) => deleteServer(aws, ref, options),
     listServers: (options) => observe(options),
+    labelServer: (ref, labels, options) => labelServer(aws, ref, labels, options),
+    resizeServer: async (ref, to, options) => resizeServer(aws, await catalog(options), ref, to, options),
     close: async () => aws.close(),
   };
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { ContainerCreateOptions, ContainerInfo } from 'dockerode';
 import {
+  INSTALLATION_LABEL,
   OPERATION_LABEL,
   type Plan,
   type ProviderServer,
@@ -55,13 +56,14 @@ export function containerName(spec: ServerSpec, operationId: string): string {
     .join('-');
 }
 
+/** Which operation makes the container, and for which installation; null: that is not told. */
+interface Owner {
+  operationId: string;
+  installation: string | null;
+}
+
 /** The body of the create request. */
-export function containerBody(
-  spec: ServerSpec,
-  plan: Plan,
-  image: string,
-  operationId: string,
-): ContainerCreateOptions {
+export function containerBody(spec: ServerSpec, plan: Plan, image: string, owner: Owner): ContainerCreateOptions {
   return {
     Image: image,
     Hostname: spec.hostname,
@@ -69,7 +71,7 @@ export function containerBody(
     User: '0',
     Entrypoint: ['/bin/sh'],
     Cmd: ['-c', INIT_SCRIPT, 'init', spec.ssh_public_key ?? ''],
-    Labels: labels(spec, operationId),
+    Labels: labels(spec, owner),
     // Process 1 has nothing to save: without these, each stop and removal waits ten seconds.
     StopSignal: 'SIGKILL',
     StopTimeout: 0,
@@ -77,10 +79,11 @@ export function containerBody(
   };
 }
 
-function labels(spec: ServerSpec, operationId: string): Record<string, string> {
+function labels(spec: ServerSpec, { operationId, installation }: Owner): Record<string, string> {
   return {
     ...Object.fromEntries(spec.tags.map((tag) => [`${TAG_LABEL_PREFIX}${tag}`, ''])),
     [OPERATION_LABEL]: operationId,
+    ...(installation === null ? {} : { [INSTALLATION_LABEL]: installation }),
     [WORKSPACE_LABEL]: spec.workspace,
     [HOSTNAME_LABEL]: spec.hostname,
     [PLAN_LABEL]: spec.plan,
@@ -101,6 +104,11 @@ export function toServer(container: ContainerInfo): ProviderServer {
     ip_address: address(container),
     operation_id: labels[OPERATION_LABEL] ?? null,
     workspace: labels[WORKSPACE_LABEL] ?? null,
+    installation: labels[INSTALLATION_LABEL] ?? null,
+    tags: Object.keys(labels)
+      .filter((key) => key.startsWith(TAG_LABEL_PREFIX))
+      .map((key) => key.slice(TAG_LABEL_PREFIX.length))
+      .toSorted(),
   };
 }
 

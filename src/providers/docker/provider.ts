@@ -30,12 +30,13 @@ const NAME_LOOKUP_INTERVAL_MS = 300;
  * Containers of a Docker or Podman engine as servers. Nothing is contacted before the first call.
  *
  * @param settings.host the engine's address (see `connect`); the usual sockets when left out.
+ * @param settings.installation value of the installation label; none is set where it is left out.
  * @param settings.image the image every server is made from; fetched from its registry when the engine lacks it.
  * @throws ProviderError INVALID_REQUEST when the address is not understood.
  */
-export function createDockerProvider(settings: { host?: string; image: string }): Provider {
+export function createDockerProvider(settings: { host?: string; image: string; installation?: string }): Provider {
   const engine = connect(detectDockerHost(settings.host) ?? 'unix:///var/run/docker.sock');
-  const { image } = settings;
+  const make: Making = { image: settings.image, installation: settings.installation ?? null };
   const engineFacts = engineFactsReader(engine);
 
   return {
@@ -45,7 +46,7 @@ export function createDockerProvider(settings: { host?: string; image: string })
     listZones: async (options) => [{ name: ZONE, description: describeEngine(await engineFacts(options)) }],
     validate: async (spec, options) => specProblems(spec, await engineFacts(options)),
     findServer: (operationId, options) => findServer(engine, operationId, options),
-    ensureServer: (spec, options) => ensureServer(engine, image, spec, options),
+    ensureServer: (spec, options) => ensureServer(engine, make, spec, options),
     observeServers: async (refs, options) => {
       const wanted = new Set(refs);
       if (wanted.size === 0) return new Map();
@@ -56,19 +57,23 @@ export function createDockerProvider(settings: { host?: string; image: string })
     stopServer: (ref, options) => changeState(engine, ref, 'stop', options),
     restartServer: (ref, options) => changeState(engine, ref, 'restart', options),
     deleteServer: (ref, options) => deleteServer(engine, ref, options),
-    listServers: (options) => listServers(engine, {}, options),
+    listServers: (options = {}) => listServers(engine, { unlabelled: options.unlabelled === true }, options),
     close: async () => engine.close(),
   };
 }
 
 async function listServers(
   engine: Engine,
-  only: { operationId?: string },
+  only: { operationId?: string; unlabelled?: boolean },
   options: CallOptions = {},
 ): Promise<ProviderServer[]> {
   const label = only.operationId === undefined ? OPERATION_LABEL : `${OPERATION_LABEL}=${only.operationId}`;
   const containers = await read(engine, 'list the containers', options, (abortSignal) =>
-    engine.docker.listContainers({ all: true, filters: { label: [label] }, abortSignal }),
+    engine.docker.listContainers({
+      all: true,
+      ...(only.unlabelled === true ? {} : { filters: { label: [label] } }),
+      abortSignal,
+    }),
   );
   return containers.toSorted((a, b) => a.Created - b.Created).map(toServer);
 }
@@ -82,15 +87,21 @@ async function findServer(
   return servers.find((server) => server.operation_id === operationId) ?? null;
 }
 
+/** What containers are made from, and the value of the installation label; null: they get none. */
+interface Making {
+  image: string;
+  installation: string | null;
+}
+
 async function ensureServer(
   engine: Engine,
-  image: string,
+  make: Making,
   spec: ServerSpec,
   options: MutationOptions,
 ): Promise<ProviderServer> {
   const { operationId } = options;
   const server =
-    (await findServer(engine, operationId, options)) ?? (await createContainer(engine, image, spec, options));
+    (await findServer(engine, operationId, options)) ?? (await createContainer(engine, make, spec, options));
   // Made but never started: a run before this one got half-way, or it was made just now.
   if (server.status !== 'creating') return server;
   await changeState(engine, server.ref, 'start', options);
@@ -106,7 +117,7 @@ async function ensureServer(
 
 async function createContainer(
   engine: Engine,
-  image: string,
+  { image, installation }: Making,
   spec: ServerSpec,
   options: MutationOptions,
 ): Promise<ProviderServer> {
@@ -118,7 +129,7 @@ async function createContainer(
   }
   await ensureImage(engine, image, options);
   const name = containerName(spec, options.operationId);
-  const body = containerBody(spec, plan, image, options.operationId);
+  const body = containerBody(spec, plan, image, { operationId: options.operationId, installation });
   try {
     // Name and body apart: dockerode would put the whole body into the address as well.
     const request: Docker.ContainerCreateOptions & Record<'_query' | '_body', object> = {

@@ -12,6 +12,7 @@ import {
 import { untilObserved } from '../observer.ts';
 import { fields } from '../wire.ts';
 import { type Catalog, catalogReader } from './catalog.ts';
+import { labelServer, resizeServer } from './changing.ts';
 import { refusalError } from './errors.ts';
 import { ensureKey } from './keys.ts';
 import { readList } from './listing.ts';
@@ -61,13 +62,17 @@ export function createHetznerProvider(settings: HetznerSettings): Provider {
   const catalog = catalogReader(http);
   let pagesLately = 1;
 
-  const observe = async (options: CallOptions, wanted: ReadonlySet<string>): Promise<ProviderServer[]> => {
-    const first = await labelled(http, OPERATION_LABEL, options);
+  const observe = async (
+    options: CallOptions,
+    wanted: ReadonlySet<string>,
+    selector: string | null = OPERATION_LABEL,
+  ): Promise<ProviderServer[]> => {
+    const first = await labelled(http, selector, options);
     const servers = new Map(first.servers.map((server) => [server.ref, server]));
     pagesLately = first.pages;
     // Pages shift when servers go while they are read: what lacks is gone when a second reading lacks it too.
     if (first.pages > 1 && [...wanted].some((ref) => !servers.has(ref))) {
-      for (const server of (await labelled(http, OPERATION_LABEL, options)).servers) servers.set(server.ref, server);
+      for (const server of (await labelled(http, selector, options)).servers) servers.set(server.ref, server);
     }
     return [...servers.values()];
   };
@@ -91,7 +96,9 @@ export function createHetznerProvider(settings: HetznerSettings): Provider {
     stopServer: (ref, options) => stopServer(hetzner, ref, options),
     restartServer: (ref, options) => restartServer(hetzner, ref, options),
     deleteServer: (ref, options) => deleteServer(hetzner, ref, options),
-    listServers: (options = {}) => observe(options, new Set()),
+    listServers: (options = {}) => observe(options, new Set(), options.unlabelled === true ? null : OPERATION_LABEL),
+    labelServer: (ref, labels, options) => labelServer(http, settings.installation, ref, labels, options),
+    resizeServer: async (ref, to, options) => resizeServer(http, await catalog(options), ref, to, options),
     close: async () => account.close(),
   };
   const hetzner: Hetzner = {
@@ -104,8 +111,9 @@ export function createHetznerProvider(settings: HetznerSettings): Provider {
   return provider;
 }
 
-async function labelled(http: CloudHttp, selector: string, options: CallOptions) {
-  const path = `/v1/servers?label_selector=${encodeURIComponent(selector)}`;
+/** @param selector null: also what carries no label. */
+async function labelled(http: CloudHttp, selector: string | null, options: CallOptions) {
+  const path = selector === null ? '/v1/servers' : `/v1/servers?label_selector=${encodeURIComponent(selector)}`;
   const kind = selector === OPERATION_LABEL ? 'observe' : 'look';
   const { items, pages } = await readList(http, 'list the servers', path, 'servers', options, kind);
   return { pages, servers: items.map(toProviderServer).filter((server) => server !== null) };

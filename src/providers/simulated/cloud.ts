@@ -4,10 +4,10 @@
 import { sql } from 'kysely';
 import type { Database } from '../../database/pool.ts';
 import { shortId } from '../../database/uuid.ts';
-import type { ServerSpec } from '../contract.ts';
+import type { ServerLabels, ServerSpec } from '../contract.ts';
 
-export type CloudCall = 'find' | 'create' | 'start' | 'stop' | 'restart' | 'delete';
-export type CloudChange = Exclude<CloudCall, 'find'>;
+export type CloudCall = 'find' | 'create' | 'start' | 'stop' | 'restart' | 'delete' | 'label' | 'resize';
+export type CloudChange = Exclude<CloudCall, 'find' | 'label' | 'resize'>;
 
 /** A server as the cloud has it. */
 export interface CloudServer {
@@ -136,6 +136,38 @@ export async function changeServer(
       insert into simulated_cloud.calls (call, ref, operation_id, outcome)
       select ${call}, ${ref}, ${operationId}, outcome from answer)
     select outcome from answer, ${UNHURRIED}`.execute(db);
+  return rows[0]?.outcome ?? 'missing';
+}
+
+/** Gives a server other labels, or a switched off one another plan, and enters it. */
+export async function modifyServer(
+  db: Database,
+  ref: string,
+  operationId: string,
+  change: { call: 'label'; labels: ServerLabels } | { call: 'resize'; plan: string },
+  lost: boolean,
+): Promise<ChangeOutcome | 'on'> {
+  const set =
+    change.call === 'label'
+      ? sql`operation_id = ${change.labels.operationId}, workspace = ${change.labels.workspace}, installation = null,
+            tags = ${change.labels.tags}::text[]`
+      : sql`plan = ${change.plan}`;
+  const fits = change.call === 'label' ? sql`true` : sql`power = 'off' and settles_at <= clock_timestamp()`;
+  const { rows } = await sql<{ outcome: ChangeOutcome | 'on' }>`
+    with target as (
+      select ref, change, ${fits} as fits from simulated_cloud.servers where ref = ${ref} and ${EXISTS} for update),
+    changed as (
+      update simulated_cloud.servers set ${set}
+      where ref = (select ref from target where fits) and change <> 'delete'),
+    answer as (
+      select case when not exists (select from target) then 'missing'
+                  when exists (select from target where change = 'delete') then 'deleting'
+                  when not (select fits from target) then 'on'
+                  when ${lost} then 'lost' else 'ok' end as outcome),
+    entered as (
+      insert into simulated_cloud.calls (call, ref, operation_id, outcome)
+      select ${change.call}, ${ref}, ${operationId}, outcome from answer)
+    select outcome from answer`.execute(db);
   return rows[0]?.outcome ?? 'missing';
 }
 

@@ -21,6 +21,7 @@ import {
   enterRefusal,
   findServer,
   insertServer,
+  modifyServer,
   readAllServers,
   readServers,
 } from './cloud.ts';
@@ -102,6 +103,22 @@ export function createSimulatedProvider(options: {
     if (outcome === 'deleting') throw underDeletion(ref);
   };
 
+  const modify = async (
+    what: Parameters<typeof modifyServer>[3],
+    ref: string,
+    call: MutationOptions,
+  ): Promise<void> => {
+    const guard = await approach(call);
+    guard();
+    const refusal = refusalOf(what.call);
+    if (refusal !== null) return refuse(refusal, what.call, ref, call.operationId);
+    const outcome = await modifyServer(db, ref, call.operationId, what, happens(faults.lost_answer));
+    if (outcome === 'lost') throw answerLost();
+    if (outcome === 'missing') throw notFound(ref);
+    if (outcome === 'deleting') throw underDeletion(ref);
+    if (outcome === 'on') throw stillOn(ref);
+  };
+
   /** Takes the server over as it is; one whose create half succeeded is finished by switching it on. */
   const adopt = async (found: CloudServer, call: MutationOptions): Promise<ProviderServer> => {
     if (!found.broken || found.change === 'delete') return toServer(found);
@@ -144,6 +161,8 @@ export function createSimulatedProvider(options: {
     stopServer: (ref, call) => change('stop', ref, call),
     restartServer: (ref, call) => change('restart', ref, call),
     deleteServer: (ref, call) => change('delete', ref, call),
+    labelServer: (ref, labels, call) => modify({ call: 'label', labels }, ref, call),
+    resizeServer: (ref, { plan }, call) => modify({ call: 'resize', plan }, ref, call),
 
     async listServers({ signal, unlabelled = false } = {}) {
       const servers = await read(() => readAllServers(db, unlabelled), signal);
@@ -199,6 +218,13 @@ function notFound(ref: string): ProviderError {
 
 function underDeletion(ref: string): ProviderError {
   return new ProviderError('CONFLICT', `The server ${ref} is being deleted.`, { retryable: true, details: { ref } });
+}
+
+function stillOn(ref: string): ProviderError {
+  return new ProviderError('CONFLICT', `The server ${ref} must be stopped for that.`, {
+    retryable: true,
+    details: { ref },
+  });
 }
 
 function refusedTwice(operationId: string): ProviderError {

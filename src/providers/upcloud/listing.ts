@@ -1,6 +1,12 @@
 import type { CallKind } from '../account.ts';
 import type { CloudHttp } from '../cloud-http.ts';
-import { type CallOptions, OPERATION_LABEL, ProviderError, type ProviderServer } from '../contract.ts';
+import {
+  type CallOptions,
+  type ListOptions,
+  OPERATION_LABEL,
+  ProviderError,
+  type ProviderServer,
+} from '../contract.ts';
 import { fields, items, text } from '../wire.ts';
 import { chooseAddress, readServer, toProviderServer, type UpcloudServer } from './servers.ts';
 
@@ -21,14 +27,14 @@ export async function readOne(http: CloudHttp, uuid: string, options: CallOption
 }
 
 /**
- * Every server with our operation label, with addresses.
+ * Every server with our operation label, or every one at all, with addresses.
  * @returns with the number of calls that one listing takes.
  * @param how `wanted`: these must not be missed. Pages shift when servers go while they are read, so what is absent from
  * a listing of several pages is believed to be gone only when a second listing lacks it too.
  */
 export async function listServers(
   http: CloudHttp,
-  options: CallOptions = {},
+  options: ListOptions = {},
   how: { kind: CallKind; wanted: ReadonlySet<string> },
 ): Promise<{ servers: ProviderServer[]; calls: number }> {
   const first = await readPages(http, options, how.kind);
@@ -42,15 +48,16 @@ export async function listServers(
   return {
     calls: first.pages + 1,
     servers: [...servers.values()]
-      .filter((server) => server.labels.has(OPERATION_LABEL))
+      .filter((server) => options.unlabelled === true || server.labels.has(OPERATION_LABEL))
       .map((server) => toProviderServer(server, addresses.get(server.uuid) ?? null)),
   };
 }
 
-async function readPages(http: CloudHttp, options: CallOptions, kind: CallKind) {
+async function readPages(http: CloudHttp, options: ListOptions, kind: CallKind) {
   const servers = new Map<string, UpcloudServer>();
   for (let pages = 1; pages <= MAX_PAGES; pages++) {
-    const query = `label=${OPERATION_LABEL}&limit=${PAGE_SIZE}&offset=${(pages - 1) * PAGE_SIZE}`;
+    const labelled = options.unlabelled === true ? '' : `label=${OPERATION_LABEL}&`;
+    const query = `${labelled}limit=${PAGE_SIZE}&offset=${(pages - 1) * PAGE_SIZE}`;
     const body = await http.read('list the servers', `/1.3/server/?${query}`, options, kind);
     const page = items(fields(fields(body).servers).server) ?? lacking('list of servers');
     const known = servers.size;

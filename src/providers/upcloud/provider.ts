@@ -2,6 +2,7 @@ import { type Account, createAccount, type RateLimit } from '../account.ts';
 import { type CloudHttp, createCloudHttp } from '../cloud-http.ts';
 import {
   type CallOptions,
+  type ListOptions,
   type MutationOptions,
   OPERATION_LABEL,
   type Provider,
@@ -13,6 +14,7 @@ import { untilObserved } from '../observer.ts';
 import { pause } from '../waiting.ts';
 import { fields } from '../wire.ts';
 import { type Catalog, catalogReader } from './catalog.ts';
+import { labelServer, resizeServer } from './changing.ts';
 import { refusalError } from './errors.ts';
 import { listServers, readOne } from './listing.ts';
 import { createBody, specProblems } from './request.ts';
@@ -65,7 +67,7 @@ export function createUpcloudProvider(settings: UpcloudSettings): Provider {
 
   // An observation reads the servers and their addresses, and one page more for each further hundred servers.
   let callsLately = 2;
-  const observe = async (options: CallOptions | undefined, wanted: ReadonlySet<string>) => {
+  const observe = async (options: ListOptions | undefined, wanted: ReadonlySet<string>) => {
     const { servers, calls } = await listServers(http, options, { kind: 'observe', wanted });
     callsLately = calls;
     return servers;
@@ -104,6 +106,8 @@ export function createUpcloudProvider(settings: UpcloudSettings): Provider {
     restartServer: (ref, options) => restartServer(upcloud, ref, options),
     deleteServer: (ref, options) => deleteServer(upcloud, provider, ref, options),
     listServers: (options) => observe(options, new Set()),
+    labelServer: (ref, labels, options) => labelServer(http, settings.installation, ref, labels, options),
+    resizeServer: (ref, to, options) => resizeServer(http, ref, to, options),
     close: async () => account.close(),
   };
   return provider;

@@ -194,3 +194,12 @@ export async function forgetDepartures(db: Queryable): Promise<void> {
     delete from provisioning.departed_servers
     where departed_at < now() - make_interval(mins => ${KEEP_DEPARTURES_MINUTES}::int)`.execute(db);
 }
+
+/** The unfinished operation that deletes this server of a provider as nobody's; null: none. */
+export async function deletionOf(db: Queryable, provider: string, ref: string): Promise<string | null> {
+  const { rows } = await sql<{ id: string }>`
+    select p.id from provisioning.orphans o
+      join provisioning.operations p on p.resource = 'orphan:' || o.id and p.status in ('pending', 'running')
+    where o.provider = ${provider} and o.ref = ${ref}`.execute(db);
+  return rows[0]?.id ?? null;
+}

@@ -1,14 +1,18 @@
 /**
- * What stands at a provider without anybody here knowing of it. One list call looks at a whole account. A list that did
+ * What stands at a provider without anybody here knowing of it, and how our own servers stand. One list call looks at a
+ * whole account. A list that did
  * not come, or not whole, is an error of the provider's and changes nothing here.
  */
 import type { Logger } from 'pino';
 import type { Database } from '../../database/pool.ts';
 import { shortId } from '../../database/uuid.ts';
 import type { Engine } from '../../engine/engine.ts';
-import { type Price, type Provider, ProviderError, type ProviderServer } from '../../providers/contract.ts';
+import type { Provider, ProviderServer } from '../../providers/contract.ts';
 import { isOfInstallation } from '../../providers/installation.ts';
-import type { ProviderAccount } from '../../providers/registry.ts';
+import type { ProviderAccount, ProviderRegistry } from '../../providers/registry.ts';
+import { enterLook, findAll, usersOf } from '../observing/observe.ts';
+import { standingServers } from '../observing/store.ts';
+import { priceReader } from '../prices.ts';
 import { submitDeletion } from './deleting.ts';
 import {
   type AccountName,
@@ -26,6 +30,7 @@ import { openBooks } from './sweep-store.ts';
 export interface SweepTools {
   db: Database;
   engine: Engine;
+  providers: ProviderRegistry;
   /** Value of this installation's label. */
   installation: string;
   logger: Logger;
@@ -49,7 +54,7 @@ export async function sweepAccount(
   const candidates = await oursAmong(tools, listed);
   const lists = { listedAt, lagMs: provider.listingLagMs ?? 0 };
   const suspects = await unknownAmong(db, provider.name, candidates, lists);
-  const prices = suspects.size === 0 ? noPrice : await priceList(provider, signal);
+  const priceOf = suspects.size === 0 ? null : await priceReader(provider, { signal });
   const done: (() => void)[] = [];
   await db.transaction().execute(async (tx) => {
     if (!(await openBooks(tx, account, listedAt))) return;
@@ -60,7 +65,7 @@ export async function sweepAccount(
         ...server,
         id: shortId('orp'),
         workspace: server.workspace ?? workspace ?? NOBODYS,
-        price: prices(server),
+        price: priceOf?.(server).price ?? null,
       }));
     const gone = await dropOrphans(
       tx,
@@ -88,6 +93,23 @@ export async function sweepAccount(
   });
   for (const callback of done) callback();
   await forgetDepartures(db);
+  await lookAfterOurs(tools, provider, { listed, listedAt }, signal);
+}
+
+/** The same list tells how our own servers stand. */
+async function lookAfterOurs(
+  tools: SweepTools,
+  provider: Provider,
+  { listed, listedAt }: { listed: readonly ProviderServer[]; listedAt: Date },
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const known = await standingServers(tools.db, provider.name, null);
+  const servers = await usersOf(tools.providers, provider, known);
+  const found = await findAll(provider, servers, { signal }, listed);
+  const changed = await enterLook(tools, { servers, found, listedAt, lagMs: provider.listingLagMs ?? 0 }, null);
+  for (const { server_id: server, hostname, changes } of changed) {
+    tools.logger.warn({ server, hostname, changes }, 'a server has changed behind our back');
+  }
 }
 
 /**
@@ -105,22 +127,6 @@ async function oursAmong(
     unsigned.map((server) => server.operation_id),
   );
   return standing.filter((server) => isOfInstallation(server, installation, known));
-}
-
-const noPrice = (): Price | null => null;
-
-/** The plans' prices; a provider that does not tell them now does not keep an orphan from being reported. */
-async function priceList(
-  provider: Provider,
-  signal: AbortSignal | undefined,
-): Promise<(server: ProviderServer) => Price | null> {
-  try {
-    const plans = new Map((await provider.listPlans({ signal })).map((plan) => [plan.name, plan]));
-    return ({ plan, zone }) => plans.get(plan)?.prices?.[zone] ?? null;
-  } catch (error) {
-    if (!(error instanceof ProviderError)) throw error;
-    return noPrice;
-  }
 }
 
 function describe({ hostname, ref, provider }: OrphanRecord): string {

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { isDatabaseUnavailable } from '../../database/pool.ts';
 import { ProviderError } from '../../providers/contract.ts';
-import type { ProviderAccount, ProviderRegistry } from '../../providers/registry.ts';
+import type { ProviderAccount } from '../../providers/registry.ts';
 import type { AccountName } from './store.ts';
 import { type SweepTools, sweepAccount } from './sweep.ts';
 import { endTurn, takeDueAccounts } from './sweep-store.ts';
@@ -12,9 +12,9 @@ const LONGEST_ROUND_MS = 5_000;
 const LEASE_SECONDS = 300;
 
 /** Looks at every account each `intervalSeconds`, one replica at a time. */
-export function startSweeper(
-  tools: SweepTools & { providers: ProviderRegistry; intervalSeconds: number; logger: Logger },
-): { stop(): Promise<void> } {
+export function startSweeper(tools: SweepTools & { intervalSeconds: number; logger: Logger }): {
+  stop(): Promise<void>;
+} {
   const { db, providers, intervalSeconds, logger } = tools;
   const stopped = new AbortController();
   let running: Promise<void> = Promise.resolve();

@@ -1,5 +1,11 @@
-import { defineProcedure, OperationError, type Procedure, type StepCall } from '../../engine/procedure.ts';
-import type { ProviderServer, ServerSpec } from '../../providers/contract.ts';
+import {
+  defineProcedure,
+  OperationError,
+  type Procedure,
+  type ProcedureContext,
+  type StepCall,
+} from '../../engine/procedure.ts';
+import type { Provider, ProviderServer, ServerSpec } from '../../providers/contract.ts';
 import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import { removeServer, updateServer } from '../store.ts';
@@ -25,34 +31,7 @@ export function createProcedure(providers: ProviderRegistry): Procedure {
         return finish(async () => ({ check_mode: true, plan }));
       }
       const open = () => providers.for(input.provider, spec.workspace);
-      let server = await step('create the server', async (call) =>
-        (await open()).ensureServer(spec, callOptions(call)),
-      );
-      if (server.status !== 'running') {
-        const { ref } = server;
-        server = await step('wait until the server runs', async (call) => {
-          const provider = await open();
-          await call.log(`${input.provider} accepted ${spec.hostname} as ${ref}; waiting until it runs.`);
-          const listedUntil = Date.now() + (provider.listingLagMs ?? 0);
-          const settled = (now: ProviderServer | null) =>
-            now === null ? Date.now() >= listedUntil : ['running', 'stopped', 'error'].includes(now.status);
-          let seen = await untilObserved(provider, ref, settled, call.signal, tellOf(call));
-          // A create that only half succeeded: asking again finishes it.
-          while (seen?.status === 'stopped') {
-            await provider.ensureServer(spec, callOptions(call));
-            seen = await untilObserved(provider, ref, settled, call.signal, tellOf(call));
-          }
-          if (seen === null) {
-            throw new OperationError(
-              'SERVER_VANISHED',
-              `${input.provider} no longer has the server ${ref}; somebody deleted it while it was being made.`,
-            );
-          }
-          if (seen.status === 'error')
-            throw new OperationError('SERVER_ERROR', `${input.provider} reports the server ${ref} as broken.`);
-          return seen;
-        });
-      }
+      const server = await untilRunning(step, open, input);
       const { ref, ip_address: ipAddress } = server;
       return finish(async (tx) => {
         await updateServer(tx, serverId, { status: 'running', ipAddress, providerRef: ref });
@@ -86,6 +65,42 @@ export function createProcedure(providers: ProviderRegistry): Procedure {
       };
     },
   });
+}
+
+/** Makes the operation's server and waits until it runs: two steps, the second where it is needed. */
+export async function untilRunning(
+  step: ProcedureContext['step'],
+  open: () => Promise<Provider>,
+  input: { provider: string; spec: ServerSpec },
+): Promise<ProviderServer> {
+  const { spec } = input;
+  let server = await step('create the server', async (call) => (await open()).ensureServer(spec, callOptions(call)));
+  if (server.status !== 'running') {
+    const { ref } = server;
+    server = await step('wait until the server runs', async (call) => {
+      const provider = await open();
+      await call.log(`${input.provider} accepted ${spec.hostname} as ${ref}; waiting until it runs.`);
+      const listedUntil = Date.now() + (provider.listingLagMs ?? 0);
+      const settled = (now: ProviderServer | null) =>
+        now === null ? Date.now() >= listedUntil : ['running', 'stopped', 'error'].includes(now.status);
+      let seen = await untilObserved(provider, ref, settled, call.signal, tellOf(call));
+      // A create that only half succeeded: asking again finishes it.
+      while (seen?.status === 'stopped') {
+        await provider.ensureServer(spec, callOptions(call));
+        seen = await untilObserved(provider, ref, settled, call.signal, tellOf(call));
+      }
+      if (seen === null) {
+        throw new OperationError(
+          'SERVER_VANISHED',
+          `${input.provider} no longer has the server ${ref}; somebody deleted it while it was being made.`,
+        );
+      }
+      if (seen.status === 'error')
+        throw new OperationError('SERVER_ERROR', `${input.provider} reports the server ${ref} as broken.`);
+      return seen;
+    });
+  }
+  return server;
 }
 
 async function planCreate(providers: ProviderRegistry, input: CreateInput, call: StepCall) {

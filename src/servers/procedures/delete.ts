@@ -4,7 +4,7 @@ import type { Provider } from '../../providers/contract.ts';
 import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import { EXISTING } from '../existing.ts';
-import { removeServer, updateServer } from '../store.ts';
+import { type RecreatedServer, removeServer, restoreAfterRecreation, updateServer } from '../store.ts';
 import { callOptions, findRef, lookOptions, queueOf, type ServerChange, tellOf } from './input.ts';
 import { reconcileAfter } from './reconcile.ts';
 
@@ -42,9 +42,14 @@ export function deleteProcedure(providers: ProviderRegistry): Procedure {
   });
 }
 
+interface Cleanup extends ServerChange {
+  /** The server was to be made anew: it stays, as it was before. */
+  restore?: RecreatedServer;
+}
+
 /** Deletes whatever a create that failed or was cancelled has left at the provider. */
 export function cleanupProcedure(providers: ProviderRegistry): Procedure {
-  return defineProcedure<ServerChange>({
+  return defineProcedure<Cleanup>({
     kind: 'server.cleanup',
     queue: queueOf,
     async run(input, { workspace, step, finish }) {
@@ -57,7 +62,8 @@ export function cleanupProcedure(providers: ProviderRegistry): Procedure {
         CLEANUP_STEP,
       );
       return finish(async (tx) => {
-        await removeServer(tx, input.server_id);
+        if (input.restore === undefined) await removeServer(tx, input.server_id);
+        else await restoreAfterRecreation(tx, input.server_id, input.restore);
         return { server_id: input.server_id, deleted };
       });
     },

@@ -1,7 +1,7 @@
 import { defineProcedure, OperationError, type Procedure } from '../../engine/procedure.ts';
 import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
-import { updateServer } from '../store.ts';
+import { forgetDrift, updateServer } from '../store.ts';
 import { callOptions, findRef, queueOf, type ServerChange, tellOf } from './input.ts';
 import { reconcileAfter } from './reconcile.ts';
 
@@ -33,6 +33,7 @@ export function powerProcedure(providers: ProviderRegistry, action: PowerAction)
       }
       return finish(async (tx) => {
         await updateServer(tx, input.server_id, { status: server.status, ipAddress: server.ip_address });
+        await forgetDrift(tx, input.server_id, ['status']);
         return { server_id: input.server_id, status: server.status, ip_address: server.ip_address };
       });
     },

@@ -1,0 +1,53 @@
+import { type MutationOptions, ProviderError, type ServerLabels } from '../contract.ts';
+import { relabelled } from '../labels.ts';
+import { type Catalog, typeFor } from './catalog.ts';
+import type { Aws } from './client.ts';
+import { readTags } from './instances.ts';
+
+/** Gives the server these tags in place of its own, but for its name. @throws NOT_FOUND. */
+export async function labelServer(
+  aws: Aws,
+  ref: string,
+  wanted: ServerLabels,
+  options: MutationOptions,
+): Promise<void> {
+  const current = await readTags(aws, ref, options);
+  const labels = relabelled(current, wanted, aws.settings.installation);
+  const Tags = [...labels].map(([Key, Value]) => ({ Key, Value }));
+  const Resources = [ref];
+  await aws.change(
+    'label the server',
+    ({ sdk, client, abortSignal }) => client.send(new sdk.CreateTagsCommand({ Resources, Tags }), { abortSignal }),
+    options,
+  );
+  const gone = [...current.keys()].filter((key) => !labels.has(key)).map((Key) => ({ Key }));
+  if (gone.length === 0) return;
+  await aws.change(
+    'label the server',
+    ({ sdk, client, abortSignal }) =>
+      client.send(new sdk.DeleteTagsCommand({ Resources, Tags: gone }), { abortSignal }),
+    options,
+  );
+}
+
+/** Changes the type of an instance that is stopped. @throws INVALID_REQUEST, CONFLICT, NOT_FOUND. */
+export async function resizeServer(
+  aws: Aws,
+  catalog: Catalog,
+  ref: string,
+  { plan, zone }: { plan: string; zone: string },
+  options: MutationOptions,
+): Promise<void> {
+  const type = typeFor(plan, zone, catalog);
+  if (type === undefined) {
+    throw new ProviderError('INVALID_REQUEST', `AWS has no plan "${plan}" in ${zone}.`, { retryable: false });
+  }
+  await aws.change(
+    'change the plan',
+    ({ sdk, client, abortSignal }) =>
+      client.send(new sdk.ModifyInstanceAttributeCommand({ InstanceId: ref, InstanceType: { Value: type.name } }), {
+        abortSignal,
+      }),
+    options,
+  );
+}

@@ -1,0 +1,67 @@
+/** Servers that exist at a provider. */
+import { isPermitted, permittedWorkspaces } from '../auth/permissions.ts';
+import { uuidv7 } from '../database/uuid.ts';
+import { errors } from '../errors.ts';
+import type { Answer, Mutation } from '../http/mutation.ts';
+import type { Services } from '../http/section.ts';
+import { nearMatches } from '../providers/near-matches.ts';
+import { requireWorkspace, touchWorkspace } from '../workspaces/service.ts';
+import type { AdoptInput } from './procedures/adopt-plan.ts';
+import type { ImportServer } from './schemas.ts';
+
+/** What a request must not say at once, because it asks for the one or the other. */
+const OF_MACHINES = ['ip_address', 'ssh', 'tags'] as const;
+
+/** Absent lists are filled in as empty ones. */
+const isGiven = (value: unknown) => value !== undefined && !(Array.isArray(value) && value.length === 0);
+
+/**
+ * Accepts the adoption of servers at a provider: one by its id, or all with a label. Whoever takes over what others have
+ * made there must be one who may also set the accounts' credentials.
+ */
+export async function adoptServers(services: Services, mutation: Mutation, body: ImportServer): Promise<Answer> {
+  const { tx, principal } = mutation;
+  const { workspace, provider = '', server = null, label = null, hostname = null } = body;
+  refuseContradictions(services, body);
+  await requireWorkspace(tx, principal, 'server_create', workspace);
+  if (!isPermitted(principal, 'credential_write', workspace)) throw errors.forbidden('credential_write', workspace);
+  const operationId = uuidv7();
+  const checkMode = body.check_mode === true;
+  const input: AdoptInput = {
+    ...{ provider, server, label, hostname, check_mode: checkMode },
+    from_workspaces: permittedWorkspaces(principal, 'credential_write'),
+  };
+  const { json, afterCommit } = await services.engine.submit(tx, {
+    ...{ id: operationId, kind: 'server.adopt', workspace, resource: null },
+    ...{ parentId: mutation.parentId, input: { ...input }, createdBy: principal.name },
+  });
+  await touchWorkspace(tx, workspace);
+  mutation.audit({
+    ...{ action: 'server.adopt', workspace, operationId },
+    details: { provider, server, label, check_mode: checkMode },
+  });
+  mutation.afterCommit(afterCommit);
+  return { body: json, location: `/v1/operations/${operationId}` };
+}
+
+function refuseContradictions({ providers }: Services, body: ImportServer): void {
+  const { provider = '', server, label, hostname } = body;
+  const names = [...new Set([...providers.names(), ...providers.clouds().map(({ name }) => name)])];
+  const problems = OF_MACHINES.filter((field) => isGiven(body[field])).map((field) => ({
+    field,
+    message: 'belongs to a machine that no provider made; leave it out with "provider"',
+  }));
+  if (!names.includes(provider)) {
+    const message = `"${provider}" is not an enabled provider; enabled: ${names.join(', ')}`;
+    throw errors.validation([{ field: 'provider', message, near_matches: nearMatches(provider, names) }]);
+  }
+  if ((server === undefined) === (label === undefined)) {
+    throw errors.validation([{ field: 'server', message: 'give either the provider\'s id in "server", or a "label"' }]);
+  }
+  if (hostname !== undefined && server === undefined) {
+    throw errors.validation([
+      { field: 'hostname', message: 'goes with "server": servers with a label keep their own' },
+    ]);
+  }
+  if (problems.length > 0) throw errors.validation(problems);
+}

@@ -1,0 +1,72 @@
+/** Making a server again as it was left. */
+import type { Queryable } from '../database/pool.ts';
+import { uuidv7 } from '../database/uuid.ts';
+import { errors } from '../errors.ts';
+import type { Answer, Mutation } from '../http/mutation.ts';
+import type { Services } from '../http/section.ts';
+import type { ServerSpec } from '../providers/contract.ts';
+import { EXISTING } from './existing.ts';
+import { readKnown } from './observing/store.ts';
+import type { RepairInput } from './procedures/repair.ts';
+import type { RepairServer } from './schemas.ts';
+import { lockPermitted, withSshKey } from './service.ts';
+import { holderOf, readCreateSpec, type ServerRecord, setOperation } from './store.ts';
+
+/** Accepts the repair of a server. What there is to repair is looked for by the operation. */
+export async function repairServer(
+  services: Services,
+  mutation: Mutation,
+  id: string,
+  body: NonNullable<RepairServer>,
+): Promise<Answer> {
+  const { tx, principal } = mutation;
+  const server = await lockPermitted(mutation, id, 'server_update');
+  if (server.provider === EXISTING) {
+    throw errors.conflict(`Server ${id} is an existing machine that no provider made: nobody here can repair it.`, {
+      provider: EXISTING,
+    });
+  }
+  const holder = await holderOf(tx, id);
+  if (holder !== null) throw errors.resourceBusy(`Server ${id}`, holder.id, holder.kind);
+  const checkMode = body.check_mode === true;
+  const recreate = body.recreate === true;
+  const operationId = uuidv7();
+  const input: RepairInput = {
+    ...{ server_id: id, provider: server.provider, provider_ref: server.provider_ref },
+    ...{ create_operation_id: server.operation_id, previous_status: server.status },
+    ...{ check_mode: checkMode, fields: body.fields ?? null },
+    recreate: recreate ? await specOf(services, mutation, server) : null,
+  };
+  const { json, afterCommit } = await services.engine.submit(tx, {
+    ...{ id: operationId, kind: 'server.repair', workspace: server.workspace, parentId: mutation.parentId },
+    resource: checkMode ? null : `server:${id}`,
+    ...{ input: { ...input }, createdBy: principal.name },
+  });
+  // What it may make carries its label, and is known as this server's from here on.
+  if (recreate && !checkMode) await setOperation(tx, id, operationId);
+  mutation.audit({
+    ...{ action: 'server.repair', workspace: server.workspace, resource: `server:${id}`, operationId },
+    details: { hostname: server.hostname, check_mode: checkMode, recreate },
+  });
+  mutation.afterCommit(afterCommit);
+  return { body: json, location: `/v1/operations/${operationId}` };
+}
+
+/** What the server is made from anew: as it is wanted now; the image and the rest as it was made, where that is still known. */
+async function specOf(services: Services, mutation: Mutation, server: ServerRecord): Promise<ServerSpec> {
+  const { tx } = mutation;
+  const known = await readKnown(tx, server.id);
+  if (known === null) throw errors.notFound('server', server.id);
+  const made = await createdFrom(tx, server);
+  const { workspace, hostname, plan, zone, tags } = known;
+  return withSshKey(services, mutation, server.provider, { ...made, workspace, hostname, plan, zone, tags });
+}
+
+async function createdFrom(tx: Queryable, { operation_id: id }: ServerRecord): Promise<Partial<ServerSpec>> {
+  const { image, user_data, networks } = (await readCreateSpec(tx, id)) ?? {};
+  return {
+    ...(image === undefined ? {} : { image }),
+    ...(user_data === undefined ? {} : { user_data }),
+    ...(networks === undefined ? {} : { networks }),
+  };
+}
