@@ -1480,6 +1480,64 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/servers/{id}/repair": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make a server again as it was left
+         * @description Looks what is different, then repairs it: the power state, labels, the plan where the provider can. Where something must be done by hand, nothing is touched and the operation fails naming it; `fields` chooses the rest.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path: {
+                    id: string;
+                };
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Only say what would be done.
+                         * @default false
+                         */
+                        check_mode?: boolean;
+                        /** @description Only these. Default: all that differs. */
+                        fields?: ("status" | "plan" | "zone" | "tags")[];
+                        /**
+                         * @description Make a server that is gone anew: empty, with another address.
+                         * @default false
+                         */
+                        recreate?: boolean;
+                    } | null;
+                };
+            };
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Operation"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/servers/{id}/restart": {
         parameters: {
             query?: never;
@@ -1714,8 +1772,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Adopt an existing machine
-         * @description A machine that no provider made becomes a server of the provider `existing`, once a connection with the workspace's key has worked. Nothing is written on it; deleting the server forgets it and leaves the machine alone.
+         * Adopt an existing machine, or servers that exist at a provider
+         * @description With `provider`, a server there by its id or all with a label are taken over and labelled; they are then servers as any other, and deleting one deletes it there. This needs `credential_write`. Without: a machine that no provider made becomes a server of the provider `existing`, once a connection with the workspace's key has worked. Nothing is written on it; deleting the server forgets it and leaves the machine alone.
          */
         post: {
             parameters: {
@@ -1732,9 +1790,16 @@ export interface paths {
                          * @default false
                          */
                         check_mode?: boolean;
-                        /** @description RFC 1123: lower-case letters, digits and hyphens; labels of at most 63 characters, parted by dots. */
-                        hostname: string;
-                        ip_address: string;
+                        /** @description Required without `provider`; with `server` what it is to be called. Default: as it is called there. */
+                        hostname?: string;
+                        /** @description Required without `provider`. */
+                        ip_address?: string;
+                        /** @description With `provider`: all servers with this label, `key=value` or `key`. */
+                        label?: string;
+                        /** @description Where the servers stand that are taken over. Absent: a machine that no provider made. */
+                        provider?: string;
+                        /** @description With `provider`: the provider's id of one server. */
+                        server?: string;
                         /** @description The user is root, or becomes it by sudo without a password. */
                         ssh?: {
                             /** @description Its public host key (`ssh-ed25519 AAAA…`). Absent: the one shown at the first connection is kept. */
@@ -1758,6 +1823,59 @@ export interface paths {
                         tags?: string[];
                         workspace: string;
                     };
+                };
+            };
+            responses: {
+                /** @description Default Response */
+                200: {
+                    headers: {
+                        [name: string]: unknown;
+                    };
+                    content: {
+                        "application/json": components["schemas"]["Operation"];
+                    };
+                };
+            };
+        };
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/servers/refresh": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Compare servers with what their providers say
+         * @description Status, address, plan, zone and tags. What has changed is entered and shown in `drift`; nothing is changed at a provider. An address is taken over and is no drift. Happens by itself every `SWEEP_INTERVAL` seconds.
+         */
+        post: {
+            parameters: {
+                query?: never;
+                header?: never;
+                path?: never;
+                cookie?: never;
+            };
+            requestBody?: {
+                content: {
+                    "application/json": {
+                        /**
+                         * @description Only say what would be entered.
+                         * @default false
+                         */
+                        check_mode?: boolean;
+                        /** @description Ids or host names. Default: all of the workspace. */
+                        servers?: string[];
+                        /** @description Default: the active one. */
+                        workspace?: string;
+                    } | null;
                 };
             };
             responses: {
@@ -3926,6 +4044,18 @@ export interface components {
             /** @description Null: all. */
             workspace: string | null;
         };
+        /** Drift */
+        Drift: {
+            actual: string | string[] | null;
+            expected: string | string[] | null;
+            /** @enum {unknown} */
+            field: "status" | "ip_address" | "plan" | "zone" | "tags";
+            /**
+             * Format: date-time
+             * @description When it was first seen so.
+             */
+            since: string;
+        };
         /** Error */
         Error: {
             /** @example 400 */
@@ -4134,12 +4264,16 @@ export interface components {
             /** Format: date-time */
             created_at: string;
             created_by: string;
+            /** @description What its provider says otherwise than it was left. Empty: nothing. */
+            drift: components["schemas"]["Drift"][];
             /** @example web-01 */
             hostname: string;
             /** @example srv-abc123 */
             id: string;
             /** @description Null until the provider has given one. */
             ip_address: string | null;
+            /** @description When it was last compared with what its provider says. */
+            observed_at: string | null;
             /** @example 2xCPU-4GB */
             plan: string;
             /** @example upcloud */
