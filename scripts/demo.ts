@@ -215,17 +215,21 @@ async function story(base: string, password: string): Promise<void> {
 const password = await demoPassword();
 const port = await choosePort();
 const base = `http://127.0.0.1:${port}`;
-const server = spawn(process.execPath, ['src/main.ts', 'serve', '--port', String(port), '--data-dir', DATA_DIR], {
-  stdio: ['ignore', 'inherit', 'inherit'],
-  // Its own session: Ctrl-C reaches this script alone, which then stops the server in order.
-  detached: true,
-  env: {
-    ...process.env,
-    PROVISIONING_ADMIN_PASSWORD: password,
-    PROVISIONING_LOG_LEVEL: process.env.PROVISIONING_LOG_LEVEL ?? 'warn',
-    PROVISIONING_LOGIN_RATE_LIMIT: '0',
+const server = spawn(
+  process.execPath,
+  ['bin/provisioning.js', 'serve', '--port', String(port), '--data-dir', DATA_DIR],
+  {
+    stdio: ['ignore', 'inherit', 'inherit'],
+    // Its own session: Ctrl-C reaches this script alone, which then stops the server in order.
+    detached: true,
+    env: {
+      ...process.env,
+      PROVISIONING_ADMIN_PASSWORD: password,
+      PROVISIONING_LOG_LEVEL: process.env.PROVISIONING_LOG_LEVEL ?? 'warn',
+      PROVISIONING_LOGIN_RATE_LIMIT: '0',
+    },
   },
-});
+);
 const ended = once(server, 'exit');
 const stop = async () => {
   if (server.exitCode === null) server.kill('SIGTERM');
