@@ -71,6 +71,7 @@ export const errors = {
       `${place} needs the permission "${permission}" in workspace "${workspace}", which the caller does not have.`,
       { permission, workspace, place },
     ),
+  forbiddenNode: (place: string, reason: string) => make(403, 'FORBIDDEN', `${place}: ${reason}`, { place }),
   ownApproval: (workspace: string) =>
     make(
       403,

@@ -133,7 +133,7 @@ export function isPermitted(principal: Principal, permission: Permission, worksp
 }
 
 /** Whether the permission holds in the workspace also over what others made. */
-function isPermittedOverOthers(principal: Principal, permission: Permission, workspace: string): boolean {
+export function isPermittedOverOthers(principal: Principal, permission: Permission, workspace: string): boolean {
   return principal.bindings.some(
     (binding) =>
       rolePermissions(binding.role).includes(permission) &&

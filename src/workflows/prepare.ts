@@ -5,7 +5,7 @@ import { nearMatches } from '../providers/near-matches.ts';
 import { requireWorkspace, workspaceDirectory } from '../workspaces/service.ts';
 import { readWorkspaceSettings, type WorkspaceSettings } from '../workspaces/settings.ts';
 import { type WorkflowType, workflowTypes } from './catalog.ts';
-import { type Definition, loadDefinition, loadSnapshot } from './definition/definition.ts';
+import { type Definition, loadDefinition, loadSnapshot, placeOf } from './definition/definition.ts';
 import type { Json, JsonObject } from './json.ts';
 import { checkOutside } from './kinds/outside-check.ts';
 import { type Plan, planWorkflow } from './planning/plan.ts';
@@ -118,7 +118,7 @@ export async function prepareNested(
 function requirePermissions(principal: Principal, workspace: string, definition: Definition, plan: Plan): void {
   for (const { permission, path } of plan.permissions) {
     if (isPermitted(principal, permission, workspace)) continue;
-    const problem = createProblems(definition.source.locate);
+    const problem = createProblems((at) => placeOf(definition, at));
     problem.add(path, '');
     const [{ field, line } = { field: '', line: undefined }] = problem.list;
     throw errors.forbiddenStep(permission, workspace, line === undefined ? field : `${field} (line ${line})`);

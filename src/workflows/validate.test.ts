@@ -99,12 +99,165 @@ test('the provider is asked: a plan that it does not have is a 400 naming the no
   assert.match(message, /nodes\[0\]/);
 });
 
-test('a step that asks for what the caller may not do is a 403 naming it', async () => {
-  const client = await makeClient(server, 'dev', [{ role: 'developer', workspace: 'production' }, { role: 'viewer' }]);
-  expectOk(await validate({ workflow_type: 'mine' }, client));
+test('a step that asks for what the caller may not do is a 403 naming it, before anything starts', async () => {
+  const dev = await makeClient(server, 'dev', [{ role: 'developer', workspace: 'production' }, { role: 'viewer' }]);
+  expectOk(await validate({ workflow_type: 'mine' }, dev));
   const viewer = await makeClient(server, 'view', [{ role: 'viewer' }]);
-  expectError(await validate({ workflow_type: 'mine' }, viewer), 403);
+  assert.match(expectError(await validate({ workflow_type: 'mine' }, viewer), 403).message, /"workflow_submit"/);
+  const { server: theirs } = await makeServer(admin, 'theirs-1', { workspace: 'production', tags: ['cluster:theirs'] });
+  const { server: own } = await makeServer(dev, 'own-1', { workspace: 'production' });
+  for (const [step, place] of [
+    ['kind: server.delete, with: { server: theirs-1 }', /^operations\[1\]\.with\.server \(b\) \(line 3\): /],
+    [`kind: server.stop, with: { server: ${theirs.id} }`, /^operations\[1\]\.with\.server \(b\) \(line 3\): /],
+    [
+      'kind: command, with: { servers: [own-1, theirs-1], script: id }',
+      /^operations\[1\]\.with\.servers \(b\) \(line 3\): /,
+    ],
+    [
+      'kind: workflow, with: { workflow_type: cluster_delete, parameters: { cluster_name: theirs } }',
+      /line 3\): workflow "cluster_delete": operations\[0\]\.with\.server \(nodes\[0\]\)/,
+    ],
+  ] as const) {
+    const definition = `operations:\n  - { id: a, kind: approval }\n  - { id: b, ${step} }\n`;
+    const { message } = expectError(await validate({ definition }, dev), 403);
+    assert.match(message, place);
+    assert.match(message, /created by somebody else/);
+    expectOk(await validate({ definition }));
+  }
+  expectOk(
+    await validate({ definition: `operations: [{ id: a, kind: server.delete, with: { server: ${own.id} } }]` }, dev),
+  );
+  const before = expectOk(await admin.request<unknown[]>('GET', '/v1/workflows')).length;
+  const operations = [
+    { id: 'a', kind: 'server.create', with: { hostname: 'never-1' } },
+    { id: 'b', kind: 'server.delete', with: { server: 'theirs-1' } },
+  ];
+  const body = { workspace: 'production', workflow_type: 'batch', parameters: { operations } };
+  assert.match(
+    expectError(await dev.request('POST', '/v1/workflows/submit', body), 403).message,
+    /^parameters\.operations\[1\]\.with\.server \(b\): /,
+  );
+  assert.equal(expectOk(await admin.request<unknown[]>('GET', '/v1/workflows')).length, before);
+  assert.deepEqual(expectOk(await admin.request<unknown[]>('GET', '/v1/servers?hostname=never-1')), []);
 });
+
+/** What is wrong with a step, `^` in the text marks the place that must be named. */
+const MISTAKES: [what: string, step: string, message: RegExp][] = [
+  [
+    'a cycle',
+    '{ id: b, kind: approval, depends_on: [c] }\n  - { id: c, kind: approval, depends_on: ^[b] }',
+    /circle: b → c → b|circle: c → b → c/,
+  ],
+  ['an unknown step', '{ id: b, kind: approval, depends_on: [^nobody] }', /there is no step "nobody"/],
+  [
+    'an unknown result',
+    '{ id: b, kind: server.stop, with: ^{ server: "${{ operations.nobody.result.id }}" } }',
+    /there is no step "nobody"/,
+  ],
+  [
+    'an unknown parameter',
+    '{ id: b, kind: approval, with: { message: ^"${{ parameters.nam }}" } }',
+    /there is no parameter "nam"/,
+  ],
+  [
+    'an unknown name',
+    '{ id: b, kind: approval, with: { message: ^"${{ params.name }}" } }',
+    /unknown reference "params"/,
+  ],
+  [
+    'an unknown function',
+    '{ id: b, kind: approval, with: { message: ^"${{ shell(parameters.name) }}" } }',
+    /there is no function shell\(\)/,
+  ],
+  [
+    'an unknown variable',
+    '{ id: b, kind: approval, with: { message: ^"${{ let $a = parameters.name in $b }}" } }',
+    /there is no variable \$b/,
+  ],
+  [
+    'an expression that cannot be read',
+    '{ id: b, kind: approval, with: { message: ^"${{ parameters.[ }}" } }',
+    /cannot read the expression/,
+  ],
+  [
+    'an expression without an end',
+    '{ id: b, kind: approval, with: { message: ^"${{ parameters.name" } }',
+    /is not closed/,
+  ],
+  [
+    'a condition of the wrong type',
+    '{ id: b, kind: approval, when: ^"${{ parameters.name }}" }',
+    /must be true or false, not string/,
+  ],
+  [
+    'a list of the wrong type',
+    '{ id: b, kind: approval, for_each: ^"${{ parameters.name }}" }',
+    /must be a list, not string/,
+  ],
+  [
+    'a field of the wrong type',
+    '{ id: b, kind: command, with: { servers: ^all, script: id } }',
+    /must be array, not string/,
+  ],
+  ['a setting of the wrong type', '{ id: b, kind: approval, timeout: ^"${{ parameters.name }}" }', /must be a number/],
+  ['an unknown kind', '{ id: b, kind: ^server.craete }', /must be one of server\.create/],
+  ['an unknown field', '{ id: b, kind: approval, dependson: ^[a] }', /unknown field/],
+  [
+    'an unknown field of a kind',
+    '{ id: b, kind: approval, with: { mesage: ^hello } }',
+    /unknown field; known: message/,
+  ],
+  ['a second step of the name', '{ id: ^a, kind: approval }', /there are two steps "a"/],
+  [
+    'a result where none is known',
+    '{ id: b, kind: approval, for_each: ^"${{ operations.a.result }}" }',
+    /must be known before the workflow starts/,
+  ],
+  [
+    'a taskserv that there is not',
+    '{ id: b, kind: taskserv.create, with: { name: ^redsi, servers: [x] } }',
+    /there is no taskserv "redsi"/,
+  ],
+  [
+    'a setting that a taskserv has not',
+    '{ id: b, kind: taskserv.create, with: { name: redis, servers: [x], config: { prot: ^1 } } }',
+    /redis has no such setting/,
+  ],
+  ['a plan that there is not', '{ id: b, kind: server.create, with: { hostname: x, plan: ^huge } }', /no plan "huge"/],
+  [
+    'two servers of one name',
+    '{ id: b, kind: server.create, for_each: [1, 2], with: { hostname: ^same } }',
+    /b\[1\] and b\[0\] both have "same"/,
+  ],
+  [
+    'a type that there is not',
+    '{ id: b, kind: workflow, with: { workflow_type: ^cluster_craete } }',
+    /there is no workflow type/,
+  ],
+  [
+    'parameters that a type does not take',
+    '{ id: b, kind: workflow, with: ^{ workflow_type: server_batch, parameters: { name: n, count: many } } }',
+    /workflow "server_batch": parameters\.count: must be integer, not string/,
+  ],
+  [
+    'a plan inside a workflow',
+    '{ id: b, kind: workflow, with: ^{ workflow_type: server_batch, parameters: { name: n, count: 1, plan: huge } } }',
+    /workflow "server_batch": .*no plan "huge"/,
+  ],
+];
+
+for (const [what, marked, expected] of MISTAKES) {
+  test(`${what} is a 400 that names line and column`, async () => {
+    const head =
+      'parameters: { type: object, properties: { name: { type: string, default: x } } }\noperations:\n  - { id: a, kind: approval }\n  - ';
+    const before = (head + marked.slice(0, marked.indexOf('^'))).split('\n');
+    const definition = `${head}${marked.replace('^', '')}\n`;
+    const { message, details } = expectError(await validate({ definition }), 400);
+    assert.match(message, expected);
+    const place = (details as { line?: number; column?: number }[])[0];
+    assert.deepEqual([place?.line, place?.column], [before.length, (before.at(-1) ?? '').length + 1], message);
+  });
+}
 
 test('servers of the workspace can be chosen by their tags', async () => {
   const { server: made } = await makeServer(admin, 'a-1', { workspace: 'production', tags: ['cluster:a'] });

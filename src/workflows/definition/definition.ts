@@ -2,7 +2,7 @@ import { Ajv, type ValidateFunction } from 'ajv';
 import formats from 'ajv-formats';
 import { eachTemplate, type Template } from '../expressions/template.ts';
 import type { JsonObject, Path } from '../json.ts';
-import { addSchemaErrors, createProblems, type Problem, type Problems } from '../problems.ts';
+import { addSchemaErrors, createProblems, type Place, type Problem, type Problems } from '../problems.ts';
 import { DEFAULT_PATTERN, PatternError, sampleOf } from '../secrets/pattern.ts';
 import { safeRegExp } from './regexp.ts';
 import { type DefinitionFields, DefinitionSchema } from './schema.ts';
@@ -94,6 +94,11 @@ function compileParameters(fields: DefinitionFields, problems: Problems): Valida
     }
   }
   return own.compile(schema);
+}
+
+/** Where a part of a planned workflow is written; null: not in this text, as steps that a parameter gives. */
+export function placeOf({ fields, source }: Definition, path: Path): Place | null {
+  return path[0] === 'parameters' && !Array.isArray(fields.operations) ? null : source.locate(path);
 }
 
 /** What a secret of the definition looks like. */

@@ -1,15 +1,16 @@
 import type { Principal } from '../../auth/permissions.ts';
-import { ApplicationError, type FieldProblem } from '../../errors.ts';
+import { ApplicationError, errors, type FieldProblem } from '../../errors.ts';
 import type { Services } from '../../http/section.ts';
 import { ProviderError } from '../../providers/contract.ts';
 import { checkCreate } from '../../taskservs/installing.ts';
-import { type Definition, patternOf } from '../definition/definition.ts';
-import { isObject, type JsonObject, type Path } from '../json.ts';
+import { type Definition, patternOf, placeOf } from '../definition/definition.ts';
+import { isObject, type JsonObject, type Path, pathText } from '../json.ts';
 import type { Plan } from '../planning/plan.ts';
 import { createProblems, throwProblems } from '../problems.ts';
 import { requireSecrets } from '../secrets/open.ts';
 import { sampleOf } from '../secrets/pattern.ts';
 import { referencesIn } from '../secrets/reference.ts';
+import { refusedNode } from './ownership.ts';
 import type { Kind } from './rules.ts';
 import { requireSecretFields } from './taskservs.ts';
 
@@ -75,8 +76,9 @@ function withSamples(config: JsonObject, { fields }: Definition): JsonObject {
 }
 
 /**
- * Asks the providers and the catalog about what the nodes will ask of them, each question once.
- * @throws 400 naming the node.
+ * Asks the providers and the catalog about what the nodes will ask of them, each question once, those of nested
+ * workflows included, and whether the caller may do it to what is there already.
+ * @throws 400 naming every such node, 403 naming the first.
  */
 export async function checkOutside(
   services: Services,
@@ -85,27 +87,69 @@ export async function checkOutside(
   definition: Definition,
   plan: Plan,
 ): Promise<void> {
-  const problems = createProblems(definition.source.locate);
-  const asked = new Set<string>();
-  const steps = new Map(plan.steps.map((step, n) => [step.id, { step, path: ['operations', n, 'with'] as Path }]));
-  for (const node of plan.nodes) {
-    const { step, path } = steps.get(node.step) ?? {};
-    const question = step === undefined ? undefined : QUESTIONS[step.kind];
-    if (step === undefined || path === undefined || question === undefined || node.skipped) continue;
-    // Not where a field that the answer depends on is still to come.
-    if (question.from.some((name) => step.with[name] !== undefined && node.known[name] === undefined)) continue;
-    const key = JSON.stringify([step.kind, question.from.map((name) => node.known[name])]);
-    if (asked.has(key)) continue;
-    asked.add(key);
-    for (const { field, message, near_matches } of await question.ask(
-      services,
-      principal,
-      workspace,
-      node.known,
-      definition,
-    )) {
-      problems.add([...path, ...field.split('.')], `${message} (${node.key})`, near_matches);
+  const problems = createProblems((path) => placeOf(definition, path));
+  const found = await askOutside({ services, principal, workspace, asked: new Set() }, definition, plan);
+  for (const { path, message, near } of found) problems.add(path, message, near);
+  throwProblems(problems.list);
+}
+
+interface Asking {
+  services: Services;
+  principal: Principal;
+  workspace: string;
+  /** Questions that have been asked. */
+  asked: Set<string>;
+}
+
+interface Answer {
+  path: Path;
+  message: string;
+  near: string[] | undefined;
+}
+
+async function askOutside(asking: Asking, definition: Definition, plan: Plan): Promise<Answer[]> {
+  const { services, principal, workspace, asked } = asking;
+  const answers: Answer[] = [];
+  const nodesOf = Map.groupBy(plan.nodes, ({ step }) => step);
+  for (const step of plan.steps) {
+    const path: Path = [...(plan.places.get(step.id) ?? []), 'with'];
+    const nodes = (nodesOf.get(step.id) ?? []).filter(({ skipped }) => !skipped);
+    const refused = await refusedNode(services.db, principal, workspace, step.kind, nodes);
+    if (refused !== null) throw forbidden(definition, [...path, refused.field], refused);
+    const question = QUESTIONS[step.kind];
+    if (question === undefined) continue;
+    for (const node of nodes) {
+      // Not where a field that the answer depends on is still to come.
+      if (question.from.some((name) => step.with[name] !== undefined && node.known[name] === undefined)) continue;
+      const key = JSON.stringify([step.kind, question.from.map((name) => node.known[name])]);
+      if (asked.has(key)) continue;
+      asked.add(key);
+      for (const problem of await question.ask(services, principal, workspace, node.known, definition)) {
+        const { field, message, near_matches: near } = problem;
+        answers.push({ path: [...path, ...field.split('.')], message: `${message} (${node.key})`, near });
+      }
     }
   }
-  throwProblems(problems.list);
+  for (const inner of plan.inner) {
+    const name = inner.definition.name ?? '';
+    try {
+      for (const { path, message, near } of await askOutside(asking, inner.definition, inner.plan))
+        answers.push({ path: inner.path, message: `workflow "${name}": ${pathText(path)}: ${message}`, near });
+    } catch (error) {
+      if (!(error instanceof ApplicationError) || error.status !== 403) throw error;
+      throw forbidden(definition, inner.path, { message: `workflow "${name}": ${error.message}` });
+    }
+  }
+  return answers;
+}
+
+/** 403 at the place in the definition. */
+function forbidden(
+  definition: Definition,
+  path: Path,
+  { node, message }: { node?: { key: string }; message: string },
+): ApplicationError {
+  const place = placeOf(definition, path);
+  const where = node === undefined ? pathText(path) : `${pathText(path)} (${node.key})`;
+  return errors.forbiddenNode(place === null ? where : `${where} (line ${place.line})`, message);
 }

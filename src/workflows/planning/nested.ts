@@ -50,6 +50,7 @@ export function planNested(
         break;
       }
       nodes += nested.plan.nodes.length;
+      plan.inner.push({ path: [...source.path, 'with'], definition, plan: nested.plan });
       for (const { permission } of nested.plan.permissions)
         plan.permissions.push({ permission, path: [...source.path, 'with'] });
       for (const [name, inner] of nested.plan.nested) plan.nested.set(name, inner);

@@ -68,10 +68,14 @@ export interface Plan extends Shape {
   edges: Edge[];
   outputs: JsonObject;
   settings: { parallelLimit: number; rollback: { enabled: boolean; preserveSuccessful: boolean; maxAttempts: number } };
+  /** Where each step is written. */
+  places: Map<string, Path>;
   /** What the submitter must be permitted to do, and where the definition asks for it. */
   permissions: { permission: Permission; path: Path }[];
   /** Definitions of nested workflows by type: what the run keeps of them. */
   nested: Map<string, Definition>;
+  /** The plans of nested workflows whose parameters are known, and where they are asked for. */
+  inner: { path: Path; definition: Definition; plan: Plan }[];
 }
 
 export type Planned = { plan: Plan; problems: readonly [] } | { plan: null; problems: readonly Problem[] };
@@ -114,7 +118,9 @@ export function planWorkflow(input: PlanInput, above: readonly string[] = []): P
     outputs: (definition.fields.outputs ?? {}) as JsonObject,
     settings,
     permissions: [],
+    places: new Map(steps.map(({ fields, path }) => [fields.id, path])),
     nested: new Map(),
+    inner: [],
     waves: [],
     criticalPath: [],
   };

@@ -1,0 +1,69 @@
+/** Whether the caller may do to things that stand what a workflow's nodes will ask for. */
+import { sql } from 'kysely';
+import { isPermittedOverOthers, type Permission, type Principal, requirePermission } from '../../auth/permissions.ts';
+import type { Queryable } from '../../database/pool.ts';
+import { ApplicationError } from '../../errors.ts';
+import type { JsonObject } from '../json.ts';
+import type { PlannedNode } from '../planning/plan.ts';
+import type { Kind } from './rules.ts';
+
+/** What a kind changes that is there already. */
+interface Change {
+  what: 'server' | 'taskserv';
+  permission: Permission;
+  /** Field of `with` that names it: by id or by name, one or a list. */
+  field: string;
+}
+
+const CHANGES: Partial<Record<Kind, Change>> = {
+  'server.delete': { what: 'server', permission: 'server_delete', field: 'server' },
+  'server.start': { what: 'server', permission: 'server_update', field: 'server' },
+  'server.stop': { what: 'server', permission: 'server_update', field: 'server' },
+  'server.restart': { what: 'server', permission: 'server_update', field: 'server' },
+  command: { what: 'server', permission: 'server_update', field: 'servers' },
+  'taskserv.delete': { what: 'taskserv', permission: 'taskserv_delete', field: 'taskserv' },
+};
+
+/** The first of a step's nodes that asks for what the caller may not do, and why; null: none is known to. */
+export async function refusedNode(
+  db: Queryable,
+  principal: Principal,
+  workspace: string,
+  kind: Kind,
+  nodes: readonly PlannedNode[],
+): Promise<{ node: PlannedNode; field: string; message: string } | null> {
+  const change = CHANGES[kind];
+  if (change === undefined) return null;
+  const { what, permission, field } = change;
+  if (isPermittedOverOthers(principal, permission, workspace)) return null;
+  const nodeOf = new Map(nodes.flatMap((node) => namesIn(node.known, field).map((name) => [name, node] as const)));
+  if (nodeOf.size === 0) return null;
+  for (const { id, name, createdBy } of await ownersOf(db, what, workspace, [...nodeOf.keys()])) {
+    const node = nodeOf.get(id) ?? nodeOf.get(name);
+    if (node === undefined) continue;
+    try {
+      requirePermission(principal, permission, { what, id, workspace, createdBy, read: `${what}_read` });
+    } catch (error) {
+      if (!(error instanceof ApplicationError)) throw error;
+      return { node, field, message: error.message };
+    }
+  }
+  return null;
+}
+
+function namesIn(known: JsonObject, field: string): string[] {
+  const value = known[field];
+  return (Array.isArray(value) ? value : [value]).filter((name) => typeof name === 'string');
+}
+
+/** Those that there are now; what is still to come is the caller's own. */
+async function ownersOf(db: Queryable, what: Change['what'], workspace: string, names: readonly string[]) {
+  const table = sql.table(`provisioning.${what}s`);
+  const name = sql.ref(what === 'server' ? 'hostname' : 'name');
+  const { rows } = await sql<{ id: string; name: string; createdBy: string }>`
+    select id, ${name} as name, created_by as "createdBy" from ${table}
+    where workspace = ${workspace} and (id = any(${[...names]}::text[]) or ${name} = any(${[...names]}::text[]))`.execute(
+    db,
+  );
+  return rows;
+}
