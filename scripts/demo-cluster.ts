@@ -5,6 +5,7 @@ interface Node {
   id: string;
   step: string;
   kind: string;
+  depends_on: { id: string }[];
   status: string;
   error: string | null;
 }
@@ -72,15 +73,20 @@ export async function watchGraph(
   }
 }
 
-/** `nodes     server.create     ✔ ▶ ·`: a line a step, in the order of the graph. */
+/** `nodes  server.create  ✔ ▶ ·  after …`: a line a step, in the order of the graph. What is left out is not shown. */
 function graphLines(nodes: readonly Node[], paint: (code: number, text: string) => string): string[] {
   const steps = new Map<string, Node[]>();
-  for (const node of nodes) steps.set(node.step, [...(steps.get(node.step) ?? []), node]);
+  for (const node of nodes) {
+    if (node.status !== 'skipped') steps.set(node.step, [...(steps.get(node.step) ?? []), node]);
+  }
+  const width = Math.max(0, ...[...steps.keys()].map((step) => step.length));
   return [...steps].map(([step, own]) => {
     const marks = own.map(({ status }) => {
       const [mark, color] = MARKS[status] ?? ['?', 0];
       return paint(color, mark);
     });
-    return `  ${step.padEnd(10)} ${paint(2, (own[0]?.kind ?? '').padEnd(16))} ${marks.join(' ')}`;
+    const before = (own[0]?.depends_on ?? []).map(({ id }) => id).filter((id) => steps.has(id));
+    const after = before.length === 0 ? '' : paint(2, `  after ${before.join(', ')}`);
+    return `  ${step.padEnd(width)}  ${paint(2, (own[0]?.kind ?? '').padEnd(16))} ${marks.join(' ')}${after}`;
   });
 }

@@ -59,7 +59,9 @@ export const WorkflowGraph = Type.Object(
     edges: Type.Array(Type.Object({ from: Type.String(), to: Type.String(), type: Type.Enum(['hard', 'soft']) }), {
       description: 'Between steps.',
     }),
-    waves: Type.Array(names, { description: 'Steps that may run at the same time, one wave after the other.' }),
+    waves: Type.Array(names, {
+      description: 'Steps that may run at the same time, one wave after the other; without those that are left out.',
+    }),
     critical_path: Type.Array(Type.String(), { description: 'The longest chain of steps.' }),
     parallel_limit: Type.Integer(),
     permissions: Type.Array(Type.String(), { description: 'What the caller needs.' }),

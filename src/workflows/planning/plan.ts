@@ -137,14 +137,10 @@ export function planWorkflow(input: PlanInput, above: readonly string[] = []): P
       );
   }
   if (problems.list.length > 0) return { plan: null, problems: problems.list };
+  const running = new Set(plan.nodes.filter(({ skipped }) => !skipped).map(({ step }) => step));
+  const ids = steps.map(({ fields }) => fields.id);
   return {
-    plan: {
-      ...plan,
-      ...shapeOf(
-        steps.map(({ fields }) => fields.id),
-        edges,
-      ),
-    },
+    plan: { ...plan, ...shapeOf(ids, edges, (id) => running.has(id)) },
     problems: [],
   };
 }

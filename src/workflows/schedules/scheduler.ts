@@ -52,8 +52,8 @@ async function runDue(runtime: Runtime, id: string): Promise<void> {
       return;
     }
     const principal = await actingFor(runtime, due);
-    if (principal === null) {
-      await db.transaction().execute((tx) => moveOn(tx, id, 'whoever made it is disabled or gone'));
+    if (typeof principal === 'string') {
+      await db.transaction().execute((tx) => moveOn(tx, id, principal));
       return;
     }
     const { workspace, workflow_type, parameters } = due;
@@ -82,12 +82,13 @@ async function moveOn(tx: Parameters<typeof lockDue>[0], id: string, error: stri
   if (due !== null) await advance(tx, id, nextRun(due.cron, due.timezone, new Date()), { workflowId: null, error });
 }
 
-/** Whoever made the schedule, with those of their roles of then that they still have. */
+/** Whoever made the schedule, with those of their roles of then that they still have; or why nobody does. */
 async function actingFor({ services }: Runtime, { authority, id }: DueSchedule) {
   const now = await currentBindings(services.db, authority.userId);
-  if (now === null) return null;
+  if (now === null) return 'whoever made it is disabled or gone';
   const kept: Authority['bindings'] = authority.bindings.filter((binding) =>
     now.some(({ role, workspace }) => role === binding.role && (workspace === null || workspace === binding.workspace)),
   );
+  if (kept.length === 0) return 'whoever made it has none of the roles any more that it was made with';
   return { ...principalFor({ ...authority, bindings: kept }, id), label: `${authority.name} (schedule ${id})` };
 }

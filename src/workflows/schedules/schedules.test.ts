@@ -26,52 +26,114 @@ const body = (name: string, more: Record<string, unknown> = {}) => ({
   ...more,
 });
 const read = async (id: string) => expectOk(await admin.request<Schedule>('GET', `/v1/schedules/${id}`));
-const startedBy = async () =>
-  (
-    await installation.database.pool.query<{ at: string; count: number }>(
-      `select date_trunc('second', created_at)::text as at, count(*)::int as count from provisioning.operations
-     where kind = 'workflow.run' group by 1`,
-    )
-  ).rows;
+/** Never by itself in the time of a test: a time comes when `comes` says so. */
+const YEARLY = { cron: '0 0 1 1 *' };
+const create = async (name: string, more: Record<string, unknown> = {}) =>
+  expectOk(
+    await admin.request<Schedule>('POST', '/v1/schedules', body(name, { ...YEARLY, parameters: named(name), ...more })),
+  );
+const named = (name: string, seconds = 0) => ({
+  operations: [{ id: name.replaceAll('-', '_'), kind: 'wait', with: { seconds } }],
+});
+const { pool } = installation.database;
+
+/** Lets a time of the schedule have come some seconds ago, and waits until it has been looked after. */
+async function comes(id: string, secondsAgo = 0): Promise<Schedule> {
+  await pool.query(`update provisioning.schedules set next_run_at = now() - $2 * interval '1 second' where id = $1`, [
+    id,
+    secondsAgo,
+  ]);
+  await until(async () => new Date((await read(id)).next_run_at) > new Date(), 'the schedule to move on');
+  return read(id);
+}
+/** Workflows that a schedule has started, by the step that only its own have. */
+async function started(name: string): Promise<WorkflowRecord[]> {
+  const runs = expectOk(await admin.request<WorkflowRecord[]>('GET', '/v1/workflows?workflow_type=batch'));
+  return runs.filter(({ parameters }) => JSON.stringify(parameters).includes(`"${name.replaceAll('-', '_')}"`));
+}
 
 test('every time starts one workflow, however many replicas look', async () => {
-  const { id } = expectOk(await admin.request<Schedule>('POST', '/v1/schedules', body('each-second')));
-  await until(async () => (await startedBy()).length >= 3, 'three runs');
+  const { id } = await create('each', { overlap: 'allow' });
+  for (const times of [1, 2, 3, 4, 5]) {
+    const { last_error, last_workflow_id } = await comes(id);
+    assert.equal(last_error, null);
+    const runs = await started('each');
+    assert.equal(runs.length, times);
+    assert.ok(runs.some((run) => run.id === last_workflow_id));
+  }
   const gone = expectOk(await admin.request<Schedule>('DELETE', `/v1/schedules/${id}`));
-  assert.equal(gone.name, 'each-second');
-  for (const { count } of await startedBy()) assert.ok(count <= 2);
+  assert.equal(gone.name, 'each');
   expectError(await admin.request('GET', `/v1/schedules/${id}`), 404);
-  const runs = expectOk(await admin.request<WorkflowRecord[]>('GET', '/v1/workflows?workflow_type=batch'));
-  assert.ok(runs.length >= 3);
 });
 
-test('overlap: skip starts none while the last one runs; a missed time is skipped or made up for once', async () => {
-  const slow = { parameters: { operations: [{ id: 'w', kind: 'wait', with: { seconds: 600 } }] } };
-  const { id } = expectOk(await admin.request<Schedule>('POST', '/v1/schedules', body('slow', slow)));
-  await until(async () => (await read(id)).last_error === 'its last workflow has not ended', 'a time that is skipped');
-  const { last_workflow_id: running } = await read(id);
+test('by itself it runs when its time comes', async () => {
+  const { id } = expectOk(
+    await admin.request<Schedule>('POST', '/v1/schedules', body('seconds', { parameters: named('seconds') })),
+  );
+  await until(async () => (await started('seconds')).length >= 2, 'two runs');
   expectOk(await admin.request('DELETE', `/v1/schedules/${id}`));
-  expectOk(await admin.request('POST', `/v1/workflows/${running}/cancel`));
-  for (const [missed, starts] of [
-    ['skip', false],
-    ['run_once', true],
-  ] as const) {
-    const made = expectOk(
-      await admin.request<Schedule>(
-        'POST',
-        '/v1/schedules',
-        body(`missed-${missed}`.replace('_', '-'), { cron: '0 0 1 1 *', missed }),
-      ),
-    );
-    await installation.database.pool.query(
-      "update provisioning.schedules set next_run_at = now() - interval '1 day' where id = $1",
-      [made.id],
-    );
-    await until(async () => new Date((await read(made.id)).next_run_at) > new Date(), 'the schedule to move on');
-    const { last_workflow_id: started, last_error } = await read(made.id);
-    assert.equal(started !== null, starts);
-    assert.equal(last_error, starts ? null : 'its time was missed');
+});
+
+test('overlap: skip starts none while the last one runs and goes on after it; allow starts another', async () => {
+  const slow = { parameters: named('skips', 600) };
+  const { id } = await create('skips', slow);
+  const { last_workflow_id: running } = await comes(id);
+  for (const _time of [1, 2]) {
+    const skipped = await comes(id);
+    assert.equal(skipped.last_error, 'its last workflow has not ended');
+    assert.equal(skipped.last_workflow_id, running);
+    assert.equal((await started('skips')).length, 1);
   }
+  expectOk(await admin.request('POST', `/v1/workflows/${running}/cancel`));
+  await until(async () => (await started('skips'))[0]?.status === 'cancelled', 'the workflow to end');
+  const next = await comes(id);
+  assert.equal(next.last_error, null);
+  assert.notEqual(next.last_workflow_id, running);
+
+  const { id: allows } = await create('allows', { overlap: 'allow', parameters: named('allows', 600) });
+  for (const times of [1, 2, 3]) {
+    await comes(allows);
+    const runs = await started('allows');
+    assert.deepEqual([runs.length, runs.every(({ status }) => ['pending', 'running'].includes(status))], [times, true]);
+  }
+  for (const run of [...(await started('allows')), ...(await started('skips'))])
+    await admin.request('POST', `/v1/workflows/${run.id}/cancel`);
+});
+
+test('a missed time is skipped or made up for once, however many were missed; one that is late is not missed', async () => {
+  const daily = { cron: '0 3 * * *' };
+  const days = 3 * 86_400;
+  for (const [name, more, secondsAgo, count, error] of [
+    ['skip-late', { missed: 'skip' }, 30, 1, null],
+    ['skip-missed', { missed: 'skip' }, 90, 0, 'its time was missed'],
+    ['skip-days', { missed: 'skip', ...daily }, days, 0, 'its time was missed'],
+    ['once-days', { missed: 'run_once', ...daily }, days, 1, null],
+    ['by-itself', daily, days, 1, null],
+  ] as const) {
+    const { id } = await create(name, more);
+    const after = await comes(id, secondsAgo);
+    assert.equal(after.last_error, error, name);
+    assert.equal((await started(name)).length, count, name);
+    expectOk(await admin.request('DELETE', `/v1/schedules/${id}`));
+  }
+});
+
+test('whoever has lost the roles, or the account, starts nothing more', async () => {
+  const dev = await makeClient(installation.server, 'scheduler', [{ role: 'developer' }]);
+  const { id } = expectOk(
+    await dev.request<Schedule>(
+      'POST',
+      '/v1/schedules',
+      body('of-dev', { ...YEARLY, overlap: 'allow', parameters: named('of-dev') }),
+    ),
+  );
+  assert.equal((await comes(id)).last_error, null);
+  const [user] = expectOk(await admin.request<{ id: string }[]>('GET', '/v1/users?username=scheduler'));
+  expectOk(await admin.request('PATCH', `/v1/users/${user?.id}`, { roles: [{ role: 'viewer', workspace: null }] }));
+  assert.match((await comes(id)).last_error ?? '', /has none of the roles any more/);
+  expectOk(await admin.request('PATCH', `/v1/users/${user?.id}`, { disabled: true }));
+  assert.match((await comes(id)).last_error ?? '', /is disabled or gone/);
+  assert.equal((await started('of-dev')).length, 1);
 });
 
 test('what is wrong with it is told when it is made; who may not is refused', async () => {
