@@ -4526,7 +4526,7 @@ export interface components {
                 /** @description Of them those left out by `when`. */
                 skipped: number;
             }[];
-            /** @description Steps that may run at the same time, one wave after the other. */
+            /** @description Steps that may run at the same time, one wave after the other; without those that are left out. */
             waves: string[][];
             workflow_type: string | null;
         };
