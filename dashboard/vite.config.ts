@@ -8,6 +8,7 @@ import { defineConfig, type Plugin } from 'vite';
 
 const ROOT = fileURLToPath(new URL('.', import.meta.url));
 const OUT = path.join(ROOT, '../dist/dashboard');
+const OPENAPI = path.join(ROOT, '../openapi/openapi.json');
 
 /** Writes each file compressed beside itself: the server sends it as it is. */
 function compressed(): Plugin {
@@ -24,9 +25,33 @@ function compressed(): Plugin {
   };
 }
 
+interface OpenApi {
+  paths: Record<string, Record<string, { requestBody?: { content: Record<string, { schema: unknown }> } }>>;
+}
+
+/**
+ * `import schema from 'virtual:body/v1/servers/create'`: the JSON Schema of what a POST to this path takes (`?put`: a
+ * PUT), from the API's description, without the rest of it.
+ */
+function requestBodies(): Plugin {
+  const prefix = 'virtual:body';
+  return {
+    name: 'request-bodies',
+    resolveId: (id) => (id.startsWith(prefix) ? `\0${id}` : undefined),
+    async load(id) {
+      if (!id.startsWith(`\0${prefix}`)) return undefined;
+      const { paths } = JSON.parse(await readFile(OPENAPI, 'utf8')) as OpenApi;
+      const [route = '', method = 'post'] = id.slice(prefix.length + 1).split('?');
+      const schema = paths[route]?.[method]?.requestBody?.content['application/json']?.schema;
+      if (schema === undefined) throw new Error(`${id}: ${OPENAPI} knows no such request with a body`);
+      return `export default ${JSON.stringify(schema)}`;
+    },
+  };
+}
+
 export default defineConfig({
   root: ROOT,
-  plugins: [react(), compressed()],
+  plugins: [react(), requestBodies(), compressed()],
   build: {
     outDir: OUT,
     emptyOutDir: true,
@@ -34,6 +59,8 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 800,
+    // What belongs to the first load is told by it: test/browser/first-load.test.ts.
+    manifest: true,
   },
   server: { proxy: { '/v1': 'http://127.0.0.1:8083', '/health': 'http://127.0.0.1:8083' } },
 });

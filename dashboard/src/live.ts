@@ -3,9 +3,9 @@ import { queryClient } from './queries.ts';
 import { client } from './session.ts';
 
 /** Changes are shown this long after the first of a burst at the latest. Milliseconds. */
-const GATHER_MS = 300;
+const GATHER_MS = 500;
 
-/** Which lists a change of an operation of this kind shows in. Any operation may be a step of a workflow. */
+/** Which queries a change of an operation of this kind shows in. Any operation may be a step of a workflow. */
 function touchedBy(kind: string): string[] {
   return ['/v1/operations', '/v1/workflows', `/v1/${kind.split('.')[0]}s`, 'counts'];
 }

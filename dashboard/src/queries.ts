@@ -75,11 +75,46 @@ export const taskservById = (id: string) =>
     queryFn: ({ signal }) => client.get('/v1/taskservs/{id}', { path: { id }, signal }),
   });
 
-export const catalog = queryOptions({
-  queryKey: ['catalog'],
-  queryFn: ({ signal }) => client.get('/v1/catalog/taskservs', { signal }),
-  staleTime: 60_000,
-});
+/** What can be installed, with the definitions of a workspace where one is named. */
+export const catalogOf = (workspace = '') =>
+  queryOptions({
+    queryKey: ['catalog', workspace],
+    queryFn: ({ signal }) =>
+      client.get('/v1/catalog/taskservs', { query: workspace === '' ? {} : { workspace }, signal }),
+    staleTime: 60_000,
+  });
+
+/** The first servers of a workspace, to choose from. */
+export const serversOf = (workspace: string) =>
+  queryOptions({
+    queryKey: ['/v1/servers', 'of', workspace],
+    queryFn: ({ signal }) =>
+      client.page('/v1/servers', { filters: { workspace, sort: 'hostname' }, perPage: 1_000, signal }),
+    enabled: workspace !== '',
+  });
+
+/** The workspace that is meant where none is named. */
+export function activeWorkspaceOf(known: readonly { name: string; active: boolean }[] | undefined): string | undefined {
+  return known?.find(({ active }) => active)?.name ?? known?.[0]?.name;
+}
+
+export const workspaceByName = (name: string) =>
+  queryOptions({
+    queryKey: ['/v1/workspaces', name],
+    queryFn: ({ signal }) => client.get('/v1/workspaces/{name}', { path: { name }, signal }),
+  });
+
+export const sshKeyOf = (name: string) =>
+  queryOptions({
+    queryKey: ['/v1/workspaces', name, 'ssh-key'],
+    queryFn: ({ signal }) => client.get('/v1/workspaces/{name}/ssh-key', { path: { name }, signal }),
+  });
+
+export const credentialsOf = (name: string) =>
+  queryOptions({
+    queryKey: ['/v1/workspaces', name, 'credentials'],
+    queryFn: ({ signal }) => client.get('/v1/workspaces/{name}/credentials', { path: { name }, signal }),
+  });
 
 export const workflowById = (id: string) =>
   queryOptions({
@@ -97,4 +132,13 @@ export const workflowTypesOf = (workspace: string) =>
   queryOptions({
     queryKey: ['workflow-types', workspace],
     queryFn: ({ signal }) => client.get('/v1/workflow-types', { query: { workspace }, signal }),
+    enabled: workspace !== '',
+  });
+
+/** One type, with its definition. */
+export const workflowTypeOf = (workspace: string, name: string) =>
+  queryOptions({
+    queryKey: ['workflow-types', workspace, name],
+    queryFn: ({ signal }) => client.get('/v1/workflow-types/{name}', { path: { name }, query: { workspace }, signal }),
+    enabled: workspace !== '' && name !== '',
   });

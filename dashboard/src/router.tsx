@@ -7,18 +7,8 @@ import {
   redirect,
 } from '@tanstack/react-router';
 import { Empty, Failure, Loading } from './components/states.tsx';
-import { AuditPage } from './pages/audit.tsx';
-import { CatalogPage } from './pages/catalog.tsx';
 import { LoginPage } from './pages/login.tsx';
-import { OperationPage, OperationsPage } from './pages/operations.tsx';
 import { OverviewPage } from './pages/overview.tsx';
-import { ProvidersPage } from './pages/providers.tsx';
-import { ServerPage, ServersPage } from './pages/servers.tsx';
-import { TaskservPage, TaskservsPage } from './pages/taskservs.tsx';
-import { TokensPage } from './pages/tokens.tsx';
-import { UsersPage } from './pages/users.tsx';
-import { WorkflowPage, WorkflowsPage } from './pages/workflows.tsx';
-import { WorkspacesPage } from './pages/workspaces.tsx';
 import { signedIn } from './session.ts';
 import { Shell } from './shell.tsx';
 
@@ -55,41 +45,75 @@ const shell = createRoute({
 const at = <P extends string>(path: P, component: RouteComponent) =>
   createRoute({ getParentRoute: () => shell, path, component, validateSearch: searchOf });
 
+// Each page comes when it is gone to: the first load is what all of them need, and the overview.
+const servers = () => import('./pages/servers.tsx');
+const taskservs = () => import('./pages/taskservs.tsx');
+const workflows = () => import('./pages/workflows.tsx');
+const operations = () => import('./pages/operations.tsx');
+const workspaces = () => import('./pages/workspaces.tsx');
+
 const routeTree = root.addChildren([
   login,
   shell.addChildren([
     at('/', OverviewPage),
-    at('/servers', ServersPage),
-    // Forms are needed by few and bring much.
+    at('/servers', lazyRouteComponent(servers, 'ServersPage')),
     at(
       '/servers/create',
       lazyRouteComponent(() => import('./pages/create-server.tsx'), 'CreateServerPage'),
     ),
-    at('/servers/$id', ServerPage),
-    at('/taskservs', TaskservsPage),
-    at('/taskservs/$id', TaskservPage),
-    at('/catalog', CatalogPage),
+    at(
+      '/servers/import',
+      lazyRouteComponent(() => import('./pages/import-server.tsx'), 'ImportServerPage'),
+    ),
+    at('/servers/$id', lazyRouteComponent(servers, 'ServerPage')),
+    at('/taskservs', lazyRouteComponent(taskservs, 'TaskservsPage')),
+    at('/taskservs/$id', lazyRouteComponent(taskservs, 'TaskservPage')),
+    at(
+      '/catalog',
+      lazyRouteComponent(() => import('./pages/catalog.tsx'), 'CatalogPage'),
+    ),
     at(
       '/catalog/$name',
       lazyRouteComponent(() => import('./pages/install-taskserv.tsx'), 'InstallTaskservPage'),
     ),
-    at('/workflows', WorkflowsPage),
+    at('/workflows', lazyRouteComponent(workflows, 'WorkflowsPage')),
     at(
       '/workflows/submit',
       lazyRouteComponent(() => import('./pages/submit-workflow.tsx'), 'SubmitWorkflowPage'),
     ),
-    at('/workflows/$id', WorkflowPage),
-    at('/operations', OperationsPage),
-    at('/operations/$id', OperationPage),
-    at('/workspaces', WorkspacesPage),
-    at('/providers', ProvidersPage),
-    at('/users', UsersPage),
-    at('/tokens', TokensPage),
-    at('/audit', AuditPage),
+    at(
+      '/workflows/editor',
+      lazyRouteComponent(() => import('./pages/workflow-editor.tsx'), 'WorkflowEditorPage'),
+    ),
+    at('/workflows/$id', lazyRouteComponent(workflows, 'WorkflowPage')),
+    at(
+      '/schedules',
+      lazyRouteComponent(() => import('./pages/schedules.tsx'), 'SchedulesPage'),
+    ),
+    at('/operations', lazyRouteComponent(operations, 'OperationsPage')),
+    at('/operations/$id', lazyRouteComponent(operations, 'OperationPage')),
+    at('/workspaces', lazyRouteComponent(workspaces, 'WorkspacesPage')),
+    at('/workspaces/$id', lazyRouteComponent(workspaces, 'WorkspacePage')),
+    at(
+      '/providers',
+      lazyRouteComponent(() => import('./pages/providers.tsx'), 'ProvidersPage'),
+    ),
+    at(
+      '/users',
+      lazyRouteComponent(() => import('./pages/users.tsx'), 'UsersPage'),
+    ),
+    at(
+      '/tokens',
+      lazyRouteComponent(() => import('./pages/tokens.tsx'), 'TokensPage'),
+    ),
+    at(
+      '/audit',
+      lazyRouteComponent(() => import('./pages/audit.tsx'), 'AuditPage'),
+    ),
   ]),
 ]);
 
-export const router = createRouter({ routeTree, defaultPendingComponent: Loading });
+export const router = createRouter({ routeTree, defaultPendingComponent: Loading, defaultPreload: 'intent' });
 
 declare module '@tanstack/react-router' {
   interface Register {

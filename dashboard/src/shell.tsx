@@ -1,31 +1,55 @@
-import { AppShell, Burger, Button, Group, NavLink, Text, UnstyledButton, useMantineColorScheme } from '@mantine/core';
+import { ActionIcon, AppShell, Burger, Group, Text, UnstyledButton, useMantineColorScheme } from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
 import { useQuery } from '@tanstack/react-query';
 import { Link, Outlet, useNavigate, useRouterState } from '@tanstack/react-router';
+import { Icon, type IconName } from './components/icons.tsx';
 import { useLiveUpdates } from './live.ts';
 import { me, queryClient } from './queries.ts';
 import { client } from './session.ts';
 
-/** The menu: what is there, and the permission without which it is not shown. */
-const PAGES = [
-  { to: '/', label: 'Overview', permission: null },
-  { to: '/servers', label: 'Servers', permission: 'server_read' },
-  { to: '/taskservs', label: 'Taskservs', permission: 'taskserv_read' },
-  { to: '/workflows', label: 'Workflows', permission: 'workflow_read' },
-  { to: '/operations', label: 'Operations', permission: 'operation_read' },
-  { to: '/workspaces', label: 'Workspaces', permission: 'workspace_read' },
-  { to: '/catalog', label: 'Catalog', permission: 'catalog_read' },
-  { to: '/providers', label: 'Providers', permission: 'provider_read' },
-  { to: '/users', label: 'Users', permission: 'user_read' },
-  { to: '/tokens', label: 'API tokens', permission: null },
-  { to: '/audit', label: 'Audit log', permission: 'audit_read' },
-] as const;
+interface Entry {
+  to: string;
+  label: string;
+  icon: IconName;
+  /** Without it the entry is not shown. */
+  permission: string | null;
+}
+
+/** The menu, in groups. */
+const MENU: readonly { heading: string | null; entries: readonly Entry[] }[] = [
+  { heading: null, entries: [{ to: '/', label: 'Overview', icon: 'overview', permission: null }] },
+  {
+    heading: 'Fleet',
+    entries: [
+      { to: '/servers', label: 'Servers', icon: 'servers', permission: 'server_read' },
+      { to: '/taskservs', label: 'Taskservs', icon: 'taskservs', permission: 'taskserv_read' },
+      { to: '/catalog', label: 'Catalog', icon: 'catalog', permission: 'catalog_read' },
+      { to: '/providers', label: 'Providers', icon: 'providers', permission: 'provider_read' },
+    ],
+  },
+  {
+    heading: 'Work',
+    entries: [
+      { to: '/workflows', label: 'Workflows', icon: 'workflows', permission: 'workflow_read' },
+      { to: '/schedules', label: 'Schedules', icon: 'schedules', permission: 'workflow_read' },
+      { to: '/operations', label: 'Operations', icon: 'operations', permission: 'operation_read' },
+    ],
+  },
+  {
+    heading: 'Installation',
+    entries: [
+      { to: '/workspaces', label: 'Workspaces', icon: 'workspaces', permission: 'workspace_read' },
+      { to: '/users', label: 'Users', icon: 'users', permission: 'user_read' },
+      { to: '/tokens', label: 'API tokens', icon: 'tokens', permission: null },
+      { to: '/audit', label: 'Audit log', icon: 'audit', permission: 'audit_read' },
+    ],
+  },
+];
 
 /** What every page but the sign-in stands in. */
 export function Shell() {
   const [opened, { toggle, close }] = useDisclosure();
   const { data: principal } = useQuery(me);
-  const pathname = useRouterState({ select: (state) => state.location.pathname });
   const navigate = useNavigate();
   const { toggleColorScheme } = useMantineColorScheme();
   useLiveUpdates();
@@ -35,54 +59,91 @@ export function Shell() {
     queryClient.clear();
     await navigate({ to: '/login' });
   };
-  const allowed = PAGES.filter(
-    ({ permission }) => permission === null || principal?.permissions.includes(permission) === true,
-  );
   return (
     <AppShell
       header={{ height: 52 }}
-      navbar={{ width: 200, breakpoint: 'sm', collapsed: { mobile: !opened } }}
-      padding="md"
+      navbar={{ width: 208, breakpoint: 'sm', collapsed: { mobile: !opened } }}
+      padding={{ base: 'sm', sm: 'lg' }}
     >
-      <AppShell.Header>
+      <a href="#main" className="surface skip">
+        Skip the menu
+      </a>
+      <AppShell.Header className="header">
         <Group h="100%" px="md" justify="space-between" wrap="nowrap">
           <Group gap="sm" wrap="nowrap">
-            <Burger opened={opened} onClick={toggle} hiddenFrom="sm" size="sm" aria-label="Menu" />
+            <Burger
+              opened={opened}
+              onClick={toggle}
+              hiddenFrom="sm"
+              size="sm"
+              aria-label="Menu"
+              aria-expanded={opened}
+            />
             <Text fw={700} component={Link} to="/" c="inherit" td="none">
               Provisioning
             </Text>
           </Group>
           <Group gap="xs" wrap="nowrap">
-            <Text size="sm" visibleFrom="xs">
+            <Text size="sm" c="dimmed">
               {principal?.username}
             </Text>
-            <Button size="xs" variant="default" onClick={toggleColorScheme} aria-label="Light or dark">
-              ◐
-            </Button>
-            <Button size="xs" variant="default" onClick={() => void signOut()}>
-              Sign out
-            </Button>
+            <ActionIcon
+              variant="default"
+              size="lg"
+              onClick={toggleColorScheme}
+              aria-label="Light or dark"
+              title="Light or dark"
+            >
+              <Icon name="theme" />
+            </ActionIcon>
+            <ActionIcon
+              variant="default"
+              size="lg"
+              onClick={() => void signOut()}
+              aria-label="Sign out"
+              title="Sign out"
+            >
+              <Icon name="leave" />
+            </ActionIcon>
           </Group>
         </Group>
       </AppShell.Header>
-      <AppShell.Navbar p="xs" aria-label="Pages">
-        {allowed.map(({ to, label }) => (
-          <NavLink
-            key={to}
-            component={Link}
-            to={to}
-            label={label}
-            active={to === '/' ? pathname === '/' : pathname.startsWith(to)}
-            onClick={close}
-          />
-        ))}
+      <AppShell.Navbar className="navbar" p="xs" aria-label="Pages" style={{ overflowY: 'auto' }}>
+        <Menu permissions={principal?.permissions ?? []} onChoose={close} />
         <UnstyledButton component="a" href="/docs" p="xs" mt="auto" fz="sm" c="dimmed">
           API documentation
         </UnstyledButton>
       </AppShell.Navbar>
-      <AppShell.Main>
+      <AppShell.Main id="main" tabIndex={-1} style={{ outline: 'none' }}>
         <Outlet />
       </AppShell.Main>
     </AppShell>
   );
+}
+
+function Menu({ permissions, onChoose }: { permissions: readonly string[]; onChoose: () => void }) {
+  const pathname = useRouterState({ select: (state) => state.location.pathname });
+  return MENU.map(({ heading, entries }) => {
+    const allowed = entries.filter(({ permission }) => permission === null || permissions.includes(permission));
+    return allowed.length === 0 ? null : (
+      <div key={heading}>
+        {heading === null ? null : <div className="menu-heading">{heading}</div>}
+        {allowed.map(({ to, label, icon }) => {
+          const current = to === '/' ? pathname === '/' : pathname === to || pathname.startsWith(`${to}/`);
+          return (
+            <Link
+              key={to}
+              to={to}
+              className="menu-entry"
+              aria-current={current ? 'page' : undefined}
+              onClick={onChoose}
+            >
+              <Icon name={icon} />
+              {label}
+            </Link>
+          );
+        })}
+      </div>
+    );
+  });
 }

@@ -19,6 +19,7 @@ const PAGES = [
   'users',
   'tokens',
   'audit',
+  'schedules',
 ];
 const PUBLIC = { config: { access: 'public' as const }, schema: { hide: true } };
 

@@ -4,6 +4,7 @@ import { useMutation } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
 import type { ReactNode } from 'react';
 import type { Operation } from '../../../src/sdk/client.ts';
+import { queryClient } from '../queries.ts';
 import { Failure } from './states.tsx';
 
 interface ActionProps extends ButtonProps {
@@ -13,6 +14,7 @@ interface ActionProps extends ButtonProps {
   /** Asked before; absent: the button acts at once. */
   question?: ReactNode;
   disabled?: boolean;
+  'aria-label'?: string;
 }
 
 /** A button that changes something, and says what went wrong where it did. */
@@ -37,7 +39,7 @@ export function Action({ children, run, question, ...button }: ActionProps) {
       >
         {children}
       </Button>
-      <Modal opened={opened} onClose={close} title={children} centered>
+      <Modal opened={opened} onClose={close} title={children} centered closeButtonProps={{ 'aria-label': 'Close' }}>
         <Stack>
           {question === undefined ? null : <Text size="sm">{question}</Text>}
           {mutation.isError ? <Failure error={mutation.error} /> : null}
@@ -55,4 +57,12 @@ export function Action({ children, run, question, ...button }: ActionProps) {
       </Modal>
     </>
   );
+}
+
+/** For `run` of something that answers no operation: sends it, and lets what it touches be read again. */
+export function then(request: Promise<unknown>, ...keys: string[]): Promise<undefined> {
+  return request.then(async () => {
+    await Promise.all(keys.map((key) => queryClient.invalidateQueries({ queryKey: [key] })));
+    return undefined;
+  });
 }

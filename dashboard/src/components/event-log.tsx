@@ -1,63 +1,144 @@
-import { Paper, Progress, Text } from '@mantine/core';
+import { Alert, Group, Progress, Switch, Text } from '@mantine/core';
 import { useEffect, useRef, useState } from 'react';
 import type { OperationEvent } from '../../../src/sdk/client.ts';
 import { queryClient } from '../queries.ts';
 import { client } from '../session.ts';
-import { Failure } from './states.tsx';
+import { colorOf, Failure } from './states.tsx';
 
 /** Lines drawn at most; the API has all of them. */
 const MAX_LINES = 5_000;
+/** Of a log from the end, nearer than this counts as "at the end". Pixels. */
+const NEAR_END = 40;
+/** Events that come within it are drawn at once. Milliseconds. */
+const GATHER_MS = 60;
 
-/** The events of an operation, live: progress and every line. */
-export function EventLog({ operationId, progress }: { operationId: string; progress: number }) {
-  const [events, setEvents] = useState<OperationEvent[]>([]);
-  const [error, setError] = useState<unknown>(null);
-  const end = useRef<HTMLDivElement>(null);
+interface Followed {
+  events: readonly OperationEvent[];
+  /** Events in all; more than those kept. */
+  seen: number;
+  error: unknown;
+}
+
+/** The events of an operation as they happen, each once and in order, also over a restart of the server. */
+function useEvents(operationId: string): Followed {
+  const [followed, setFollowed] = useState<Followed>({ events: [], seen: 0, error: null });
   useEffect(() => {
     const controller = new AbortController();
-    setEvents([]);
-    setError(null);
+    let fresh: OperationEvent[] = [];
+    let timer: number | undefined;
+    setFollowed({ events: [], seen: 0, error: null });
+    const flush = () => {
+      timer = undefined;
+      const more = fresh;
+      fresh = [];
+      setFollowed((now) => ({
+        ...now,
+        events: [...now.events, ...more].slice(-MAX_LINES),
+        seen: now.seen + more.length,
+      }));
+    };
     const follow = async () => {
       for await (const event of client.follow(operationId, { signal: controller.signal })) {
-        setEvents((seen) => [...seen, event].slice(-MAX_LINES));
+        fresh.push(event);
+        timer ??= window.setTimeout(flush, GATHER_MS);
       }
       await queryClient.invalidateQueries({ queryKey: ['/v1/operations', operationId] });
     };
-    follow().catch((reason: unknown) => {
-      if (!controller.signal.aborted) setError(reason);
+    follow().catch((error: unknown) => {
+      if (!controller.signal.aborted) setFollowed((now) => ({ ...now, error }));
     });
-    return () => controller.abort();
+    return () => {
+      controller.abort();
+      window.clearTimeout(timer);
+    };
   }, [operationId]);
-  const count = events.length;
+  return followed;
+}
+
+interface EventLogProps {
+  operationId: string;
+  progress: number;
+  status: string;
+}
+
+/** The events of an operation, live: progress and every line. It stays at its end until somebody scrolls up. */
+export function EventLog({ operationId, progress, status }: EventLogProps) {
+  const { events, seen, error } = useEvents(operationId);
+  const [following, setFollowing] = useState(true);
+  const log = useRef<HTMLDivElement>(null);
   useEffect(() => {
-    if (count > 0) end.current?.scrollIntoView({ block: 'nearest' });
-  }, [count]);
+    if (following && seen > 0) log.current?.scrollTo({ top: log.current.scrollHeight });
+  }, [seen, following]);
   const latest = events.findLast((event) => event.progress !== undefined)?.progress ?? progress;
+  const lines = events.filter(({ type }) => type !== 'progress');
   return (
-    <>
-      <Progress value={latest} mb="sm" aria-label="Progress" />
+    <section aria-label="Log">
+      <Group justify="space-between" mb={6} gap="xs">
+        <Text size="sm" fw={600}>
+          Log
+        </Text>
+        <Switch
+          size="xs"
+          label="Follow"
+          checked={following}
+          onChange={(event) => setFollowing(event.currentTarget.checked)}
+        />
+      </Group>
+      <Progress
+        value={Math.max(latest, progress)}
+        color={`var(--app-${colorOf(status, true)})`}
+        size="sm"
+        mb="xs"
+        aria-label={`Progress: ${Math.max(latest, progress)} %`}
+      />
       {error === null ? null : <Failure error={error} />}
-      <Paper withBorder p="sm" className="log" role="log" aria-label="Events" tabIndex={0}>
-        {events.map((event) => (
+      {seen > events.length ? (
+        <Alert color="gray" p="xs" mb="xs">
+          The first {(seen - events.length).toLocaleString('en')} events are not shown here; the API has all of them.
+        </Alert>
+      ) : null}
+      <div
+        ref={log}
+        className="surface log"
+        role="log"
+        aria-label="Events"
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
+        tabIndex={0}
+        onScroll={({ currentTarget: { scrollTop, scrollHeight, clientHeight } }) =>
+          setFollowing(scrollHeight - scrollTop - clientHeight < NEAR_END)
+        }
+      >
+        {lines.length === 0 ? (
+          <Text size="sm" c="dimmed">
+            Nothing has been said yet.
+          </Text>
+        ) : null}
+        {lines.map((event) => (
           <EventLine key={event.seq} event={event} />
         ))}
-        <div ref={end} />
-      </Paper>
-    </>
+      </div>
+    </section>
   );
 }
 
 function EventLine({ event }: { event: OperationEvent }) {
-  if (event.type === 'progress') return null;
-  const { host, error } = event as { host?: string; error?: string };
+  const { host, error, stream } = event as { host?: string; error?: string; stream?: string };
   return (
-    <div>
-      <Text span c="dimmed" size="xs" mr="xs">
-        {new Date(event.at).toLocaleTimeString()}
-      </Text>
-      {host === undefined ? null : `${host}: `}
-      {event.type === 'log' ? event.line : <b>{event.status}</b>}
-      {typeof error === 'string' ? `: ${error}` : null}
+    <div className="log-line" data-seq={event.seq} data-stream={stream}>
+      <time dateTime={event.at} title={new Date(event.at).toLocaleString()}>
+        {new Date(event.at).toLocaleTimeString('en-GB')}
+      </time>
+      <span>
+        {host === undefined || event.line?.startsWith(`${host}: `) ? null : `${host}: `}
+        {event.type === 'log' ? (
+          event.line
+        ) : (
+          <span className="log-status" data-color={colorOf(String(event.status), true)}>
+            {event.status}
+          </span>
+        )}
+        {typeof error === 'string' ? `: ${error}` : null}
+      </span>
     </div>
   );
 }

@@ -1,130 +1,181 @@
-import { Group, Table, Text, TextInput } from '@mantine/core';
-import { useInfiniteQuery } from '@tanstack/react-query';
+import { Text } from '@mantine/core';
 import { useVirtualizer } from '@tanstack/react-virtual';
-import { type ReactNode, useEffect, useRef } from 'react';
-import type { Client } from '../../../src/sdk/client.ts';
-import { client } from '../session.ts';
+import { type KeyboardEvent, type ReactNode, useRef, useState } from 'react';
 import { Empty, Failure, Loading } from './states.tsx';
+import { type ListPath, useWindowed } from './windowed.ts';
 
-const ROW_HEIGHT = 41;
-const PER_PAGE = 200;
-/** Rows before the last loaded one at which the next page is fetched. */
-const AHEAD = 50;
-
-type ListPath = Parameters<Client['page']>[0];
+const ROW_HEIGHT = 40;
+/** Rows drawn besides those that are seen. */
+const OVERSCAN = 12;
 
 export interface ListColumn<R> {
   heading: string;
   cell: (row: R) => ReactNode;
+  /** CSS width; absent: a share of what is left. */
+  width?: string;
+  /** Left out on screens narrower than this. */
+  from?: 'sm' | 'md' | 'lg';
+  /** What the API calls it in `sort`, where it can be sorted by. */
+  sort?: string;
 }
 
-interface ListProps<R> {
+export interface ListProps<R> {
   path: ListPath;
-  /** Only what was given; it stands in the address. */
-  filters: Record<string, string | undefined>;
+  /** Filters and `sort`, only what was given; they stand in the address. */
+  query: Record<string, string | undefined>;
   columns: readonly ListColumn<R>[];
   keyOf: (row: R) => string;
+  /** What the rows are, in the plural. */
   label: string;
   empty: ReactNode;
+  /** Absent: the order cannot be changed. */
+  onSort?: (sort: string) => void;
+  /** In the middle of a page rather than its whole. */
+  embedded?: boolean;
 }
 
-/** A list of any length: pages are fetched as they are scrolled to, and only what is visible is drawn. */
-export function List<R>({ path, filters, columns, keyOf, label, empty }: ListProps<R>) {
-  const scroller = useRef<HTMLDivElement>(null);
-  const query = useInfiniteQuery({
-    queryKey: [path, 'list', filters],
-    queryFn: ({ pageParam, signal }) =>
-      client.page(path, { filters: filters as never, cursor: pageParam, perPage: PER_PAGE, signal }),
-    initialPageParam: '',
-    getNextPageParam: (page) => page.next ?? undefined,
-  });
-  const rows = (query.data?.pages.flatMap((page) => page.rows) ?? []) as R[];
+/**
+ * A list of any length: pages are fetched as they are scrolled to, and only what is visible is drawn. Arrow keys, Page
+ * up and down, Home and End walk through the rows, Enter opens one.
+ */
+export function List<R>({ path, query, columns, keyOf, label, empty, onSort, embedded }: ListProps<R>) {
+  const scroller = useRef<HTMLElement>(null);
+  const [range, setRange] = useState({ first: 0, last: 0 });
+  const { count, rowAt, total, totalCapped, pending, error, retry } = useWindowed<R>(path, query, range);
   const virtual = useVirtualizer({
-    count: rows.length,
+    count,
     getScrollElement: () => scroller.current,
     estimateSize: () => ROW_HEIGHT,
-    overscan: 20,
+    overscan: OVERSCAN,
+    onChange: ({ range: seen }) => {
+      const first = seen?.startIndex ?? 0;
+      const last = seen?.endIndex ?? 0;
+      if (first !== range.first || last !== range.last) setRange({ first, last });
+    },
   });
-  const items = virtual.getVirtualItems();
-  const last = items.at(-1)?.index ?? 0;
-  const { hasNextPage, isFetchingNextPage, fetchNextPage } = query;
-  useEffect(() => {
-    if (last >= rows.length - AHEAD && hasNextPage && !isFetchingNextPage) void fetchNextPage();
-  }, [last, rows.length, hasNextPage, isFetchingNextPage, fetchNextPage]);
+  const keys = useRowKeys(count, (index) => virtual.scrollToIndex(index));
 
-  if (query.isPending) return <Loading />;
-  if (query.isError) return <Failure error={query.error} onRetry={() => void query.refetch()} />;
-  if (rows.length === 0) return empty;
-  const first = query.data.pages[0];
+  if (error !== null && pending) return <Failure error={error} onRetry={retry} />;
+  if (pending) return <Loading />;
+  if (count === 0) return empty;
+  const items = virtual.getVirtualItems();
   const before = items[0]?.start ?? 0;
   const after = virtual.getTotalSize() - (items.at(-1)?.end ?? 0);
+  const drawn = new Set<string>();
   return (
     <>
-      <Text size="xs" c="dimmed" mb={4} aria-live="polite">
-        {first?.totalCapped ? `more than ${first.total}` : first?.total} {label}
+      <Text size="xs" c="dimmed" px={12} pt={10} aria-live="polite">
+        {totalCapped ? `more than ${total.toLocaleString('en')}` : total.toLocaleString('en')}{' '}
+        {total === 1 ? label.replace(/ies$/, 'y').replace(/s$/, '') : label}
       </Text>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard */}
-      <section className="rows" ref={scroller} tabIndex={0} aria-label={label}>
-        <Table highlightOnHover aria-rowcount={first?.total}>
-          <Table.Thead>
-            <Table.Tr>
-              {columns.map(({ heading }) => (
-                <Table.Th key={heading}>{heading}</Table.Th>
+      {error === null ? null : <Failure error={error} onRetry={retry} />}
+      <section className="rows" data-embedded={embedded} ref={scroller} aria-label={label}>
+        <table aria-rowcount={totalCapped ? -1 : total + 1}>
+          <thead>
+            <tr>
+              {columns.map((column) => (
+                <Heading key={column.heading} column={column} sort={query.sort} onSort={onSort} />
               ))}
-            </Table.Tr>
-          </Table.Thead>
-          <Table.Tbody>
-            {before > 0 ? <tr style={{ height: before }} /> : null}
+            </tr>
+          </thead>
+          <tbody onKeyDown={keys.onKeyDown}>
+            {before > 0 ? <Gap height={before} columns={columns.length} /> : null}
             {items.map(({ index }) => {
-              const row = rows[index];
-              if (row === undefined) return null;
+              const row = rowAt(index);
+              if (row === undefined) return <Gap key={`at ${index}`} height={ROW_HEIGHT} columns={columns.length} />;
+              const own = keyOf(row);
+              const key = drawn.has(own) ? `${own} at ${index}` : own;
+              drawn.add(own);
               return (
-                <Table.Tr key={keyOf(row)} aria-rowindex={index + 1}>
-                  {columns.map(({ heading, cell }) => (
-                    <Table.Td key={heading}>{cell(row)}</Table.Td>
+                <tr key={key} aria-rowindex={index + 2} {...keys.rowProps(index)}>
+                  {columns.map(({ heading, cell, from }) => (
+                    <td key={heading} className={from === undefined ? undefined : `from-${from}`}>
+                      {cell(row)}
+                    </td>
                   ))}
-                </Table.Tr>
+                </tr>
               );
             })}
-            {after > 0 ? <tr style={{ height: after }} /> : null}
-          </Table.Tbody>
-        </Table>
+            {after > 0 ? <Gap height={after} columns={columns.length} /> : null}
+          </tbody>
+        </table>
       </section>
     </>
   );
 }
 
-/** Text fields whose contents stand in the address. */
-export function Filters({
-  names,
-  values,
-  onChange,
-}: {
-  names: readonly string[];
-  values: Record<string, string | undefined>;
-  onChange: (values: Record<string, string | undefined>) => void;
-}) {
+/** The place of rows that are not drawn. */
+function Gap({ height, columns }: { height: number; columns: number }) {
   return (
-    <Group gap="xs" mb="sm" role="search">
-      {names.map((name) => (
-        <TextInput
-          key={name}
-          size="xs"
-          w={150}
-          aria-label={`Filter by ${name.replaceAll('_', ' ')}`}
-          placeholder={name.replaceAll('_', ' ')}
-          defaultValue={values[name] ?? ''}
-          onKeyDown={(event) => {
-            if (event.key === 'Enter') event.currentTarget.blur();
-          }}
-          onBlur={(event) => {
-            const value = event.currentTarget.value.trim();
-            if (value !== (values[name] ?? '')) onChange({ ...values, [name]: value === '' ? undefined : value });
-          }}
-        />
-      ))}
-    </Group>
+    <tr className="gap">
+      <td colSpan={columns} style={{ height }} />
+    </tr>
   );
+}
+
+interface HeadingProps {
+  column: Pick<ListColumn<never>, 'heading' | 'width' | 'from' | 'sort'>;
+  sort: string | undefined;
+  onSort: ((sort: string) => void) | undefined;
+}
+
+function Heading({ column: { heading, width, from, sort: name }, sort, onSort }: HeadingProps) {
+  const className = from === undefined ? undefined : `from-${from}`;
+  if (name === undefined || onSort === undefined) {
+    return (
+      <th scope="col" className={className} style={{ width }}>
+        {heading === '' ? <span className="mantine-visually-hidden">Actions</span> : heading}
+      </th>
+    );
+  }
+  const direction = sort === name ? 'ascending' : sort === `-${name}` ? 'descending' : 'none';
+  return (
+    <th scope="col" className={className} style={{ width }} aria-sort={direction}>
+      <button type="button" className="sort" onClick={() => onSort(direction === 'ascending' ? `-${name}` : name)}>
+        {heading}
+        <span aria-hidden="true">{direction === 'ascending' ? '↑' : direction === 'descending' ? '↓' : '↕'}</span>
+      </button>
+    </th>
+  );
+}
+
+/** Rows that a page key passes over. */
+const STRIDE = 10;
+
+/** Lets the keyboard walk through rows of which only some are drawn. One of them can be reached by Tab. */
+function useRowKeys(count: number, scrollTo: (index: number) => void) {
+  const [active, setActive] = useState(0);
+  const awaited = useRef<number | null>(null);
+  const current = Math.min(active, Math.max(0, count - 1));
+  const moves: Record<string, number> = {
+    ArrowDown: current + 1,
+    ArrowUp: current - 1,
+    PageDown: current + STRIDE,
+    PageUp: current - STRIDE,
+    Home: 0,
+    End: count - 1,
+  };
+  const onKeyDown = (event: KeyboardEvent<HTMLElement>) => {
+    const target = event.target as HTMLElement;
+    if (event.key === 'Enter' && target instanceof HTMLTableRowElement) target.querySelector('a')?.click();
+    const to = moves[event.key];
+    if (to === undefined || target.closest('tr') === null) return;
+    event.preventDefault();
+    const index = Math.max(0, Math.min(count - 1, to));
+    awaited.current = index;
+    setActive(index);
+    scrollTo(index);
+  };
+  const rowProps = (index: number) => ({
+    tabIndex: index === current ? 0 : -1,
+    onFocus: () => setActive(index),
+    ref: (row: HTMLTableRowElement | null) => {
+      if (row === null || awaited.current !== index) return;
+      awaited.current = null;
+      row.focus({ preventScroll: true });
+    },
+  });
+  return { onKeyDown, rowProps };
 }
 
 export function NothingFound({ what, filtered, children }: { what: string; filtered: boolean; children?: ReactNode }) {

@@ -1,38 +1,57 @@
-import { NumberInput, PasswordInput, Select, Stack, Switch, TagsInput, Textarea, TextInput } from '@mantine/core';
+import {
+  MultiSelect,
+  NumberInput,
+  PasswordInput,
+  Select,
+  Stack,
+  Switch,
+  TagsInput,
+  Textarea,
+  TextInput,
+} from '@mantine/core';
+import { ApiError } from '../../../src/sdk/client.ts';
+import { type FieldSchema, problemsOf, typeOf } from './json-schema.ts';
 
-/** What we read of a JSON Schema. */
-export interface FieldSchema {
-  type?: string | string[];
-  enum?: unknown[];
-  default?: unknown;
-  description?: string;
-  minimum?: number;
-  maximum?: number;
-  items?: FieldSchema;
-  secret?: boolean;
+/** A longer text gets room. Characters. */
+const LONG_TEXT = 1_000;
+
+/** What a field may be chosen from, where the schema does not say: names that the server knows. */
+export interface Choice {
+  options: readonly (string | { value: string; label: string })[];
+  /** Nothing can be chosen yet. */
+  disabled?: boolean;
 }
 
 interface SchemaFormProps {
-  properties: Record<string, FieldSchema>;
-  required?: readonly string[];
+  /** Of the object. */
+  schema: FieldSchema;
   values: Record<string, unknown>;
-  /** What is wrong with a field. */
-  errorOf: (name: string) => string | undefined;
   onChange: (values: Record<string, unknown>) => void;
+  choices?: Record<string, Choice>;
+  /** What the server said. */
+  error?: unknown;
+  /** Where the object stands in what was sent, as in `config.`. */
+  at?: string;
 }
 
-/** A form made from a schema. A field that is left alone is not sent: the server has the defaults. */
-export function SchemaForm({ properties, required = [], values, errorOf, onChange }: SchemaFormProps) {
+/**
+ * A form made from a schema, checked while it is filled in. A field that is left alone is not sent: the server has the
+ * defaults.
+ */
+export function SchemaForm({ schema, values, onChange, choices = {}, error, at = '' }: SchemaFormProps) {
+  const problems = problemsOf(schema, values);
+  const refused = error instanceof ApiError ? error.fields : [];
   return (
     <Stack gap="sm">
-      {Object.entries(properties).map(([name, schema]) => (
+      {Object.entries(schema.properties ?? {}).map(([name, field]) => (
         <Field
           key={name}
           name={name}
-          schema={schema}
-          required={required.includes(name)}
+          schema={field}
+          choice={choices[name]}
+          required={schema.required?.includes(name) ?? false}
           value={values[name]}
-          error={errorOf(name)}
+          error={problems[name] ?? refused.find((one) => one.field === `${at}${name}`)?.message}
           onChange={(value) => {
             const { [name]: _, ...others } = values;
             onChange(value === undefined ? others : { ...others, [name]: value });
@@ -46,26 +65,50 @@ export function SchemaForm({ properties, required = [], values, errorOf, onChang
 interface FieldProps {
   name: string;
   schema: FieldSchema;
+  choice: Choice | undefined;
   required: boolean;
   value: unknown;
   error: string | undefined;
   onChange: (value: unknown) => void;
 }
 
-function Field({ name, schema, required, value, error, onChange }: FieldProps) {
-  const type = Array.isArray(schema.type) ? schema.type.find((one) => one !== 'null') : schema.type;
-  const common = { label: name, description: schema.description, required, error };
-  const placeholder = schema.default === undefined ? undefined : String(schema.default);
-  const text = typeof value === 'string' ? value : '';
-  if (schema.enum !== undefined) {
+/** `node_count` as a person would write it. */
+function labelOf(name: string): string {
+  const text = name.replaceAll('_', ' ');
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+function Field({ name, schema, choice, required, value, error, onChange }: FieldProps) {
+  const type = typeOf(schema);
+  // With an error that says the same, it would be said twice.
+  const description = error === schema.description ? undefined : schema.description;
+  const common = { label: labelOf(name), description, required, error };
+  const placeholder = schema.default === undefined ? undefined : placeholderOf(schema.default);
+  const list = Array.isArray(value) ? value.map(String) : [];
+  if (type === 'array' && choice !== undefined) {
+    return (
+      <MultiSelect
+        {...common}
+        searchable
+        disabled={choice.disabled}
+        data={choice.options}
+        value={list}
+        onChange={(chosen) => onChange(chosen.length === 0 ? undefined : chosen)}
+      />
+    );
+  }
+  const options = choice?.options ?? schema.enum?.map(String);
+  if (options !== undefined) {
     return (
       <Select
         {...common}
-        clearable
+        clearable={!required}
+        searchable={options.length > 8}
         placeholder={placeholder}
-        data={schema.enum.map(String)}
+        disabled={choice?.disabled}
+        data={options}
         value={value === undefined ? null : String(value)}
-        onChange={(chosen) => onChange(schema.enum?.find((one) => String(one) === chosen))}
+        onChange={(chosen) => onChange(schema.enum?.find((one) => String(one) === chosen) ?? chosen ?? undefined)}
       />
     );
   }
@@ -79,6 +122,8 @@ function Field({ name, schema, required, value, error, onChange }: FieldProps) {
         {...common}
         placeholder={placeholder}
         allowDecimal={type === 'number'}
+        // Typed past them, it is said rather than changed.
+        clampBehavior="none"
         min={schema.minimum}
         max={schema.maximum}
         value={typeof value === 'number' ? value : ''}
@@ -87,43 +132,54 @@ function Field({ name, schema, required, value, error, onChange }: FieldProps) {
     );
   }
   if (type === 'array' && (schema.items?.type ?? 'string') === 'string') {
-    const list = Array.isArray(value) ? value.map(String) : [];
     return (
       <TagsInput
         {...common}
+        placeholder={list.length === 0 ? (placeholder ?? 'Enter adds one') : undefined}
         value={list}
         onChange={(entered) => onChange(entered.length === 0 ? undefined : entered)}
       />
     );
   }
   if (type === 'string' || type === undefined) {
+    const text = {
+      placeholder,
+      value: typeof value === 'string' ? value : '',
+      onChange: (event: { currentTarget: { value: string } }) => onChange(event.currentTarget.value || undefined),
+    };
+    if ((schema.maxLength ?? 0) > LONG_TEXT)
+      return <Textarea {...common} {...text} autosize minRows={2} maxRows={12} />;
     const Input = schema.secret === true ? PasswordInput : TextInput;
-    const change = (entered: string) => onChange(entered === '' ? undefined : entered);
-    return (
-      <Input
-        {...common}
-        placeholder={placeholder}
-        value={text}
-        onChange={(event) => change(event.currentTarget.value)}
-      />
-    );
+    return <Input {...common} {...text} />;
   }
   return <JsonField {...common} value={value} onChange={onChange} />;
 }
 
-/** Anything else is written as JSON. What is not yet JSON stays text, which the server refuses by name. */
-function JsonField({
-  value,
-  onChange,
-  ...common
-}: Omit<FieldProps, 'name' | 'schema'> & { label: string; description: string | undefined }) {
+function placeholderOf(value: unknown): string | undefined {
+  if (Array.isArray(value)) return value.join(', ') || undefined;
+  return typeof value === 'object' ? JSON.stringify(value) : String(value);
+}
+
+interface JsonFieldProps {
+  label: string;
+  description: string | undefined;
+  required: boolean;
+  error: string | undefined;
+  value: unknown;
+  onChange: (value: unknown) => void;
+}
+
+/** Anything else is written as JSON. What is not yet JSON stays text, which the schema refuses. */
+function JsonField({ value, onChange, ...common }: JsonFieldProps) {
   return (
     <Textarea
       {...common}
       autosize
       minRows={2}
+      placeholder="JSON"
+      className="mono"
       defaultValue={value === undefined ? '' : JSON.stringify(value)}
-      onBlur={(event) => {
+      onChange={(event) => {
         const entered = event.currentTarget.value.trim();
         try {
           onChange(entered === '' ? undefined : JSON.parse(entered));

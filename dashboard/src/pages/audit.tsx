@@ -1,37 +1,38 @@
-import { Title } from '@mantine/core';
-import { useNavigate, useSearch } from '@tanstack/react-router';
 import type { Schemas } from '../../../src/sdk/client.ts';
-import { Filters, List, type ListColumn, NothingFound } from '../components/list.tsx';
+import type { ListColumn } from '../components/list.tsx';
+import { ListPage } from '../components/list-page.tsx';
+import { To } from '../components/page.tsx';
 import { Status, Time } from '../components/states.tsx';
 
 const COLUMNS: readonly ListColumn<Schemas['AuditRow']>[] = [
-  { heading: 'Time', cell: ({ created_at: at }) => <Time at={at} /> },
-  { heading: 'Who', cell: ({ principal }) => principal },
-  { heading: 'What', cell: ({ action }) => action },
-  { heading: 'Workspace', cell: ({ workspace }) => workspace ?? '–' },
-  { heading: 'On', cell: ({ resource }) => resource ?? '–' },
-  { heading: 'Outcome', cell: ({ outcome }) => <Status status={outcome} /> },
-  { heading: 'From', cell: ({ address }) => address ?? '–' },
+  { heading: 'Time', width: '116px', cell: ({ created_at: at }) => <Time at={at} /> },
+  { heading: 'Who', cell: ({ principal }) => <span title={principal ?? undefined}>{principal ?? '–'}</span> },
+  {
+    heading: 'What',
+    cell: ({ action, operation_id: operation }) =>
+      operation === null ? action : <To to={`/operations/${operation}`}>{action}</To>,
+  },
+  { heading: 'On', from: 'md', cell: ({ resource }) => <span title={resource ?? undefined}>{resource ?? '–'}</span> },
+  { heading: 'Workspace', from: 'lg', cell: ({ workspace }) => workspace ?? '–' },
+  { heading: 'Outcome', width: '110px', from: 'sm', cell: ({ outcome }) => <Status status={outcome} /> },
+  {
+    heading: 'From',
+    width: '130px',
+    from: 'lg',
+    cell: ({ address }) => <span className="mono">{address ?? '–'}</span>,
+  },
 ];
-const FILTERS = ['principal', 'action', 'workspace', 'outcome'];
 
 export function AuditPage() {
-  const search: Record<string, string | undefined> = useSearch({ strict: false });
-  const navigate = useNavigate();
   return (
-    <>
-      <Title order={1} size="h3" mb="sm">
-        Audit log
-      </Title>
-      <Filters names={FILTERS} values={search} onChange={(next) => void navigate({ to: '/audit', search: next })} />
-      <List
-        path="/v1/audit"
-        filters={search}
-        columns={COLUMNS}
-        keyOf={({ id }) => id}
-        label="entries"
-        empty={<NothingFound what="entries" filtered={Object.keys(search).length > 0} />}
-      />
-    </>
+    <ListPage
+      title="Audit log"
+      about="Who did what, and what was refused. Nobody can change it."
+      filters={[{ name: 'principal' }, { name: 'action' }, { name: 'workspace' }, { name: 'outcome' }]}
+      path="/v1/audit"
+      columns={COLUMNS}
+      keyOf={({ id }) => id}
+      label="entries"
+    />
   );
 }

@@ -1,31 +1,52 @@
-import { Anchor, Card, SimpleGrid, Stack, Text, Title } from '@mantine/core';
+import { SimpleGrid, Stack, Text, TextInput } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
-import { Link } from '@tanstack/react-router';
-import { Failure, Loading } from '../components/states.tsx';
-import { catalog } from '../queries.ts';
+import { Link, useNavigate, useSearch } from '@tanstack/react-router';
+import { PageHead } from '../components/page.tsx';
+import { Empty, Failure, Loading } from '../components/states.tsx';
+import { catalogOf } from '../queries.ts';
 
-/** What can be installed. */
+/** What can be installed. A search, a workspace and a server to install on stand in the address. */
 export function CatalogPage() {
-  const { data, error, refetch } = useQuery(catalog);
+  const search: Record<string, string | undefined> = useSearch({ strict: false });
+  const { q = '', ...target } = search;
+  const navigate = useNavigate();
+  const { data, error, refetch } = useQuery(catalogOf(target.workspace));
   if (error !== null) return <Failure error={error} onRetry={() => void refetch()} />;
   if (data === undefined) return <Loading />;
+  const found = data.filter(({ name, summary }) => `${name} ${summary}`.toLowerCase().includes(q.toLowerCase()));
   return (
-    <Stack>
-      <Title order={1} size="h3">
-        Catalog
-      </Title>
-      <SimpleGrid cols={{ base: 1, xs: 2, lg: 3 }}>
-        {data.map(({ name, summary, versions, source }) => (
-          <Card withBorder key={name} p="sm">
-            <Anchor component={Link} to={`/catalog/${name}`} fw={600}>
+    <Stack gap="sm">
+      <PageHead
+        title="Catalog"
+        about={
+          target.server === undefined
+            ? 'What can be installed on servers.'
+            : `Choose what to install on ${target.server}.`
+        }
+      />
+      <TextInput
+        size="xs"
+        maw={320}
+        aria-label="Search the catalog"
+        placeholder="search"
+        value={q}
+        onChange={(event) =>
+          void navigate({ to: '.', search: { ...search, q: event.currentTarget.value || undefined }, replace: true })
+        }
+      />
+      {found.length === 0 ? <Empty title="Nothing like that">Search for another word.</Empty> : null}
+      <SimpleGrid cols={{ base: 1, xs: 2, lg: 3 }} spacing="sm">
+        {found.map(({ name, summary, versions, source }) => (
+          <Link key={name} to="/catalog/$name" params={{ name }} search={target} className="surface card">
+            <Text fw={600} c="var(--app-blue)">
               {name}
-            </Anchor>
+            </Text>
             <Text size="sm">{summary}</Text>
             <Text size="xs" c="dimmed">
-              {versions.default}
-              {source === 'workspace' ? ', of the workspace' : ''}
+              {versions.supported.join(', ')}
+              {source === 'workspace' ? ' · of the workspace' : ''}
             </Text>
-          </Card>
+          </Link>
         ))}
       </SimpleGrid>
     </Stack>

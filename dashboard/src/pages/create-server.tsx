@@ -1,132 +1,90 @@
-import { Button, Code, Group, Select, Stack, TagsInput, TextInput, Title } from '@mantine/core';
-import { useMutation, useQuery } from '@tanstack/react-query';
-import { useNavigate } from '@tanstack/react-router';
+import createBody from 'virtual:body/v1/servers/create';
+import { Stack, Text } from '@mantine/core';
+import { useQuery } from '@tanstack/react-query';
+import { useNavigate, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
-import { ApiError } from '../../../src/sdk/client.ts';
+import { type FieldSchema, missingOf, problemsOf } from '../components/json-schema.ts';
+import { PageHead } from '../components/page.tsx';
+import { type Plan, PlanView, PreviewForm, usePreview } from '../components/preview-form.tsx';
+import { SchemaForm } from '../components/schema-form.tsx';
 import { Failure } from '../components/states.tsx';
-import { plansOf, providers, workspaces, zonesOf } from '../queries.ts';
+import { activeWorkspaceOf, plansOf, providers, workspaces, zonesOf } from '../queries.ts';
 import { client } from '../session.ts';
 
-const HOSTNAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
-const EMPTY = { hostname: '', workspace: '', provider: '', plan: '', zone: '', tags: [] as string[] };
-type Form = typeof EMPTY;
-
-/** Everything that can be said against the form without asking the server. */
-function problemsOf(form: Form): Partial<Record<keyof Form, string>> {
-  const problems: Partial<Record<keyof Form, string>> = {};
-  if (form.hostname !== '' && !HOSTNAME.test(form.hostname))
-    problems.hostname = 'Small letters, digits and hyphens, at most 63.';
-  return problems;
-}
-
-/** What the server says against a field. */
-function refusedOf(error: unknown, field: string): string | undefined {
-  const problem = error instanceof ApiError ? error.fields.find((one) => one.field === field) : undefined;
-  return problem === undefined ? undefined : problem.message;
-}
+/** In the order in which they are thought of. */
+const FIELDS = ['hostname', 'workspace', 'provider', 'plan', 'zone', 'tags', 'image', 'networks', 'user_data'];
+const SCHEMA: FieldSchema = {
+  ...createBody,
+  properties: Object.fromEntries(FIELDS.map((name) => [name, createBody.properties?.[name] ?? {}])),
+};
+type Body = Parameters<typeof client.post<'/v1/servers/create'>>[1]['body'];
 
 /** First the plan, by check mode; only then the button that makes the server. */
 export function CreateServerPage() {
-  const [form, setForm] = useState<Form>(EMPTY);
-  const navigate = useNavigate();
+  const given: Record<string, string | undefined> = useSearch({ strict: false });
   const known = { workspaces: useQuery(workspaces), providers: useQuery(providers) };
-  const plans = useQuery(plansOf(form.provider));
-  const zones = useQuery(zonesOf(form.provider));
-  const preview = useMutation({
-    mutationFn: async () => {
-      const { id } = await client.post('/v1/servers/create', { body: { ...form, check_mode: true } });
-      return (await client.wait(id)).result;
-    },
-  });
-  const create = useMutation({
-    mutationFn: () => client.post('/v1/servers/create', { body: form }),
-    onSuccess: ({ id }) => navigate({ to: '/operations/$id', params: { id } }),
-  });
-  const change = (changed: Partial<Form>) => {
-    setForm((now) => ({ ...now, ...changed }));
-    preview.reset();
-    create.reset();
+  const only = known.providers.data?.length === 1 ? known.providers.data[0]?.name : undefined;
+  const [entered, setEntered] = useState<Record<string, unknown>>({});
+  const values: Record<string, unknown> = {
+    workspace: given.workspace ?? activeWorkspaceOf(known.workspaces.data),
+    provider: only,
+    ...entered,
   };
-  const problems = problemsOf(form);
-  const error = preview.error ?? create.error;
-  const complete = Object.entries(form).every(([, value]) => value !== '') && Object.keys(problems).length === 0;
-  const said = (name: keyof Form) => problems[name] ?? refusedOf(error, name);
+  const navigate = useNavigate();
+  const provider = String(values.provider ?? '');
+  const plans = useQuery(plansOf(provider));
+  const zones = useQuery(zonesOf(provider));
+  const body = values as unknown as Body;
+  const preview = usePreview({
+    check: async () => {
+      const { id } = await client.post('/v1/servers/create', { body: { ...body, check_mode: true } });
+      return ((await client.wait(id)).result?.plan ?? {}) as Plan;
+    },
+    submit: () => client.post('/v1/servers/create', { body }),
+    done: ({ id }) => navigate({ to: '/operations/$id', params: { id } }),
+  });
+  const plan = plans.data?.find(({ name }) => name === values.plan);
+  const price = plan?.prices?.[String(values.zone)];
   const namesOf = (rows: { name: string }[] | undefined) => rows?.map(({ name }) => name) ?? [];
   return (
-    <form
-      onSubmit={(event) => {
-        event.preventDefault();
-        if (preview.isSuccess) create.mutate();
-        else preview.mutate();
-      }}
-    >
-      <Stack maw={520}>
-        <Title order={1} size="h3">
-          Create a server
-        </Title>
-        <TextInput
-          label="Hostname"
-          required
-          value={form.hostname}
-          error={said('hostname')}
-          onChange={(event) => change({ hostname: event.currentTarget.value })}
+    <Stack gap="md">
+      <PageHead title="Create a server" up={{ to: '/servers', text: 'Servers' }} />
+      {plans.isError || zones.isError ? <Failure error={plans.error ?? zones.error} /> : null}
+      <PreviewForm
+        preview={preview}
+        complete={missingOf(SCHEMA, values).length === 0 && Object.keys(problemsOf(SCHEMA, values)).length === 0}
+        words={{ check: 'Show what would happen', submit: 'Create it' }}
+        show={(found) => (
+          <PlanView plan={found}>
+            {price === undefined ? null : (
+              <Text size="sm">
+                About {price.monthly.toFixed(2)} {price.currency ?? ''} a month.
+              </Text>
+            )}
+          </PlanView>
+        )}
+      >
+        <SchemaForm
+          schema={SCHEMA}
+          values={values}
+          error={preview.error}
+          choices={{
+            workspace: { options: namesOf(known.workspaces.data) },
+            provider: { options: namesOf(known.providers.data) },
+            plan: { options: namesOf(plans.data), disabled: provider === '' },
+            zone: {
+              options:
+                zones.data?.map(({ name, description }) => ({ value: name, label: `${name} · ${description}` })) ?? [],
+              disabled: provider === '',
+            },
+          }}
+          onChange={(next) => {
+            const moved = next.provider !== values.provider;
+            setEntered(moved ? { ...next, plan: undefined, zone: undefined } : next);
+            preview.changed();
+          }}
         />
-        <Select
-          label="Workspace"
-          required
-          searchable
-          data={namesOf(known.workspaces.data)}
-          value={form.workspace || null}
-          error={said('workspace')}
-          onChange={(value) => change({ workspace: value ?? '' })}
-        />
-        <Select
-          label="Provider"
-          required
-          data={namesOf(known.providers.data)}
-          value={form.provider || null}
-          error={said('provider')}
-          onChange={(value) => change({ provider: value ?? '', plan: '', zone: '' })}
-        />
-        <Select
-          label="Plan"
-          required
-          searchable
-          disabled={form.provider === ''}
-          data={namesOf(plans.data)}
-          value={form.plan || null}
-          error={said('plan')}
-          onChange={(value) => change({ plan: value ?? '' })}
-        />
-        <Select
-          label="Zone"
-          required
-          searchable
-          disabled={form.provider === ''}
-          data={namesOf(zones.data)}
-          value={form.zone || null}
-          error={said('zone')}
-          onChange={(value) => change({ zone: value ?? '' })}
-        />
-        <TagsInput label="Tags" value={form.tags} error={said('tags')} onChange={(tags) => change({ tags })} />
-        {plans.isError || zones.isError ? <Failure error={plans.error ?? zones.error} /> : null}
-        {error === null ? null : <Failure error={error} />}
-        {preview.isSuccess ? (
-          <Code block aria-label="What would happen">
-            {JSON.stringify(preview.data?.plan, null, 2)}
-          </Code>
-        ) : null}
-        <Group>
-          <Button
-            type="submit"
-            variant={preview.isSuccess ? 'filled' : 'default'}
-            disabled={!complete}
-            loading={preview.isPending || create.isPending}
-          >
-            {preview.isSuccess ? 'Create it' : 'Show what would happen'}
-          </Button>
-        </Group>
-      </Stack>
-    </form>
+      </PreviewForm>
+    </Stack>
   );
 }

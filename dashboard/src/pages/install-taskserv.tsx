@@ -1,107 +1,112 @@
-import { Button, Code, MultiSelect, Select, Stack, Text, Title } from '@mantine/core';
-import { useMutation, useQuery } from '@tanstack/react-query';
-import { useNavigate, useParams } from '@tanstack/react-router';
+import { Badge, Group, Select, Stack, Text } from '@mantine/core';
+import { useQuery } from '@tanstack/react-query';
+import { useNavigate, useParams, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
-import { ApiError } from '../../../src/sdk/client.ts';
-import { type FieldSchema, SchemaForm } from '../components/schema-form.tsx';
-import { Failure, Loading } from '../components/states.tsx';
-import { catalog, workspaces } from '../queries.ts';
+import { type FieldSchema, problemsOf } from '../components/json-schema.ts';
+import { PageHead } from '../components/page.tsx';
+import { type Plan, PlanView, PreviewForm, usePreview } from '../components/preview-form.tsx';
+import { SchemaForm } from '../components/schema-form.tsx';
+import { Failure, Heading, Loading } from '../components/states.tsx';
+import { activeWorkspaceOf, catalogOf, serversOf, workspaces } from '../queries.ts';
 import { client } from '../session.ts';
 
 /** First what would happen on each server, by check mode; only then the button that installs. */
 export function InstallTaskservPage() {
   const { name = '' } = useParams({ strict: false });
-  const [workspace, setWorkspace] = useState('default');
-  const [servers, setServers] = useState<string[]>([]);
+  const given: Record<string, string | undefined> = useSearch({ strict: false });
+  const known = useQuery(workspaces);
+  const [chosen, setChosen] = useState(given.workspace);
+  const workspace = chosen ?? activeWorkspaceOf(known.data) ?? '';
+  const [servers, setServers] = useState<string[]>(given.server === undefined ? [] : [given.server]);
   const [config, setConfig] = useState<Record<string, unknown>>({});
   const navigate = useNavigate();
-  const { data: entries, error: catalogError } = useQuery(catalog);
-  const known = useQuery(workspaces);
-  const candidates = useQuery({
-    queryKey: ['/v1/servers', 'of', workspace],
-    queryFn: ({ signal }) => client.page('/v1/servers', { filters: { workspace }, signal }),
-  });
+  const catalog = useQuery(catalogOf(workspace));
+  const candidates = useQuery(serversOf(workspace));
   const body = { workspace, name, servers, config };
-  const preview = useMutation({
-    mutationFn: async () => {
+  const preview = usePreview({
+    check: async () => {
       const { id } = await client.post('/v1/taskservs/create', { body: { ...body, check_mode: true } });
-      return (await client.wait(id)).result;
+      return ((await client.wait(id)).result?.plan ?? {}) as Plan;
     },
+    submit: () => client.post('/v1/taskservs/create', { body }),
+    done: ({ id }) => navigate({ to: '/operations/$id', params: { id } }),
   });
-  const install = useMutation({
-    mutationFn: () => client.post('/v1/taskservs/create', { body }),
-    onSuccess: ({ id }) => navigate({ to: '/operations/$id', params: { id } }),
-  });
-  if (catalogError !== null) return <Failure error={catalogError} />;
-  if (entries === undefined) return <Loading />;
-  const entry = entries.find((one) => one.name === name);
+  if (catalog.isError) return <Failure error={catalog.error} onRetry={() => void catalog.refetch()} />;
+  if (catalog.data === undefined) return <Loading />;
+  const entry = catalog.data.find((one) => one.name === name);
   if (entry === undefined) return <Failure error={new Error(`There is no "${name}" in the catalog.`)} />;
-  const error = preview.error ?? install.error;
-  const errorOf = (field: string) =>
-    error instanceof ApiError ? error.fields.find((one) => one.field === `config.${field}`)?.message : undefined;
-  const changed = () => {
-    preview.reset();
-    install.reset();
+  const schema: FieldSchema = {
+    type: 'object',
+    properties: {
+      version: { type: 'string', enum: entry.versions.supported, default: entry.versions.default },
+      ...(entry.config as Record<string, FieldSchema>),
+    },
+  };
+  const target: FieldSchema = {
+    type: 'object',
+    properties: { servers: { type: 'array', items: { type: 'string' } } },
+    required: ['servers'],
   };
   return (
-    <form
-      onSubmit={(event) => {
-        event.preventDefault();
-        if (preview.isSuccess) install.mutate();
-        else preview.mutate();
-      }}
-    >
-      <Stack maw={560}>
-        <Title order={1} size="h3">
-          Install {name}
-        </Title>
-        <Text size="sm">{entry.summary}</Text>
+    <Stack gap="md">
+      <PageHead title={`Install ${name}`} up={{ to: '/catalog', text: 'Catalog' }} about={entry.summary}>
+        {entry.requires.length === 0 ? null : (
+          <Group gap={4}>
+            <Text size="xs" c="dimmed">
+              brings
+            </Text>
+            {entry.requires.map((one) => (
+              <Badge key={one.name} variant="default" tt="none">
+                {one.name}
+              </Badge>
+            ))}
+          </Group>
+        )}
+      </PageHead>
+      <PreviewForm
+        preview={preview}
+        complete={servers.length > 0 && Object.keys(problemsOf(schema, config)).length === 0}
+        words={{ check: 'Show what would happen', submit: 'Install it' }}
+        show={(plan) => <PlanView plan={plan} />}
+      >
         <Select
           label="Workspace"
           data={known.data?.map((one) => one.name) ?? []}
           value={workspace}
           allowDeselect={false}
           onChange={(value) => {
-            setWorkspace(value ?? 'default');
+            setChosen(value ?? undefined);
             setServers([]);
-            changed();
-          }}
-        />
-        <MultiSelect
-          label="Servers"
-          required
-          searchable
-          data={candidates.data?.rows.map(({ hostname }) => hostname) ?? []}
-          value={servers}
-          onChange={(value) => {
-            setServers(value);
-            changed();
+            preview.changed();
           }}
         />
         <SchemaForm
-          properties={entry.config as Record<string, FieldSchema>}
-          values={config}
-          errorOf={errorOf}
+          schema={target}
+          values={servers.length === 0 ? {} : { servers }}
+          error={preview.error}
+          choices={{ servers: { options: candidates.data?.rows.map(({ hostname }) => hostname) ?? [] } }}
           onChange={(values) => {
-            setConfig(values);
-            changed();
+            setServers((values.servers as string[] | undefined) ?? []);
+            preview.changed();
           }}
         />
-        {error === null ? null : <Failure error={error} />}
-        {preview.isSuccess ? (
-          <Code block aria-label="What would happen">
-            {JSON.stringify(preview.data?.plan, null, 2)}
-          </Code>
+        {candidates.data?.rows.length === 0 ? (
+          <Text size="sm" c="dimmed">
+            The workspace “{workspace}” has no servers yet: create one first.
+          </Text>
         ) : null}
-        <Button
-          type="submit"
-          disabled={servers.length === 0}
-          variant={preview.isSuccess ? 'filled' : 'default'}
-          loading={preview.isPending || install.isPending}
-        >
-          {preview.isSuccess ? 'Install it' : 'Show what would happen'}
-        </Button>
-      </Stack>
-    </form>
+        <Heading>Configuration</Heading>
+        <SchemaForm
+          schema={schema}
+          values={config}
+          error={preview.error}
+          at="config."
+          onChange={(values) => {
+            setConfig(values);
+            preview.changed();
+          }}
+        />
+      </PreviewForm>
+    </Stack>
   );
 }

@@ -1,162 +1,126 @@
-import { Anchor, Code, Group, SimpleGrid, Stack, Text, Title } from '@mantine/core';
+import { Stack } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
-import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router';
+import { useParams } from '@tanstack/react-router';
 import type { Operation } from '../../../src/sdk/client.ts';
-import { Action } from '../components/action.tsx';
 import { EventLog } from '../components/event-log.tsx';
-import { Filters, List, type ListColumn, NothingFound } from '../components/list.tsx';
-import { Permitted } from '../components/permitted.tsx';
-import { Failure, Loading, Status, Time } from '../components/states.tsx';
-import { operationById, queryClient } from '../queries.ts';
+import type { ListColumn } from '../components/list.tsx';
+import { ListPage } from '../components/list-page.tsx';
+import { Facts, Json, PageHead, To } from '../components/page.tsx';
+import { Cancel, RUN_COLUMNS, RUN_STATUSES, runFacts } from '../components/run.tsx';
+import { Failure, Heading, Loading } from '../components/states.tsx';
+import { operationById } from '../queries.ts';
 import { client } from '../session.ts';
 
 export const OPERATION_COLUMNS: readonly ListColumn<Operation>[] = [
-  {
-    heading: 'Operation',
-    cell: ({ id, kind }) => (
-      <Anchor component={Link} to={`/operations/${id}`} size="sm">
-        {kind}
-      </Anchor>
-    ),
-  },
-  { heading: 'Workspace', cell: ({ workspace }) => workspace },
-  { heading: 'Status', cell: ({ status }) => <Status status={status} operation /> },
-  { heading: 'Progress', cell: ({ progress }) => `${progress} %` },
-  { heading: 'By', cell: ({ created_by: by }) => by },
-  { heading: 'Created', cell: ({ created_at: at }) => <Time at={at} /> },
+  { heading: 'Operation', cell: ({ id, kind }) => <To to={`/operations/${id}`}>{kind}</To> },
+  { heading: 'On', from: 'lg', cell: ({ resource }) => resource ?? '–' },
+  ...RUN_COLUMNS,
 ];
-const FILTERS = ['status', 'kind', 'workspace', 'created_by'];
 
 export function OperationsPage() {
-  const search: Record<string, string | undefined> = useSearch({ strict: false });
-  const navigate = useNavigate();
   return (
-    <>
-      <Title order={1} size="h3" mb="sm">
-        Operations
-      </Title>
-      <Filters
-        names={FILTERS}
-        values={search}
-        onChange={(next) => void navigate({ to: '/operations', search: next })}
-      />
-      <List
-        path="/v1/operations"
-        filters={search}
-        columns={OPERATION_COLUMNS}
-        keyOf={({ id }) => id}
-        label="operations"
-        empty={
-          <NothingFound what="operations" filtered={Object.keys(search).length > 0}>
-            Whatever changes something shows up here.
-          </NothingFound>
-        }
-      />
-    </>
+    <ListPage
+      title="Operations"
+      about="Everything that was asked for and takes time, the newest first."
+      filters={[
+        { name: 'status', options: RUN_STATUSES },
+        { name: 'kind' },
+        { name: 'workspace' },
+        { name: 'resource' },
+        { name: 'created_by' },
+      ]}
+      path="/v1/operations"
+      columns={OPERATION_COLUMNS}
+      keyOf={({ id }) => id}
+      label="operations"
+      empty="Whatever changes something shows up here."
+    />
   );
 }
-
-const FINAL = ['completed', 'failed', 'cancelled'];
 
 export function OperationPage() {
   const { id = '' } = useParams({ strict: false });
   const { data: operation, error, refetch } = useQuery(operationById(id));
-  if (error !== null) return <Failure error={error} onRetry={() => void refetch()} />;
-  if (operation === undefined) return <Loading />;
-  const cancel = async () => {
-    await client.post('/v1/operations/{id}/cancel', { path: { id } });
-    await queryClient.invalidateQueries({ queryKey: ['/v1/operations', id] });
-    return undefined;
-  };
+  if (operation === undefined)
+    return error === null ? <Loading /> : <Failure error={error} onRetry={() => void refetch()} />;
   return (
-    <Stack>
-      <Group justify="space-between">
-        <Group gap="sm">
-          <Title order={1} size="h3">
-            {operation.kind}
-          </Title>
-          <Status status={operation.status} operation />
-        </Group>
-        {FINAL.includes(operation.status) ? null : (
-          <Permitted to="operation_cancel">
-            <Action
-              color="red"
-              variant="light"
-              run={cancel}
-              question="The work stops, and what is half made is cleaned up."
-            >
-              Cancel
-            </Action>
-          </Permitted>
-        )}
-      </Group>
+    <Stack gap="md">
+      <PageHead
+        title={operation.kind}
+        up={{ to: '/operations', text: 'Operations' }}
+        status={{ status: operation.status, operation: true }}
+      >
+        <Cancel
+          run={operation}
+          permission="operation_cancel"
+          question="The work stops, and what is half made is cleaned up."
+          send={() => client.post('/v1/operations/{id}/cancel', { path: { id } })}
+        />
+      </PageHead>
+      {operation.error === null ? null : <Failure error={operation.error} />}
       <OperationFacts operation={operation} />
-      <EventLog operationId={id} progress={operation.progress} />
+      <EventLog operationId={id} progress={operation.progress} status={operation.status} />
       {operation.result === null ? null : (
         <>
-          <Title order={2} size="h5">
-            Result
-          </Title>
-          <Code block>{JSON.stringify(operation.result, null, 2)}</Code>
+          <Heading>Result</Heading>
+          <Json value={operation.result} label="Result" />
         </>
       )}
     </Stack>
   );
 }
 
+/** Where to read of a thing that an operation changes: `server:srv-abc123`. */
+function placeOf(resource: string | null): { to: string; text: string } | null {
+  const [, kind, id = ''] = /^(server|taskserv|workflow):(.+)$/.exec(resource ?? '') ?? [];
+  return kind === undefined ? null : { to: `/${kind}s/${id}`, text: id };
+}
+
 function OperationFacts({ operation }: { operation: Operation }) {
-  const cleanup = operation.result?.cleanup_operation_id;
-  const server = /^server:(.+)$/.exec(operation.resource ?? '')?.[1];
+  const { result, resource, kind, id, parent_id: parent } = operation;
+  const cleanup = result?.cleanup_operation_id;
+  const place = placeOf(resource);
   return (
-    <>
-      {operation.error === null ? null : <Failure error={operation.error} />}
-      <SimpleGrid cols={{ base: 1, xs: 2, md: 4 }} spacing="xs">
-        <Fact name="Workspace">{operation.workspace}</Fact>
-        <Fact name="By">{operation.created_by}</Fact>
-        <Fact name="Created">
-          <Time at={operation.created_at} />
-        </Fact>
-        <Fact name="Last change">
-          <Time at={operation.updated_at} />
-        </Fact>
-        {server === undefined ? null : (
-          <Fact name="Server">
-            <OperationLink to={`/servers/${server}`} text={server} />
-          </Fact>
-        )}
-        {operation.parent_id === null ? null : (
-          <Fact name="Belongs to">
-            <OperationLink to={`/operations/${operation.parent_id}`} text={operation.parent_id} />
-          </Fact>
-        )}
-        {typeof cleanup === 'string' ? (
-          <Fact name="Tidied up by">
-            <OperationLink to={`/operations/${cleanup}`} text={cleanup} />
-          </Fact>
-        ) : null}
-      </SimpleGrid>
-    </>
-  );
-}
-
-function OperationLink({ to, text }: { to: string; text: string }) {
-  return (
-    <Anchor component={Link} to={to} size="sm">
-      {text}
-    </Anchor>
-  );
-}
-
-/** A name and what stands for it. */
-export function Fact({ name, children }: { name: string; children: React.ReactNode }) {
-  return (
-    <div>
-      <Text size="xs" c="dimmed">
-        {name}
-      </Text>
-      <Text size="sm" component="div">
-        {children}
-      </Text>
-    </div>
+    <Facts
+      of={[
+        ...runFacts(operation),
+        resource === null
+          ? null
+          : [
+              'On',
+              place === null ? (
+                resource
+              ) : (
+                <To key="on" to={place.to}>
+                  {place.text}
+                </To>
+              ),
+            ],
+        kind === 'workflow.run'
+          ? [
+              'Its steps',
+              <To key="steps" to={`/workflows/${id}`}>
+                The workflow
+              </To>,
+            ]
+          : null,
+        parent === null
+          ? null
+          : [
+              'Belongs to',
+              <To key="parent" to={`/workflows/${parent}`}>
+                A workflow
+              </To>,
+            ],
+        typeof cleanup === 'string'
+          ? [
+              'Tidied up by',
+              <To key="cleanup" to={`/operations/${cleanup}`}>
+                An operation
+              </To>,
+            ]
+          : null,
+      ]}
+    />
   );
 }

@@ -1,126 +1,170 @@
-import { Anchor, Badge, Button, Group, SimpleGrid, Stack, Title } from '@mantine/core';
+import { Anchor, Button, Group, Stack } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
-import { Link, useNavigate, useParams, useSearch } from '@tanstack/react-router';
+import { Link, useParams } from '@tanstack/react-router';
 import type { Server } from '../../../src/sdk/client.ts';
 import { Action } from '../components/action.tsx';
-import { Filters, List, type ListColumn, NothingFound } from '../components/list.tsx';
+import { List, type ListColumn, NothingFound } from '../components/list.tsx';
+import { ListPage } from '../components/list-page.tsx';
+import { Facts, PageHead, Surface, Tags, To } from '../components/page.tsx';
 import { Permitted } from '../components/permitted.tsx';
-import { Failure, Loading, Status, Time } from '../components/states.tsx';
+import { Failure, Heading, Loading, Status, Time } from '../components/states.tsx';
 import { serverById } from '../queries.ts';
 import { client } from '../session.ts';
-import { Fact, OPERATION_COLUMNS } from './operations.tsx';
+import { OPERATION_COLUMNS } from './operations.tsx';
 import { TASKSERV_COLUMNS } from './taskservs.tsx';
 
+export const SERVER_STATUSES = [
+  'running',
+  'stopped',
+  'creating',
+  'starting',
+  'stopping',
+  'restarting',
+  'deleting',
+  'error',
+  'missing',
+  'unknown',
+] as const;
+
 const COLUMNS: readonly ListColumn<Server>[] = [
+  { heading: 'Hostname', sort: 'hostname', cell: ({ id, hostname }) => <To to={`/servers/${id}`}>{hostname}</To> },
+  { heading: 'Status', width: '112px', cell: ({ status }) => <Status status={status} /> },
   {
-    heading: 'Hostname',
-    cell: ({ id, hostname }) => (
-      <Anchor component={Link} to={`/servers/${id}`} size="sm">
-        {hostname}
-      </Anchor>
-    ),
+    heading: 'Address',
+    width: '140px',
+    from: 'sm',
+    cell: ({ ip_address: address }) => <span className="mono">{address ?? '–'}</span>,
   },
-  { heading: 'Workspace', cell: ({ workspace }) => workspace },
-  { heading: 'Provider', cell: ({ provider }) => provider },
-  { heading: 'Plan', cell: ({ plan }) => plan },
-  { heading: 'Zone', cell: ({ zone }) => zone },
-  { heading: 'Address', cell: ({ ip_address: address }) => address ?? '–' },
-  { heading: 'Status', cell: ({ status }) => <Status status={status} /> },
+  { heading: 'Plan', from: 'sm', cell: ({ plan }) => plan },
+  { heading: 'Zone', from: 'md', cell: ({ zone }) => zone },
+  { heading: 'Provider', from: 'lg', cell: ({ provider }) => provider },
+  { heading: 'Workspace', from: 'md', cell: ({ workspace }) => workspace },
+  {
+    heading: 'Created',
+    width: '124px',
+    from: 'lg',
+    sort: 'created_at',
+    cell: ({ created_at: at }) => <Time at={at} />,
+  },
 ];
-const FILTERS = ['status', 'hostname', 'workspace', 'provider', 'zone', 'tag'];
 
 export function ServersPage() {
-  const search: Record<string, string | undefined> = useSearch({ strict: false });
-  const navigate = useNavigate();
   return (
-    <>
-      <Group justify="space-between" mb="sm">
-        <Title order={1} size="h3">
-          Servers
-        </Title>
+    <ListPage
+      title="Servers"
+      filters={[
+        { name: 'status', options: SERVER_STATUSES },
+        { name: 'hostname' },
+        { name: 'workspace' },
+        { name: 'provider' },
+        { name: 'zone' },
+        { name: 'tag' },
+      ]}
+      path="/v1/servers"
+      columns={COLUMNS}
+      keyOf={({ id }) => id}
+      label="servers"
+      empty={
         <Permitted to="server_create">
+          <Anchor component={Link} to="/servers/create" size="sm">
+            Create the first one
+          </Anchor>
+        </Permitted>
+      }
+      actions={
+        <Permitted to="server_create">
+          <Button size="xs" variant="default" component={Link} to="/servers/import">
+            Bring in a machine
+          </Button>
           <Button size="xs" component={Link} to="/servers/create">
             Create a server
           </Button>
         </Permitted>
-      </Group>
-      <Filters names={FILTERS} values={search} onChange={(next) => void navigate({ to: '/servers', search: next })} />
-      <List
-        path="/v1/servers"
-        filters={search}
-        columns={COLUMNS}
-        keyOf={({ id }) => id}
-        label="servers"
-        empty={
-          <NothingFound what="servers" filtered={Object.keys(search).length > 0}>
-            <Anchor component={Link} to="/servers/create">
-              Create the first one
-            </Anchor>
-          </NothingFound>
-        }
-      />
-    </>
+      }
+    />
   );
 }
 
 export function ServerPage() {
   const { id = '' } = useParams({ strict: false });
   const { data: server, error, refetch } = useQuery(serverById(id));
-  if (error !== null) return <Failure error={error} onRetry={() => void refetch()} />;
-  if (server === undefined) return <Loading />;
+  if (server === undefined)
+    return error === null ? <Loading /> : <Failure error={error} onRetry={() => void refetch()} />;
+  const { hostname, workspace } = server;
   return (
-    <Stack>
-      <Group justify="space-between">
-        <Group gap="sm">
-          <Title order={1} size="h3">
-            {server.hostname}
-          </Title>
-          <Status status={server.status} />
-        </Group>
+    <Stack gap="md">
+      <PageHead title={hostname} up={{ to: '/servers', text: 'Servers' }} status={{ status: server.status }}>
         <ServerActions server={server} />
+      </PageHead>
+      <Facts
+        of={[
+          [
+            'Address',
+            <span key="address" className="mono">
+              {server.ip_address ?? '–'}
+            </span>,
+          ],
+          ['Plan', server.plan],
+          ['Zone', server.zone],
+          ['Provider', server.provider],
+          [
+            'Workspace',
+            <To key="workspace" to={`/workspaces/${workspace}`}>
+              {workspace}
+            </To>,
+          ],
+          ['Created', <Time key="created" at={server.created_at} exact />],
+          ['Created by', server.created_by],
+          [
+            'Id',
+            <span key="id" className="mono">
+              {server.id}
+            </span>,
+          ],
+          ['Tags', <Tags key="tags" of={server.tags} />],
+        ]}
+      />
+      <Group justify="space-between">
+        <Heading>Taskservs on it</Heading>
+        <Permitted to="taskserv_create">
+          <Button
+            size="xs"
+            variant="default"
+            component={Link}
+            to="/catalog"
+            search={{ workspace, server: hostname } as never}
+          >
+            Install one
+          </Button>
+        </Permitted>
       </Group>
-      <SimpleGrid cols={{ base: 2, md: 4 }} spacing="xs">
-        <Fact name="Id">{server.id}</Fact>
-        <Fact name="Workspace">{server.workspace}</Fact>
-        <Fact name="Provider">{server.provider}</Fact>
-        <Fact name="Plan">{server.plan}</Fact>
-        <Fact name="Zone">{server.zone}</Fact>
-        <Fact name="Address">{server.ip_address ?? '–'}</Fact>
-        <Fact name="Created">
-          <Time at={server.created_at} />
-        </Fact>
-        <Fact name="Tags">
-          {server.tags.length === 0
-            ? '–'
-            : server.tags.map((tag) => (
-                <Badge key={tag} variant="outline" mr={4}>
-                  {tag}
-                </Badge>
-              ))}
-        </Fact>
-      </SimpleGrid>
-      <Title order={2} size="h5">
-        Taskservs on it
-      </Title>
-      <List
-        path="/v1/taskservs"
-        filters={{ hostname: server.hostname, workspace: server.workspace }}
-        columns={TASKSERV_COLUMNS}
-        keyOf={({ id: taskservId }) => taskservId}
-        label="taskservs"
-        empty={<NothingFound what="taskservs" filtered={false} />}
-      />
-      <Title order={2} size="h5">
-        What happened to it
-      </Title>
-      <List
-        path="/v1/operations"
-        filters={{ resource: `server:${id}` }}
-        columns={OPERATION_COLUMNS}
-        keyOf={({ id: operationId }) => operationId}
-        label="operations"
-        empty={<NothingFound what="operations" filtered={false} />}
-      />
+      <Surface label="Taskservs on it">
+        <List
+          embedded
+          path="/v1/taskservs"
+          query={{ hostname, workspace }}
+          columns={TASKSERV_COLUMNS}
+          keyOf={({ id: taskservId }) => taskservId}
+          label="taskservs"
+          empty={
+            <NothingFound what="taskservs" filtered={false}>
+              Nothing was installed on it by this server.
+            </NothingFound>
+          }
+        />
+      </Surface>
+      <Heading>What happened to it</Heading>
+      <Surface label="What happened to it">
+        <List
+          embedded
+          path="/v1/operations"
+          query={{ resource: `server:${id}` }}
+          columns={OPERATION_COLUMNS}
+          keyOf={({ id: operationId }) => operationId}
+          label="operations"
+          empty={<NothingFound what="operations" filtered={false} />}
+        />
+      </Surface>
     </Stack>
   );
 }
@@ -130,7 +174,7 @@ function ServerActions({ server }: { server: Server }) {
   const remove = () =>
     client.delete('/v1/servers/{id}', { path, body: { workspace: server.workspace, server_id: server.id } });
   return (
-    <Group gap="xs">
+    <>
       <Permitted to="server_update">
         <Action
           variant="default"
@@ -142,6 +186,7 @@ function ServerActions({ server }: { server: Server }) {
         <Action
           variant="default"
           disabled={server.status !== 'running'}
+          question={`Whatever runs on ${server.hostname} stops with it.`}
           run={() => client.post('/v1/servers/{id}/stop', { path })}
         >
           Stop
@@ -149,6 +194,7 @@ function ServerActions({ server }: { server: Server }) {
         <Action
           variant="default"
           disabled={server.status !== 'running'}
+          question={`Whatever runs on ${server.hostname} is away for a while.`}
           run={() => client.post('/v1/servers/{id}/restart', { path })}
         >
           Restart
@@ -157,13 +203,13 @@ function ServerActions({ server }: { server: Server }) {
       <Permitted to="server_delete">
         <Action
           color="red"
-          variant="light"
+          variant="outline"
           run={remove}
           question={`${server.hostname} and its disks are deleted at ${server.provider}. This cannot be undone.`}
         >
           Delete
         </Action>
       </Permitted>
-    </Group>
+    </>
   );
 }

@@ -1,37 +1,45 @@
-import { Alert, Button, Code, Group, Select, Stack, TextInput, Title } from '@mantine/core';
-import { useMutation } from '@tanstack/react-query';
-import { useState } from 'react';
+import { Button, Code, CopyButton, Stack, Text } from '@mantine/core';
 import type { Schemas } from '../../../src/sdk/client.ts';
-import { Action } from '../components/action.tsx';
-import { List, type ListColumn, NothingFound } from '../components/list.tsx';
-import { Failure, Time } from '../components/states.tsx';
-import { queryClient } from '../queries.ts';
+import { Action, then } from '../components/action.tsx';
+import { FormDialog } from '../components/form-dialog.tsx';
+import type { FieldSchema } from '../components/json-schema.ts';
+import type { ListColumn } from '../components/list.tsx';
+import { ListPage } from '../components/list-page.tsx';
+import { Time } from '../components/states.tsx';
 import { client } from '../session.ts';
 import { rolesText } from './users.tsx';
 
-const LIFETIMES = { '1 day': 86_400, '30 days': 2_592_000, '90 days': 7_776_000, '1 year': 31_536_000 };
-const refresh = () => queryClient.invalidateQueries({ queryKey: ['/v1/tokens'] });
-
-async function end(id: string): Promise<undefined> {
-  await client.delete('/v1/tokens/{id}', { path: { id } });
-  await refresh();
-  return undefined;
-}
+const LIFETIMES: Record<string, number> = {
+  '1 day': 86_400,
+  '30 days': 2_592_000,
+  '90 days': 7_776_000,
+  '1 year': 31_536_000,
+};
+const DEFAULT_LIFETIME = '90 days';
+const NEW_TOKEN: FieldSchema = {
+  type: 'object',
+  required: ['name'],
+  properties: {
+    name: { type: 'string', maxLength: 100, description: 'What it is for.' },
+    lives_for: { type: 'string', enum: Object.keys(LIFETIMES), default: DEFAULT_LIFETIME },
+  },
+};
 
 const COLUMNS: readonly ListColumn<Schemas['ApiToken']>[] = [
   { heading: 'Name', cell: ({ name }) => name },
-  { heading: 'Owner', cell: ({ user }) => user },
-  { heading: 'Roles', cell: ({ roles }) => rolesText(roles) },
-  { heading: 'Expires', cell: ({ expires_at: at }) => (at === null ? 'never' : <Time at={at} />) },
-  { heading: 'Last used', cell: ({ last_used_at: at }) => <Time at={at} /> },
+  { heading: 'Owner', from: 'sm', cell: ({ user }) => user },
+  { heading: 'Roles', from: 'md', cell: ({ roles }) => rolesText(roles) },
+  { heading: 'Expires', width: '116px', cell: ({ expires_at: at }) => (at === null ? 'never' : <Time at={at} />) },
+  { heading: 'Last used', width: '116px', from: 'sm', cell: ({ last_used_at: at }) => <Time at={at} /> },
   {
     heading: '',
+    width: '80px',
     cell: ({ id, name }) => (
       <Action
         color="red"
-        variant="light"
-        run={() => end(id)}
-        question={`Whatever uses the token ${name} is locked out at once.`}
+        variant="outline"
+        run={() => then(client.delete('/v1/tokens/{id}', { path: { id } }), '/v1/tokens')}
+        question={`Programs that use the token “${name}” are refused from now on.`}
       >
         End
       </Action>
@@ -39,64 +47,45 @@ const COLUMNS: readonly ListColumn<Schemas['ApiToken']>[] = [
   },
 ];
 
+async function create({ name, lives_for: lifetime }: Record<string, unknown>) {
+  const seconds = LIFETIMES[String(lifetime ?? DEFAULT_LIFETIME)];
+  const made = await client.post('/v1/tokens', { body: { name: String(name), expires_in: seconds } });
+  await then(Promise.resolve(), '/v1/tokens');
+  return made;
+}
+
 export function TokensPage() {
-  const [name, setName] = useState('');
-  const [lifetime, setLifetime] = useState<keyof typeof LIFETIMES>('90 days');
-  const create = useMutation({
-    mutationFn: () => client.post('/v1/tokens', { body: { name, expires_in: LIFETIMES[lifetime] } }),
-    onSuccess: async () => {
-      setName('');
-      await refresh();
-    },
-  });
   return (
-    <Stack>
-      <Title order={1} size="h3">
-        API tokens
-      </Title>
-      <form
-        onSubmit={(event) => {
-          event.preventDefault();
-          create.mutate();
-        }}
-      >
-        <Group align="end">
-          <TextInput
-            label="What it is for"
-            required
-            value={name}
-            onChange={(event) => setName(event.currentTarget.value)}
-          />
-          <Select
-            label="Lives for"
-            data={Object.keys(LIFETIMES)}
-            value={lifetime}
-            allowDeselect={false}
-            onChange={(value) => setLifetime((value ?? '90 days') as keyof typeof LIFETIMES)}
-          />
-          <Button type="submit" loading={create.isPending}>
-            Create
-          </Button>
-        </Group>
-      </form>
-      {create.isError ? <Failure error={create.error} /> : null}
-      {create.isSuccess ? (
-        <Alert title="Copy it now: it is not shown again">
-          <Code block>{create.data.token}</Code>
-        </Alert>
-      ) : null}
-      <List
-        path="/v1/tokens"
-        filters={{}}
-        columns={COLUMNS}
-        keyOf={({ id }) => id}
-        label="tokens"
-        empty={
-          <NothingFound what="tokens" filtered={false}>
-            Programs log in with a token instead of a password.
-          </NothingFound>
-        }
-      />
-    </Stack>
+    <ListPage
+      title="API tokens"
+      about="Programs log in with a token instead of a password. It may do what its owner may."
+      filters={[{ name: 'name' }, { name: 'user' }]}
+      path="/v1/tokens"
+      columns={COLUMNS}
+      keyOf={({ id }) => id}
+      label="tokens"
+      empty="Create one for a program that is to use the API."
+      actions={
+        <FormDialog
+          label="New token"
+          schema={NEW_TOKEN}
+          send="Create"
+          run={create}
+          answer={({ token }) => (
+            <Stack gap="xs">
+              <Text size="sm">Copy it now: it is not shown again.</Text>
+              <Code block>{token}</Code>
+              <CopyButton value={token}>
+                {({ copied, copy }) => (
+                  <Button size="xs" variant="default" onClick={copy}>
+                    {copied ? 'Copied' : 'Copy'}
+                  </Button>
+                )}
+              </CopyButton>
+            </Stack>
+          )}
+        />
+      }
+    />
   );
 }

@@ -1,129 +1,157 @@
-import { Button, Group, PasswordInput, Select, Stack, TextInput, Title } from '@mantine/core';
-import { useMutation } from '@tanstack/react-query';
-import { useState } from 'react';
+import createBody from 'virtual:body/v1/users';
+import { Group, Stack } from '@mantine/core';
+import { useQuery } from '@tanstack/react-query';
 import type { Schemas } from '../../../src/sdk/client.ts';
-import { Action } from '../components/action.tsx';
-import { List, type ListColumn, NothingFound } from '../components/list.tsx';
+import { Action, then } from '../components/action.tsx';
+import { FormDialog } from '../components/form-dialog.tsx';
+import type { FieldSchema } from '../components/json-schema.ts';
+import type { ListColumn } from '../components/list.tsx';
+import { ListPage } from '../components/list-page.tsx';
 import { Permitted } from '../components/permitted.tsx';
-import { Failure, Status, Time } from '../components/states.tsx';
-import { queryClient } from '../queries.ts';
+import { Status, Time } from '../components/states.tsx';
+import { workspaces } from '../queries.ts';
 import { client } from '../session.ts';
 
 type User = Schemas['User'];
-const ROLES = ['admin', 'operator', 'developer', 'viewer', 'auditor'] as const;
-const refresh = () => queryClient.invalidateQueries({ queryKey: ['/v1/users'] });
+type Role = User['roles'][number]['role'];
+const LIST = '/v1/users';
 
 /** Bindings as a person reads them. */
 export function rolesText(roles: User['roles']): string {
   return roles.map(({ role, workspace }) => (workspace == null ? role : `${role} in ${workspace}`)).join(', ') || '–';
 }
 
-async function setDisabled({ id, disabled }: User): Promise<undefined> {
-  await client.patch('/v1/users/{id}', { path: { id }, body: { disabled: !disabled } });
-  await refresh();
-  return undefined;
-}
+/** A role in one workspace or all, for a form: the API takes a list of such pairs. */
+const ROLE_FIELDS: Record<string, FieldSchema> = {
+  role: { ...createBody.properties?.roles?.items?.properties?.role, description: 'What they may do.' },
+  workspace: { type: 'string', description: 'Only there; empty: in every workspace.' },
+};
+const NEW_USER: FieldSchema = {
+  type: 'object',
+  required: ['username', 'password', 'role'],
+  properties: {
+    username: { ...createBody.properties?.username, description: 'Small letters, digits, dots, hyphens.' },
+    password: { ...createBody.properties?.password, secret: true },
+    ...ROLE_FIELDS,
+  },
+};
+const NEW_ROLE: FieldSchema = { type: 'object', required: ['role'], properties: ROLE_FIELDS };
+const NEW_PASSWORD: FieldSchema = {
+  type: 'object',
+  required: ['password'],
+  properties: { password: { ...createBody.properties?.password, secret: true } },
+};
 
-async function remove({ id }: User): Promise<undefined> {
-  await client.delete('/v1/users/{id}', { path: { id } });
-  await refresh();
-  return undefined;
+function roleOf({ role, workspace }: Record<string, unknown>) {
+  return { role: role as Role, workspace: workspace === undefined ? null : String(workspace) };
 }
 
 const COLUMNS: readonly ListColumn<User>[] = [
   { heading: 'User', cell: ({ username }) => username },
-  { heading: 'Roles', cell: ({ roles }) => rolesText(roles) },
-  { heading: 'State', cell: ({ disabled }) => <Status status={disabled ? 'disabled' : 'enabled'} /> },
-  { heading: 'Created', cell: ({ created_at: at }) => <Time at={at} /> },
+  { heading: 'Roles', cell: ({ roles }) => <span title={rolesText(roles)}>{rolesText(roles)}</span> },
+  {
+    heading: 'State',
+    width: '110px',
+    from: 'md',
+    cell: ({ disabled }) => <Status status={disabled ? 'disabled' : 'enabled'} />,
+  },
+  { heading: 'Created', width: '120px', from: 'lg', cell: ({ created_at: at }) => <Time at={at} /> },
   {
     heading: '',
+    width: '96px',
     cell: (user) => (
       <Permitted to="user_write">
-        <Group gap="xs" justify="end" wrap="nowrap">
-          <Action variant="default" run={() => setDisabled(user)}>
-            {user.disabled ? 'Enable' : 'Disable'}
-          </Action>
-          <Action
-            color="red"
-            variant="light"
-            run={() => remove(user)}
-            question={`${user.username} is deleted with all logins and tokens.`}
-          >
-            Delete
-          </Action>
-        </Group>
+        <UserDialog user={user} />
       </Permitted>
     ),
   },
 ];
 
-function NewUser() {
-  const [username, setUsername] = useState('');
-  const [password, setPassword] = useState('');
-  const [role, setRole] = useState<(typeof ROLES)[number]>('viewer');
-  const create = useMutation({
-    mutationFn: () => client.post('/v1/users', { body: { username, password, roles: [{ role }] } }),
-    onSuccess: async () => {
-      setUsername('');
-      setPassword('');
-      await refresh();
-    },
-  });
+/** What can be done to one user, behind one button: a row has room for no more. */
+function UserDialog({ user }: { user: User }) {
+  const known = useQuery(workspaces);
+  const path = { id: user.id };
+  const patch = (body: Parameters<typeof client.patch<'/v1/users/{id}'>>[1]['body']) =>
+    then(client.patch('/v1/users/{id}', { path, body }), LIST);
   return (
-    <form
-      onSubmit={(event) => {
-        event.preventDefault();
-        create.mutate();
-      }}
+    <FormDialog
+      label="Change"
+      title={user.username}
+      variant="default"
+      about={`Has the roles: ${rolesText(user.roles)}. A further one takes effect at once.`}
+      schema={NEW_ROLE}
+      choices={{ workspace: { options: known.data?.map(({ name }) => name) ?? [] } }}
+      send="Add the role"
+      run={(values) => patch({ roles: [...user.roles, roleOf(values)] })}
     >
-      <Group align="end">
-        <TextInput
-          label="Name"
-          required
-          value={username}
-          onChange={(event) => setUsername(event.currentTarget.value)}
-        />
-        <PasswordInput
-          label="Password"
-          required
-          minLength={8}
-          autoComplete="new-password"
-          value={password}
-          onChange={(event) => setPassword(event.currentTarget.value)}
-        />
-        <Select
-          label="Role, everywhere"
-          data={ROLES}
-          value={role}
-          allowDeselect={false}
-          onChange={(value) => setRole(value ?? 'viewer')}
-        />
-        <Button type="submit" loading={create.isPending}>
-          Create
-        </Button>
-      </Group>
-      {create.isError ? <Failure error={create.error} /> : null}
-    </form>
+      <Stack gap="xs">
+        <Group gap="xs">
+          <Action variant="default" run={() => patch({ disabled: !user.disabled })}>
+            {user.disabled ? 'Enable' : 'Disable'}
+          </Action>
+          <FormDialog
+            label="Set a password"
+            variant="default"
+            schema={NEW_PASSWORD}
+            send="Set it"
+            run={({ password }) => patch({ password: String(password) })}
+          />
+          <Action
+            variant="default"
+            disabled={user.roles.length === 0}
+            question={`${user.username} may do nothing any more.`}
+            run={() => patch({ roles: [] })}
+          >
+            Take all roles away
+          </Action>
+          <Action
+            color="red"
+            variant="outline"
+            run={() => then(client.delete('/v1/users/{id}', { path }), LIST)}
+            question={`${user.username} is deleted with all logins and tokens.`}
+          >
+            Delete
+          </Action>
+        </Group>
+      </Stack>
+    </FormDialog>
+  );
+}
+
+function NewUser() {
+  const known = useQuery(workspaces);
+  return (
+    <FormDialog
+      label="New user"
+      schema={NEW_USER}
+      choices={{ workspace: { options: known.data?.map(({ name }) => name) ?? [] } }}
+      send="Create"
+      run={({ username, password, ...role }) =>
+        then(
+          client.post('/v1/users', {
+            body: { username: String(username), password: String(password), roles: [roleOf(role)] },
+          }),
+          LIST,
+        )
+      }
+    />
   );
 }
 
 export function UsersPage() {
   return (
-    <Stack>
-      <Title order={1} size="h3">
-        Users
-      </Title>
-      <Permitted to="user_write">
-        <NewUser />
-      </Permitted>
-      <List
-        path="/v1/users"
-        filters={{}}
-        columns={COLUMNS}
-        keyOf={({ id }) => id}
-        label="users"
-        empty={<NothingFound what="users" filtered={false} />}
-      />
-    </Stack>
+    <ListPage
+      title="Users"
+      filters={[{ name: 'username' }, { name: 'disabled', options: ['false', 'true'] }]}
+      path="/v1/users"
+      columns={COLUMNS}
+      keyOf={({ id }) => id}
+      label="users"
+      actions={
+        <Permitted to="user_write">
+          <NewUser />
+        </Permitted>
+      }
+    />
   );
 }

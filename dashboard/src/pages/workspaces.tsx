@@ -1,115 +1,279 @@
-import { Badge, Button, Group, Table, TextInput, Title } from '@mantine/core';
-import { useMutation, useQuery } from '@tanstack/react-query';
-import { useState } from 'react';
-import { Action } from '../components/action.tsx';
+import credentialsBody from 'virtual:body/v1/workspaces/{name}/credentials/{provider}?put';
+import keyBody from 'virtual:body/v1/workspaces/{name}/ssh-key?put';
+import createBody from 'virtual:body/v1/workspaces/create';
+import { Badge, Group, Stack, Text } from '@mantine/core';
+import { useQuery } from '@tanstack/react-query';
+import { useNavigate, useParams } from '@tanstack/react-router';
+import type { Schemas } from '../../../src/sdk/client.ts';
+import { Action, then } from '../components/action.tsx';
+import { FormDialog } from '../components/form-dialog.tsx';
+import type { FieldSchema } from '../components/json-schema.ts';
+import type { ListColumn } from '../components/list.tsx';
+import { ListPage } from '../components/list-page.tsx';
+import { Facts, PageHead, Surface, To } from '../components/page.tsx';
 import { Permitted } from '../components/permitted.tsx';
-import { Failure, Loading, Time } from '../components/states.tsx';
-import { queryClient, workspaces } from '../queries.ts';
+import { Empty, Failure, Heading, Loading, Time } from '../components/states.tsx';
+import { credentialsOf, sshKeyOf, workspaceByName } from '../queries.ts';
 import { client } from '../session.ts';
 
-const refresh = () => queryClient.invalidateQueries({ queryKey: ['/v1/workspaces'] });
+type Credentials = Schemas['ProviderCredentials'];
+type Workspace = { name: string; path: string; active: boolean; last_used: string | null };
+type CreateBody = Parameters<typeof client.post<'/v1/workspaces/create'>>[1]['body'];
+type KeyBody = Parameters<typeof client.put<'/v1/workspaces/{name}/ssh-key'>>[1]['body'];
+const LIST = '/v1/workspaces';
 
-function NewWorkspace() {
-  const [name, setName] = useState('');
-  const create = useMutation({
-    mutationFn: () => client.post('/v1/workspaces/create', { body: { name } }),
-    onSuccess: async () => {
-      setName('');
-      await refresh();
-    },
-  });
-  return (
-    <form
-      onSubmit={(event) => {
-        event.preventDefault();
-        create.mutate();
-      }}
-    >
-      <Group align="end" mb="sm">
-        <TextInput
-          label="New workspace"
-          required
-          value={name}
-          onChange={(event) => setName(event.currentTarget.value)}
-        />
-        <Button type="submit" loading={create.isPending}>
-          Create
-        </Button>
+const COLUMNS: readonly ListColumn<Workspace>[] = [
+  {
+    heading: 'Workspace',
+    sort: 'name',
+    cell: ({ name, active }) => (
+      <Group gap="xs" wrap="nowrap">
+        <To to={`/workspaces/${name}`}>{name}</To>
+        {active ? (
+          <Badge variant="default" tt="none" fw={500}>
+            active
+          </Badge>
+        ) : null}
       </Group>
-      {create.isError ? <Failure error={create.error} /> : null}
-    </form>
+    ),
+  },
+  {
+    heading: 'Files',
+    from: 'md',
+    cell: ({ path }) => (
+      <span className="mono" title={path}>
+        {path}
+      </span>
+    ),
+  },
+  { heading: 'Last used', width: '124px', cell: ({ last_used: at }) => <Time at={at} /> },
+];
+
+export function WorkspacesPage() {
+  return (
+    <ListPage
+      title="Workspaces"
+      about="Each has its own servers, files, key and accounts at clouds."
+      filters={[{ name: 'name' }]}
+      path={LIST}
+      columns={COLUMNS}
+      keyOf={({ name }) => name}
+      label="workspaces"
+      empty="Servers belong to a workspace: create the first one."
+      actions={
+        <Permitted to="workspace_create">
+          <FormDialog
+            label="New workspace"
+            schema={createBody}
+            send="Create"
+            run={(values) =>
+              then(client.post('/v1/workspaces/create', { body: values as unknown as CreateBody }), LIST)
+            }
+          />
+        </Permitted>
+      }
+    />
   );
 }
 
-export function WorkspacesPage() {
-  const { data, error, refetch } = useQuery(workspaces);
-  if (error !== null) return <Failure error={error} onRetry={() => void refetch()} />;
-  if (data === undefined) return <Loading />;
+export function WorkspacePage() {
+  const { id: name = '' } = useParams({ strict: false });
+  const { data: workspace, error, refetch } = useQuery(workspaceByName(name));
+  const navigate = useNavigate();
+  if (workspace === undefined)
+    return error === null ? <Loading /> : <Failure error={error} onRetry={() => void refetch()} />;
+  return (
+    <Stack gap="md">
+      <PageHead title={name} up={{ to: '/workspaces', text: 'Workspaces' }}>
+        {workspace.active ? null : (
+          <Permitted to="workspace_update">
+            <Action
+              variant="default"
+              run={() => then(client.post('/v1/workspaces/{name}/activate', { path: { name } }), LIST)}
+            >
+              Make it the active one
+            </Action>
+          </Permitted>
+        )}
+        <Permitted to="workspace_delete">
+          <Action
+            color="red"
+            variant="outline"
+            question={`The workspace ${name} is deleted; its files stay. It must have no servers any more.`}
+            run={async () => {
+              await client.delete('/v1/workspaces/{name}', { path: { name } });
+              await navigate({ to: '/workspaces' });
+              return then(Promise.resolve(), LIST);
+            }}
+          >
+            Delete
+          </Action>
+        </Permitted>
+      </PageHead>
+      <Facts
+        of={[
+          ['Active', workspace.active ? 'yes: meant where none is named' : 'no'],
+          ['Last used', <Time key="used" at={workspace.last_used} exact />],
+          [
+            'Servers',
+            <To key="servers" to={`/servers?workspace=${name}`}>
+              Its servers
+            </To>,
+          ],
+          [
+            'Files',
+            <span key="files" className="mono">
+              {workspace.path}
+            </span>,
+          ],
+        ]}
+      />
+      <SshKey workspace={name} />
+      <Accounts workspace={name} />
+    </Stack>
+  );
+}
+
+function SshKey({ workspace }: { workspace: string }) {
+  const { data: key, error, refetch } = useQuery(sshKeyOf(workspace));
+  const path = { name: workspace };
   return (
     <>
-      <Title order={1} size="h3" mb="sm">
-        Workspaces
-      </Title>
-      <Permitted to="workspace_create">
-        <NewWorkspace />
-      </Permitted>
-      <Table.ScrollContainer minWidth={480}>
-        <Table>
-          <Table.Thead>
-            <Table.Tr>
-              <Table.Th>Name</Table.Th>
-              <Table.Th>Path</Table.Th>
-              <Table.Th>Last used</Table.Th>
-              <Table.Th />
-            </Table.Tr>
-          </Table.Thead>
-          <Table.Tbody>
-            {data.map(({ name, path, active, last_used: lastUsed }) => (
-              <Table.Tr key={name}>
-                <Table.Td>
-                  {name} {active ? <Badge>active</Badge> : null}
-                </Table.Td>
-                <Table.Td>{path}</Table.Td>
-                <Table.Td>
-                  <Time at={lastUsed} />
-                </Table.Td>
-                <Table.Td>
-                  <Group gap="xs" justify="end">
-                    {active ? null : (
-                      <Permitted to="workspace_update">
-                        <Action
-                          variant="default"
-                          run={async () => {
-                            await client.post('/v1/workspaces/{name}/activate', { path: { name } });
-                            await refresh();
-                            return undefined;
-                          }}
-                        >
-                          Activate
-                        </Action>
-                      </Permitted>
-                    )}
-                    <Permitted to="workspace_delete">
+      <Group justify="space-between">
+        <Heading>SSH key</Heading>
+        <Permitted to="workspace_update">
+          <FormDialog
+            label="Set another key"
+            variant="default"
+            about="Servers that let only the present key in are not reached with another one."
+            schema={keyBody}
+            send="Set it"
+            run={(values) =>
+              then(client.put('/v1/workspaces/{name}/ssh-key', { path, body: values as unknown as KeyBody }), LIST)
+            }
+          />
+        </Permitted>
+      </Group>
+      {error === null ? null : <Failure error={error} onRetry={() => void refetch()} />}
+      {key === undefined ? null : (
+        <Facts
+          of={[
+            [
+              'Fingerprint',
+              <span key="fingerprint" className="mono">
+                {key.fingerprint}
+              </span>,
+            ],
+            ['Made', key.generated ? 'by this server' : 'elsewhere, and given to it'],
+            [
+              'For authorized_keys',
+              <span key="public" className="mono">
+                {key.public_key}
+              </span>,
+            ],
+          ]}
+        />
+      )}
+    </>
+  );
+}
+
+/** What may be given of each cloud's credentials. */
+const CREDENTIALS: Record<string, { fields: string[]; required: string[] }> = {
+  upcloud: { fields: ['token', 'username', 'password'], required: [] },
+  hetzner: { fields: ['token'], required: ['token'] },
+  aws: {
+    fields: ['access_key_id', 'secret_access_key', 'session_token', 'region'],
+    required: ['access_key_id', 'secret_access_key'],
+  },
+};
+
+function credentialsSchema(provider: string): FieldSchema {
+  const { fields, required } = CREDENTIALS[provider] ?? { fields: [], required: [] };
+  const properties = fields.map((name): [string, FieldSchema] => [
+    name,
+    { ...credentialsBody.properties?.[name], secret: name !== 'region' && name !== 'username' },
+  ]);
+  return { type: 'object', required, properties: Object.fromEntries(properties) };
+}
+
+function Accounts({ workspace }: { workspace: string }) {
+  const { data, error, refetch } = useQuery(credentialsOf(workspace));
+  const path = (provider: string) => ({ name: workspace, provider });
+  return (
+    <>
+      <Heading>Accounts at clouds</Heading>
+      <Text size="sm" c="dimmed">
+        Without an account of its own, the workspace uses the installation's. Credentials are tried before they are
+        kept, and never shown.
+      </Text>
+      {error === null ? null : <Failure error={error} onRetry={() => void refetch()} />}
+      <Surface label="Accounts at clouds">
+        {data?.length === 0 ? <Empty title="No account of its own">It uses the installation's accounts.</Empty> : null}
+        {data === undefined || data.length === 0 ? null : (
+          <table className="plain-table">
+            <thead>
+              <tr>
+                <th scope="col">Cloud</th>
+                <th scope="col">Kept</th>
+                <th scope="col" className="from-sm">
+                  Changed
+                </th>
+                <th scope="col" style={{ width: 96 }}>
+                  <span className="mantine-visually-hidden">Actions</span>
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {data.map((account: Credentials) => (
+                <tr key={account.provider}>
+                  <td>{account.provider}</td>
+                  <td>{account.fields.join(', ')}</td>
+                  <td className="from-sm">
+                    <Time at={account.updated_at} />, by {account.updated_by}
+                  </td>
+                  <td>
+                    <Permitted to="credential_write">
                       <Action
                         color="red"
-                        variant="light"
-                        question={`The workspace ${name} is deleted; its files stay.`}
-                        run={async () => {
-                          await client.delete('/v1/workspaces/{name}', { path: { name } });
-                          await refresh();
-                          return undefined;
-                        }}
+                        variant="outline"
+                        question={`${workspace} uses the installation's account at ${account.provider} again.`}
+                        run={() =>
+                          then(
+                            client.delete('/v1/workspaces/{name}/credentials/{provider}', {
+                              path: path(account.provider),
+                            }),
+                            LIST,
+                          )
+                        }
                       >
-                        Delete
+                        Forget
                       </Action>
                     </Permitted>
-                  </Group>
-                </Table.Td>
-              </Table.Tr>
-            ))}
-          </Table.Tbody>
-        </Table>
-      </Table.ScrollContainer>
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        )}
+      </Surface>
+      <Permitted to="credential_write">
+        <Group gap="xs">
+          {Object.keys(CREDENTIALS).map((provider) => (
+            <FormDialog
+              key={provider}
+              label={`Set those of ${provider}`}
+              variant="default"
+              about={`${workspace}'s servers are made in this account from then on.`}
+              schema={credentialsSchema(provider)}
+              send="Try and keep"
+              run={(body) =>
+                then(client.put('/v1/workspaces/{name}/credentials/{provider}', { path: path(provider), body }), LIST)
+              }
+            />
+          ))}
+        </Group>
+      </Permitted>
     </>
   );
 }
