@@ -35,7 +35,7 @@ interface Shot {
 
 function shotsOf(world: World): Shot[] {
   const heading = (name: string) => (page: Page) => page.getByRole('heading', { name, level: 1 }).waitFor();
-  return [
+  const shots: Shot[] = [
     { name: 'overview', to: '/', ready: heading('Overview') },
     { name: 'servers', to: '/servers', ready: (page) => page.getByRole('link', { name: 'web-01' }).waitFor() },
     { name: 'server', to: `/servers/${world.serverId}`, ready: heading('web-01') },
@@ -60,14 +60,14 @@ function shotsOf(world: World): Shot[] {
     { name: 'users', to: '/users', ready: heading('Users') },
     { name: 'tokens', to: '/tokens', ready: heading('API tokens') },
     { name: 'audit', to: '/audit', ready: heading('Audit log') },
-  ].filter(({ name }) => flags.only === undefined || flags.only.includes(name));
+  ];
+  return shots.filter(({ name }) => flags.only === undefined || flags.only.includes(name));
 }
 
 /** What the page needs besides: until nothing is fetched any more but what is followed for ever. */
 async function settle(page: Page): Promise<void> {
   await page.getByLabel('Loading').first().waitFor({ state: 'detached' });
-  await page.evaluate(() => document.fonts.ready);
-  await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+  await page.evaluate('new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))');
 }
 
 async function picture(page: Page, file: string): Promise<void> {

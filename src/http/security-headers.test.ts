@@ -13,3 +13,10 @@ test('an answer of the API may not run, load or be framed; a page may, from here
     assert.equal(headers['referrer-policy'], 'no-referrer');
   }
 });
+
+test('no text becomes a script on the dashboard; only the page of the API has one of its own', () => {
+  for (const url of ['/', '/servers?status=running', '/docsomething'])
+    assert.match(securityHeaders(url)['content-security-policy'] ?? '', /;script-src 'self';/);
+  for (const url of ['/docs', '/docs/', '/docs?x'])
+    assert.match(securityHeaders(url)['content-security-policy'] ?? '', /;script-src 'self' 'unsafe-inline';/);
+});

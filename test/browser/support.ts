@@ -1,5 +1,5 @@
 import sparticuz from '@sparticuz/chromium';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import { type Browser, type BrowserContext, chromium, type Locator, type Page } from 'playwright-core';
 import { ADMIN_PASSWORD, type TestServer } from '../support/server.ts';
 
 /** A browser that comes inside an npm package. */
@@ -14,17 +14,23 @@ export async function startBrowser(): Promise<Browser> {
 
 export interface Visit {
   page: Page;
+  context: BrowserContext;
   /** Requests to any other host than the server. */
   foreign: string[];
   /** Errors on the page and on its console. */
   problems: string[];
 }
 
+export interface VisitOptions {
+  width?: number;
+  colorScheme?: 'light' | 'dark';
+}
+
 /** A new visitor, with nothing remembered. */
 export async function visit(
   browser: Browser,
-  server: TestServer,
-  options: { width?: number; colorScheme?: 'light' | 'dark' } = {},
+  server: Pick<TestServer, 'url'>,
+  options: VisitOptions = {},
 ): Promise<Visit> {
   const context = await browser.newContext({
     baseURL: server.url,
@@ -36,13 +42,13 @@ export async function visit(
   const foreign: string[] = [];
   const problems: string[] = [];
   page.on('request', (request) => {
-    if (!request.url().startsWith(server.url) && !request.url().startsWith('data:')) foreign.push(request.url());
+    if (!request.url().startsWith(server.url) && !/^(data|blob):/.test(request.url())) foreign.push(request.url());
   });
   page.on('pageerror', (error) => problems.push(String(error)));
   page.on('console', (message) => {
     if (message.type() === 'error') problems.push(message.text());
   });
-  return { page, foreign, problems };
+  return { page, context, foreign, problems };
 }
 
 export async function signIn(page: Page, username = 'admin', password = ADMIN_PASSWORD): Promise<void> {
@@ -51,4 +57,26 @@ export async function signIn(page: Page, username = 'admin', password = ADMIN_PA
   await page.getByRole('textbox', { name: 'Password' }).fill(password);
   await page.getByRole('button', { name: 'Sign in' }).click();
   await page.getByRole('heading', { name: 'Overview' }).waitFor();
+}
+
+/** A visitor who has signed in. */
+export async function visitor(
+  browser: Browser,
+  server: Pick<TestServer, 'url'>,
+  options: VisitOptions & { username?: string; password?: string } = {},
+): Promise<Visit> {
+  const visited = await visit(browser, server, options);
+  await signIn(visited.page, options.username, options.password);
+  return visited;
+}
+
+/** The menu's way to a page. */
+export function menu(page: Page, name: string): Locator {
+  return page.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name, exact: true });
+}
+
+/** Chooses from a field with a list. */
+export async function choose(page: Page, label: string, option: string): Promise<void> {
+  await page.getByRole('combobox', { name: label }).click();
+  await page.getByRole('option', { name: option, exact: true }).click();
 }
