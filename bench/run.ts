@@ -2,6 +2,7 @@
 import { cpus } from 'node:os';
 import { accept } from './accept.ts';
 import { carryOut } from './carry-out.ts';
+import { dashboard } from './dashboard.ts';
 import { idle } from './idle.ts';
 import { lists } from './lists.ts';
 import { memory } from './memory.ts';

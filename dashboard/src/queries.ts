@@ -142,3 +142,9 @@ export const workflowTypeOf = (workspace: string, name: string) =>
     queryFn: ({ signal }) => client.get('/v1/workflow-types/{name}', { path: { name }, query: { workspace }, signal }),
     enabled: workspace !== '' && name !== '',
   });
+
+export const webhookById = (id: string) =>
+  queryOptions({
+    queryKey: ['/v1/webhooks', id],
+    queryFn: ({ signal }) => client.get('/v1/webhooks/{id}', { path: { id }, signal }),
+  });

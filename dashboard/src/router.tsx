@@ -50,6 +50,7 @@ const servers = () => import('./pages/servers.tsx');
 const taskservs = () => import('./pages/taskservs.tsx');
 const workflows = () => import('./pages/workflows.tsx');
 const operations = () => import('./pages/operations.tsx');
+const webhooks = () => import('./pages/webhooks.tsx');
 const workspaces = () => import('./pages/workspaces.tsx');
 
 const routeTree = root.addChildren([
@@ -97,6 +98,12 @@ const routeTree = root.addChildren([
     at(
       '/providers',
       lazyRouteComponent(() => import('./pages/providers.tsx'), 'ProvidersPage'),
+    ),
+    at('/webhooks', lazyRouteComponent(webhooks, 'WebhooksPage')),
+    at('/webhooks/$id', lazyRouteComponent(webhooks, 'WebhookPage')),
+    at(
+      '/orphans',
+      lazyRouteComponent(() => import('./pages/orphans.tsx'), 'OrphansPage'),
     ),
     at(
       '/users',

@@ -25,6 +25,7 @@ const MENU: readonly { heading: string | null; entries: readonly Entry[] }[] = [
       { to: '/taskservs', label: 'Taskservs', icon: 'taskservs', permission: 'taskserv_read' },
       { to: '/catalog', label: 'Catalog', icon: 'catalog', permission: 'catalog_read' },
       { to: '/providers', label: 'Providers', icon: 'providers', permission: 'provider_read' },
+      { to: '/orphans', label: 'Orphans', icon: 'orphans', permission: 'server_read' },
     ],
   },
   {
@@ -39,6 +40,7 @@ const MENU: readonly { heading: string | null; entries: readonly Entry[] }[] = [
     heading: 'Installation',
     entries: [
       { to: '/workspaces', label: 'Workspaces', icon: 'workspaces', permission: 'workspace_read' },
+      { to: '/webhooks', label: 'Webhooks', icon: 'webhooks', permission: 'webhook_read' },
       { to: '/users', label: 'Users', icon: 'users', permission: 'user_read' },
       { to: '/tokens', label: 'API tokens', icon: 'tokens', permission: null },
       { to: '/audit', label: 'Audit log', icon: 'audit', permission: 'audit_read' },

@@ -31,6 +31,8 @@ export interface ClientOptions {
 }
 
 export interface PageOptions<P extends ListPath> {
+  /** What the path's `{name}`s stand for, where it has some. */
+  path?: Record<string, string> | undefined;
   filters?: Filters<P> | undefined;
   cursor?: string | undefined;
   /** Rows at most; 500. */
@@ -114,9 +116,9 @@ export function createClient(options: ClientOptions): Client {
       await client.post('/v1/auth/logout');
       await tokens.update(async () => null);
     },
-    async page(path, { filters, cursor = '', perPage = PER_PAGE, signal } = {}) {
+    async page(path, { path: parameters, filters, cursor = '', perPage = PER_PAGE, signal } = {}) {
       const query = { ...filters, per_page: perPage, cursor };
-      const response = await http.send({ method: 'GET', path, query, signal });
+      const response = await http.send({ method: 'GET', path, parameters, query, signal });
       return {
         rows: (await response.json()) as never[],
         next: nextCursor(response.headers.get('link')),

@@ -20,6 +20,8 @@ const PAGES = [
   'tokens',
   'audit',
   'schedules',
+  'webhooks',
+  'orphans',
 ];
 const PUBLIC = { config: { access: 'public' as const }, schema: { hide: true } };
 

@@ -67,9 +67,9 @@ test('a list is walked through and a row opened by keyboard alone', async () => 
   await last.and(page.locator(':focus')).waitFor();
   await page.keyboard.press('Home');
   await page.keyboard.press('ArrowDown');
-  const name = await rows.nth(1).and(page.locator(':focus')).getByRole('link').first().innerText();
+  const name = await rows.nth(1).and(page.locator(':focus')).getByRole('link').first().textContent();
   await page.keyboard.press('Enter');
-  await page.getByRole('heading', { name, level: 1 }).waitFor();
+  await page.getByRole('heading', { name: name ?? '', level: 1 }).waitFor();
   await context.close();
 });
 

@@ -17,6 +17,8 @@ export async function everyPage(admin: Client): Promise<{ to: string; heading: s
   await ended(admin, run.id);
   await admin.request('POST', '/v1/tokens', { name: 'shown' });
   await admin.request('POST', '/v1/schedules', { ...submit, name: 'shown', cron: '0 3 * * *' });
+  const hook = { url: 'https://hooks.example/provisioning', events: ['operation.failed'] };
+  const webhook = expectOk(await admin.request<{ id: string }>('POST', '/v1/webhooks', hook));
   return [
     { to: '/', heading: 'Overview' },
     { to: '/servers', heading: 'Servers' },
@@ -38,6 +40,9 @@ export async function everyPage(admin: Client): Promise<{ to: string; heading: s
     { to: `/operations/${operation.id}`, heading: 'server.create' },
     { to: '/workspaces', heading: 'Workspaces' },
     { to: '/workspaces/default', heading: 'default' },
+    { to: '/webhooks', heading: 'Webhooks' },
+    { to: `/webhooks/${webhook.id}`, heading: 'Webhook' },
+    { to: '/orphans', heading: 'Orphans' },
     { to: '/users', heading: 'Users' },
     { to: '/tokens', heading: 'API tokens' },
     { to: '/audit', heading: 'Audit log' },

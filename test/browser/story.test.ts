@@ -103,6 +103,10 @@ test('a cluster is checked, run, watched in its picture and looked into step by 
   const panel = page.getByRole('region', { name: 'Step base' });
   await panel.getByRole('log').getByText('completed').waitFor();
   assert.match(page.url(), /step=base/);
+  // The arrow keys lead on along the graph: back to what it waits for.
+  await page.getByRole('button', { name: 'base, taskserv.create: completed' }).press('ArrowLeft');
+  await page.keyboard.press('Enter');
+  await page.getByRole('region', { name: 'Step nodes[0]' }).waitFor();
   await page.getByText('List', { exact: true }).click();
   await page.getByRole('table', { name: 'Steps' }).getByRole('button', { name: 'nodes[1]' }).click();
   await page.getByRole('region', { name: 'Step nodes[1]' }).getByText('server.create').waitFor();
@@ -115,7 +119,7 @@ test('a workflow that fails is tried again, and one that hangs is cancelled', as
   const work = await hinder(host.id, 'install nginx', false);
   const run = async () => {
     await page.goto('/workflows/submit?type=taskserv_rollout');
-    await page.getByRole('textbox', { name: 'Taskserv' }).fill('nginx');
+    await page.getByRole('textbox', { name: 'Name' }).fill('nginx');
     await page.getByRole('textbox', { name: 'Servers' }).fill('for-rollout');
     await page.keyboard.press('Enter');
     await page.getByRole('button', { name: 'Check and show the order' }).click();

@@ -2,7 +2,7 @@ import { Text } from '@mantine/core';
 import { useVirtualizer } from '@tanstack/react-virtual';
 import { type KeyboardEvent, type ReactNode, useRef, useState } from 'react';
 import { Empty, Failure, Loading } from './states.tsx';
-import { type ListPath, useWindowed } from './windowed.ts';
+import { type ListPlace, useWindowed } from './windowed.ts';
 
 const ROW_HEIGHT = 40;
 /** Rows drawn besides those that are seen. */
@@ -19,10 +19,7 @@ export interface ListColumn<R> {
   sort?: string;
 }
 
-export interface ListProps<R> {
-  path: ListPath;
-  /** Filters and `sort`, only what was given; they stand in the address. */
-  query: Record<string, string | undefined>;
+export interface ListProps<R> extends ListPlace {
   columns: readonly ListColumn<R>[];
   keyOf: (row: R) => string;
   /** What the rows are, in the plural. */
@@ -38,10 +35,10 @@ export interface ListProps<R> {
  * A list of any length: pages are fetched as they are scrolled to, and only what is visible is drawn. Arrow keys, Page
  * up and down, Home and End walk through the rows, Enter opens one.
  */
-export function List<R>({ path, query, columns, keyOf, label, empty, onSort, embedded }: ListProps<R>) {
+export function List<R>({ columns, keyOf, label, empty, onSort, embedded, ...place }: ListProps<R>) {
   const scroller = useRef<HTMLElement>(null);
   const [range, setRange] = useState({ first: 0, last: 0 });
-  const { count, rowAt, total, totalCapped, pending, error, retry } = useWindowed<R>(path, query, range);
+  const { count, rowAt, total, totalCapped, pending, error, retry } = useWindowed<R>(place, range);
   const virtual = useVirtualizer({
     count,
     getScrollElement: () => scroller.current,
@@ -74,7 +71,7 @@ export function List<R>({ path, query, columns, keyOf, label, empty, onSort, emb
           <thead>
             <tr>
               {columns.map((column) => (
-                <Heading key={column.heading} column={column} sort={query.sort} onSort={onSort} />
+                <Heading key={column.heading} column={column} sort={place.query.sort} onSort={onSort} />
               ))}
             </tr>
           </thead>

@@ -44,13 +44,16 @@ export function PageHead({ title, up, status, about, children }: PageHeadProps) 
   );
 }
 
-/** What is known about a thing, as pairs of a name and what stands for it. What is null is left out. */
-export function Facts({ of }: { of: readonly (readonly [name: string, value: ReactNode] | null)[] }) {
+/** A name and what stands for it; `wide` where that is long. Null is left out. */
+export type Fact = readonly [name: string, value: ReactNode, size?: 'wide'] | null;
+
+/** What is known about a thing. */
+export function Facts({ of }: { of: readonly Fact[] }) {
   return (
     <dl className="surface facts">
       {of.map((fact) =>
         fact === null ? null : (
-          <div key={fact[0]}>
+          <div key={fact[0]} data-size={fact[2]}>
             <dt>{fact[0]}</dt>
             <dd>{fact[1] ?? '–'}</dd>
           </div>

@@ -1,7 +1,7 @@
-import { type ReactNode, useId } from 'react';
+import { useId } from 'react';
 import { Action, then } from './action.tsx';
 import type { ListColumn } from './list.tsx';
-import { To } from './page.tsx';
+import { type Fact, To } from './page.tsx';
 import { Permitted } from './permitted.tsx';
 import { Status, Time } from './states.tsx';
 
@@ -50,7 +50,7 @@ function Bar({ of: { progress, status } }: { of: Run }) {
 }
 
 /** What is known of both. */
-export function runFacts(run: Run): (readonly [string, ReactNode] | null)[] {
+export function runFacts(run: Run): Fact[] {
   return [
     [
       'Workspace',

@@ -23,6 +23,8 @@ const COLORS: Record<string, Color> = {
   degraded: 'yellow',
   cancelled: 'yellow',
   drifted: 'yellow',
+  active: 'green',
+  failing: 'red',
   failed: 'red',
   error: 'red',
   missing: 'red',

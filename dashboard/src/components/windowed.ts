@@ -10,7 +10,16 @@ const AHEAD = 100;
 /** Pages that are out of sight are forgotten after this long, so that memory does not grow with the way. Milliseconds. */
 const FORGET_MS = 5_000;
 
-export type ListPath = Parameters<Client['page']>[0];
+type ListPath = Parameters<Client['page']>[0];
+
+/** Which list of the API. */
+export interface ListPlace {
+  path: ListPath;
+  /** What the path's `{name}`s stand for. */
+  parameters?: Record<string, string>;
+  /** Filters and `sort`, only what was given. */
+  query: Record<string, string | undefined>;
+}
 
 interface Known {
   /** Which list, in which order. */
@@ -41,11 +50,10 @@ export interface Windowed<R> {
  * that the page before it told.
  */
 export function useWindowed<R>(
-  path: ListPath,
-  query: Record<string, string | undefined>,
+  { path, parameters = {}, query }: ListPlace,
   { first, last }: { first: number; last: number },
 ): Windowed<R> {
-  const list = JSON.stringify([path, query]);
+  const list = JSON.stringify([path, parameters, query]);
   const [remembered, setKnown] = useState<Known>(() => beginning(list));
   const known = remembered.list === list ? remembered : beginning(list);
   const from = Math.min(Math.floor(first / PER_PAGE), known.cursors.length - 1);
@@ -59,9 +67,15 @@ export function useWindowed<R>(
     queries: wanted.map((page) => {
       const cursor = known.cursors[page] ?? '';
       return {
-        queryKey: [path, 'list', query, cursor],
+        queryKey: [path, 'list', parameters, query, cursor],
         queryFn: ({ signal }: { signal: AbortSignal }) =>
-          client.page(path, { filters: query as never, cursor, perPage: PER_PAGE, signal }) as Promise<Page<R>>,
+          client.page(path, {
+            path: parameters,
+            filters: query as never,
+            cursor,
+            perPage: PER_PAGE,
+            signal,
+          }) as Promise<Page<R>>,
         gcTime: FORGET_MS,
         // A page that moved on because of what was added before it stays on the screen until it has come anew.
         placeholderData: () => pages.get(page),

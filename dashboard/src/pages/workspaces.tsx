@@ -124,8 +124,7 @@ export function WorkspacePage() {
             'Files',
             <span key="files" className="mono">
               {workspace.path}
-            </span>,
-          ],
+            </span>, 'wide'],
         ]}
       />
       <SshKey workspace={name} />
@@ -162,14 +161,14 @@ function SshKey({ workspace }: { workspace: string }) {
               'Fingerprint',
               <span key="fingerprint" className="mono">
                 {key.fingerprint}
-              </span>,
-            ],
+              </span>, 'wide'],
             ['Made', key.generated ? 'by this server' : 'elsewhere, and given to it'],
             [
               'For authorized_keys',
               <span key="public" className="mono">
                 {key.public_key}
               </span>,
+              'wide',
             ],
           ]}
         />

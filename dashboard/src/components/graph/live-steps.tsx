@@ -98,8 +98,7 @@ function StepPanel({ step, onClose }: { step: Step; onClose: () => void }) {
                 'With',
                 <span key="with" className="mono">
                   {JSON.stringify(step.with)}
-                </span>,
-              ],
+                </span>, 'wide'],
         ]}
       />
       {step.operation_id === null ? (

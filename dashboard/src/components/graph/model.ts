@@ -52,9 +52,8 @@ export function graphOfRun(nodes: readonly Schemas['WorkflowStep'][]): Graph {
 }
 
 /** What its step waits for. */
-export function edgesTo(node: Schemas['WorkflowStep']): GraphEdge[] {
-  const { depends_on: on = [] } = node as { depends_on?: readonly { id: string; type: 'hard' | 'soft' }[] };
-  return on.map(({ id, type }) => ({ from: id, to: node.step, type }));
+export function edgesTo({ step, depends_on: on }: Schemas['WorkflowStep']): GraphEdge[] {
+  return on.map(({ id, type }) => ({ from: id, to: step, type }));
 }
 
 /** How many nodes of a step stand where, the most frequent first. */

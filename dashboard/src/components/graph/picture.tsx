@@ -107,6 +107,8 @@ function nodesOf(placed: readonly Placed[], graph: Graph, direction: 'right' | '
   return placed.map(({ step, x, y, width, height }) => ({
     id: step.id,
     type: 'step',
+    // Nodes that cannot be chosen by the library's own means would let the pointer through to what is behind.
+    style: { pointerEvents: 'all' },
     position: { x, y },
     width,
     height,

@@ -1,0 +1,54 @@
+import type { Schemas } from '../../../src/sdk/client.ts';
+import { Action } from '../components/action.tsx';
+import type { ListColumn } from '../components/list.tsx';
+import { ListPage } from '../components/list-page.tsx';
+import { Permitted } from '../components/permitted.tsx';
+import { Time } from '../components/states.tsx';
+import { client } from '../session.ts';
+
+const COLUMNS: readonly ListColumn<Schemas['Orphan']>[] = [
+  { heading: 'Hostname', sort: 'hostname', cell: ({ hostname }) => hostname },
+  { heading: 'Provider', from: 'sm', cell: ({ provider }) => provider },
+  { heading: 'Its id there', from: 'md', cell: ({ provider_id: id }) => <span className="mono">{id}</span> },
+  { heading: 'Plan', from: 'md', cell: ({ plan }) => plan },
+  { heading: 'Zone', from: 'lg', cell: ({ zone }) => zone },
+  {
+    heading: 'A month',
+    width: '110px',
+    from: 'sm',
+    cell: ({ price }) => (price === null ? '–' : `${price.monthly.toFixed(2)} ${price.currency ?? ''}`),
+  },
+  { heading: 'First seen', width: '120px', sort: 'first_seen', cell: ({ first_seen: at }) => <Time at={at} /> },
+  {
+    heading: '',
+    width: '88px',
+    cell: ({ id, hostname, provider }) => (
+      <Permitted to="server_delete">
+        <Action
+          color="red"
+          variant="outline"
+          question={`${hostname} and its disks are deleted at ${provider}. It is looked at once more right before.`}
+          run={() => client.delete('/v1/orphans/{id}', { path: { id } })}
+        >
+          Delete
+        </Action>
+      </Permitted>
+    ),
+  },
+];
+
+/** What stands at a provider with our labels, and no server here stands for it. */
+export function OrphansPage() {
+  return (
+    <ListPage
+      title="Orphans"
+      about="Servers that cost money at a provider under this installation's labels, though nobody here knows them."
+      filters={[{ name: 'provider' }, { name: 'workspace' }, { name: 'zone' }]}
+      path="/v1/orphans"
+      columns={COLUMNS}
+      keyOf={({ id }) => id}
+      label="orphans"
+      empty="That is good: everything at the providers is known."
+    />
+  );
+}
