@@ -173,5 +173,8 @@ async function makePeople(admin: Client): Promise<void> {
     { username: 'wallboard', roles: [{ role: 'viewer' as const }] },
   ];
   for (const person of people) await admin.post('/v1/users', { body: { ...person, password: PASSWORD } });
+  await admin.post('/v1/webhooks', {
+    body: { url: 'https://chat.example/hooks/provisioning', events: ['operation.failed'] },
+  });
   await admin.post('/v1/tokens', { body: { name: 'continuous integration', expires_in: 7_776_000 } });
 }

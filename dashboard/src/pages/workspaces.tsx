@@ -124,7 +124,9 @@ export function WorkspacePage() {
             'Files',
             <span key="files" className="mono">
               {workspace.path}
-            </span>, 'wide'],
+            </span>,
+            'wide',
+          ],
         ]}
       />
       <SshKey workspace={name} />
@@ -161,7 +163,9 @@ function SshKey({ workspace }: { workspace: string }) {
               'Fingerprint',
               <span key="fingerprint" className="mono">
                 {key.fingerprint}
-              </span>, 'wide'],
+              </span>,
+              'wide',
+            ],
             ['Made', key.generated ? 'by this server' : 'elsewhere, and given to it'],
             [
               'For authorized_keys',

@@ -20,10 +20,10 @@ export function completeBySchema(schema: SchemaNode) {
     const word = /[\w.-]*$/.exec(before)?.[0] ?? '';
     const from = context.pos - word.length;
     if (word === '' && !context.explicit && !/[:-] $/.test(before)) return null;
-    const after = text.slice(line.to);
-    const asKey = /^\s*(- +)*[\w.-]*$/.test(before);
+    const after = text.slice(context.pos).replace(/^[\w.-]*/, '');
+    const asKey = /(^|[{,])\s*(- +)*[\w.-]*$/.test(before);
     const options = [
-      ...(asKey ? keysAt(schema, `${text.slice(0, from)}${HERE}: 0${after}`) : []),
+      ...(asKey ? keysAt(schema, `${text.slice(0, from)}${HERE}${after.startsWith(':') ? '' : ': 0'}${after}`) : []),
       ...valuesAt(schema, `${text.slice(0, from)}${HERE}${after}`),
     ];
     return options.length === 0 ? null : { from, options, validFor: /^[\w.-]*$/ };

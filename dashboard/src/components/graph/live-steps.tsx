@@ -98,7 +98,9 @@ function StepPanel({ step, onClose }: { step: Step; onClose: () => void }) {
                 'With',
                 <span key="with" className="mono">
                   {JSON.stringify(step.with)}
-                </span>, 'wide'],
+                </span>,
+                'wide',
+              ],
         ]}
       />
       {step.operation_id === null ? (
