@@ -5,7 +5,7 @@ import { List, type ListProps, NothingFound } from './list.tsx';
 import { PageHead, Surface } from './page.tsx';
 
 /** A field to filter by: a text, or one of some. */
-export interface Filter {
+interface Filter {
   name: string;
   options?: readonly string[];
 }

@@ -11,7 +11,7 @@ import { Failure, Loading } from '../components/states.tsx';
 import { activeWorkspaceOf, plansOf, providers, workflowTypesOf, workspaces, zonesOf } from '../queries.ts';
 import { client } from '../session.ts';
 
-const Picture = lazy(() => import('../components/graph/picture.tsx'));
+const Picture = lazy(async () => ({ default: (await import('../components/graph/picture.tsx')).Picture }));
 
 /** What the workspace fills in where it is left out. */
 const FROM_WORKSPACE = ['provider', 'plan', 'zone'];

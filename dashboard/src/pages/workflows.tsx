@@ -16,7 +16,7 @@ import { client } from '../session.ts';
 
 type Workflow = Schemas['Workflow'];
 // The picture brings much.
-const LiveSteps = lazy(() => import('../components/graph/live-steps.tsx'));
+const LiveSteps = lazy(async () => ({ default: (await import('../components/graph/live-steps.tsx')).LiveSteps }));
 
 const COLUMNS: readonly ListColumn<Workflow>[] = [
   {

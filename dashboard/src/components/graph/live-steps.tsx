@@ -60,7 +60,6 @@ export function LiveSteps({ workflowId }: { workflowId: string }) {
     </Stack>
   );
 }
-export default LiveSteps;
 
 /** One node, with its log. */
 function StepPanel({ step, onClose }: { step: Step; onClose: () => void }) {

@@ -1,7 +1,7 @@
 import type { Schemas } from '../../../../src/sdk/client.ts';
 
 /** A node of a step: one operation, done or to be done. */
-export interface GraphNode {
+interface GraphNode {
   id: string;
   status: string;
 }

@@ -39,7 +39,6 @@ export function Picture(props: PictureProps) {
     </ReactFlowProvider>
   );
 }
-export default Picture;
 
 type StepNode = Node<{ step: GraphStep; direction: 'right' | 'down' }, 'step'>;
 
