@@ -2,6 +2,9 @@ import sparticuz from '@sparticuz/chromium';
 import { type Browser, type BrowserContext, chromium, type Locator, type Page } from 'playwright-core';
 import { ADMIN_PASSWORD, type TestServer } from '../support/server.ts';
 
+/** Longest wait for something to show: far above what it takes, for machines that have other work. Milliseconds. */
+const PATIENCE_MS = 90_000;
+
 /** A browser that comes inside an npm package. */
 export async function startBrowser(): Promise<Browser> {
   return chromium.launch({
@@ -38,6 +41,7 @@ export async function visit(
     colorScheme: options.colorScheme ?? 'light',
     reducedMotion: 'reduce',
   });
+  context.setDefaultTimeout(PATIENCE_MS);
   const page = await context.newPage();
   const foreign: string[] = [];
   const problems: string[] = [];
