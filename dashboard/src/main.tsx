@@ -1,6 +1,6 @@
 import '@mantine/core/styles.css';
 import './style.css';
-import { createTheme, MantineProvider } from '@mantine/core';
+import { createTheme, defaultVariantColorsResolver, MantineProvider } from '@mantine/core';
 import { QueryClientProvider } from '@tanstack/react-query';
 import { RouterProvider } from '@tanstack/react-router';
 import { StrictMode } from 'react';
@@ -10,6 +10,14 @@ import { router } from './router.tsx';
 
 const theme = createTheme({
   primaryColor: 'blue',
+  // Dark enough for white letters.
+  primaryShade: 8,
+  variantColorResolver: (input) => ({
+    ...defaultVariantColorsResolver(input),
+    ...(input.variant === 'outline'
+      ? { color: 'var(--app-red)', border: '1px solid var(--app-red)', hover: 'var(--app-hover)' }
+      : {}),
+  }),
   defaultRadius: 'sm',
   fontFamily: 'system-ui, sans-serif',
   cursorType: 'pointer',

@@ -113,6 +113,24 @@ test('events come once each and in order although the connection is cut', async 
   assert.ok(seen.length >= 3);
 });
 
+test('a server that says for long that it is starting is waited for, also in the middle of following', async () => {
+  // More than the tries of one request, so that it is the following that goes on.
+  const refused = 4;
+  let asked = 0;
+  const starting: typeof fetch = async (input, init) => {
+    if (!String(input).endsWith('/events')) return fetch(input, init);
+    asked += 1;
+    return asked <= refused ? new Response('{"error":"SERVICE_UNAVAILABLE"}', { status: 503 }) : fetch(input, init);
+  };
+  const client = createClient({ url: server.url, fetch: starting, tries: 2 });
+  await client.login('admin', ADMIN_PASSWORD);
+  const { id } = await client.post('/v1/servers/create', { body: body('followed-while-starting') });
+  const statuses: unknown[] = [];
+  for await (const event of client.follow(id)) if (event.type === 'status') statuses.push(event.status);
+  assert.equal(statuses.at(-1), 'completed');
+  assert.equal(asked, refused + 1);
+});
+
 test('errors carry code, status, fields and request id', async () => {
   const client = await loggedIn();
   const refused = client.post('/v1/servers/create', { body: body('refused', { plan: '2xCPU-4G' }) });

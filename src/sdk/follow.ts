@@ -1,6 +1,6 @@
 import { EventSourceParserStream } from 'eventsource-parser/stream';
 import { ApiError, ConnectionError } from './errors.ts';
-import { type Http, type HttpRequest, pause } from './http.ts';
+import { type Http, type HttpRequest, isPassing, pause } from './http.ts';
 import type { FeedEvent, OperationEvent } from './types.ts';
 
 /** Between a connection that was lost and the next try. Milliseconds. */
@@ -34,7 +34,7 @@ export async function* followOperation(http: Http, id: string, options: FollowOp
       if (await hasEnded(http, id, signal)) return;
     } catch (error) {
       signal?.throwIfAborted();
-      if (error instanceof ApiError) throw error;
+      if (error instanceof ApiError && !isPassing(error.status)) throw error;
     }
     await pause(RECONNECT_MS, signal);
   }
@@ -55,7 +55,7 @@ export async function* followFeed(
       }
     } catch (error) {
       signal?.throwIfAborted();
-      if (error instanceof ApiError) throw error;
+      if (error instanceof ApiError && !isPassing(error.status)) throw error;
     }
     await pause(RECONNECT_MS, signal);
   }

@@ -6,8 +6,12 @@ const DEFAULT_TRIES = 5;
 /** Longest wait before another try, also where the server asks for more. Milliseconds. */
 const MAX_WAIT_MS = 30_000;
 const FIRST_WAIT_MS = 250;
-/** Answers after which the same request may succeed. */
 const PASSING = [429, 502, 503, 504];
+
+/** Whether the same request may succeed after an answer of this status. */
+export function isPassing(status: number): boolean {
+  return PASSING.includes(status);
+}
 
 export interface HttpOptions {
   url: string;
@@ -82,7 +86,7 @@ export function createHttp({ url, tokens, fetch, tries = DEFAULT_TRIES }: HttpOp
         try {
           const response = await authorised(request);
           if (response.ok) return response;
-          if (!PASSING.includes(response.status) || attempt >= tries) throw await apiError(response);
+          if (!isPassing(response.status) || attempt >= tries) throw await apiError(response);
           await response.body?.cancel();
           await pause(waitBefore(attempt, response.headers.get('retry-after')), request.signal);
         } catch (error) {

@@ -91,7 +91,7 @@ test('a definition is completed and checked while it is written, and its graph s
   const { page } = await visitor(browser, server);
   await page.goto('/workflows/editor');
   await page.getByText('Nothing is wrong.').waitFor();
-  await page.getByRole('button', { name: 'web, server.create: 2 waiting' }).waitFor();
+  await page.getByRole('button', { name: 'web server.create 2 waiting' }).waitFor();
   const editor = page.getByRole('textbox', { name: 'Definition' });
   await editor.click();
   await page.keyboard.press('Control+End');
@@ -104,7 +104,7 @@ test('a definition is completed and checked while it is written, and its graph s
   await page.getByText('Line ', { exact: false }).or(page.getByText('Something is missing')).first().waitFor();
   await page.keyboard.type('\nwith: { seconds: 1 }');
   await page.getByText('Nothing is wrong.').waitFor();
-  await page.getByRole('button', { name: 'last, wait: waiting' }).waitFor();
+  await page.getByRole('button', { name: 'last wait waiting' }).waitFor();
   await page.keyboard.type('\nkindd: x');
   await page
     .getByRole('status')

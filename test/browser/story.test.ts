@@ -104,12 +104,12 @@ test('a cluster is checked, run, watched in its picture and looked into step by 
   await page.getByRole('button', { name: 'Run it' }).click();
   await page.getByRole('heading', { name: 'cluster_create' }).waitFor();
   await status(page, 'completed').waitFor();
-  await page.getByRole('button', { name: 'base, taskserv.create: completed' }).click();
+  await page.getByRole('button', { name: 'base taskserv.create completed' }).click();
   const panel = page.getByRole('region', { name: 'Step base' });
   await panel.getByRole('log').getByText('completed').waitFor();
   assert.match(page.url(), /step=base/);
   // The arrow keys lead on along the graph: back to what it waits for.
-  await page.getByRole('button', { name: 'base, taskserv.create: completed' }).press('ArrowLeft');
+  await page.getByRole('button', { name: 'base taskserv.create completed' }).press('ArrowLeft');
   await page.keyboard.press('Enter');
   await page.getByRole('region', { name: 'Step nodes[0]' }).waitFor();
   await page.getByText('List', { exact: true }).click();

@@ -45,7 +45,7 @@ export function YamlEditor({ initial, schema, label, problems, onChange }: YamlE
           syntaxHighlighting(COLORS),
           autocompletion({ override: [completeBySchema(schema)] }),
           keymap.of([...defaultKeymap, ...historyKeymap, ...completionKeymap, ...lintKeymap]),
-          EditorView.contentAttributes.of({ 'aria-label': label }),
+          EditorView.contentAttributes.of({ 'aria-label': label, tabindex: '0' }),
           EditorView.updateListener.of((update) => {
             if (update.docChanged) changed.current(update.state.doc.toString());
           }),

@@ -187,11 +187,9 @@ function StepBox({ data: { step, direction } }: NodeProps<StepNode>) {
         className="step-head nopan"
         disabled={onSelect === undefined || first === undefined}
         aria-pressed={step.nodes.length === 1 ? isSelected : undefined}
-        aria-label={`${step.id}, ${step.kind}: ${words}`}
         onClick={() => first !== undefined && onSelect?.(worstNode(step)?.id ?? first.id)}
       >
-        <span className="step-name">{step.id}</span>
-        <span className="step-kind">{step.kind}</span>
+        <span className="step-name">{step.id}</span> <span className="step-kind">{step.kind}</span>{' '}
         <span className="step-state">{words}</span>
       </button>
       {step.nodes.length > 1 && step.nodes.length <= MAX_CELLS ? (
