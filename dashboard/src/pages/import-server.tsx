@@ -15,7 +15,7 @@ const SSH = importBody.properties?.ssh?.properties ?? {};
 /** The API's fields; those of `ssh` but for the machine on the way, which the API and the command line know. */
 const SCHEMA: FieldSchema = {
   type: 'object',
-  required: importBody.required,
+  required: ['hostname', 'workspace', 'ip_address'],
   properties: {
     ...Object.fromEntries(
       ['hostname', 'workspace', 'ip_address', 'tags'].map((name) => [name, importBody.properties?.[name] ?? {}]),
