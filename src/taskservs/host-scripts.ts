@@ -1,51 +1,31 @@
-/** How this section speaks with a host: looking, installing, checking, removing, always with secrets masked. */
-
+/** How this section speaks with a host: installing, checking, removing, always with secrets masked. */
 import { renderScripts } from '../catalog/catalog.ts';
 import type { StepCall } from '../engine/procedure.ts';
-import type { Line, Transport } from '../transports/contract.ts';
+import { type Line, type Transport, TransportError } from '../transports/contract.ts';
 import { runJob } from '../transports/job.ts';
 import type { Item } from './host-plan.ts';
 import { createMask } from './secrets.ts';
 
 /** Where a host keeps what was installed there with success: `<name>` holds a digest and a version. */
-const MARKS = '/var/lib/provisioning/taskservs';
-/** Seconds for a look at a host. */
-const LOOK_SECONDS = 30;
+export const MARKS = '/var/lib/provisioning/taskservs';
+/** Seconds to take two files away. */
+const FORGET_SECONDS = 30;
 /** Lines of output that a failure's message repeats at most, and their length together. */
 const QUOTED_LINES = 5;
 const QUOTED_LENGTH = 600;
 
-/** What stands on a host by its own account. */
-export interface Look {
-  /** `debian-12`; null where the host does not say. */
-  platform: string | null;
-  /** By name. */
-  installed: Map<string, { digest: string; version: string }>;
-}
-
-const LOOK = `
-if [ -r /etc/os-release ]; then (. /etc/os-release; echo "platform $ID-$VERSION_ID"); fi
-for file in ${MARKS}/*; do
-  if [ -f "$file" ]; then echo "installed \${file##*/} $(cat "$file")"; fi
-done
-`;
-
-/** Reads what is installed. Writes nothing. */
-export async function lookAt(transport: Transport, signal: AbortSignal): Promise<Look> {
-  const look: Look = { platform: null, installed: new Map() };
-  await transport.run(LOOK, {
-    signal,
-    timeoutSeconds: LOOK_SECONDS,
-    label: 'look around',
-    onLine: ({ stream, text }) => {
-      const [word, first, digest, version] = stream === 'stdout' ? text.split(' ') : [];
-      if (word === 'platform' && first !== undefined) look.platform = first;
-      else if (word === 'installed' && first !== undefined && digest !== undefined && version !== undefined) {
-        look.installed.set(first, { digest, version });
-      }
-    },
-  });
-  return look;
+/** Failures of the way into the host say at which step it was. */
+export async function atStep<T>(step: string | (() => string), work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof TransportError)) throw error;
+    const { code, message, retryable } = error;
+    throw new TransportError(code, `${message} (step: ${typeof step === 'string' ? step : step()})`, {
+      retryable,
+      cause: error,
+    });
+  }
 }
 
 /** How a script ended, in words fit for everybody. */
@@ -61,7 +41,8 @@ export interface HostFacts {
   address: string | null;
 }
 
-function environment(item: Item, host: HostFacts): Record<string, string> {
+/** What a script of the item is given, secrets included. */
+export function environment(item: Item, host: HostFacts): Record<string, string> {
   return {
     ...renderScripts(item.definition, item.version, item.values).env,
     HOST_NAME: host.hostname,
@@ -69,7 +50,8 @@ function environment(item: Item, host: HostFacts): Record<string, string> {
   };
 }
 
-function maskOf(item: Item) {
+/** Blanks the item's secrets out of output. */
+export function maskOf(item: Item) {
   return createMask(item.secretNames.map((name) => item.values[name]));
 }
 
@@ -82,13 +64,16 @@ export async function checkItem(
 ): Promise<Outcome> {
   const mask = maskOf(item);
   const said = createQuote();
-  const result = await transport.run(asShell(item.definition.scripts.check), {
-    env: environment(item, host),
-    signal,
-    timeoutSeconds: item.definition.timeouts.check,
-    label: `check ${item.definition.name}`,
-    onLine: ({ text }) => said.add(mask(text)),
-  });
+  const { name, scripts, timeouts } = item.definition;
+  const result = await atStep(`check.sh of ${name}`, () =>
+    transport.run(asShell(scripts.check), {
+      env: environment(item, host),
+      signal,
+      timeoutSeconds: timeouts.check,
+      label: `check ${name}`,
+      onLine: ({ text }) => said.add(mask(text)),
+    }),
+  );
   return outcomeOf(result, said);
 }
 
@@ -109,13 +94,17 @@ export async function installItem(
   output: Output,
 ): Promise<Outcome> {
   const { configFile } = renderScripts(item.definition, item.version, item.values);
+  const { name } = item.definition;
+  const { signal } = call;
   call.guard();
-  await transport.upload(configFile.content, configFile.path, { mode: configFile.mode, signal: call.signal });
+  await atStep(`config of ${name}`, () =>
+    transport.upload(configFile.content, configFile.path, { mode: configFile.mode, signal }),
+  );
   const outcome = await runScript(transport, item, host, call, output, 'install');
   if (!outcome.ok) return outcome;
   call.guard();
   const mark = `${item.digest} ${item.version}\n`;
-  await transport.upload(mark, `${MARKS}/${item.definition.name}`, { mode: 0o600, signal: call.signal });
+  await atStep(`mark of ${name}`, () => transport.upload(mark, `${MARKS}/${name}`, { mode: 0o600, signal }));
   return outcome;
 }
 
@@ -132,12 +121,14 @@ export async function removeItem(
   call.guard();
   const { name } = item.definition;
   const { configFile } = renderScripts(item.definition, item.version, item.values);
-  const { exitCode } = await transport.run('rm -f "$mark" "$config"', {
-    env: { mark: `${MARKS}/${name}`, config: configFile.path },
-    signal: call.signal,
-    timeoutSeconds: LOOK_SECONDS,
-    label: `forget ${name}`,
-  });
+  const { exitCode } = await atStep(`forget ${name}`, () =>
+    transport.run('rm -f "$mark" "$config"', {
+      env: { mark: `${MARKS}/${name}`, config: configFile.path },
+      signal: call.signal,
+      timeoutSeconds: FORGET_SECONDS,
+      label: `forget ${name}`,
+    }),
+  );
   return exitCode === 0 ? outcome : { ok: false, message: `left ${MARKS}/${name} behind, which cannot be deleted` };
 }
 
@@ -152,24 +143,28 @@ async function runScript(
   const mask = maskOf(item);
   const said = createQuote();
   call.guard();
-  const result = await runJob(transport, {
-    id: output.jobId,
-    script: asShell(item.definition.scripts[script]),
-    env: environment(item, host),
-    timeoutSeconds: item.definition.timeouts[script],
-    signal: call.signal,
-    fromLine: output.fromLine,
-    label: `${script} ${item.definition.name}`,
-    onLine: (line, number) => {
-      const masked = { ...line, text: mask(line.text) };
-      said.add(masked.text);
-      output.onLine(masked, number);
-    },
-  });
+  const { name, scripts, timeouts } = item.definition;
+  const result = await atStep(`${script}.sh of ${name}`, () =>
+    runJob(transport, {
+      id: output.jobId,
+      script: asShell(scripts[script]),
+      env: environment(item, host),
+      timeoutSeconds: timeouts[script],
+      signal: call.signal,
+      fromLine: output.fromLine,
+      label: `${script} ${name}`,
+      onLine: (line, number) => {
+        const masked = { ...line, text: mask(line.text) };
+        said.add(masked.text);
+        output.onLine(masked, number);
+      },
+    }),
+  );
   return outcomeOf(result, said);
 }
 
-function createQuote() {
+/** Keeps the last lines of output, to be repeated in a message. */
+export function createQuote() {
   const lines: string[] = [];
   return {
     add(text: string) {
@@ -182,7 +177,8 @@ function createQuote() {
   };
 }
 
-function outcomeOf(
+/** How a script ended, with its last words. */
+export function outcomeOf(
   result: { exitCode: number | null; signal: string | null },
   said: ReturnType<typeof createQuote>,
 ): Outcome {
@@ -193,7 +189,7 @@ function outcomeOf(
 }
 
 /** A program whose first line names another interpreter than a POSIX shell is written to a file and run by that. */
-function asShell(program: string): string {
+export function asShell(program: string): string {
   const interpreter = /^#!\s*(\S.*)/.exec(program)?.[1]?.trim();
   if (interpreter === undefined || /^(\/usr)?\/bin\/(env )?(da)?sh$/.test(interpreter)) return program;
   const end = 'END_OF_PROGRAM_8f1c';

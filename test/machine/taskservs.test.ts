@@ -3,8 +3,6 @@
  * on them is looked at from outside. Needs a container engine and a mirror of the distribution.
  */
 import assert from 'node:assert/strict';
-import { mkdir, writeFile } from 'node:fs/promises';
-import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import Docker from 'dockerode';
 import { createDockerExecTransport } from '../../src/transports/docker-exec.ts';
@@ -12,6 +10,7 @@ import { openBooks, temporaryDataDir } from '../recovery/support.ts';
 import { expectOk } from '../support/acceptance.ts';
 import { containerEngine } from '../support/container-engine.ts';
 import { ended, type Operation, startTestServer, type TestServer, until } from '../support/server.ts';
+import { defineTaskserv } from '../support/taskserv-definitions.ts';
 
 const CANARY = 'Canary-4d5e6f-password';
 /** Seconds that an operation with the package manager may take on three containers of a busy machine. */
@@ -80,16 +79,8 @@ function onContainers(
       ),
     );
 
-  /** A definition of the workspace's own. */
-  const define = async (name: string, scripts: { install: string; check: string; remove: string }, more = '') => {
-    const directory = path.join(dataDir, 'workspaces', workspace, 'taskservs', name);
-    await mkdir(directory, { recursive: true });
-    const definition = `name: ${name}\nsummary: For a test\nversions: { default: "1", supported: ["1", "2"] }\nplatforms: [debian-12]\n${more}`;
-    await writeFile(path.join(directory, 'taskserv.yaml'), definition);
-    for (const [script, text] of Object.entries(scripts)) {
-      await writeFile(path.join(directory, `${script}.sh`), `#!/bin/sh\n${text}\n`, { mode: 0o755 });
-    }
-  };
+  const define = (name: string, scripts: Record<'install' | 'check' | 'remove', string>, more?: string) =>
+    defineTaskserv(dataDir, workspace, name, scripts, more);
 
   const makeHost = async (hostname: string): Promise<Host> => {
     const operation = await request('POST', '/v1/servers/create', {

@@ -20,6 +20,7 @@ export async function temporaryDataDir(): Promise<AsyncDisposable & { directory:
 
 /** SQL on the database of the server under test. */
 export interface Books extends AsyncDisposable {
+  pool: pg.Pool;
   query<Row extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<Row[]>;
 }
 
@@ -43,6 +44,7 @@ export async function openBooks(where: { databaseUrl: string } | { dataDir: stri
   const pool = new pg.Pool({ ...settings, max: 4, application_name: 'recovery test' });
   pool.on('error', () => 'Postgres was killed; the next query connects again');
   return {
+    pool,
     query: async (text, values = []) => (await pool.query(text, values)).rows,
     [Symbol.asyncDispose]: () => pool.end(),
   };

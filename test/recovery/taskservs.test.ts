@@ -1,6 +1,7 @@
 /** kill -9 of the server while installs run on ten hosts: the hosts' own books prove that each ran once. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { assertFree, assertNotOnDisk, assertNotStored } from '../support/canaries.ts';
 import { ended, type Operation, startTestServer, type TestServer, until } from '../support/server.ts';
 import {
   allEnded,
@@ -16,6 +17,7 @@ import {
 const HOSTS = 10;
 const ROUNDS = scale(2, 6);
 const NAMES = ['redis', 'nginx'];
+const SECRETS = { password: 'recovery-canary-5f1d' };
 
 async function jobsBegun(books: Books): Promise<number> {
   const rows = await books.query<{ n: number }>(
@@ -45,7 +47,7 @@ test(`a server killed with -9 ${ROUNDS} times while it installs on ${HOSTS} host
       workspace: 'default',
       name,
       servers,
-      config: name === 'redis' ? { password: 'recovery-canary' } : {},
+      config: name === 'redis' ? SECRETS : {},
     });
     assert.equal(answer.status, 200, JSON.stringify(answer.body));
     operations.push(answer.body);
@@ -79,6 +81,10 @@ test(`a server killed with -9 ${ROUNDS} times while it installs on ${HOSTS} host
     [],
     'a line of output is missing or told twice',
   );
+  await assertNotStored(books.pool, SECRETS);
+  await books.query('checkpoint');
+  await assertNotOnDisk(data.directory, SECRETS);
+  assertFree(server.output(), SECRETS, 'in the log');
   const left = await books.query('select * from provisioning.host_turns');
   assert.deepEqual(left, []);
   await assertEventsComplete(books);

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { readdir, readFile } from 'node:fs/promises';
+import path from 'node:path';
 import type pg from 'pg';
 
 /**
@@ -24,5 +26,20 @@ export function assertFree(text: string, secrets: Record<string, string>, where:
     for (const form of [secret, bytes.toString('base64').replace(/=+$/, ''), bytes.toString('hex')]) {
       assert.ok(!text.includes(form), `the ${name} stands ${where}`);
     }
+  }
+}
+
+/**
+ * Asserts that no file below a directory holds any of the secrets: given a data directory, that covers the database's
+ * own files, its write-ahead log included, and with them every copy of it.
+ */
+export async function assertNotOnDisk(directory: string, secrets: Record<string, string>): Promise<void> {
+  const entries = await readdir(directory, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => path.join(entry.parentPath, entry.name));
+  assert.ok(files.length > 0);
+  for (const file of files) {
+    // A running database removes files while they are listed.
+    const bytes = await readFile(file).catch(() => Buffer.alloc(0));
+    assertFree(bytes.toString('latin1'), secrets, `in ${file}`);
   }
 }

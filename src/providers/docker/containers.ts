@@ -21,7 +21,8 @@ const TAG_LABEL_PREFIX = 'provisioning-tag.';
 
 /**
  * What process 1 does: it lets the key in $1 in, starts the image's own sshd where there is one (with host keys of its
- * own), then stays and reaps what loses its parent. Runs again at each start of the container.
+ * own) and the services that taskservs have installed, then stays and reaps what loses its parent. Runs again at each
+ * start of the container, whoever started it.
  */
 const INIT_SCRIPT = `
 if [ -n "$1" ]; then
@@ -36,6 +37,8 @@ if command -v sshd >/dev/null 2>&1; then
   ssh-keygen -A >/dev/null
   "$(command -v sshd)"
 fi
+services=/usr/local/lib/provisioning/start-services
+if [ -x "$services" ]; then "$services"; fi
 while :; do sleep 3600; done
 `;
 

@@ -2,8 +2,9 @@
 import { OperationError, type StepCall } from '../../engine/procedure.ts';
 import { leaveTurns } from '../../servers/turn-store.ts';
 import type { Transport } from '../../transports/contract.ts';
+import { lookAt } from '../host-look.ts';
 import { type Item, itemsOn } from '../host-plan.ts';
-import { checkItem, type HostFacts, installItem, lookAt, type Output } from '../host-scripts.ts';
+import { checkItem, type HostFacts, installItem, type Outcome, type Output } from '../host-scripts.ts';
 import { type CarriedRecord, lastLineOf, noteOnHost } from '../host-store.ts';
 import type { Limiter } from '../limiter.ts';
 import { withTransport } from './each-host.ts';
@@ -41,12 +42,21 @@ export async function installOnHost(
       const definitions = await definitionsOf(tools.db, workspace);
       const wanted = await wantedItem(tools, definitions, input);
       const { items, carried } = await itemsOn(tools.db, tools.seal, definitions, host.server_id, wanted);
-      const look = await lookAt(transport, call.signal);
-      const work: HostWork = { tools, transport, host, call, facts: { hostname: host.hostname, address } };
+      const facts = { hostname: host.hostname, address };
+      const look = await lookAt(transport, items, facts, call.signal);
+      const work: HostWork = { tools, transport, host, call, facts };
       const deeds: Deed[] = [];
       for (const item of items) {
-        const known = carried.find(({ name }) => name === item.definition.name);
-        deeds.push(await ensureItem(work, item, known, look.installed.get(item.definition.name)));
+        const { name } = item.definition;
+        // What was seen at the look does not count any more once something was changed.
+        const untouched = deeds.every(({ action }) => action === 'unchanged');
+        deeds.push(
+          await ensureItem(work, item, {
+            known: carried.find((record) => record.name === name),
+            installed: look.installed.get(name),
+            health: untouched ? look.health.get(name) : undefined,
+          }),
+        );
       }
       call.guard();
       await leaveTurns(tools.db, call.operationId, host.server_id);
@@ -63,12 +73,14 @@ interface HostWork {
   facts: HostFacts;
 }
 
-async function ensureItem(
-  work: HostWork,
-  item: Item,
-  known: CarriedRecord | undefined,
-  installed: { digest: string; version: string } | undefined,
-): Promise<Deed> {
+/** What is known of one taskserv on the host before anything is done. */
+interface Before {
+  known: CarriedRecord | undefined;
+  installed: { digest: string; version: string } | undefined;
+  health: Outcome | undefined;
+}
+
+async function ensureItem(work: HostWork, item: Item, { known, installed, health: seen }: Before): Promise<Deed> {
   const { call, host } = work;
   const { name } = item.definition;
   const say = (line: string, fields: Record<string, unknown>) =>
@@ -78,7 +90,7 @@ async function ensureItem(
   const resumed = known?.status === 'installing' && known.operation_id === call.operationId;
   const same = installed?.digest === item.digest && !resumed;
   if (same) {
-    const health = await checkItem(work.transport, item, work.facts, call.signal);
+    const health = seen ?? (await checkItem(work.transport, item, work.facts, call.signal));
     if (health.ok) {
       await note(work, item, 'running', null);
       await say(`${name} ${item.version} is there already and healthy.`, { verdict: 'unchanged' });

@@ -2,19 +2,17 @@ import type { Queryable } from '../../database/pool.ts';
 import {
   defineProcedure,
   type FollowUp,
-  OperationError,
   type Procedure,
   type ProcedureContext,
   type Settlement,
 } from '../../engine/procedure.ts';
 import { leaveTurns } from '../../servers/turn-store.ts';
-import { abandonHosts, displaceFromHosts, failOnHost, hostsOf } from '../host-store.ts';
+import { displaceFromHosts } from '../host-store.ts';
 import { removeOldRevisions, removeTaskserv, returnToRevision, settleTaskserv } from '../store.ts';
-import { type HostOutcome, onEachHost } from './each-host.ts';
-import { installOnHost } from './host-install.ts';
-import { type Host, type HostsInput, type HostTools, TASKSERV_QUEUE } from './input.ts';
+import { changeHosts, type Done, settleChange, summaries } from './change-hosts.ts';
+import { type HostInstalled, installOnHost } from './host-install.ts';
+import { type HostsInput, type HostTools, TASKSERV_QUEUE } from './input.ts';
 import { type CheckModeInput, planInstall } from './plan.ts';
-import { reconcileHosts } from './reconcile.ts';
 
 /** What brings a taskserv onto hosts, as stored. */
 interface InstallInput extends HostsInput {
@@ -50,21 +48,16 @@ export function retryProcedure(tools: HostTools): Procedure {
 }
 
 async function install(tools: HostTools, input: InstallInput, context: ProcedureContext) {
-  const outcomes = await onEachHost(context, tools, 'install on', input.hosts, (host, call, limiter) =>
-    installOnHost(tools, input, context.workspace, host, call, limiter),
+  const done = await changeHosts(
+    tools,
+    input,
+    context,
+    {
+      what: 'install on',
+      failed: (hosts, all) => `${input.name} failed${hosts === all ? '' : ` on ${hosts} of ${all} servers`}`,
+    },
+    (host, call, limiter) => installOnHost(tools, input, context.workspace, host, call, limiter),
   );
-  const failures = outcomes.filter((outcome) => !outcome.ok);
-  if (failures.length > 0) {
-    await context.step('record the hosts that failed', (call) =>
-      recordFailures(tools.db, input, call.operationId, outcomes),
-    );
-    const verb =
-      failures.length === outcomes.length ? 'failed' : `failed on ${failures.length} of ${outcomes.length} servers`;
-    throw new OperationError(
-      'HOSTS_FAILED',
-      `${input.name} ${verb}: ${failures.map(({ message }) => message).join(' ')}`.slice(0, MAX_MESSAGE),
-    );
-  }
   return context.finish(async (tx) => {
     const status = await settleTaskserv(tx, input.taskserv_id);
     await removeOldRevisions(tx, input.taskserv_id);
@@ -73,71 +66,20 @@ async function install(tools: HostTools, input: InstallInput, context: Procedure
       taskserv_id: input.taskserv_id,
       name: input.name,
       status,
-      hosts: (await summaries(tx, input, input.hosts)).map((summary) => ({
-        ...summary,
-        ...doneOn(outcomes, summary.server_id),
-      })),
+      hosts: (await summaries(tx, input)).map((summary) => ({ ...summary, ...doneOn(done, summary.server_id) })),
     };
   });
 }
 
-/** Characters of an operation's error at most: a thousand hosts have much to say. */
-const MAX_MESSAGE = 4_000;
-
-function doneOn(outcomes: HostOutcome<{ platform: string | null; deeds: unknown[] }>[], serverId: string) {
-  const outcome = outcomes.find(({ host }) => host.server_id === serverId);
-  return outcome?.ok === true ? { platform: outcome.value.platform, done: outcome.value.deeds } : {};
+function doneOn(done: readonly Done<HostInstalled>[], serverId: string) {
+  const one = done.find(({ host }) => host.server_id === serverId);
+  return one === undefined ? {} : { platform: one.value.platform, done: one.value.deeds };
 }
 
-/** The hosts whose step ended with an error know it; what was worked on there does not run. */
-export async function recordFailures(
-  db: Queryable,
-  input: HostsInput,
-  operationId: string,
-  outcomes: readonly HostOutcome<unknown>[],
-): Promise<void> {
-  for (const outcome of outcomes) {
-    if (outcome.ok) continue;
-    const where = { serverId: outcome.host.server_id, taskservId: input.taskserv_id, operationId };
-    await failOnHost(db, where, outcome.message);
-    await leaveTurns(db, operationId, outcome.host.server_id);
-  }
-}
-
-/** The taskserv's hosts as results tell them. */
-export async function summaries(db: Queryable, input: HostsInput, hosts: readonly Host[]) {
-  const ids = new Set(hosts.map(({ server_id }) => server_id));
-  return (await hostsOf(db, input.taskserv_id))
-    .filter(({ server_id }) => ids.has(server_id))
-    .map(({ server_id, hostname, provider, status, version, message }) => ({
-      server: hostname,
-      server_id,
-      provider,
-      status,
-      version,
-      message,
-    }));
-}
-
-async function settleInstall(
-  tx: Queryable,
-  input: InstallInput,
-  { operationId, started, result }: Settlement,
-): Promise<FollowUp | null> {
-  await leaveTurns(tx, operationId);
-  if (!started) {
+function settleInstall(tx: Queryable, input: InstallInput, settlement: Settlement): Promise<FollowUp | null> {
+  return settleChange(tx, input, settlement, async () => {
     await displaceFromHosts(tx, input.taskserv_id, input.adopted, input.made);
     if (input.previous === null) await removeTaskserv(tx, input.taskserv_id);
     else await returnToRevision(tx, input.taskserv_id, input.previous);
-    return null;
-  }
-  const unknown = await abandonHosts(tx, operationId);
-  const status = await settleTaskserv(tx, input.taskserv_id);
-  Object.assign(result, {
-    taskserv_id: input.taskserv_id,
-    name: input.name,
-    status,
-    hosts: await summaries(tx, input, input.hosts),
   });
-  return reconcileHosts(input, operationId, unknown);
 }

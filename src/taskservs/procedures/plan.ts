@@ -1,7 +1,8 @@
 /** check_mode: looks at the hosts and says what a create would do. Writes nothing, on hosts or about them. */
 import type { ProcedureContext, StepCall } from '../../engine/procedure.ts';
+import { lookAt } from '../host-look.ts';
 import { type Item, itemOf, itemsOn } from '../host-plan.ts';
-import { checkItem, lookAt } from '../host-scripts.ts';
+import { checkItem } from '../host-scripts.ts';
 import { onEachHost, withTransport } from './each-host.ts';
 import { definitionMissing, definitionsOf, type Host, type HostTools } from './input.ts';
 import { requireRunning } from './turn.ts';
@@ -82,14 +83,16 @@ async function lookOnHost(
   const wanted = itemOf(tools.seal, definition, input.taskserv_id, { revision: 0, ...input });
   const { items } = await itemsOn(tools.db, tools.seal, definitions, host.server_id, wanted);
   return withTransport(tools, host, call.signal, async (transport) => {
-    const { platform, installed } = await lookAt(transport, call.signal);
+    const facts = { hostname: host.hostname, address };
+    const { platform, installed, health } = await lookAt(transport, items, facts, call.signal);
     const would: Intent[] = [];
     for (const item of items) {
-      const there = installed.get(item.definition.name);
+      const { name } = item.definition;
+      const there = installed.get(name);
       const same = there?.digest === item.digest;
-      const healthy = same && (await checkItem(transport, item, { hostname: host.hostname, address }, call.signal)).ok;
+      const healthy = same && (health.get(name) ?? (await checkItem(transport, item, facts, call.signal))).ok;
       would.push({
-        taskserv: item.definition.name,
+        taskserv: name,
         version: item.version,
         action: healthy ? 'keep' : same ? 'repair' : there === undefined ? 'install' : 'change',
         from: there?.version ?? null,

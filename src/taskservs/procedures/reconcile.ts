@@ -1,8 +1,9 @@
 import type { TaskservDefinition } from '../../catalog/catalog.ts';
 import type { Queryable } from '../../database/pool.ts';
 import { defineProcedure, type FollowUp, type Procedure, type StepCall } from '../../engine/procedure.ts';
+import { lookAt } from '../host-look.ts';
 import { type Item, itemsOn } from '../host-plan.ts';
-import { checkItem, lookAt } from '../host-scripts.ts';
+import { checkItem } from '../host-scripts.ts';
 import { type CarriedRecord, carriedOn, forgetOnHost, settleUnknown } from '../host-store.ts';
 import { lockTaskserv, settleTaskserv } from '../store.ts';
 import { onEachHost, withTransport } from './each-host.ts';
@@ -75,14 +76,14 @@ async function findOut(
   if (open.length === 0) return [];
   return withTransport(tools, host, call.signal, async (transport) => {
     const definitions = await definitionsOf(tools.db, workspace);
-    const { installed } = await lookAt(transport, call.signal);
+    const facts = { hostname: host.hostname, address };
+    const { installed } = await lookAt(transport, [], facts, call.signal);
     const items = await itemsOf(tools, input, definitions, host);
     const findings: Finding[] = [];
     for (const record of open) {
       const item = items.find(({ definition }) => definition.name === record.name);
       const there = installed.get(record.name);
-      const health =
-        item === undefined ? null : await checkItem(transport, item, { hostname: host.hostname, address }, call.signal);
+      const health = item === undefined ? null : await checkItem(transport, item, facts, call.signal);
       findings.push(judge(record, item, there, health));
       const { name, status, message } = findings.at(-1) ?? { name: record.name, status: 'failed', message: '' };
       await call.log(`${host.hostname}: ${name} is ${status}. ${message}`, {

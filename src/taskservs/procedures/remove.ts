@@ -12,10 +12,11 @@ import {
 import { leaveTurns } from '../../servers/turn-store.ts';
 import { defaultItem, type Item, namesToRemove } from '../host-plan.ts';
 import { removeItem } from '../host-scripts.ts';
-import { abandonHosts, type CarriedRecord, carriedOn, forgetOnHost, noteOnHost } from '../host-store.ts';
+import { type CarriedRecord, carriedOn, forgetOnHost, noteOnHost } from '../host-store.ts';
 import type { Limiter } from '../limiter.ts';
-import { removeTaskserv, settleTaskserv, updateTaskserv } from '../store.ts';
-import { onEachHost, withTransport } from './each-host.ts';
+import { removeTaskserv, updateTaskserv } from '../store.ts';
+import { changeHosts, settleChange } from './change-hosts.ts';
+import { withTransport } from './each-host.ts';
 import { outputOf } from './host-install.ts';
 import {
   definitionMissing,
@@ -26,8 +27,6 @@ import {
   TASKSERV_QUEUE,
   wantedItem,
 } from './input.ts';
-import { recordFailures, summaries } from './install.ts';
-import { reconcileHosts } from './reconcile.ts';
 import { untilTurn } from './turn.ts';
 
 interface RemoveInput extends HostsInput {
@@ -47,19 +46,16 @@ export function deleteProcedure(tools: HostTools): Procedure {
 }
 
 async function remove(tools: HostTools, input: RemoveInput, context: ProcedureContext) {
-  const outcomes = await onEachHost(context, tools, 'remove from', input.hosts, (host, call, limiter) =>
-    removeFromHost(tools, input, context.workspace, host, call, limiter),
+  const done = await changeHosts(
+    tools,
+    input,
+    context,
+    {
+      what: 'remove from',
+      failed: (hosts, all) => `${input.name} could not be removed from ${hosts} of ${all} servers`,
+    },
+    (host, call, limiter) => removeFromHost(tools, input, context.workspace, host, call, limiter),
   );
-  const failures = outcomes.filter((outcome) => !outcome.ok);
-  if (failures.length > 0) {
-    await context.step('record the hosts that failed', (call) =>
-      recordFailures(tools.db, input, call.operationId, outcomes),
-    );
-    throw new OperationError(
-      'HOSTS_FAILED',
-      `${input.name} could not be removed from ${failures.length} of ${outcomes.length} servers: ${failures.map(({ message }) => message).join(' ')}`,
-    );
-  }
   return context.finish(async (tx) => {
     await removeTaskserv(tx, input.taskserv_id);
     await leaveTurns(tx, context.operationId);
@@ -67,11 +63,7 @@ async function remove(tools: HostTools, input: RemoveInput, context: ProcedureCo
       taskserv_id: input.taskserv_id,
       name: input.name,
       deleted: true,
-      hosts: outcomes.map((outcome) => ({
-        server: outcome.host.hostname,
-        server_id: outcome.host.server_id,
-        removed: outcome.ok ? outcome.value : [],
-      })),
+      hosts: done.map(({ host, value }) => ({ server: host.hostname, server_id: host.server_id, removed: value })),
     };
   });
 }
@@ -149,23 +141,8 @@ async function removeOne(
   await call.log(`${host.hostname}: ${name} is gone.`, { ...fields, verdict: 'removed' });
 }
 
-async function settleRemoval(
-  tx: Queryable,
-  input: RemoveInput,
-  { operationId, started, result }: Settlement,
-): Promise<FollowUp | null> {
-  await leaveTurns(tx, operationId);
-  if (!started) {
-    await updateTaskserv(tx, input.taskserv_id, { status: input.previous_status });
-    return null;
-  }
-  const unknown = await abandonHosts(tx, operationId);
-  const status = await settleTaskserv(tx, input.taskserv_id);
-  Object.assign(result, {
-    taskserv_id: input.taskserv_id,
-    name: input.name,
-    status,
-    hosts: await summaries(tx, input, input.hosts),
-  });
-  return reconcileHosts(input, operationId, unknown);
+function settleRemoval(tx: Queryable, input: RemoveInput, settlement: Settlement): Promise<FollowUp | null> {
+  return settleChange(tx, input, settlement, () =>
+    updateTaskserv(tx, input.taskserv_id, { status: input.previous_status }),
+  );
 }

@@ -1,0 +1,102 @@
+/** What every change of a taskserv on its hosts has in common: its work, how it fails, and what holds when it was interrupted. */
+import type { Queryable } from '../../database/pool.ts';
+import {
+  type FollowUp,
+  OperationError,
+  type ProcedureContext,
+  type Settlement,
+  type StepCall,
+} from '../../engine/procedure.ts';
+import { leaveTurns } from '../../servers/turn-store.ts';
+import { abandonHosts, failOnHost, hostsOf } from '../host-store.ts';
+import type { Limiter } from '../limiter.ts';
+import { settleTaskserv } from '../store.ts';
+import { type HostOutcome, onEachHost } from './each-host.ts';
+import type { Host, HostsInput, HostTools } from './input.ts';
+import { reconcileHosts } from './reconcile.ts';
+
+/** Characters of an operation's error at most: a thousand hosts have much to say. */
+const MAX_MESSAGE = 4_000;
+
+/** What was done on one host. */
+export interface Done<T> {
+  host: Host;
+  value: T;
+}
+
+/**
+ * Does the work on all hosts. Those that fail are recorded and give their turn back; what was done on the others stays.
+ * @param words `what` as in `onEachHost`: the steps' names are a persisted contract. `failed`: how an error begins.
+ * @throws HOSTS_FAILED with every failure's words.
+ */
+export async function changeHosts<T>(
+  tools: HostTools,
+  input: HostsInput,
+  context: ProcedureContext,
+  { what, failed }: { what: string; failed: (hosts: number, all: number) => string },
+  work: (host: Host, call: StepCall, limiter: Limiter) => Promise<T>,
+): Promise<Done<T>[]> {
+  const outcomes = await onEachHost(context, tools, what, input.hosts, work);
+  const failures = outcomes.filter((outcome) => !outcome.ok);
+  if (failures.length > 0) {
+    await context.step('record the hosts that failed', (call) =>
+      recordFailures(tools.db, input, call.operationId, outcomes),
+    );
+    const why = failures.map(({ message }) => message).join(' ');
+    const message = `${failed(failures.length, outcomes.length)}: ${why}`;
+    throw new OperationError('HOSTS_FAILED', message.slice(0, MAX_MESSAGE));
+  }
+  return outcomes.flatMap((outcome) => (outcome.ok ? [{ host: outcome.host, value: outcome.value }] : []));
+}
+
+/** The hosts whose step ended with an error know it; what was worked on there does not run. */
+async function recordFailures(
+  db: Queryable,
+  input: HostsInput,
+  operationId: string,
+  outcomes: readonly HostOutcome<unknown>[],
+): Promise<void> {
+  for (const outcome of outcomes) {
+    if (outcome.ok) continue;
+    const where = { serverId: outcome.host.server_id, taskservId: input.taskserv_id, operationId };
+    await failOnHost(db, where, outcome.message);
+    await leaveTurns(db, operationId, outcome.host.server_id);
+  }
+}
+
+/** The taskserv's hosts as results tell them. */
+export async function summaries(db: Queryable, input: HostsInput) {
+  const ids = new Set(input.hosts.map(({ server_id }) => server_id));
+  return (await hostsOf(db, input.taskserv_id))
+    .filter(({ server_id }) => ids.has(server_id))
+    .map(({ server_id, hostname, provider, status, version, message }) => ({
+      server: hostname,
+      server_id,
+      provider,
+      status,
+      version,
+      message,
+    }));
+}
+
+/**
+ * Settles a change that has failed or was cancelled.
+ * @param takeBack when nothing was begun: makes all as it was before the request.
+ */
+export async function settleChange(
+  tx: Queryable,
+  input: HostsInput,
+  { operationId, started, result }: Settlement,
+  takeBack: () => Promise<void>,
+): Promise<FollowUp | null> {
+  await leaveTurns(tx, operationId);
+  if (!started) {
+    await takeBack();
+    return null;
+  }
+  const unknown = await abandonHosts(tx, operationId);
+  const status = await settleTaskserv(tx, input.taskserv_id);
+  const hosts = await summaries(tx, input);
+  Object.assign(result, { taskserv_id: input.taskserv_id, name: input.name, status, hosts });
+  return reconcileHosts(input, operationId, unknown);
+}
