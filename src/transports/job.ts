@@ -197,9 +197,10 @@ if [ ! -d "$directory" ]; then
   mkdir -p "$jobs"
   made=$(mktemp -d "$jobs/.new-XXXXXX")
   trap 'rm -rf "$made"' EXIT
-  printf '%s\\n' "$job_script" >"$made/script"
-  printf '%s\\n' "$job_env" >"$made/env"
-  printf '%s\\n' "$runner" >"$made/runner"
+  # Not by the shell itself: of a full disk it says no more than "I/O error".
+  printf '%s\\n' "$job_script" | cat >"$made/script"
+  printf '%s\\n' "$job_env" | cat >"$made/env"
+  printf '%s\\n' "$runner" | cat >"$made/runner"
   date +%s >"$made/started"
   : >"$made/log"
   mv -T "$made" "$directory" 2>/dev/null || { rm -rf "$made"; [ -d "$directory" ]; }

@@ -1,6 +1,6 @@
 /** Taskservs over several hosts: members that find each other, replicas that follow, a balancer before servers. */
 import assert from 'node:assert/strict';
-import { after, before, suite, test } from 'node:test';
+import { before, suite, test } from 'node:test';
 import type Docker from 'dockerode';
 import { loadCatalog } from '../../src/catalog/catalog.ts';
 import { until } from '../support/server.ts';
@@ -12,14 +12,13 @@ const skip = engine === null && 'PROVISIONING_TEST_DOCKER_HOST is not set';
 
 suite('catalog: services over several hosts', { skip, concurrency: 2 }, () => {
   if (engine === null) return;
-  let image: Awaited<ReturnType<typeof preparedImage>>;
+  let image: string;
   before(async () => {
     image = await preparedImage(engine);
   });
-  after(() => image[Symbol.asyncDispose]());
 
   test('etcd: three members make a cluster that survives the loss of one', async () => {
-    await using hosts = await startHosts(engine, image.name, ['kv-1', 'kv-2', 'kv-3']);
+    await using hosts = await startHosts(engine, image, ['kv-1', 'kv-2', 'kv-3']);
     const [first, second, third] = hosts.all;
     assert.ok(first && second && third);
     // One and the same config for all: each finds itself by its name.
@@ -43,7 +42,7 @@ suite('catalog: services over several hosts', { skip, concurrency: 2 }, () => {
   });
 
   test('postgresql: a replica follows its primary, reads what is written there, and is promoted', async () => {
-    await using hosts = await startHosts(engine, image.name, ['pg-1', 'pg-2']);
+    await using hosts = await startHosts(engine, image, ['pg-1', 'pg-2']);
     const [primary, replica] = hosts.all;
     assert.ok(primary && replica);
     const shared = {
@@ -82,7 +81,7 @@ suite('catalog: services over several hosts', { skip, concurrency: 2 }, () => {
   });
 
   test('haproxy: requests go to all servers in turn, and past one that is gone', async () => {
-    await using hosts = await startHosts(engine, image.name, ['lb-1', 'web-1', 'web-2']);
+    await using hosts = await startHosts(engine, image, ['lb-1', 'web-1', 'web-2']);
     const [balancer, ...webs] = hosts.all;
     assert.ok(balancer);
     const page = (host: Host) => ({ index_page: `this is ${host.name}` });

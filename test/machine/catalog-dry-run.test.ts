@@ -4,7 +4,7 @@
  * the vendor's documentation asks for. Everything else (packages, users, files, supervision) is real.
  */
 import assert from 'node:assert/strict';
-import { after, before, suite, test } from 'node:test';
+import { before, suite, test } from 'node:test';
 import { parse, parseAllDocuments } from 'yaml';
 import { loadCatalog } from '../../src/catalog/catalog.ts';
 import { CANARY } from './catalog-cases.ts';
@@ -29,14 +29,13 @@ const skip = engine === null && 'PROVISIONING_TEST_DOCKER_HOST is not set';
 
 suite('catalog: dry runs', { skip, concurrency: 3 }, () => {
   if (engine === null) return;
-  let image: Awaited<ReturnType<typeof preparedImage>>;
+  let image: string;
   before(async () => {
     image = await preparedImage(engine);
   });
-  after(() => image[Symbol.asyncDispose]());
 
   test('coredns: verified, unpacked, unprivileged on port 53, with the records of the config', async () => {
-    await using host = await startHost(engine, { image: image.name, hostname: 'dry-coredns' });
+    await using host = await startHost(engine, { image, hostname: 'dry-coredns' });
     await using mirror = await startMirror();
     const sum = mirror.add('/v1.14.2/coredns_1.14.2_linux_amd64.tgz', await archive({ coredns: FAKE_COREDNS }));
     const config = {
@@ -68,7 +67,7 @@ suite('catalog: dry runs', { skip, concurrency: 3 }, () => {
   });
 
   test('nats from the vendor: the pinned release in place of the package', async () => {
-    await using host = await startHost(engine, { image: image.name, hostname: 'dry-nats' });
+    await using host = await startHost(engine, { image, hostname: 'dry-nats' });
     await recorded(host);
     await using mirror = await startMirror();
     // The distribution's program under the vendor's name, so that it is a NATS server that is checked.
@@ -101,7 +100,7 @@ suite('catalog: dry runs', { skip, concurrency: 3 }, () => {
   });
 
   test('gitea: its configuration, secrets of its own, an administrator without a password in an argument', async () => {
-    await using host = await startHost(engine, { image: image.name, hostname: 'dry-gitea' });
+    await using host = await startHost(engine, { image, hostname: 'dry-gitea' });
     await recorded(host);
     await using mirror = await startMirror();
     const sum = mirror.add('/1.22.6/gitea-1.22.6-linux-amd64', FAKE_GITEA);
@@ -145,7 +144,7 @@ suite('catalog: dry runs', { skip, concurrency: 3 }, () => {
   });
 
   test('k3s: configuration of servers and agents, the token in a file that only root reads', async () => {
-    await using host = await startHost(engine, { image: image.name, hostname: 'Dry-K3s' });
+    await using host = await startHost(engine, { image, hostname: 'Dry-K3s' });
     await using mirror = await startMirror();
     const sum = mirror.add('/v1.31.4%2Bk3s1/k3s', recorder(FAKE_K3S));
     const token = CANARY.replace('-', '').padEnd(32, '0');
@@ -199,7 +198,7 @@ suite('catalog: dry runs', { skip, concurrency: 3 }, () => {
   });
 
   test('kubernetes: kubeadm makes a cluster once, is upgraded in place, and resets what was cut off; cilium joins in', async () => {
-    await using host = await startHost(engine, { image: image.name, hostname: 'dry-k8s', privileged: true });
+    await using host = await startHost(engine, { image, hostname: 'dry-k8s', privileged: true });
     await using mirror = await startMirror();
     const sha256 = ['1.34.11', '1.30.11'].map((version) => {
       const programs = {
@@ -293,7 +292,7 @@ suite('catalog: dry runs', { skip, concurrency: 3 }, () => {
   });
 
   test('wireguard: what wg-quick reads, a key that the host makes and keeps, calls of wg-quick', async () => {
-    await using host = await startHost(engine, { image: image.name, hostname: 'dry-wireguard' });
+    await using host = await startHost(engine, { image, hostname: 'dry-wireguard' });
     const state = '/run/wg-up';
     await replace(
       host,
@@ -349,7 +348,7 @@ suite('catalog: dry runs', { skip, concurrency: 3 }, () => {
   });
 
   test('nfs-server: exports, threads, and the calls that make the kernel serve', async () => {
-    await using host = await startHost(engine, { image: image.name, hostname: 'dry-nfs' });
+    await using host = await startHost(engine, { image, hostname: 'dry-nfs' });
     const state = '/run/nfs-up';
     await replace(host, 'modprobe');
     await replace(host, 'mount');

@@ -1,4 +1,5 @@
 /** Containers as hosts for the catalog's scripts, run as the transports run them: as files, with an environment. */
+import { createHash } from 'node:crypto';
 import { PassThrough } from 'node:stream';
 import Docker from 'dockerode';
 import {
@@ -50,6 +51,10 @@ export interface HostOptions {
   /** Process 1, in place of one that waits. */
   command?: string[];
   capabilities?: string[];
+  /** Which it keeps when it is restarted; else the engine gives it one each time. */
+  address?: string;
+  /** Directories in memory with their size in bytes. */
+  tmpfs?: Record<string, number>;
 }
 
 export async function startHost(engine: Docker, options: HostOptions): Promise<Host> {
@@ -59,7 +64,16 @@ export async function startHost(engine: Docker, options: HostOptions): Promise<H
     Labels: { [LABEL]: String(process.pid) },
     Entrypoint: options.command ?? ['/bin/sh', '-c', `${FASTER}; while :; do sleep 3600; done`],
     StopSignal: 'SIGKILL',
-    HostConfig: { Privileged: options.privileged ?? false, CapAdd: options.capabilities ?? [] },
+    HostConfig: {
+      Privileged: options.privileged ?? false,
+      CapAdd: options.capabilities ?? [],
+      Tmpfs: Object.fromEntries(Object.entries(options.tmpfs ?? {}).map(([path, bytes]) => [path, `size=${bytes}`])),
+    },
+    ...(options.address === undefined
+      ? {}
+      : {
+          NetworkingConfig: { EndpointsConfig: { podman: { IPAMConfig: { IPv4Address: options.address } } } },
+        }),
   });
   const dispose = () => container.remove({ force: true, v: true }).then(() => undefined);
   try {
@@ -93,31 +107,46 @@ export async function startHost(engine: Docker, options: HostOptions): Promise<H
   }
 }
 
+/** Repository of the images that `preparedImage` makes. */
+const PREPARED = 'provisioning-test-prepared';
+/** What many hosts of the tests install: fetched once, unpacked on each. */
+const DOWNLOADS = [
+  ...['etcd-client', 'etcd-server', 'haproxy', 'memcached', 'nginx', 'postgresql', 'prometheus-node-exporter'],
+  ...['redis-server', 'containerd', 'containernetworking-plugins', 'podman', 'netavark', 'aardvark-dns', 'iptables'],
+];
+
 /**
- * An image with the package lists of now and some packages, for many hosts of one run.
+ * An image with the package lists of today, the archives of what many tests install, and some packages. It is made by
+ * the first who asks on a day and stays in the engine for all others; the next day's takes its place.
  * @param packages `systemd-sysv` makes its /sbin/init systemd.
+ * @returns its name.
  */
-export async function preparedImage(
-  engine: Docker,
-  packages: string[] = [],
-): Promise<AsyncDisposable & { name: string }> {
-  const repo = 'provisioning-catalog';
-  const tag = `${process.pid}-${packages.length}`;
+export async function preparedImage(engine: Docker, packages: readonly string[] = []): Promise<string> {
+  const day = new Date().toISOString().slice(0, 10);
+  const script = preparation(packages);
+  const base = (await engine.getImage(IMAGE).inspect()).Id;
+  const variant = createHash('sha256').update(`${base} ${script}`).digest('hex').slice(0, 12);
+  const name = `${PREPARED}:${variant}-${day}`;
+  const there = await engine.listImages({ filters: { reference: [`${PREPARED}:${variant}-*`] } });
+  const named = (tag: string) => tag.endsWith(name);
+  if (there.some(({ RepoTags: tags }) => tags?.some(named))) return name;
   await using host = await startHost(engine, { hostname: 'prepared' });
-  // Translated descriptions are as large as the lists themselves.
-  const languages = `echo 'Acquire::Languages "none";' >/etc/apt/apt.conf.d/no-languages`;
-  const install = packages.length > 0 ? `apt-get install -qq --no-install-recommends ${packages.join(' ')}` : 'true';
-  await host.run(['sh', '-ec', `${languages}; apt-get update -qq; ${install}`]);
-  await engine.getContainer(host.id).commit({ repo, tag });
-  const name = `${repo}:${tag}`;
-  return {
-    name,
-    [Symbol.asyncDispose]: () =>
-      engine
-        .getImage(name)
-        .remove({ force: true })
-        .then(() => undefined),
-  };
+  await host.run(['sh', '-ec', script]);
+  await engine.getContainer(host.id).commit({ repo: PREPARED, tag: `${variant}-${day}` });
+  for (const tag of there.flatMap(({ RepoTags: tags }) => tags ?? [])) await engine.getImage(tag).remove();
+  return name;
+}
+
+/** Translated descriptions are as large as the lists themselves. What apt has done here is no host's own history. */
+function preparation(packages: readonly string[]): string {
+  const install = 'apt-get install -qq --no-install-recommends';
+  return [
+    `echo 'Acquire::Languages "none";' >/etc/apt/apt.conf.d/no-languages`,
+    'apt-get update -qq',
+    ...(packages.length === 0 ? [] : [`${install} ${packages.join(' ')}`]),
+    `${install} --download-only ${DOWNLOADS.join(' ')}`,
+    'rm -f /var/log/apt/*.log /var/log/dpkg.log',
+  ].join('\n');
 }
 
 async function execute(

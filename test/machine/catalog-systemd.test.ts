@@ -14,10 +14,10 @@ suite('catalog under systemd', { skip }, () => {
   if (engine === null) return;
 
   test('services are units: enabled, restarted or reloaded only after a change, back after a restart, gone when removed', async () => {
-    await using image = await preparedImage(engine, ['systemd-sysv', 'dbus']);
+    const image = await preparedImage(engine, ['systemd-sysv', 'dbus']);
     await using host = await startHost(engine, {
       hostname: 'catalog-systemd',
-      image: image.name,
+      image,
       command: ['/sbin/init'],
     });
     const state = async () => (await host.attempt(['systemctl', 'is-system-running'])).output.trim();

@@ -3,7 +3,7 @@
  * way its clients use it. Needs a container engine in PROVISIONING_TEST_DOCKER_HOST and a mirror of the distribution.
  */
 import assert from 'node:assert/strict';
-import { after, before, suite, test } from 'node:test';
+import { before, suite, test } from 'node:test';
 import { loadCatalog } from '../../src/catalog/catalog.ts';
 import { CANARY, CASES, type Case } from './catalog-cases.ts';
 import { type Host, install, preparedImage, runScript, startHost, testEngine } from './catalog-host.ts';
@@ -17,14 +17,13 @@ const skip = engine === null && 'PROVISIONING_TEST_DOCKER_HOST is not set';
 
 suite('catalog: every service that a container can run', { skip, concurrency: PARALLEL }, () => {
   if (engine === null) return;
-  let image: Awaited<ReturnType<typeof preparedImage>>;
+  let image: string;
   before(async () => {
     image = await preparedImage(engine);
   });
-  after(() => image[Symbol.asyncDispose]());
   for (const one of CASES) {
     test(`${one.name}: installed it serves, installed twice nothing changes, removed it is gone`, async () => {
-      await using host = await startHost(engine, { hostname: `catalog-${one.name}`, image: image.name, ...one.host });
+      await using host = await startHost(engine, { hostname: `catalog-${one.name}`, image, ...one.host });
       const secret = JSON.stringify(one.config ?? {}).includes(CANARY);
       await using watch = secret ? await watchArguments(host) : null;
       const { name, config = {}, configs = {} } = one;

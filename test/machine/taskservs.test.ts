@@ -8,9 +8,11 @@ import Docker from 'dockerode';
 import { createDockerExecTransport } from '../../src/transports/docker-exec.ts';
 import { openBooks, temporaryDataDir } from '../recovery/support.ts';
 import { expectOk } from '../support/acceptance.ts';
+import { assertNotOnDisk, assertNotStored } from '../support/canaries.ts';
 import { containerEngine } from '../support/container-engine.ts';
 import { ended, type Operation, startTestServer, type TestServer, until } from '../support/server.ts';
 import { defineTaskserv } from '../support/taskserv-definitions.ts';
+import { preparedImage } from './catalog-host.ts';
 
 const CANARY = 'Canary-4d5e6f-password';
 /** Seconds that an operation with the package manager may take on three containers of a busy machine. */
@@ -39,13 +41,11 @@ function resultOf({ result }: Operation): Record<string, unknown> {
   return result;
 }
 
-function onContainers(
-  { host, image, socketPath }: { host: string; image: string; socketPath: string },
-  way: 'docker exec' | 'ssh',
-) {
+function onContainers({ host, socketPath }: { host: string; socketPath: string }, way: 'docker exec' | 'ssh') {
   // By ssh the same containers are machines that were there already, in a workspace of their own.
   const workspace = way === 'ssh' ? 'metal' : 'default';
   const docker = new Docker({ socketPath, host: undefined });
+  let prepared = '';
   const stack = new AsyncDisposableStack();
   let dataDir: string;
   let server: TestServer;
@@ -55,7 +55,7 @@ function onContainers(
   const start = () =>
     startTestServer({
       dataDir,
-      settings: { PROVIDERS: 'docker', DOCKER_HOST: host, DOCKER_IMAGE: image, HEALTH_CHECK_INTERVAL: '2' },
+      settings: { PROVIDERS: 'docker', DOCKER_HOST: host, DOCKER_IMAGE: prepared, HEALTH_CHECK_INTERVAL: '2' },
     });
   const request = async (method: string, route: string, body?: unknown): Promise<Operation> =>
     expectOk(await server.admin.request<Operation>(method, route, body));
@@ -130,6 +130,7 @@ function onContainers(
     const data = await temporaryDataDir();
     stack.use(data);
     dataDir = data.directory;
+    prepared = await preparedImage(docker);
     server = await start();
     stack.defer(() => server[Symbol.asyncDispose]());
     made = await Promise.all(['web-01', 'web-02', 'web-03'].map(makeHost));
@@ -191,6 +192,10 @@ function onContainers(
     assert.equal((await read()).status, 'running');
     assert.ok(!JSON.stringify([events, await read()]).includes(CANARY));
     assert.ok(!server.output().includes(CANARY));
+    await using books = await openBooks({ dataDir });
+    await assertNotStored(books.pool, { password: CANARY });
+    await books.query('checkpoint');
+    await assertNotOnDisk(dataDir, { password: CANARY });
 
     const again = await completed(await create('redis', two, { config }));
     const [same] = resultOf(again).hosts as { done: { action: string }[] }[];
@@ -283,9 +288,32 @@ function onContainers(
     await completed(await request('DELETE', `/v1/taskservs/${id}`));
   });
 
+  test('services are back when their server was stopped and started, restarted, or restarted behind the API', {
+    skip: way === 'ssh',
+  }, async () => {
+    const [one] = hosts;
+    assert.ok(one !== undefined);
+    const done = await completed(await create('memcached', [one]));
+    const id = String(done.result?.taskserv_id);
+    const answers = async () => (await one.sh('pidof memcached')) !== '';
+    for (const action of ['stop', 'start', 'restart'] as const) {
+      await completed(await request('POST', `/v1/servers/${one.id}/${action}`));
+      if (action !== 'stop') await until(answers, `memcached after ${action}`);
+    }
+    await one.restart();
+    await until(answers, 'memcached after a restart of the container');
+    const checked = await completed(await request('POST', `/v1/taskservs/${id}/check`));
+    assert.deepEqual(
+      (resultOf(checked).hosts as { healthy: boolean }[]).map(({ healthy }) => healthy),
+      [true],
+    );
+    await completed(await request('DELETE', `/v1/taskservs/${id}`));
+  });
+
   test('a mirror that cannot be reached: a clear message with host and script, and retry when it is there again', async () => {
     const [, , three] = hosts;
     assert.ok(three !== undefined);
+    await three.sh('rm -f /var/cache/apt/archives/*.deb');
     await three.sh(`echo 'Acquire::http::Proxy "http://127.0.0.1:9";' >/etc/apt/apt.conf.d/99-closed`);
     const failed = await ended(server.admin, (await create('memcached', [three])).id, INSTALL_SECONDS);
     assert.equal(failed.status, 'failed');
