@@ -21,6 +21,7 @@ import { installValidation } from './http/validation.ts';
 import { registerOperationRoutes } from './operations/routes.ts';
 import { registerOrphanRoutes } from './servers/orphans/routes.ts';
 import { registerServerRoutes } from './servers/routes.ts';
+import { installAssistants } from './system/assistants.ts';
 import { installDashboard } from './system/dashboard.ts';
 import { registerProviderRoutes } from './system/provider-routes.ts';
 import type { Readiness } from './system/readiness.ts';
@@ -113,6 +114,7 @@ export async function buildApp(
   });
   await installDocumentation(app);
   await installDashboard(app);
+  installAssistants(app, config.corsOrigins);
   registerSystemRoutes(app, services, options.readiness, options.pool);
 
   await app.register(async (api) => {

@@ -84,6 +84,8 @@ export const errors = {
       'FORBIDDEN',
       `A developer may delete only what they created themselves; ${what} was created by somebody else.`,
     ),
+  foreignOrigin: (origin: string) =>
+    make(403, 'FORBIDDEN', `Pages of ${origin} may not call this. PROVISIONING_CORS_ORIGINS names those that may.`),
   // 404
   notFound: (what: string, id: string) => make(404, 'NOT_FOUND', `There is no ${what} "${id}".`),
   routeNotFound: (method: string, path: string) => make(404, 'NOT_FOUND', `There is no endpoint ${method} ${path}.`),

@@ -2,6 +2,7 @@ import { Command, CommanderError, Option } from 'commander';
 import type { CommandDefinition, OptionValues } from './command.ts';
 import { accountCommands } from './commands/account.ts';
 import { apiCommand } from './commands/api.ts';
+import { assistantCommands } from './commands/assistant.ts';
 import { auditCommands } from './commands/audit.ts';
 import { completionCommands } from './commands/completion.ts';
 import { contextCommands } from './commands/context.ts';
@@ -43,6 +44,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
   ...auditCommands,
   ...systemCommands,
   apiCommand,
+  ...assistantCommands,
   ...completionCommands,
 ];
 

@@ -5,7 +5,8 @@ import { createdFilters } from '../http/created-filters.ts';
 import { filter, type ListDefinition } from '../http/list.ts';
 
 const OPERATION_STATUSES = ['pending', 'running', 'completed', 'failed', 'cancelled'] as const;
-const UUID = '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$';
+/** A UUID as Postgres takes it, and nothing else (`format: uuid` lets through what it does not). */
+export const UUID = '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$';
 
 const nullable = (description: string) => Type.Union([Type.String(), Type.Null()], { description });
 const time = (description: string) => Type.String({ format: 'date-time', description });

@@ -2,6 +2,7 @@ import { sql } from 'kysely';
 import { type Static, Type } from 'typebox';
 import { createdFilters } from '../http/created-filters.ts';
 import { filter, type ListDefinition } from '../http/list.ts';
+import { UUID } from '../operations/schemas.ts';
 import { DELIVERY_JSON } from './delivery-store.ts';
 import { EVENT_PATTERN } from './events.ts';
 import { WEBHOOK_JSON } from './store.ts';
@@ -132,7 +133,7 @@ export const DELIVERY_LIST: ListDefinition = {
   filters: {
     status: filter<string>(Type.Enum(DELIVERY_STATUSES), (value) => sql`status = ${value}`),
     event: filter<string>(word(128), (value) => sql`event = ${value}`),
-    operation_id: filter<string>(Type.String({ format: 'uuid' }), (value) => sql`operation_id = ${value}::uuid`),
+    operation_id: filter<string>(Type.String({ pattern: UUID }), (value) => sql`operation_id = ${value}::uuid`),
     ...createdFilters(),
   },
   sorts: { created_at: { column: 'created_at', type: 'timestamptz' } },
