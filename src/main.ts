@@ -28,6 +28,25 @@ program
   .option(...dataDir)
   .action(async (flags) => (await server()).migrate(flags));
 
+program
+  .command('backup')
+  .description('write everything to a file, while servers go on working; the master key is not in it')
+  .argument('<file>', 'the file to make')
+  .option('--no-files', 'without the files of workspaces')
+  .option(...configFile)
+  .option(...dataDir)
+  .action(async (file, flags) => (await server()).backup(file, flags));
+
+program
+  .command('restore')
+  .description('put a backup into an empty database; all servers of it must be stopped')
+  .argument('<file>', 'what "provisioning backup" made')
+  .option('--force', 'also into a database that is not empty: everything in it is LOST')
+  .option('--no-files', 'without the files of workspaces')
+  .option(...configFile)
+  .option(...dataDir)
+  .action(async (file, flags) => (await server()).restoreFrom(file, flags));
+
 addCommands(program, terminal, process.env);
 program
   .command('__complete', { hidden: true })

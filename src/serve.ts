@@ -1,11 +1,17 @@
-/** The commands that are the server: `serve` and `migrate`. */
+/** The commands that are the server or work on its database: `serve`, `migrate`, `backup`, `restore`. */
 import { once } from 'node:events';
 import type { Logger } from 'pino';
+import { findMasterKey } from './auth/master-key.ts';
+import { backUp } from './backup/backup.ts';
+import { BackupError } from './backup/format.ts';
+import { restore } from './backup/restore.ts';
 import { type Config, ConfigError, loadConfig } from './config.ts';
-import { createLogger, migrateDatabase, startServer, withDatabase } from './server.ts';
+import { createLogger, migrateDatabase, startServer, withDatabase, withSharedDatabase } from './server.ts';
 
 /** Exit status of a setting that cannot be used. */
 const USAGE_EXIT_STATUS = 2;
+/** Files named one by one at most. */
+const MAX_TOLD = 20;
 /** How long a graceful stop may take before it is cut short. */
 const STOP_TIMEOUT_MS = 60_000;
 
@@ -41,9 +47,62 @@ export async function migrate(flags: ServeFlags): Promise<void> {
   }
 }
 
+/** Writes a backup of the database and the workspaces' files. */
+export async function backup(file: string, flags: ServeFlags & { files: boolean }): Promise<void> {
+  try {
+    const config = configFrom(flags);
+    const logger = createLogger(config);
+    const signal = stopSignal(logger);
+    const options = { file, dataDir: config.dataDir, withFiles: flags.files, signal };
+    const made = await withSharedDatabase(config, logger, (settings) => backUp(settings, options), { signal });
+    const { place } = await findMasterKey(config, made.masterKeyId);
+    const mebibytes = (made.bytes / 1024 / 1024).toFixed(1);
+    say(`Backup written to ${file}: ${made.tables} tables, ${made.files} files, ${mebibytes} MiB.`);
+    for (const skipped of made.skipped.slice(0, MAX_TOLD)) say(`  not taken along: ${skipped}`);
+    if (made.skipped.length > MAX_TOLD) say(`  and ${made.skipped.length - MAX_TOLD} more`);
+    say(`The master key is NOT in it: keep a copy of ${place} in another place. Without it the secrets do not open.`);
+    process.exit(0);
+  } catch (error) {
+    endProcess(error);
+  }
+}
+
+/** Puts a backup into an empty database. */
+export async function restoreFrom(file: string, flags: ServeFlags & { files: boolean; force?: true }): Promise<void> {
+  try {
+    const config = configFrom(flags);
+    const logger = createLogger(config);
+    const options = { file, config, logger, force: flags.force === true, withFiles: flags.files };
+    const done = await withDatabase(config, logger, (db, settings) => restore(settings, db, options), {
+      signal: stopSignal(logger),
+    });
+    const { manifest, tables, migrated, files } = done;
+    say(
+      `Restored the state of ${manifest.created_at} (version ${manifest.application}): ${tables} tables, ${files.written} files.`,
+    );
+    if (migrated.length > 0) say(`Brought forward: ${migrated.join(', ')}`);
+    for (const kept of files.kept.slice(0, MAX_TOLD)) say(`  left as it is, for it was there already: ${kept}`);
+    for (const refused of files.refused.slice(0, MAX_TOLD))
+      say(`  not restored, for it lies in no workspace root: ${refused}`);
+    const key = await findMasterKey(config, manifest.master_key_id);
+    if (!key.present)
+      say(`Put the master key in place before the start (${key.place}): without it the secrets do not open.`);
+    else if (!key.fits)
+      say(`The master key here is not the one of the backup (${key.place}): with it the secrets do not open.`);
+    process.exit(0);
+  } catch (error) {
+    endProcess(error);
+  }
+}
+
+function say(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
 function endProcess(error: unknown): never {
   process.stderr.write(`provisioning: ${error instanceof Error ? error.message : String(error)}\n`);
-  if (!(error instanceof ConfigError) && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+  if (!(error instanceof ConfigError || error instanceof BackupError) && error instanceof Error)
+    process.stderr.write(`${error.stack}\n`);
   process.exit(error instanceof ConfigError ? USAGE_EXIT_STATUS : 1);
 }
 

@@ -6,7 +6,7 @@ import { prepareInstallation } from './auth/installation.ts';
 import { openSeal } from './auth/master-key.ts';
 import { createSeal } from './auth/secrets.ts';
 import { type Config, ConfigError } from './config.ts';
-import { type EmbeddedPostgres, startEmbeddedPostgres } from './database/embedded.ts';
+import { type EmbeddedPostgres, runningEmbeddedPostgres, startEmbeddedPostgres } from './database/embedded.ts';
 import { startListener } from './database/listener.ts';
 import { migrate, UnusableDatabaseError, withMigrationLock } from './database/migrate.ts';
 import type { Database } from './database/pool.ts';
@@ -151,6 +151,18 @@ export async function withDatabase<T>(
     await db.destroy();
     await embedded?.stop();
   }
+}
+
+/** The same where a server may be working on the embedded database: then `work` shares it. */
+export async function withSharedDatabase<T>(
+  config: Config,
+  logger: Logger,
+  work: (settings: ConnectionSettings) => Promise<T>,
+  options: { signal?: AbortSignal } = {},
+): Promise<T> {
+  const running = config.databaseUrl === null ? await runningEmbeddedPostgres(config.dataDir) : null;
+  if (running !== null) return work(running);
+  return withDatabase(config, logger, (_, settings) => work(settings), options);
 }
 
 /** How the servers of each provider are entered. */

@@ -50,6 +50,20 @@ export async function openSeal(
   return createSeal(dataKey);
 }
 
+/**
+ * Where the master key of this installation is kept, and whether it is the one with this id. `present` false: there is
+ * none yet. Nothing is made.
+ */
+export async function findMasterKey(
+  config: Pick<Config, 'masterKey' | 'dataDir'>,
+  id: string | null,
+): Promise<{ place: string; present: boolean; fits: boolean }> {
+  const file = path.join(config.dataDir, KEY_FILE);
+  const key = config.masterKey ?? (await readFile(file, 'utf8').catch(() => null))?.trim() ?? null;
+  const place = config.masterKey === null ? file : 'PROVISIONING_MASTER_KEY';
+  return { place, present: key !== null, fits: key !== null && (id === null || idOf(key) === id) };
+}
+
 const wrap = (masterKey: string, dataKey: string) => createSeal(masterKey).close(dataKey, `data key ${DATA_KEY}`);
 const unwrap = (masterKey: string, sealed: string) => createSeal(masterKey).open(sealed, `data key ${DATA_KEY}`);
 

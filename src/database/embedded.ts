@@ -2,6 +2,7 @@ import { rmdir } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
+import { exists } from './embedded-binaries.ts';
 import { type Cluster, isAlive, prepareCluster } from './embedded-cluster.ts';
 import {
   boundLog,
@@ -111,6 +112,14 @@ export async function startEmbeddedPostgres(options: {
       return stop;
     },
   };
+}
+
+/** Where the Postgres on `<dataDir>/postgres` is while a server has it running; null: it does not run. */
+export async function runningEmbeddedPostgres(dataDir: string): Promise<Cluster['connection'] | null> {
+  // Nothing is made where there is nothing.
+  if (!(await exists(path.join(dataDir, 'postgres-password')))) return null;
+  const cluster = await prepareCluster(dataDir, () => 'said when it was started');
+  return (await probe(cluster)).state === 'ready' ? cluster.connection : null;
 }
 
 /** The session stays until Postgres ends it: no other process can come into the possession of one that is going. */

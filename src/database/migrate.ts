@@ -57,12 +57,18 @@ async function takeLock(client: pg.Client): Promise<void> {
   }
 }
 
+/** Names of all migrations of this version, in order. */
+export async function knownMigrations(): Promise<string[]> {
+  return Object.keys(await loadMigrations());
+}
+
 /**
  * Brings the application's schema up to date. Call it under `withMigrationLock`.
+ * @param upTo only as far as this migration.
  * @returns names of the migrations that ran now.
  * @throws when Postgres is too old, or the database was migrated by a newer version of this program.
  */
-export async function migrate(db: Database): Promise<string[]> {
+export async function migrate(db: Database, upTo?: string): Promise<string[]> {
   await requirePostgresVersion(db);
   const migrations = await loadMigrations();
   const migrator = new Migrator({
@@ -73,7 +79,7 @@ export async function migrate(db: Database): Promise<string[]> {
     migrationLockTableName: 'migrations_lock',
   });
   await refuseNewerSchema(db, Object.keys(migrations));
-  const { error, results } = await migrator.migrateToLatest();
+  const { error, results } = await (upTo === undefined ? migrator.migrateToLatest() : migrator.migrateTo(upTo));
   if (error !== undefined) throw error;
   return (results ?? []).map((result) => result.migrationName);
 }
