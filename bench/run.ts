@@ -11,7 +11,7 @@ import { startup } from './startup.ts';
 import type { Benchmark, Line } from './support/stats.ts';
 import { workflows } from './workflows.ts';
 
-const BENCHMARKS: Benchmark[] = [accept, carryOut, reads, lists, memory, startup, idle, workflows, dashboard];
+const BENCHMARKS: Benchmark[] = [accept, carryOut, reads, lists, memory, startup, idle, ...workflows, dashboard];
 
 const names = process.argv.slice(2);
 const unknown = names.filter((name) => !BENCHMARKS.some((benchmark) => benchmark.name === name));

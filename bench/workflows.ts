@@ -23,41 +23,39 @@ interface Measured {
   one: number;
 }
 
-export const workflows: Benchmark = {
-  name: 'workflows',
-  about: 'a workflow of N servers without latency, against `terraform apply` of N terraform_data, both 100 at once',
-  async run(log) {
-    const binary = await findTerraform();
-    if (binary === null) log('there is no terraform on this machine: measured without the floor');
-    const lines: Line[] = [];
-    const perNode: string[] = [];
-    for (const { nodes, rounds, aim } of SIZES) {
-      const memory: number[] = [];
-      const all: Partial<Pair>[] = [];
-      const one: Partial<Pair>[] = [];
-      for (let round = 0; round < rounds; round += 1) {
-        const { peak, processor, ...ours } = await measureOurs(nodes);
-        log(
-          `${nodes} nodes: ${ours.all.toFixed(2)} s (${processor.toFixed(2)} s of processor time), one again ${ours.one.toFixed(2)} s, peak ${peak.toFixed(0)} MiB`,
-        );
-        memory.push(peak);
-        perNode.push(`${nodes}: ${((ours.all / nodes) * 1_000).toFixed(2)} ms a node`);
-        const floor = binary !== null && nodes <= MOST_FOR_TERRAFORM ? await measureTerraform(binary, nodes) : null;
-        if (floor !== null)
-          log(`${nodes} resources with terraform: ${floor.all.toFixed(2)} s, one changed ${floor.one.toFixed(2)} s`);
-        all.push({ ours: ours.all, ...(floor === null ? {} : { floor: floor.all }) });
-        one.push({ ours: ours.one, ...(floor === null ? {} : { floor: floor.one }) });
-      }
-      lines.push(
-        line(`${nodes} nodes`, all, aim),
-        line(`one of ${nodes} again`, one, null),
-        plain(`${nodes} nodes: highest memory of the server`, memory, 'MiB'),
-      );
-    }
-    log(perNode.join(', '));
-    return lines;
-  },
-};
+/** One for each size, so that they can be run one by one. */
+export const workflows: Benchmark[] = SIZES.map((size) => ({
+  name: `workflows-${size.nodes}`,
+  about: `a workflow of ${size.nodes} servers without latency, against \`terraform apply\` of as many terraform_data, both 100 at once`,
+  run: (log) => measure(size, log),
+}));
+
+async function measure({ nodes, rounds, aim }: (typeof SIZES)[number], log: (line: string) => void): Promise<Line[]> {
+  const binary = await findTerraform();
+  if (binary === null) log('there is no terraform on this machine: measured without the floor');
+  const figures = {
+    all: [] as Partial<Pair>[],
+    one: [] as Partial<Pair>[],
+    peak: [] as number[],
+    perNode: [] as number[],
+  };
+  for (let round = 0; round < rounds; round += 1) {
+    const ours = await measureOurs(nodes);
+    log(`${nodes} nodes: ${ours.all.toFixed(2)} s, one again ${ours.one.toFixed(2)} s`);
+    const floor = binary !== null && nodes <= MOST_FOR_TERRAFORM ? await measureTerraform(binary, nodes) : null;
+    if (floor !== null) log(`terraform: ${floor.all.toFixed(2)} s, one changed ${floor.one.toFixed(2)} s`);
+    figures.all.push({ ours: ours.all, ...(floor === null ? {} : { floor: floor.all }) });
+    figures.one.push({ ours: ours.one, ...(floor === null ? {} : { floor: floor.one }) });
+    figures.peak.push(ours.peak);
+    figures.perNode.push((ours.processor / nodes) * 1_000);
+  }
+  return [
+    line(`${nodes} nodes`, figures.all, aim),
+    line(`one of ${nodes} again`, figures.one, null),
+    plain("the server's processor time a node", figures.perNode, 'ms'),
+    plain('highest memory of the server', figures.peak, 'MiB'),
+  ];
+}
 
 function line(what: string, rounds: readonly Partial<Pair>[], aim: Line['aim']): Line {
   const pairs = rounds.flatMap(({ ours, floor }) =>
@@ -98,7 +96,7 @@ async function measureOurs(nodes: number): Promise<Measured & { peak: number; pr
   const listed = expectOk(await admin.request<{ id: string; hostname: string }[]>('GET', '/v1/servers?hostname=taken'));
   const taken = listed.find(({ hostname }) => hostname === 'taken');
   if (taken === undefined) throw new Error(`the server "taken" of workflow ${blocker.id} is not in the list`);
-  const deletion = expectOk(await admin.request<Operation>('POST', `/v1/servers/${taken.id}/delete`, { force: true }));
+  const deletion = expectOk(await admin.request<Operation>('DELETE', `/v1/servers/${taken.id}`));
   await ended(admin, deletion.id, TIMEOUT_SECONDS);
   const begun = performance.now();
   const again = expectOk(await admin.request<Operation>('POST', `/v1/workflows/${failed.id}/retry`));
