@@ -9,6 +9,7 @@ import type { App, Services } from '../http/section.ts';
 import { createFollower } from '../operations/follow.ts';
 import { Operation } from '../operations/schemas.ts';
 import { createOpenRequests } from '../operations/sse.ts';
+import { costsOf } from './costs.ts';
 import { graphOf } from './graph-view.ts';
 import { type PreparedWorkflow, prepareWorkflow } from './prepare.ts';
 import {
@@ -220,7 +221,8 @@ function registerTypeRoutes(app: App, services: Services): void {
       if ((body.workflow_type === undefined) === (body.definition === undefined)) {
         throw errors.validation([{ field: 'workflow_type', message: 'give either workflow_type or definition' }]);
       }
-      return graphOf(await prepareWorkflow(services, principalOf(request), body));
+      const prepared = await prepareWorkflow(services, principalOf(request), body);
+      return { ...graphOf(prepared), ...(await costsOf(services, body.workspace, prepared.plan)) };
     },
   );
 

@@ -65,6 +65,15 @@ export const WorkflowGraph = Type.Object(
     critical_path: Type.Array(Type.String(), { description: 'The longest chain of steps.' }),
     parallel_limit: Type.Integer(),
     permissions: Type.Array(Type.String(), { description: 'What the caller needs.' }),
+    costs: Type.Array(
+      Type.Object({
+        currency: Type.Union([Type.String(), Type.Null()], { description: "Null: the account's own currency." }),
+        hourly: Type.Number(),
+        monthly: Type.Number({ description: 'A whole month at most.' }),
+      }),
+      { description: 'Of all servers that it makes, an amount a currency; without those of nested workflows.' },
+    ),
+    unpriced: Type.Integer({ description: 'Servers whose price is not told, or whose plan is still to come.' }),
   },
   { title: 'WorkflowGraph' },
 );

@@ -104,6 +104,18 @@ test('check_mode says what the server would cost, an hour and a month, and makes
   assert.equal((elsewhere.result as { plan: { cost: unknown } }).plan.cost, null);
 });
 
+test('validating a workflow says what its servers would cost together', async () => {
+  const step = (id: string, provider: string, count: number) =>
+    `  - { id: ${id}, kind: server.create, for_each: ${JSON.stringify(Array.from({ length: count }, (_, n) => `${id}-${n}`))},
+      with: { hostname: "\${{ item }}", provider: ${provider}, plan: 2xCPU-4GB, zone: de-fra1 } }`;
+  const definition = `operations:\n${step('web', 'upcloud', 3)}\n${step('db', 'simulated', 2)}`;
+  const answer = await admin.request<{ costs: unknown; unpriced: number }>('POST', '/v1/workflows/validate', {
+    ...{ workspace: 'default', definition },
+  });
+  const { costs, unpriced } = expectOk(answer);
+  assert.deepEqual([costs, unpriced], [[{ currency: null, hourly: 0.08928, monthly: 60 }], 2]);
+});
+
 test('an operation waits while the cloud asks for a pause, and its events say so', async () => {
   upcloud.chances.throttled = 1;
   const { id } = expectOk(

@@ -1,4 +1,5 @@
 import { after, before, describe } from 'node:test';
+import { caringTests } from './provider-suite/caring.ts';
 import { changingTests } from './provider-suite/changing.ts';
 import { openSuite, type ProviderSetup } from './provider-suite/context.ts';
 import { lookingTests } from './provider-suite/looking.ts';
@@ -31,5 +32,6 @@ export function providerSuite(name: string, setUp: () => Promise<ProviderSetup>)
     lookingTests(suite);
     makingTests(suite);
     changingTests(suite);
+    caringTests(suite);
   });
 }

@@ -1,7 +1,7 @@
 import { type MutationOptions, ProviderError, type ServerLabels } from '../contract.ts';
 import { relabelled } from '../labels.ts';
 import { type Catalog, typeFor } from './catalog.ts';
-import type { Aws } from './client.ts';
+import { type Aws, isAwsCode } from './client.ts';
 import { readTags } from './instances.ts';
 
 /** Gives the server these tags in place of its own, but for its name. @throws NOT_FOUND. */
@@ -42,12 +42,18 @@ export async function resizeServer(
   if (type === undefined) {
     throw new ProviderError('INVALID_REQUEST', `AWS has no plan "${plan}" in ${zone}.`, { retryable: false });
   }
-  await aws.change(
-    'change the plan',
-    ({ sdk, client, abortSignal }) =>
-      client.send(new sdk.ModifyInstanceAttributeCommand({ InstanceId: ref, InstanceType: { Value: type.name } }), {
-        abortSignal,
-      }),
-    options,
-  );
+  try {
+    await aws.change(
+      'change the plan',
+      ({ sdk, client, abortSignal }) =>
+        client.send(new sdk.ModifyInstanceAttributeCommand({ InstanceId: ref, InstanceType: { Value: type.name } }), {
+          abortSignal,
+        }),
+      options,
+    );
+  } catch (error) {
+    // EC2 says of a terminated instance that it is not stopped.
+    if (isAwsCode(error, 'IncorrectInstanceState')) await readTags(aws, ref, options);
+    throw error;
+  }
 }

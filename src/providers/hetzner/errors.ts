@@ -28,6 +28,7 @@ const BY_CODE = new Map<string, Verdict>([
   ['uniqueness_error', { code: 'CONFLICT', retryable: false }],
   ['conflict', { code: 'CONFLICT', retryable: true }],
   ['locked', { code: 'CONFLICT', retryable: true }],
+  ['server_not_stopped', { code: 'CONFLICT', retryable: true }],
   ['protected', { code: 'FORBIDDEN', retryable: false, remedy: 'Take its protection off in the Hetzner console.' }],
   ['not_found', { code: 'NOT_FOUND', retryable: false }],
   ['maintenance', { code: 'UNAVAILABLE', retryable: true }],
