@@ -4491,6 +4491,14 @@ export interface components {
         };
         /** WorkflowGraph */
         WorkflowGraph: {
+            /** @description Of all servers that it makes, an amount a currency; without those of nested workflows. */
+            costs: {
+                /** @description Null: the account's own currency. */
+                currency: string | null;
+                hourly: number;
+                /** @description A whole month at most. */
+                monthly: number;
+            }[];
             /** @description The longest chain of steps. */
             critical_path: string[];
             /** @description Between steps. */
@@ -4526,6 +4534,8 @@ export interface components {
                 /** @description Of them those left out by `when`. */
                 skipped: number;
             }[];
+            /** @description Servers whose price is not told, or whose plan is still to come. */
+            unpriced: number;
             /** @description Steps that may run at the same time, one wave after the other; without those that are left out. */
             waves: string[][];
             workflow_type: string | null;
