@@ -5,8 +5,8 @@ import { after, afterEach, test } from 'node:test';
 import type { Page } from 'playwright-core';
 import { expectOk, makeServer, startInstallation } from '../support/acceptance.ts';
 import { startCutProxy } from '../support/cut-proxy.ts';
-import type { Operation } from '../support/server.ts';
-import { choose, menu, startBrowser, visitor } from './support.ts';
+import { type Operation, until } from '../support/server.ts';
+import { choose, menu, PATIENCE_MS, startBrowser, visitor } from './support.ts';
 
 const installation = await startInstallation();
 const { server } = installation;
@@ -167,6 +167,12 @@ test('no line of a log is lost or doubled over a crash and a restart of the serv
   proxy.cut();
   const second = await own.replica();
   target.port = Number(new URL(second.url).port);
+  const attached = `select from simulated_cloud.runs where kind = 'job' and label = 'install mariadb' and attached > 1`;
+  await until(
+    async () => (await own.database.pool.query(attached)).rowCount === 1,
+    'the next server to go on with the job',
+    PATIENCE_MS,
+  );
   await release();
   await log(page).getByText('completed').waitFor();
   await status(page, 'completed').waitFor();

@@ -3,7 +3,7 @@ import { type Browser, type BrowserContext, chromium, type Locator, type Page } 
 import { ADMIN_PASSWORD, type TestServer } from '../support/server.ts';
 
 /** Longest wait for something to show: far above what it takes, for machines that have other work. Milliseconds. */
-const PATIENCE_MS = 90_000;
+export const PATIENCE_MS = 90_000;
 
 /** A browser that comes inside an npm package. */
 export async function startBrowser(): Promise<Browser> {
