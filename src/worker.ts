@@ -43,7 +43,7 @@ export function allProcedures(
   // A start that fails says so itself.
   engine.catch(() => 'the server did not come up');
   return [
-    createProcedure(providers),
+    createProcedure(providers, sshTools.seal),
     deleteProcedure(providers),
     cleanupProcedure(providers),
     powerProcedure(providers, 'start'),
@@ -54,7 +54,7 @@ export function allProcedures(
     adoptProcedure(db, providers),
     orphanDeleteProcedure(db, providers),
     refreshProcedure(db, providers, engine),
-    repairProcedure(db, providers),
+    repairProcedure(db, providers, sshTools.seal),
     createTaskservProcedure(hostTools),
     retryProcedure(hostTools),
     deleteTaskservProcedure(hostTools),

@@ -64,7 +64,7 @@ test('a provider that does not answer is left alone, then asked by one call only
   for (let n = 0; n < 3; n++) void account.admit('change').then(() => admitted++);
   await tick();
   assert.equal(admitted, 0);
-  assert.ok(account.figures().open);
+  assert.equal(account.state().state, 'unreachable');
   now = 1_100;
   t.mock.timers.tick(1_100);
   await tick();
@@ -102,6 +102,62 @@ test('a caller without patience is told why; one whose signal fires leaves the l
   const waiting = account.admit('change', { signal: controller.signal });
   controller.abort(reason);
   await assert.rejects(waiting, (error: unknown) => error === reason);
-  assert.equal(account.figures().waiting, 0);
+  assert.equal(account.state().waiting, 0);
+  account.close();
+});
+
+test('calls that fail together are one failure more: the pause does not jump to the longest', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  let now = 0;
+  t.mock.method(performance, 'now', () => now);
+  const account = createAccount({ name: 'c', limit: { calls: 60_000, perSeconds: 60 } });
+  for (let n = 0; n < 50; n++) await account.admit('change');
+  for (let n = 0; n < 50; n++) account.failed();
+  assert.deepEqual([account.state().state, account.state().retry_after], ['unreachable', 1]);
+  for (const wait of [2, 4, 8, 16, 32, 60, 60]) {
+    now += account.state().retry_after * 1_000 + 1;
+    await account.admit('change');
+    account.failed();
+    assert.equal(account.state().retry_after, wait);
+  }
+  now += 60_001;
+  for (let n = 0; n < 3; n++) void account.admit('change');
+  account.answered({ limit: null, remaining: null });
+  for (let n = 0; n < 3; n++) account.throttled(null);
+  assert.deepEqual([account.state().state, account.state().retry_after], ['paused', 1]);
+  account.close();
+});
+
+test('an account whose credentials are refused again and again is left alone, and says so at once', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  let now = 0;
+  t.mock.method(performance, 'now', () => now);
+  const account = createAccount({ name: 'c', limit: { calls: 60_000, perSeconds: 60 } });
+  const denied = { limit: null, remaining: null, denied: true };
+  for (let n = 0; n < 5; n++) await account.admit('look');
+  const waiting = Array.from({ length: 3 }, () => account.admit('look'));
+  account.throttled(1);
+  waiting.push(account.admit('look'));
+  for (let n = 0; n < 5; n++) account.answered(denied);
+  const refused = { code: 'AUTHENTICATION_FAILED', retryable: false, message: /Set credentials that are valid/ };
+  await assert.rejects(waiting[3] ?? Promise.resolve(), refused, 'who waits already is told as well');
+  await assert.rejects(account.admit('change'), refused);
+  assert.deepEqual([account.state().state, account.state().waiting], ['refused', 0]);
+  now += 5_000;
+  await account.admit('look');
+  let others = 'waiting';
+  const other = account.admit('look').catch(() => {
+    others = 'refused';
+  });
+  await tick();
+  assert.equal(others, 'waiting', 'one call asks whether the credentials are good again');
+  account.answered(denied);
+  await other;
+  assert.equal(others, 'refused');
+  assert.equal(account.state().retry_after, 10);
+  now += 10_001;
+  await account.admit('look');
+  account.answered({ limit: null, remaining: null });
+  assert.equal(account.state().state, 'ok');
   account.close();
 });

@@ -3,10 +3,8 @@
  * limit, lets changes go before observations, holds everything while the provider asks for a pause, and stops asking a
  * provider that does not answer. Waiting is the normal case, not an error: an operation is told why it waits.
  */
-import { type CallOptions, ProviderError } from './contract.ts';
-
-/** What a call is for. `change` goes before `look` (what a change needs to know), and both before `observe`. */
-export type CallKind = 'change' | 'look' | 'observe';
+import { createBreaker } from './breaker.ts';
+import { type AccountState, type CallKind, type CallOptions, ProviderError } from './contract.ts';
 
 /** So many calls in so many seconds. */
 export interface RateLimit {
@@ -22,16 +20,8 @@ export interface RateFacts {
   remaining: number | null;
   /** The answer was a 429. */
   refused?: boolean;
-}
-
-/** Shown by metrics and tests. */
-interface AccountFigures {
-  calls: Record<CallKind, number>;
-  waiting: number;
-  /** Times the provider answered 429. */
-  throttled: number;
-  /** Whether calls are held because the provider does not answer. */
-  open: boolean;
+  /** The answer was that the credentials are not accepted. */
+  denied?: boolean;
 }
 
 export interface Account {
@@ -39,7 +29,9 @@ export interface Account {
   readonly name: string;
   /**
    * Waits for the account's turn.
-   * @throws the signal's reason; RATE_LIMITED or UNAVAILABLE (retryable) when the caller's patience is over.
+   * @throws the signal's reason; RATE_LIMITED or UNAVAILABLE (retryable) when the caller's patience is over;
+   * AUTHENTICATION_FAILED at once while the account is left alone because its credentials were refused: waiting mends
+   * nothing, and would keep places that others need.
    */
   admit(kind: CallKind, options?: CallOptions): Promise<void>;
   /** Gives a turn back of which nothing came: nothing was sent, or nobody waited for the answer. */
@@ -52,11 +44,11 @@ export interface Account {
    * @returns the seconds.
    */
   throttled(retryAfter: number | null): number;
-  /** No answer came, or a 5xx. Several in a row hold all calls for a while. */
+  /** No answer came, or a 5xx. Several in a row hold all calls for a while; so do credentials that are not accepted. */
   failed(): void;
   /** Least pause between two observations, so that these take a minor share of the budget. Milliseconds. */
   observationIntervalMs(callsEach: number): number;
-  figures(): AccountFigures;
+  state(): AccountState;
   close(): void;
 }
 
@@ -77,9 +69,6 @@ const ANNOUNCE_AFTER_MS = 500;
 const TELL_WAITED_MS = 20_000;
 /** A pause that the provider did not measure itself. */
 const PAUSE_SECONDS = { least: 1, most: 60 };
-/** Failures in a row that stop the calls, and for how long: doubled up to the most. */
-const FAILURES_TO_OPEN = 5;
-const OPEN_MS = { least: 1_000, most: 60_000 };
 const RANK: Record<CallKind, number> = { change: 0, look: 1, observe: 2 };
 
 /** An observation that has waited for so long goes first: without any, what has been changed would never be seen done. */
@@ -91,6 +80,7 @@ interface Waiter {
   kind: CallKind;
   since: number;
   admit: () => void;
+  reject: (error: ProviderError) => void;
 }
 
 function isOverdue({ kind, since }: Waiter, now: number): boolean {
@@ -111,15 +101,10 @@ export function createAccount(settings: { name: string; limit: RateLimit }): Acc
   let othersInARow = 0;
   // Of the kind "too many calls", in a row.
   let refusals = 0;
-  const breaker = { failures: 0, openUntil: 0, openMs: 0, probing: false };
+  const breaker = createBreaker();
   const waiters: Waiter[] = [];
   let timer: NodeJS.Timeout | undefined;
-  const figures: AccountFigures = {
-    calls: { change: 0, look: 0, observe: 0 },
-    waiting: 0,
-    throttled: 0,
-    open: false,
-  };
+  const figures = { calls: { change: 0, look: 0, observe: 0 }, throttled: 0 };
 
   const fill = (now: number) => {
     tokens = Math.min(capacity, tokens + ((now - filledAt) / 1_000) * rate);
@@ -129,8 +114,8 @@ export function createAccount(settings: { name: string; limit: RateLimit }): Acc
   /** Milliseconds until a call of this kind may go, as far as one can tell now; 0: now. */
   const delayOf = (kind: CallKind, now: number): number => {
     if (pausedUntil > now) return pausedUntil - now;
-    if (breaker.openUntil > now) return breaker.openUntil - now;
-    if (breaker.openMs > 0 && breaker.probing) return OPEN_MS.least;
+    const held = breaker.delay(now);
+    if (held > 0) return held;
     const needed = kind === 'observe' ? Math.max(1, Math.min(saved / 2, rate * RESERVE_SECONDS)) : 1;
     return tokens >= needed ? 0 : Math.ceil(((needed - tokens) / rate) * 1_000);
   };
@@ -140,6 +125,7 @@ export function createAccount(settings: { name: string; limit: RateLimit }): Acc
     timer = undefined;
     for (;;) {
       const now = performance.now();
+      if (isRefused(now)) return refuseAll();
       const overdue = othersInARow < OVERDUE_SHARE - 1 ? undefined : waiters.find((waiter) => isOverdue(waiter, now));
       const next = overdue ?? waiters[0];
       if (next === undefined) return;
@@ -151,7 +137,7 @@ export function createAccount(settings: { name: string; limit: RateLimit }): Acc
       }
       tokens -= 1;
       underWay += 1;
-      if (breaker.openMs > 0) breaker.probing = true;
+      breaker.sent();
       figures.calls[next.kind] += 1;
       othersInARow = next.kind === 'observe' ? 0 : othersInARow + 1;
       waiters.splice(waiters.indexOf(next), 1);
@@ -165,20 +151,44 @@ export function createAccount(settings: { name: string; limit: RateLimit }): Acc
     pump();
   };
 
+  /** When calls go on, as far as one can tell. */
+  const heldUntil = () => Math.max(pausedUntil, breaker.hold()?.until ?? 0);
+
+  /** The credentials were refused, and it is not time yet to try them again. */
+  const isRefused = (now: number): boolean =>
+    breaker.hold()?.trouble === 'refused' && (breaker.hold()?.until ?? 0) > now;
+
+  const refuseAll = () => {
+    for (const waiter of waiters.splice(0)) waiter.reject(refusedError());
+  };
+
+  const refusedError = () => new ProviderError('AUTHENTICATION_FAILED', reason(), { retryable: false });
+
+  const state = (): AccountState['state'] => {
+    const trouble = breaker.hold()?.trouble;
+    return trouble !== 'refused' && pausedUntil > performance.now() ? 'paused' : (trouble ?? 'ok');
+  };
+
   const reason = (): string => {
-    const now = performance.now();
-    const seconds = (until: number) => `${Math.max(1, Math.ceil((until - now) / 1_000))} s`;
-    if (pausedUntil > now) return `${name} asked for fewer calls; going on in ${seconds(pausedUntil)}.`;
-    if (breaker.openMs > 0) {
-      return `${name} did not answer ${breaker.failures} calls in a row; asking again in ${seconds(breaker.openUntil)}.`;
+    const seconds = `${Math.max(1, Math.ceil((heldUntil() - performance.now()) / 1_000))} s`;
+    const inARow = `${breaker.hold()?.failures ?? 0} calls in a row`;
+    switch (state()) {
+      case 'paused':
+        return `${name} asked for fewer calls; going on in ${seconds}.`;
+      case 'unreachable':
+        return `${name} did not answer ${inARow}; asking again in ${seconds}.`;
+      case 'refused':
+        return `${name} refused the credentials of this account for ${inARow}; it is asked again in ${seconds} at the earliest. Set credentials that are valid, for the workspace or in the settings of this server.`;
+      case 'ok':
+        return `Waiting for a turn: calls to ${name} are kept below ${Math.round(rate * 60)} a minute, ${waiters.length} are waiting.`;
     }
-    return `Waiting for a turn: calls to ${name} are kept below ${Math.round(rate * 60)} a minute, ${waiters.length} are waiting.`;
   };
 
   return {
     name,
     admit(kind, { signal, onWait, onWaited, patience } = {}) {
       if (signal?.aborted) return Promise.reject(signal.reason);
+      if (isRefused(performance.now())) return Promise.reject(refusedError());
       return new Promise<void>((resolve, reject) => {
         const timers: NodeJS.Timeout[] = [];
         let toldAt = performance.now();
@@ -197,7 +207,12 @@ export function createAccount(settings: { name: string; limit: RateLimit }): Acc
           }
           settle();
         };
-        const waiter: Waiter = { kind, since: performance.now(), admit: () => end(resolve) };
+        const waiter: Waiter = {
+          kind,
+          since: performance.now(),
+          admit: () => end(resolve),
+          reject: (error) => end(() => reject(error)),
+        };
         const abort = () => end(() => reject(signal?.reason));
         signal?.addEventListener('abort', abort, { once: true });
         enqueue(waiter);
@@ -217,16 +232,14 @@ export function createAccount(settings: { name: string; limit: RateLimit }): Acc
     released(sent) {
       underWay -= 1;
       if (!sent) tokens = Math.min(capacity, tokens + 1);
-      breaker.probing = false;
+      breaker.released();
       pump();
     },
-    answered({ limit, remaining, refused = false }) {
+    answered({ limit, remaining, refused = false, denied = false }) {
       underWay -= 1;
       if (!refused) refusals = 0;
-      breaker.failures = 0;
-      breaker.openMs = 0;
-      breaker.openUntil = 0;
-      breaker.probing = false;
+      if (denied) breaker.failed('refused', performance.now());
+      else breaker.succeeded();
       if (limit !== null && limit > 0 && remaining !== null) {
         fill(performance.now());
         capacity = Math.max(saved, limit * SHARE);
@@ -237,7 +250,8 @@ export function createAccount(settings: { name: string; limit: RateLimit }): Acc
     },
     throttled(retryAfter) {
       figures.throttled += 1;
-      refusals += 1;
+      // Calls that were under way together are refused together: that is one refusal.
+      if (pausedUntil <= performance.now()) refusals += 1;
       const seconds = retryAfter ?? Math.min(PAUSE_SECONDS.most, PAUSE_SECONDS.least * 2 ** (refusals - 1));
       pausedUntil = Math.max(pausedUntil, performance.now() + seconds * 1_000);
       pump();
@@ -245,20 +259,17 @@ export function createAccount(settings: { name: string; limit: RateLimit }): Acc
     },
     failed() {
       underWay -= 1;
-      breaker.failures += 1;
-      breaker.probing = false;
-      if (breaker.failures >= FAILURES_TO_OPEN) {
-        breaker.openMs = Math.min(OPEN_MS.most, Math.max(OPEN_MS.least, breaker.openMs * 2));
-        breaker.openUntil = performance.now() + breaker.openMs;
-      }
+      breaker.failed('unreachable', performance.now());
       pump();
     },
     observationIntervalMs: (callsEach) => Math.ceil((callsEach / (rate * OBSERVATION_SHARE)) * 1_000),
-    figures: () => ({
-      ...figures,
+    state: () => ({
+      state: state(),
+      reason: state() === 'ok' ? null : reason(),
+      retry_after: Math.max(0, Math.ceil((heldUntil() - performance.now()) / 1_000)),
       calls: { ...figures.calls },
       waiting: waiters.length,
-      open: breaker.openUntil > performance.now(),
+      throttled: figures.throttled,
     }),
     close() {
       clearTimeout(timer);
@@ -267,10 +278,9 @@ export function createAccount(settings: { name: string; limit: RateLimit }): Acc
   };
 
   function outOfPatience(): ProviderError {
-    const open = breaker.openMs > 0;
-    return new ProviderError(open ? 'UNAVAILABLE' : 'RATE_LIMITED', reason(), {
+    return new ProviderError(state() === 'unreachable' ? 'UNAVAILABLE' : 'RATE_LIMITED', reason(), {
       retryable: true,
-      retryAfter: Math.ceil(Math.max(1, (Math.max(pausedUntil, breaker.openUntil) - performance.now()) / 1_000)),
+      retryAfter: Math.ceil(Math.max(1, (heldUntil() - performance.now()) / 1_000)),
     });
   }
 }

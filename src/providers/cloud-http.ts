@@ -2,9 +2,9 @@
  * A thin client for the JSON APIs of clouds. Each request has a time limit and a bounded answer, waits for the account's
  * turn, and fails as a ProviderError that carries no credential.
  */
-import type { Account, CallKind, RateFacts } from './account.ts';
-import { type CallOptions, type MutationOptions, ProviderError } from './contract.ts';
-import { lookingAgain } from './waiting.ts';
+import type { Account, RateFacts } from './account.ts';
+import { type CallKind, type CallOptions, type MutationOptions, ProviderError } from './contract.ts';
+import { lookingAgain, untilNotThrottled } from './waiting.ts';
 
 /** How long one answer may take. Clouds answer a create within some seconds; past this the connection is half open. */
 const DEFAULT_TIMEOUT_MS = 30_000;
@@ -49,28 +49,25 @@ export interface CloudHttp {
 export function createCloudHttp(settings: CloudHttpSettings): CloudHttp {
   const { account } = settings;
 
-  /** Again and again while the account is throttled: a 429 has had no effect. */
-  const untilNotThrottled = async (
+  /** One call with its place in the account's line. @returns the body of a success. */
+  const call = async (
     what: string,
     kind: CallKind,
     options: CallOptions,
-    send: () => Promise<Received>,
+    send: () => Promise<CloudAnswer | { throttledFor: number }>,
   ): Promise<unknown> => {
-    for (;;) {
-      await account.admit(kind, options);
+    const answer = await untilNotThrottled(account, kind, options, async () => {
       const received = await send();
-      if (received.status !== 429) {
-        if (received.status >= 200 && received.status < 300) return received.body;
-        throw settings.refusal(what, received);
-      }
-      if (options.patience !== undefined) throw throttled(account, received.retryAfter);
-    }
+      return 'throttledFor' in received ? received : { answer: received };
+    });
+    if (answer.status >= 200 && answer.status < 300) return answer.body;
+    throw settings.refusal(what, answer);
   };
 
   return {
     read: (what, path, options = {}, kind = 'look') =>
       lookingAgain(options, () =>
-        untilNotThrottled(what, kind, options, () => {
+        call(what, kind, options, () => {
           if (options.signal?.aborted) {
             account.released(false);
             throw options.signal.reason;
@@ -79,7 +76,7 @@ export function createCloudHttp(settings: CloudHttpSettings): CloudHttp {
         }),
       ),
     change: (what, method, path, body, options) =>
-      untilNotThrottled(what, 'change', options, () => {
+      call(what, 'change', options, () => {
         try {
           options.signal?.throwIfAborted();
           options.guard();
@@ -92,11 +89,6 @@ export function createCloudHttp(settings: CloudHttpSettings): CloudHttp {
   };
 }
 
-interface Received extends CloudAnswer {
-  /** Seconds that a 429 asked for. */
-  retryAfter: number;
-}
-
 /** One request and its whole answer. */
 async function exchange(
   settings: CloudHttpSettings,
@@ -105,7 +97,7 @@ async function exchange(
   path: string,
   body: unknown,
   signal: AbortSignal | undefined,
-): Promise<Received> {
+): Promise<CloudAnswer | { throttledFor: number }> {
   const { account, timeoutMs = DEFAULT_TIMEOUT_MS } = settings;
   const request = new AbortController();
   const late = new Error('late');
@@ -128,9 +120,9 @@ async function exchange(
     const text = await readBounded(response);
     const refused = response.status === 429;
     if (response.status >= 500) account.failed();
-    else account.answered({ ...rateFacts(response.headers), refused });
-    if (refused) return { status: 429, body: null, retryAfter: account.throttled(retryAfterOf(response.headers)) };
-    return { status: response.status, body: parse(account.name, what, response.status, text), retryAfter: 0 };
+    else account.answered({ ...rateFacts(response.headers), refused, denied: response.status === 401 });
+    if (refused) return { throttledFor: account.throttled(retryAfterOf(response.headers)) };
+    return { status: response.status, body: parse(account.name, what, response.status, text) };
   } catch (error) {
     if (signal?.aborted) {
       account.released(true);
@@ -188,13 +180,6 @@ function retryAfterOf(headers: Headers): number | null {
   const seconds = /^\d+(\.\d+)?$/.test(text.trim()) ? Number(text) : (Date.parse(text) - Date.now()) / 1_000;
   if (!Number.isFinite(seconds)) return null;
   return Math.min(MAX_RETRY_AFTER, Math.max(0.05, seconds));
-}
-
-function throttled(account: Account, retryAfter: number): ProviderError {
-  return new ProviderError('RATE_LIMITED', `${account.name} asks for fewer calls. Try again in ${retryAfter} s.`, {
-    retryable: true,
-    retryAfter,
-  });
 }
 
 function timedOut({ account }: CloudHttpSettings, what: string, timeoutMs: number): ProviderError {

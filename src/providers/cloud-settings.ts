@@ -10,6 +10,8 @@ interface CloudPlace {
 }
 
 export interface CloudSettings {
+  /** How long one answer of a cloud may take. Milliseconds. */
+  timeoutMs: number;
   upcloud: CloudPlace & { credentials: UpcloudCredentials | null };
   aws: Pick<AwsSettings, 'endpoint' | 'limit' | 'securityGroups'> & {
     /** Null where none is set. */
@@ -24,6 +26,7 @@ type UpcloudCredentials = { token: string } | { username: string; password: stri
 
 /** Setting names, without the common prefix. */
 export const CLOUD_SETTING_NAMES = [
+  'CLOUD_TIMEOUT_SECONDS',
   'UPCLOUD_ENDPOINT',
   'UPCLOUD_TOKEN',
   'UPCLOUD_USERNAME',
@@ -46,6 +49,8 @@ type Values = (name: (typeof CLOUD_SETTING_NAMES)[number]) => string | undefined
 /** @throws Error that begins with the setting's name and never shows a credential. */
 export function readCloudSettings(value: Values): CloudSettings {
   return {
+    // Clouds answer a create within some seconds; past this the connection is half open.
+    timeoutMs: whole(value, 'CLOUD_TIMEOUT_SECONDS', 30, 600) * 1_000,
     upcloud: {
       endpoint: endpoint(value, 'UPCLOUD_ENDPOINT', 'https://api.upcloud.com'),
       limit: { calls: calls(value, 'UPCLOUD_CALLS_PER_MINUTE', 300), perSeconds: 60 },
@@ -128,11 +133,15 @@ function endpoint(value: Values, name: Parameters<Values>[0], fallback: string):
 }
 
 function calls(value: Values, name: Parameters<Values>[0], fallback: number): number {
+  return whole(value, name, fallback, 1_000_000);
+}
+
+function whole(value: Values, name: Parameters<Values>[0], fallback: number, most: number): number {
   const text = value(name);
   if (text === undefined) return fallback;
   const number = Number(text);
-  if (!/^\d+$/.test(text) || number < 1 || number > 1_000_000) {
-    throw new Error(`${name} must be a whole number from 1 to 1000000, not "${text}".`);
+  if (!/^\d+$/.test(text) || number < 1 || number > most) {
+    throw new Error(`${name} must be a whole number from 1 to ${most}, not "${text}".`);
   }
   return number;
 }

@@ -28,21 +28,21 @@ export function cloudKinds(
   installation: string,
   wanted: (name: string) => boolean,
 ): CloudKind[] {
-  const { upcloud, hetzner, aws } = settings;
+  const { upcloud, hetzner, aws, timeoutMs } = settings;
   const kinds: CloudKind[] = [
     {
       ...{ name: 'upcloud', concurrency: UPCLOUD_CONCURRENCY, own: upcloud.credentials, optional: [] },
       ways: [['token'], ['username', 'password']],
       open: ({ token, username = '', password = '' }) =>
         createUpcloudProvider({
-          ...{ installation, endpoint: upcloud.endpoint, limit: upcloud.limit },
+          ...{ installation, timeoutMs, endpoint: upcloud.endpoint, limit: upcloud.limit },
           credentials: token === undefined ? { username, password } : { token },
         }),
     },
     {
       ...{ name: 'hetzner', concurrency: HETZNER_CONCURRENCY, own: hetzner.credentials, optional: [] },
       ways: [['token']],
-      open: ({ token = '' }) => createHetznerProvider({ ...hetzner, installation, credentials: { token } }),
+      open: ({ token = '' }) => createHetznerProvider({ ...hetzner, installation, timeoutMs, credentials: { token } }),
     },
     {
       ...{ name: 'aws', concurrency: AWS_CONCURRENCY, own: aws.own },
@@ -54,7 +54,7 @@ export function cloudKinds(
         const { session_token: sessionToken } = rest;
         const { endpoint, limit, securityGroups } = aws;
         return createAwsProvider({
-          ...{ installation, region, endpoint, limit, securityGroups },
+          ...{ installation, timeoutMs, region, endpoint, limit, securityGroups },
           credentials: accessKeyId === undefined ? null : { accessKeyId, secretAccessKey, sessionToken },
         });
       },

@@ -45,7 +45,7 @@ export interface Zone {
   description: string;
 }
 
-/** What the caller wants. Plain data: it is stored with the operation, so it holds no secret. */
+/** What the caller wants. Plain data. It is stored with the operation, but for the user data, which rests encrypted. */
 export interface ServerSpec {
   workspace: string;
   hostname: string;
@@ -54,7 +54,7 @@ export interface ServerSpec {
   tags: string[];
   /** A neutral name (`debian-12`) or the provider's own; absent: the provider's default. */
   image?: string | null;
-  /** Handed to cloud-init as it is, besides the host name and the key. No secrets: it is stored with the operation. */
+  /** Handed to cloud-init as it is, besides the host name and the key. May hold secrets: it goes into no message or log. */
   user_data?: string | null;
   /** The workspace's public key, a line for root's `authorized_keys`; absent where nobody logs in. */
   ssh_public_key?: string | null;
@@ -140,6 +140,28 @@ export interface MutationOptions extends CallOptions {
   guard: () => void;
 }
 
+/** What a call is for. `change` goes before `look` (what a change needs to know), and both before `observe`. */
+export type CallKind = 'change' | 'look' | 'observe';
+
+/** How the calls of one account stand, as this process sees it. */
+export interface AccountState {
+  /**
+   * `ok`: calls go out. `paused`: the provider asked for fewer. `unreachable`: it did not answer several times in a row.
+   * `refused`: it did not accept the credentials several times in a row.
+   */
+  state: 'ok' | 'paused' | 'unreachable' | 'refused';
+  /** Why calls are held; null when they are not. */
+  reason: string | null;
+  /** Seconds until a call goes out again. */
+  retry_after: number;
+  /** Sent so far. */
+  calls: Record<CallKind, number>;
+  /** Calls that wait for their turn. */
+  waiting: number;
+  /** Times the provider answered that there are too many. */
+  throttled: number;
+}
+
 export interface Provider {
   readonly name: string;
   /** Servers under change at once, over all replicas: what the provider's rate limits bear. Infinity: no bound. */
@@ -148,6 +170,8 @@ export interface Provider {
   readonly takesSshKey?: boolean;
   /** Milliseconds that lie between two observations at least, so that these stay within the account's budget. */
   observationIntervalMs?(): number;
+  /** How the calls of its account stand; absent where they are not counted. */
+  account?(): AccountState;
   /** What was made less than so long ago may lack in what is observed. Milliseconds; absent: it does not. */
   readonly listingLagMs?: number;
 

@@ -38,6 +38,8 @@ export interface ProviderRegistry {
   account(name: string, workspace: string | null): Promise<Provider>;
   /** Opens an account; the same credentials are the same account, with one budget. */
   open(cloud: CloudKind, credentials: Credentials): Provider;
+  /** Everything that a workspace can make servers at, with the account that it uses. */
+  usableBy(workspace: string): Promise<Provider[]>;
   /** Every account once. */
   accounts(): Promise<ProviderAccount[]>;
   /** Everything wrong with a spec, near matches included: an unknown provider, or what the provider itself says. */
@@ -107,6 +109,11 @@ export function createRegistry(
       return workspace === null ? get(name) : withoutAccount(name, workspace);
     },
     open,
+    async usableBy(workspace) {
+      const names = new Set([...byName.keys(), ...clouds.keys()]);
+      const found = await Promise.all([...names].map((name) => find(name, workspace)));
+      return found.filter((provider) => provider !== undefined);
+    },
     async accounts() {
       const accounts: ProviderAccount[] = [...byName.values()].map((provider) => ({ provider, workspace: null }));
       for (const { provider: name, workspace, credentials } of await kept.list()) {

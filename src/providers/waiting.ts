@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { type CallOptions, ProviderError } from './contract.ts';
+import type { Account } from './account.ts';
+import { type CallKind, type CallOptions, ProviderError } from './contract.ts';
 
 /** Waits. @throws the signal's reason as soon as it fires. */
 export async function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
@@ -24,13 +25,13 @@ export async function whileWanted<T>(work: Promise<T>, signal: AbortSignal | und
   }
 }
 
-/** Keeps an answer for a while and asks anew afterwards. A failure is not kept; those who ask at once ask together. */
-export function remembered<T>(
-  milliseconds: number,
-  ask: () => Promise<T>,
-): (signal: AbortSignal | undefined) => Promise<T> {
+/**
+ * Keeps an answer for a while and asks anew afterwards. A failure is not kept; those who ask at once ask together, each
+ * for as long as it has patience.
+ */
+export function remembered<T>(milliseconds: number, ask: () => Promise<T>): (options?: CallOptions) => Promise<T> {
   let kept: { at: number; answer: Promise<T> } | null = null;
-  return (signal) => {
+  return ({ signal, patience } = {}) => {
     if (signal?.aborted) return Promise.reject(signal.reason);
     if (kept === null || performance.now() - kept.at > milliseconds) {
       // Not with one caller's signal: others wait for the same answer.
@@ -40,25 +41,64 @@ export function remembered<T>(
       });
       kept = fresh;
     }
-    return whileWanted(kept.answer, signal);
+    const answer = whileWanted(kept.answer, signal);
+    return patience === undefined ? answer : within(answer, patience);
   };
+}
+
+/** @throws ProviderError UNAVAILABLE when it takes longer; the work goes on unheard. */
+async function within<T>(work: Promise<T>, seconds: number): Promise<T> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    late.reject(
+      new ProviderError('UNAVAILABLE', `No answer came within ${seconds} s. Try again in a moment.`, {
+        retryable: true,
+        retryAfter: Math.ceil(seconds),
+      }),
+    );
+  }, seconds * 1_000);
+  return Promise.race([work, late.promise]).finally(() => clearTimeout(timer));
+}
+
+/**
+ * Sends again and again while the account is throttled: such a call has had no effect. Waits for the account's turn before
+ * each, all together no longer than the caller's patience.
+ * @param send answers the seconds to wait where there are too many calls.
+ * @throws ProviderError RATE_LIMITED where the provider asks for a longer pause than the caller has patience for.
+ */
+export async function untilNotThrottled<T>(
+  account: Account,
+  kind: CallKind,
+  options: CallOptions,
+  send: () => Promise<{ answer: T } | { throttledFor: number }>,
+): Promise<T> {
+  const begun = performance.now();
+  for (;;) {
+    const spent = (performance.now() - begun) / 1_000;
+    const patience = options.patience === undefined ? undefined : Math.max(0, options.patience - spent);
+    await account.admit(kind, { ...options, patience });
+    const outcome = await send();
+    if ('answer' in outcome) return outcome.answer;
+    const { throttledFor: seconds } = outcome;
+    if (options.patience !== undefined && seconds > options.patience - (performance.now() - begun) / 1_000) {
+      const asks = `${account.name} asks for fewer calls. Try again in ${seconds} s.`;
+      throw new ProviderError('RATE_LIMITED', asks, { retryable: true, retryAfter: seconds });
+    }
+  }
 }
 
 /** Tries of something that only looks, and the pause before the second: doubled each time, with jitter. */
 const LOOKS = 4;
 const LOOK_PAUSE_MS = 100;
 
-/**
- * Looks again where an answer was lost or unreadable: looking changes nothing. A caller with bounded patience is told at
- * once.
- */
+/** Looks again where an answer was lost or unreadable: looking changes nothing. */
 export async function lookingAgain<T>(options: CallOptions, look: () => Promise<T>): Promise<T> {
   for (let tried = 1; ; tried++) {
     try {
       return await look();
     } catch (error) {
       const passing = error instanceof ProviderError && error.retryable && error.retryAfter === undefined;
-      if (!passing || tried >= LOOKS || options.patience !== undefined) throw error;
+      if (!passing || tried >= LOOKS) throw error;
       await pause(LOOK_PAUSE_MS * 2 ** (tried - 1) * (0.5 + Math.random()), options.signal);
     }
   }

@@ -4,13 +4,13 @@ import { uuidv7 } from '../database/uuid.ts';
 import { errors } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
-import type { ServerSpec } from '../providers/contract.ts';
 import { EXISTING } from './existing.ts';
 import { readKnown } from './observing/store.ts';
 import type { RepairInput } from './procedures/repair.ts';
 import type { RepairServer } from './schemas.ts';
 import { lockPermitted, withSshKey } from './service.ts';
 import { holderOf, readCreateSpec, type ServerRecord, setOperation } from './store.ts';
+import type { StoredSpec } from './stored-spec.ts';
 
 /** Accepts the repair of a server. What there is to repair is looked for by the operation. */
 export async function repairServer(
@@ -53,7 +53,7 @@ export async function repairServer(
 }
 
 /** What the server is made from anew: as it is wanted now; the image and the rest as it was made, where that is still known. */
-async function specOf(services: Services, mutation: Mutation, server: ServerRecord): Promise<ServerSpec> {
+async function specOf(services: Services, mutation: Mutation, server: ServerRecord): Promise<StoredSpec> {
   const { tx } = mutation;
   const known = await readKnown(tx, server.id);
   if (known === null) throw errors.notFound('server', server.id);
@@ -62,11 +62,11 @@ async function specOf(services: Services, mutation: Mutation, server: ServerReco
   return withSshKey(services, mutation, server.provider, { ...made, workspace, hostname, plan, zone, tags });
 }
 
-async function createdFrom(tx: Queryable, { operation_id: id }: ServerRecord): Promise<Partial<ServerSpec>> {
-  const { image, user_data, networks } = (await readCreateSpec(tx, id)) ?? {};
+async function createdFrom(tx: Queryable, { operation_id: id }: ServerRecord): Promise<Partial<StoredSpec>> {
+  const { image, sealed_user_data, networks } = (await readCreateSpec(tx, id)) ?? {};
   return {
     ...(image === undefined ? {} : { image }),
-    ...(user_data === undefined ? {} : { user_data }),
+    ...(sealed_user_data === undefined ? {} : { sealed_user_data }),
     ...(networks === undefined ? {} : { networks }),
   };
 }

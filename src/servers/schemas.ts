@@ -83,7 +83,8 @@ export const CreateServer = Type.Object(
     user_data: Type.Optional(
       Type.String({
         maxLength: 65_535,
-        description: 'For cloud-init. It is stored with the operation and readable on the server: no secrets.',
+        description:
+          'For cloud-init. Kept encrypted, and shown nowhere here; whoever is logged in on the server can read it there.',
       }),
     ),
     networks: Type.Optional(

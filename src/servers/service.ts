@@ -20,6 +20,7 @@ import {
   taskservsOn,
   updateServer,
 } from './store.ts';
+import { closeSpec } from './stored-spec.ts';
 
 const POWER_STATUS: Record<PowerAction, string> = { start: 'starting', stop: 'stopping', restart: 'restarting' };
 
@@ -89,7 +90,12 @@ export async function createServer(services: Services, mutation: Mutation, body:
     workspace: spec.workspace,
     resource: serverId === null ? null : `server:${serverId}`,
     parentId: mutation.parentId,
-    input: { server_id: serverId, provider: body.provider, check_mode: body.check_mode === true, spec },
+    input: {
+      server_id: serverId,
+      provider: body.provider,
+      check_mode: body.check_mode === true,
+      spec: closeSpec(services.seal, spec),
+    },
     createdBy: principal.name,
   });
   await touchWorkspace(tx, spec.workspace);
@@ -111,12 +117,12 @@ export async function createServer(services: Services, mutation: Mutation, body:
 }
 
 /** With the workspace's public key, for providers whose servers are logged in to. */
-export async function withSshKey(
+export async function withSshKey<Spec extends Pick<ServerSpec, 'workspace' | 'ssh_public_key'>>(
   { providers, seal }: Services,
   { tx, principal }: Mutation,
   provider: string,
-  spec: ServerSpec,
-): Promise<ServerSpec> {
+  spec: Spec,
+): Promise<Spec> {
   if (!providers.takesSshKey(provider)) return spec;
   return { ...spec, ssh_public_key: await workspacePublicKey(tx, seal, spec.workspace, principal.name) };
 }

@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import type { Queryable } from '../database/pool.ts';
 import type { ServerSpec } from '../providers/contract.ts';
+import type { StoredSpec } from './stored-spec.ts';
 
 /** A server row as JSON text: the reference's fields first. */
 export const SERVER_JSON = sql.raw<string>(`json_build_object(
@@ -175,8 +176,8 @@ export async function serversToRefresh(
 }
 
 /** What an operation made a server from; null where it is none that made one, or is no longer kept. */
-export async function readCreateSpec(db: Queryable, operationId: string): Promise<Partial<ServerSpec> | null> {
-  const { rows } = await sql<{ spec: Partial<ServerSpec> | null }>`
+export async function readCreateSpec(db: Queryable, operationId: string): Promise<Partial<StoredSpec> | null> {
+  const { rows } = await sql<{ spec: Partial<StoredSpec> | null }>`
     select coalesce(input -> 'spec', input -> 'recreate') as spec from provisioning.operations
     where id = ${operationId} and kind in ('server.create', 'server.repair')`.execute(db);
   return rows[0]?.spec ?? null;

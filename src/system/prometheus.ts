@@ -1,6 +1,7 @@
 import { collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import type { Database } from '../database/pool.ts';
 import type { App } from '../http/section.ts';
+import type { ProviderRegistry } from '../providers/registry.ts';
 import { within } from './probe.ts';
 import { readFigures } from './store.ts';
 
@@ -21,22 +22,34 @@ interface Metrics {
 }
 
 /** One registry for each application, fed by its requests from here on. */
-export function createMetrics(app: App, db: Database, pool: PoolFigures | undefined): Metrics {
+export function createMetrics(
+  app: App,
+  db: Database,
+  providers: ProviderRegistry,
+  pool: PoolFigures | undefined,
+): Metrics {
   const registry = new Registry();
   // Process, heap, garbage collection, and the event loop's lag (nodejs_eventloop_lag_seconds).
   collectDefaultMetrics({ register: registry });
   observeRequests(app, registry);
   if (pool !== undefined) observePool(pool, registry);
   const update = databaseGauges(registry);
+  const updateAccounts = accountGauges(registry);
   return {
     contentType: registry.contentType,
     async scrape() {
-      update(
-        await within(
+      const [figures, accounts] = await Promise.all([
+        within(
           FIGURES_MS,
           readFigures(db).catch(() => null),
         ),
-      );
+        within(
+          FIGURES_MS,
+          providers.accounts().catch(() => null),
+        ),
+      ]);
+      update(figures);
+      updateAccounts(accounts ?? []);
       return registry.metrics();
     },
   };
@@ -69,6 +82,37 @@ function observePool(pool: PoolFigures, registry: Registry): void {
       this.set({ state: 'waiting' }, pool.waitingCount);
     },
   });
+}
+
+/** What an account is called that belongs to the installation: no workspace has such a name. */
+const INSTALLATION = '(installation)';
+const STATES = ['ok', 'paused', 'unreachable', 'refused'] as const;
+
+/** @returns sets the gauges of the accounts at clouds, as this process sees them. */
+function accountGauges(registry: Registry) {
+  const gauge = <L extends string>(name: string, help: string, labels: readonly L[]) =>
+    new Gauge({
+      name: `provisioning_provider_${name}`,
+      help,
+      labelNames: ['provider', 'workspace', ...labels],
+      registers: [registry],
+    });
+  const state = gauge('account_state', '1 for the state that calls of the account are in.', ['state']);
+  const waiting = gauge('calls_waiting', 'Calls that wait for their turn.', []);
+  const calls = gauge('calls', 'Calls sent since the process started, by what they were for.', ['kind']);
+  const throttled = gauge('calls_throttled', 'Calls answered with "too many calls" since the process started.', []);
+  return (accounts: Awaited<ReturnType<ProviderRegistry['accounts']>>) => {
+    for (const each of [state, waiting, calls, throttled]) each.reset();
+    for (const { provider, workspace } of accounts) {
+      const now = provider.account?.();
+      if (now === undefined) continue;
+      const labels = { provider: provider.name, workspace: workspace ?? INSTALLATION };
+      for (const each of STATES) state.set({ ...labels, state: each }, now.state === each ? 1 : 0);
+      for (const [kind, count] of Object.entries(now.calls)) calls.set({ ...labels, kind }, count);
+      waiting.set(labels, now.waiting);
+      throttled.set(labels, now.throttled);
+    }
+  };
 }
 
 /** @returns sets the gauges; null: the database did not answer, so they are left out. */

@@ -22,7 +22,28 @@ const account = Type.Object(
   { additionalProperties: false },
 );
 const ProviderSchema = Type.Object(
-  { name: Type.String(), enabled: Type.Literal(true) },
+  {
+    name: Type.String(),
+    enabled: Type.Literal(true),
+    account: Type.Optional(
+      Type.Object(
+        {
+          state: Type.Union(
+            [Type.Literal('ok'), Type.Literal('paused'), Type.Literal('unreachable'), Type.Literal('refused')],
+            {
+              description:
+                '`paused`: the provider asked for fewer calls. `unreachable`: it does not answer. `refused`: it does not accept the credentials.',
+            },
+          ),
+          reason: Type.Union([Type.String(), Type.Null()], { description: 'Why calls are held.' }),
+          retry_after: Type.Integer({ description: 'Seconds until a call goes out again.' }),
+          waiting: Type.Integer({ description: 'Calls that wait for their turn.' }),
+          throttled: Type.Integer({ description: 'Times the provider answered that there are too many calls.' }),
+        },
+        { additionalProperties: false, description: 'How calls to it stand, as the replica that answers sees it.' },
+      ),
+    ),
+  },
   { additionalProperties: false },
 );
 const PlanSchema = Type.Object(
@@ -59,11 +80,19 @@ export function registerProviderRoutes(app: App, { providers }: Services): void 
       config: { access: 'provider_read' },
       schema: {
         summary: 'List the enabled providers',
+        description:
+          "Those that every workspace can use; for a workspace also those at which it has an account of its own. Clouds come with how the account's calls stand.",
         tags,
-        response: { 200: Type.Array(ProviderSchema), ...errorResponses(401, 403) },
+        querystring: account,
+        response: { 200: Type.Array(ProviderSchema), ...errorResponses(401, 403, 404) },
       },
     },
-    async () => providers.names().map((name) => ({ name, enabled: true as const })),
+    async (request) => {
+      const { workspace } = request.query;
+      if (workspace === undefined) return providers.all().map(shown);
+      requireVisible(request, workspace);
+      return (await providers.usableBy(workspace)).map(shown);
+    },
   );
 
   app.get(
@@ -103,6 +132,19 @@ export function registerProviderRoutes(app: App, { providers }: Services): void 
   );
 }
 
+function shown(provider: Provider) {
+  const { name } = provider;
+  const enabled = true as const;
+  if (provider.account === undefined) return { name, enabled };
+  const { calls: _, ...state } = provider.account();
+  return { name, enabled, account: state };
+}
+
+/** @throws 404 where the caller may not see the workspace. */
+function requireVisible(request: FastifyRequest, workspace: string): void {
+  if (!isPermitted(principalOf(request), 'workspace_read', workspace)) throw errors.notFound('workspace', workspace);
+}
+
 /** @throws 404 where it is not enabled, or the caller may not see the workspace whose account is asked for. */
 async function providerFor(
   providers: ProviderRegistry,
@@ -110,9 +152,7 @@ async function providerFor(
   name: string,
   workspace: string | undefined,
 ): Promise<Provider> {
-  if (workspace !== undefined && !isPermitted(principalOf(request), 'workspace_read', workspace)) {
-    throw errors.notFound('workspace', workspace);
-  }
+  if (workspace !== undefined) requireVisible(request, workspace);
   if (workspace === undefined || providers.cloud(name) === undefined) {
     if (!providers.has(name)) throw errors.notFound('provider', name);
     return providers.get(name);

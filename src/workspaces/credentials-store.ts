@@ -63,12 +63,18 @@ export async function deleteCredentials(tx: Queryable, workspace: string, provid
   return numDeletedRows > 0n;
 }
 
-/** The workspace's servers at a provider: what the provider calls them, and how many are made or tidied up without a name. */
-export async function serversAt(
-  db: Queryable,
-  workspace: string,
-  provider: string,
-): Promise<{ count: number; refs: string[]; making: number }> {
+/** The workspace's servers at a provider. */
+interface ServersAt {
+  count: number;
+  /** What the provider calls them. */
+  refs: string[];
+  /** Of these, the ones that are being deleted: they may be gone there already. */
+  going: string[];
+  /** Those that are made or tidied up, and have no name there yet. */
+  making: number;
+}
+
+export async function serversAt(db: Queryable, workspace: string, provider: string): Promise<ServersAt> {
   const rows = await db
     .selectFrom('provisioning.servers')
     .select(['provider_ref', 'status'])
@@ -76,5 +82,7 @@ export async function serversAt(
     .where('provider', '=', provider)
     .execute();
   const making = rows.filter(({ provider_ref: ref, status }) => ref === null && /^(creating|deleting)$/.test(status));
-  return { count: rows.length, refs: rows.flatMap(({ provider_ref: ref }) => ref ?? []), making: making.length };
+  const refsOf = (some: typeof rows) => some.flatMap(({ provider_ref: ref }) => ref ?? []);
+  const going = rows.filter(({ status }) => status === 'deleting');
+  return { count: rows.length, refs: refsOf(rows), going: refsOf(going), making: making.length };
 }

@@ -71,6 +71,7 @@ function requireMay(principal: Principal, workspace: string): void {
 /**
  * Tries the credentials at the cloud, before anything is written. They must belong to the account in which the
  * workspace's servers stand.
+ * @returns the refs of all servers that can be seen with them.
  * @throws 400 where they lack something or the cloud refuses them, 404, 409 where servers of the workspace cannot be
  * seen with them, 503 where the cloud cannot be asked.
  */
@@ -80,7 +81,7 @@ export async function checkCredentials(
   workspace: string,
   name: string,
   credentials: Credentials,
-): Promise<void> {
+): Promise<ReadonlySet<string>> {
   await requireVisible(services, principal, workspace);
   requireMay(principal, workspace);
   const cloud = requireCloud(services.providers, name);
@@ -88,12 +89,19 @@ export async function checkCredentials(
   if (problems.length > 0) throw errors.validation(problems);
   const provider = openAccount(services.providers, cloud, credentials);
   const seen = new Set((await tryOut(provider)).map(({ ref }) => ref));
-  const { refs } = await serversAt(services.db, workspace, name);
-  refuseMissing(workspace, name, refs, seen);
+  refuseMissing(workspace, name, await serversAt(services.db, workspace, name), seen);
+  return seen;
 }
 
-function refuseMissing(workspace: string, provider: string, refs: readonly string[], seen: ReadonlySet<string>): void {
-  const missing = refs.filter((ref) => !seen.has(ref));
+/** One that can be seen proves the account: then what is being deleted and cannot be seen is gone, not elsewhere. */
+function refuseMissing(
+  workspace: string,
+  provider: string,
+  { refs, going }: { refs: readonly string[]; going: readonly string[] },
+  seen: ReadonlySet<string>,
+): void {
+  const proven = refs.some((ref) => seen.has(ref));
+  const missing = refs.filter((ref) => !seen.has(ref) && !(proven && going.includes(ref)));
   if (missing.length === 0) return;
   throw errors.conflict(
     `With these credentials ${missing.length} of the ${refs.length} servers that workspace "${workspace}" has at ${provider} cannot be seen: they belong to another account. Delete those servers first, or use another workspace.`,
@@ -154,18 +162,25 @@ async function tryOut(provider: Provider) {
   }
 }
 
-/** Keeps what `checkCredentials` has tried. */
+/**
+ * Keeps what `checkCredentials` has tried. Operations that are under way go on with the new ones.
+ * @param seen what it has seen. A server of the workspace among it proves that it is the same account; without such a
+ * proof a server that is being made could be lost from sight.
+ */
 export async function setCredentials(
   { seal }: Services,
   { tx, principal, audit }: Mutation,
   workspace: string,
   provider: string,
   credentials: Credentials,
+  seen: ReadonlySet<string>,
 ): Promise<Answer> {
   requireMay(principal, workspace);
   if ((await lockWorkspace(tx, workspace)) === null) throw errors.notFound('workspace', workspace);
-  const { making } = await serversAt(tx, workspace, provider);
-  if (making > 0) {
+  const servers = await serversAt(tx, workspace, provider);
+  refuseMissing(workspace, provider, servers, seen);
+  const { making } = servers;
+  if (making > 0 && servers.refs.length === 0) {
     throw errors.conflict(
       `${making} servers of workspace "${workspace}" are being made at ${provider} or tidied up after: they would be lost from sight. Try again when they are done.`,
       { servers: making },

@@ -1,4 +1,5 @@
 /** The three stand-ins under one face, for what holds for all of them. */
+import { randomBytes } from 'node:crypto';
 import { createAwsProvider } from '../../src/providers/aws/provider.ts';
 import type { Provider, ServerSpec } from '../../src/providers/contract.ts';
 import { createHetznerProvider } from '../../src/providers/hetzner/provider.ts';
@@ -39,6 +40,18 @@ export interface Cloud {
   alive(): string[];
   /** Disks that are there. */
   disks(): number;
+  /** What the calls of a server's life look like at the cloud. */
+  lines: { create: RegExp; look: RegExp; observe: RegExp; remove: RegExp };
+  /** Creates are refused so; null: no more. `problem`: in UpCloud's newer shape. */
+  refuse(refusal: { status: number; code: string; message: string; problem?: boolean } | null): void;
+  /** Body of the request that gives a workspace this account. */
+  credentials: Record<string, string>;
+  /** What is accepted as credentials, by token or key id. */
+  accepted: Set<string>;
+  /** The same account under other credentials. */
+  renewed(): { id: string; credentials: Record<string, string> };
+  /** The server that an operation made, in words that all clouds have. */
+  made(operationId: string): MadeServer | null;
   /** Creates that took effect, by operation. */
   created: ReadonlyMap<string, number>;
   /** Credentials, by a name for messages: they must show nowhere. */
@@ -48,6 +61,14 @@ export interface Cloud {
   spec(overrides?: Partial<ServerSpec>): ServerSpec;
   /** @throws where the operation has no server. */
   console(operation: string): Console;
+}
+
+export interface MadeServer {
+  /** The cloud's own id of the image or template. */
+  image: string;
+  isPublic: boolean;
+  userData: string;
+  labels: Record<string, string>;
 }
 
 export const CLOUDS = ['upcloud', 'hetzner', 'aws'] as const;
@@ -62,6 +83,23 @@ export async function startCloud(name: (typeof CLOUDS)[number], settings: CloudS
       const { endpoint, token } = fake;
       return {
         ...{ name, fake, zone: 'de-fra1', created: fake.created, secrets: { 'token of UpCloud': token } },
+        lines: {
+          create: /^POST \/1\.3\/server$/,
+          look: /^GET \/1\.3\/server\/\?label=provisioning-operation%3D/,
+          observe: /^GET \/1\.3\/server\/\?label=provisioning-operation&/,
+          remove: /^DELETE /,
+        },
+        ...accountOf(fake.accepted, { token }),
+        refuse: (refusal) => {
+          fake.refusing.creates = refusal;
+        },
+        made: (operationId) => {
+          const server = [...fake.servers.values()].find(({ labels }) => operationOf(labels) === operationId);
+          if (server === undefined) return null;
+          const isPublic = server.addresses.some(({ access }) => access === 'public');
+          const labels = Object.fromEntries(server.labels.map(({ key, value }) => [key, value]));
+          return { image: server.template, isPublic, userData: server.userData ?? '', labels };
+        },
         provider: (limit) => createUpcloudProvider({ endpoint, credentials: { token }, limit, installation: 'test' }),
         settings: { UPCLOUD_ENDPOINT: endpoint, UPCLOUD_TOKEN: token },
         alive: () => [...fake.servers.values()].map(({ labels }) => operationOf(labels)),
@@ -101,6 +139,24 @@ export async function startCloud(name: (typeof CLOUDS)[number], settings: CloudS
       const { endpoint, token } = fake;
       return {
         ...{ name, fake, zone: 'fsn1', created: fake.created, secrets: { 'token of Hetzner': token } },
+        lines: {
+          create: /^POST \/v1\/servers$/,
+          look: /^GET \/v1\/servers\?label_selector=provisioning-operation%3D/,
+          observe: /^GET \/v1\/servers\?label_selector=provisioning-operation&/,
+          remove: /^DELETE /,
+        },
+        ...accountOf(fake.accepted, { token }),
+        refuse: (refusal) => {
+          fake.refusing.creates = refusal;
+        },
+        made: (operationId) => {
+          const server = [...fake.servers.values()].find(
+            ({ labels }) => labels['provisioning-operation'] === operationId,
+          );
+          if (server === undefined) return null;
+          const { image, ipv4, userData, labels } = server;
+          return { image: String(image), isPublic: ipv4 !== null, userData, labels };
+        },
         provider: (limit) => createHetznerProvider({ endpoint, credentials: { token }, limit, installation: 'test' }),
         settings: { HETZNER_ENDPOINT: endpoint, HETZNER_TOKEN: token },
         alive: () => [...fake.servers.values()].map(({ labels }) => labels['provisioning-operation'] ?? ''),
@@ -135,6 +191,25 @@ export async function startCloud(name: (typeof CLOUDS)[number], settings: CloudS
       const { endpoint, region, credentials } = fake;
       return {
         ...{ name, fake, zone: 'eu-central-1a', created: fake.created },
+        lines: {
+          create: /Action=RunInstances/,
+          look: /Action=DescribeInstances.*tag%3Aprovisioning-operation/,
+          observe: /Action=DescribeInstances.*tag-key/,
+          remove: /Action=TerminateInstances/,
+        },
+        ...accountOf(fake.accepted, {
+          access_key_id: credentials.accessKeyId,
+          secret_access_key: credentials.secretAccessKey,
+        }),
+        refuse: (refusal) => {
+          fake.refusing.creates = refusal;
+        },
+        made: (operationId) => {
+          const server = fake.alive().find(({ tags }) => tags.get('provisioning-operation') === operationId);
+          if (server === undefined) return null;
+          const { image, publicIp, userData, tags } = server;
+          return { image, isPublic: publicIp !== null, userData, labels: Object.fromEntries(tags) };
+        },
         secrets: { 'secret key of AWS': credentials.secretAccessKey },
         provider: (limit) =>
           createAwsProvider({ endpoint, region, credentials, limit, installation: 'test', securityGroups: [] }),
@@ -176,6 +251,20 @@ export async function startCloud(name: (typeof CLOUDS)[number], settings: CloudS
       };
     }
   }
+}
+
+/** Credentials of an account, and others for the same one: the first field is what the cloud knows them by. */
+function accountOf(accepted: Set<string>, credentials: Record<string, string>) {
+  const [first = ''] = Object.keys(credentials);
+  return {
+    accepted,
+    credentials,
+    renewed: () => {
+      const id = `renewed-${randomBytes(12).toString('hex')}`;
+      accepted.add(id);
+      return { id, credentials: { ...credentials, [first]: id } };
+    },
+  };
 }
 
 function operationOf(labels: { key: string; value: string }[]): string {

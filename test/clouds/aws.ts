@@ -30,6 +30,8 @@ export interface FakeAwsInstance {
 export interface FakeAws extends Fake {
   credentials: { accessKeyId: string; secretAccessKey: string };
   region: string;
+  /** Ids of the access keys that are accepted: the one above, until it is taken out. */
+  accepted: Set<string>;
   instances: Map<string, FakeAwsInstance>;
   /** Disks by instance: a terminated instance may leave its own. */
   volumes: Set<string>;
@@ -92,11 +94,12 @@ export async function startFakeAws(settings: FakeAwsSettings = {}): Promise<Fake
     while (due[0] !== undefined && due[0].at <= performance.now()) due.shift()?.apply();
   };
 
+  const accepted = new Set([credentials.accessKeyId]);
   const handle = (request: FakeRequest): FakeReply => {
     catchUp();
     const parameters = new URLSearchParams(request.text);
     const key = /Credential=([^/]+)\/\d{8}\/([^/]+)\/ec2/.exec(request.headers.authorization ?? '');
-    if (key?.[1] !== credentials.accessKeyId || key[2] !== 'eu-central-1') {
+    if (!accepted.has(key?.[1] ?? '') || key?.[2] !== 'eu-central-1') {
       return refusal(401, 'AuthFailure', 'AWS was not able to validate the provided access credentials');
     }
     const action = parameters.get('Action') ?? '';
@@ -134,6 +137,7 @@ export async function startFakeAws(settings: FakeAwsSettings = {}): Promise<Fake
   });
   return Object.assign(fake, state, {
     credentials,
+    accepted,
     region: 'eu-central-1',
     alive: () => [...state.instances.values()].filter((instance) => instance.state !== 'terminated'),
   });

@@ -16,7 +16,7 @@ export type Fault =
   | 'server_error'
   | 'lost_request';
 
-const FAULTS: readonly Fault[] = [
+export const FAULTS: readonly Fault[] = [
   'lost_answer',
   'half_open',
   'garbage',
@@ -59,6 +59,8 @@ export interface Fake extends AsyncDisposable {
   chances: Partial<Record<Fault, number>>;
   /** The next call that matches `METHOD /path?query` goes wrong so. */
   next(call: RegExp, fault: Fault): void;
+  /** How many of these are still to come. */
+  planned(): number;
   /** `throttled`: answered with 429 for whatever reason; `limited`: because the limit was exceeded. */
   counts(): { reads: number; mutations: number; throttled: number; limited: number };
   /** `METHOD /path` of everything that arrived. */
@@ -135,6 +137,7 @@ export async function startFake(
     endpoint: `http://127.0.0.1:${address.port}`,
     chances,
     next: (call, fault) => void planned.push({ call, fault }),
+    planned: () => planned.length,
     counts: () => ({ ...counted }),
     calls,
     async [Symbol.asyncDispose]() {

@@ -28,6 +28,8 @@ export interface FakeHetznerServer {
 
 export interface FakeHetzner extends Fake {
   token: string;
+  /** Credentials that are accepted: the token, until it is taken out. */
+  accepted: Set<string>;
   servers: Map<number, FakeHetznerServer>;
   keys: Map<number, { id: number; name: string; fingerprint: string; public_key: string }>;
   /** Creates that took effect so far, by operation label. */
@@ -94,9 +96,10 @@ export async function startFakeHetzner(settings: FakeHetznerSettings = {}): Prom
     while (due[0] !== undefined && due[0].at <= performance.now()) due.shift()?.apply();
   };
 
+  const accepted = new Set([token]);
   const handle = (request: FakeRequest): FakeReply => {
     catchUp();
-    if (request.headers.authorization !== `Bearer ${token}`) {
+    if (!accepted.has(request.headers.authorization?.replace(/^Bearer /, '') ?? '')) {
       return refusal(401, 'unauthorized', 'unable to authenticate');
     }
     const { method, path, query } = request;
@@ -139,7 +142,7 @@ export async function startFakeHetzner(settings: FakeHetznerSettings = {}): Prom
       'RateLimit-Reset': String(Math.floor(Date.now() / 1_000) + reset),
     }),
   });
-  return Object.assign(fake, state, { token });
+  return Object.assign(fake, state, { token, accepted });
 }
 
 type State = Pick<FakeHetzner, 'servers' | 'keys' | 'created' | 'refusing' | 'stubborn'>;

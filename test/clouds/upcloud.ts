@@ -25,6 +25,8 @@ export interface FakeUpcloudServer {
   created: number;
   addresses: Address[];
   storage: string;
+  /** What its disk was cloned from. */
+  template: string;
   keys: string[];
   userData: string | null;
   /** Password that is shown once, in the answer to the create. */
@@ -42,6 +44,8 @@ export interface FakeRefusal {
 
 export interface FakeUpcloud extends Fake {
   token: string;
+  /** Credentials that are accepted: the token, until it is taken out. */
+  accepted: Set<string>;
   servers: Map<string, FakeUpcloudServer>;
   /** Disks, which outlive their server unless they are deleted with it. */
   storages: Set<string>;
@@ -108,9 +112,10 @@ export async function startFakeUpcloud(settings: FakeUpcloudSettings = {}): Prom
     while (due[0] !== undefined && due[0].at <= performance.now()) due.shift()?.apply();
   };
 
+  const accepted = new Set([token]);
   const handle = (request: FakeRequest): FakeReply => {
     catchUp();
-    if (request.headers.authorization !== `Bearer ${token}`) {
+    if (!accepted.has(request.headers.authorization?.replace(/^Bearer /, '') ?? '')) {
       return refusal(401, 'AUTHENTICATION_FAILED', 'authentication failed using the given token');
     }
     const path = request.path.replace(/\/$/, '');
@@ -155,7 +160,7 @@ export async function startFakeUpcloud(settings: FakeUpcloudSettings = {}): Prom
       'x-ratelimit-reset': String(reset),
     }),
   });
-  return Object.assign(fake, state, { token });
+  return Object.assign(fake, state, { token, accepted });
 }
 
 type Later = (milliseconds: number, apply: () => void) => void;
@@ -260,6 +265,7 @@ function createServer(
     created: Math.floor(Date.now() / 1_000),
     addresses: addressesFor(wanted),
     storage: `01${randomUUID().slice(2)}`,
+    template: wanted.storage_devices.storage_device[0].storage,
     keys: wanted.login_user?.ssh_keys?.ssh_key ?? [],
     userData: wanted.user_data ?? null,
     password: `once-${randomBytes(12).toString('hex')}`,

@@ -12,6 +12,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+/** Servers that end in order leave here what they have compiled: the next ones start in half the time. */
+const COMPILE_CACHE = fileURLToPath(new URL('../../node_modules/.cache/node-compile', import.meta.url));
 const READY_TIMEOUT_MS = 60_000;
 export const ADMIN_PASSWORD = 'correct horse battery staple';
 
@@ -108,7 +110,7 @@ export function spawnProvisioning(args: string[], settings: Record<string, strin
   const own = Object.entries(settings).map(([name, value]) => [`PROVISIONING_${name}`, value]);
   const child = spawn(process.execPath, [MAIN, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...Object.fromEntries(inherited), ...Object.fromEntries(own) },
+    env: { NODE_COMPILE_CACHE: COMPILE_CACHE, ...Object.fromEntries(inherited), ...Object.fromEntries(own) },
   });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {

@@ -28,8 +28,7 @@ export interface Catalog {
 
 /** What the region offers, asked for at most every ten minutes. */
 export function catalogReader(aws: Aws): (options?: CallOptions) => Promise<Catalog> {
-  const catalog = remembered(FRESH_MS, () => readCatalog(aws, { patience: PATIENCE }));
-  return ({ signal } = {}) => catalog(signal);
+  return remembered(FRESH_MS, () => readCatalog(aws, { patience: PATIENCE }));
 }
 
 async function readCatalog(aws: Aws, options: CallOptions): Promise<Catalog> {

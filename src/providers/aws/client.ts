@@ -1,7 +1,7 @@
 import type { EC2Client } from '@aws-sdk/client-ec2';
-import { type Account, type CallKind, createAccount, type RateLimit } from '../account.ts';
-import { type CallOptions, type MutationOptions, ProviderError } from '../contract.ts';
-import { lookingAgain, whileWanted } from '../waiting.ts';
+import { type Account, createAccount, type RateLimit } from '../account.ts';
+import { type CallKind, type CallOptions, type MutationOptions, ProviderError } from '../contract.ts';
+import { lookingAgain, untilNotThrottled, whileWanted } from '../waiting.ts';
 import { isThrottled, statusOf, toProviderError } from './errors.ts';
 
 type Sdk = typeof import('@aws-sdk/client-ec2');
@@ -48,7 +48,6 @@ export interface Aws {
 const DEFAULT_TIMEOUT_MS = 30_000;
 
 type Opened = Pick<Sent, 'sdk' | 'client'>;
-type Outcome<T> = { kind: 'answer'; answer: T } | { kind: 'throttled'; error: ProviderError };
 
 /** Nothing is loaded or contacted before the first call: the SDK is large. */
 export function createAws(settings: AwsSettings): Aws {
@@ -107,28 +106,13 @@ async function signIn({ client }: Opened, what: string, settings: AwsSettings, s
   }
 }
 
-/** Again and again while EC2 asks for fewer calls: such a call has had no effect. */
-async function untilNotThrottled<T>(
-  account: Account,
-  kind: CallKind,
-  options: CallOptions,
-  send: () => Promise<Outcome<T>>,
-): Promise<T> {
-  for (;;) {
-    await account.admit(kind, options);
-    const outcome = await send();
-    if (outcome.kind === 'answer') return outcome.answer;
-    if (options.patience !== undefined) throw outcome.error;
-  }
-}
-
 /** One request and its answer. @param signal ends the waiting; without one it is waited for whatever happens. */
 async function exchange<T>(
   { account, settings, sdk, client }: Opened & Pick<Aws, 'account' | 'settings'>,
   what: string,
   send: (sent: Sent) => Promise<T>,
   signal: AbortSignal | undefined,
-): Promise<Outcome<T>> {
+): Promise<{ answer: T } | { throttledFor: number }> {
   const request = new AbortController();
   const timer = setTimeout(() => request.abort(), settings.timeoutMs ?? DEFAULT_TIMEOUT_MS);
   const work = send({ sdk, client, abortSignal: request.signal });
@@ -136,7 +120,7 @@ async function exchange<T>(
   try {
     const answer = await whileWanted(work, signal);
     account.answered(nothingTold);
-    return { kind: 'answer', answer };
+    return { answer };
   } catch (error) {
     if (signal?.aborted) {
       request.abort();
@@ -149,11 +133,10 @@ async function exchange<T>(
     if (isThrottled(error)) {
       // EC2 does not say how long to wait.
       account.answered({ ...nothingTold, refused: true });
-      account.throttled(null);
-      return { kind: 'throttled', error: failure };
+      return { throttledFor: account.throttled(null) };
     }
     if (status === undefined || status >= 500) account.failed();
-    else account.answered(nothingTold);
+    else account.answered({ ...nothingTold, denied: failure.code === 'AUTHENTICATION_FAILED' });
     throw failure;
   } finally {
     clearTimeout(timer);

@@ -1,4 +1,4 @@
-import { verdictOf } from '../cloud-errors.ts';
+import { choiceRemedies, verdictOf } from '../cloud-errors.ts';
 import { withoutSecrets } from '../cloud-http.ts';
 import { ProviderError, type ProviderErrorCode } from '../contract.ts';
 import { fields, numeric, text } from '../wire.ts';
@@ -13,6 +13,8 @@ interface Verdict {
 const THROTTLED =
   /^(RequestLimitExceeded|Throttling(Exception)?|RequestThrottled|EC2ThrottledException|TooManyRequests.*)$/;
 
+const CHOOSE = choiceRemedies('aws');
+
 /** By EC2's own codes; the first pattern that fits. */
 const VERDICTS: [RegExp, Verdict][] = [
   [THROTTLED, { code: 'RATE_LIMITED', retryable: true }],
@@ -26,7 +28,15 @@ const VERDICTS: [RegExp, Verdict][] = [
     },
   ],
   [
-    /^(UnauthorizedOperation|AccessDenied.*|OptInRequired|Blocked|PendingVerification)$/,
+    /^(OptInRequired|Blocked|PendingVerification)$/,
+    {
+      code: 'FORBIDDEN',
+      retryable: false,
+      remedy: 'AWS lets this account make nothing yet: its console says what is open (payment, verification).',
+    },
+  ],
+  [
+    /^(UnauthorizedOperation|AccessDenied.*)$/,
     {
       code: 'FORBIDDEN',
       retryable: false,
@@ -54,6 +64,18 @@ const VERDICTS: [RegExp, Verdict][] = [
   [/^InvalidInstanceID\.NotFound$/, { code: 'NOT_FOUND', retryable: false }],
   [/^(ServiceUnavailable|Unavailable)$/, { code: 'UNAVAILABLE', retryable: true }],
   [/^(Internal.*)$/, { code: 'FAILED', retryable: true }],
+  [/^InvalidAMIID/, { code: 'INVALID_REQUEST', retryable: false, remedy: CHOOSE.image }],
+  [/^Invalid(Subnet|Group|SecurityGroup)/, { code: 'INVALID_REQUEST', retryable: false, remedy: CHOOSE.network }],
+  [/^(Unsupported|InvalidInstanceType)/, { code: 'INVALID_REQUEST', retryable: false, remedy: CHOOSE.plan }],
+  [
+    /^InvalidParameterValue$/,
+    {
+      code: 'INVALID_REQUEST',
+      retryable: false,
+      remedy:
+        'Choose another one where it names a zone, plan, image or network: GET /v1/providers/aws/zones and …/plans list what there is.',
+    },
+  ],
   [
     /^(Invalid|Missing|Unsupported|Malformed|UnknownParameter|ValidationError)/,
     { code: 'INVALID_REQUEST', retryable: false },

@@ -1,6 +1,6 @@
 import type { Instance } from '@aws-sdk/client-ec2';
-import type { CallKind } from '../account.ts';
 import {
+  type CallKind,
   type CallOptions,
   INSTALLATION_LABEL,
   OPERATION_LABEL,

@@ -38,6 +38,7 @@ export function createAwsProvider(settings: AwsSettings): Provider {
     name: 'aws',
     concurrency: AWS_CONCURRENCY,
     listingLagMs: LISTING_LAG_MS,
+    account: () => aws.account.state(),
     observationIntervalMs: () => aws.account.observationIntervalMs(pagesLately),
     listPlans: async (options) => (await catalog(options)).plans,
     listZones: async (options) => (await catalog(options)).zones,

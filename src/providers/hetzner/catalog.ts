@@ -37,8 +37,7 @@ export interface Catalog {
 
 /** What Hetzner offers, asked for at most every ten minutes. */
 export function catalogReader(http: CloudHttp): (options?: CallOptions) => Promise<Catalog> {
-  const catalog = remembered(FRESH_MS, () => readCatalog(http, { patience: PATIENCE }));
-  return ({ signal } = {}) => catalog(signal);
+  return remembered(FRESH_MS, () => readCatalog(http, { patience: PATIENCE }));
 }
 
 async function readCatalog(http: CloudHttp, options: CallOptions): Promise<Catalog> {

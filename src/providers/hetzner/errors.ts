@@ -1,4 +1,4 @@
-import { verdictOf } from '../cloud-errors.ts';
+import { choiceRemedies, verdictOf } from '../cloud-errors.ts';
 import { type CloudAnswer, withoutSecrets } from '../cloud-http.ts';
 import { ProviderError, type ProviderErrorCode } from '../contract.ts';
 import { fields, text } from '../wire.ts';
@@ -16,6 +16,16 @@ const REMEDIES = {
   room: 'Hetzner has no room for this plan at the moment: choose another zone or plan.',
 };
 
+const CHOOSE = choiceRemedies('hetzner');
+/** What to do about a field that `invalid_input` names. */
+const BY_FIELD = new Map([
+  ['location', CHOOSE.zone],
+  ['datacenter', CHOOSE.zone],
+  ['server_type', CHOOSE.plan],
+  ['image', CHOOSE.image],
+  ['networks', CHOOSE.network],
+]);
+
 const BY_CODE = new Map<string, Verdict>([
   ['unauthorized', { code: 'AUTHENTICATION_FAILED', retryable: false, remedy: REMEDIES.token }],
   ['token_readonly', { code: 'FORBIDDEN', retryable: false, remedy: REMEDIES.readOnly }],
@@ -25,7 +35,8 @@ const BY_CODE = new Map<string, Verdict>([
   ['resource_unavailable', { code: 'CAPACITY_EXHAUSTED', retryable: false, remedy: REMEDIES.room }],
   ['placement_error', { code: 'CAPACITY_EXHAUSTED', retryable: false, remedy: REMEDIES.room }],
   ['no_space_left_in_location', { code: 'CAPACITY_EXHAUSTED', retryable: false, remedy: REMEDIES.room }],
-  ['uniqueness_error', { code: 'CONFLICT', retryable: false }],
+  ['uniqueness_error', { code: 'CONFLICT', retryable: false, remedy: CHOOSE.name }],
+  ['unsupported_error', { code: 'INVALID_REQUEST', retryable: false, remedy: CHOOSE.plan }],
   ['conflict', { code: 'CONFLICT', retryable: true }],
   ['locked', { code: 'CONFLICT', retryable: true }],
   ['server_not_stopped', { code: 'CONFLICT', retryable: true }],
@@ -43,9 +54,14 @@ export function refusalError(what: string, answer: CloudAnswer, secrets: readonl
   const { code: own, message, details } = fields(fields(answer.body).error);
   const code = text(own) ?? null;
   const verdict: Verdict = BY_CODE.get(code ?? '') ?? verdictOf(answer.status);
-  const wrong = Array.isArray(fields(details).fields) ? fieldsOf(details) : '';
-  const said = withoutSecrets(`${text(message) ?? `HTTP status ${answer.status}`}${wrong}`, secrets);
-  const remedy = verdict.remedy === undefined ? '' : ` ${verdict.remedy}`;
+  const wrong = fieldsOf(details);
+  const shown = wrong.map(({ name, reasons }) => `${name} ${reasons}`).join('; ');
+  const said = withoutSecrets(
+    `${text(message) ?? `HTTP status ${answer.status}`}${shown === '' ? '' : ` [${shown}]`}`,
+    secrets,
+  );
+  const named = verdict.remedy ?? wrong.flatMap(({ name }) => BY_FIELD.get(name) ?? [])[0];
+  const remedy = named === undefined ? '' : ` ${named}`;
   return new ProviderError(
     verdict.code,
     `Hetzner did not ${what}: ${said.replace(/[.\s]*$/, '')}${code ? ` (${code})` : ''}.${remedy}`,
@@ -56,11 +72,11 @@ export function refusalError(what: string, answer: CloudAnswer, secrets: readonl
   );
 }
 
-/** `invalid_input` names the fields in its details. */
-function fieldsOf(details: unknown): string {
+/** `invalid_input` and `uniqueness_error` name the fields in their details. */
+function fieldsOf(details: unknown): { name: string; reasons: string }[] {
   const list = fields(details).fields;
-  const named = (Array.isArray(list) ? list : []).map(fields).map(({ name, messages }) => {
-    return `${text(name) ?? ''} ${Array.isArray(messages) ? messages.map((each) => text(each) ?? '').join(', ') : ''}`;
-  });
-  return ` [${named.join('; ')}]`;
+  return (Array.isArray(list) ? list : []).map(fields).map(({ name, messages }) => ({
+    name: text(name) ?? '',
+    reasons: Array.isArray(messages) ? messages.map((each) => text(each) ?? '').join(', ') : '',
+  }));
 }

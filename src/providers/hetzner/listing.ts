@@ -1,6 +1,5 @@
-import type { CallKind } from '../account.ts';
 import type { CloudHttp } from '../cloud-http.ts';
-import { type CallOptions, ProviderError } from '../contract.ts';
+import { type CallKind, type CallOptions, ProviderError } from '../contract.ts';
 import { fields, items, numeric } from '../wire.ts';
 
 /** The most that one page holds. */

@@ -80,6 +80,7 @@ export function createHetznerProvider(settings: HetznerSettings): Provider {
   const provider: Provider = {
     name: 'hetzner',
     concurrency: HETZNER_CONCURRENCY,
+    account: () => account.state(),
     observationIntervalMs: () => account.observationIntervalMs(pagesLately),
     listPlans: async (options) => (await catalog(options)).plans,
     listZones: async (options) => (await catalog(options)).zones,

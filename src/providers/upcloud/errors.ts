@@ -1,4 +1,4 @@
-import { verdictOf } from '../cloud-errors.ts';
+import { choiceRemedies, verdictOf } from '../cloud-errors.ts';
 import { type CloudAnswer, withoutSecrets } from '../cloud-http.ts';
 import { ProviderError, type ProviderErrorCode } from '../contract.ts';
 import { fields, text } from '../wire.ts';
@@ -58,6 +58,15 @@ function fragmentOf(type: string | undefined): string | undefined {
     ?.replace(/^ERROR_/, '');
 }
 
+const CHOOSE = choiceRemedies('upcloud');
+/** What is wrong with a choice, by the beginning of the code. */
+const CHOICES: [RegExp, string][] = [
+  [/^ZONE_/, CHOOSE.zone],
+  [/^PLAN_/, CHOOSE.plan],
+  [/^(STORAGE|TEMPLATE)_(NOT_FOUND|INVALID)/, CHOOSE.image],
+  [/^NETWORK_/, CHOOSE.network],
+];
+
 const MISSING = new Set(['SERVER_NOT_FOUND', 'RESOURCE_NOT_FOUND', 'NOT_FOUND']);
 
 function judge(code: string, status: number): Verdict {
@@ -96,7 +105,10 @@ function judge(code: string, status: number): Verdict {
     };
   }
   if (code.endsWith('_STATE_ILLEGAL')) return { code: 'CONFLICT', retryable: true };
-  if (/_(EXISTS|IN_USE|ATTACHED)$|^DUPLICATE_/.test(code)) return { code: 'CONFLICT', retryable: false };
+  if (/_(EXISTS|IN_USE|ATTACHED)$|^DUPLICATE_/.test(code))
+    return { code: 'CONFLICT', retryable: false, remedy: CHOOSE.name };
+  const choice = CHOICES.find(([pattern]) => pattern.test(code));
+  if (choice !== undefined) return { code: 'INVALID_REQUEST', retryable: false, remedy: choice[1] };
   if (code.endsWith('_NOT_FOUND') && !MISSING.has(code)) return { code: 'INVALID_REQUEST', retryable: false };
   return verdictOf(status);
 }

@@ -1,6 +1,6 @@
-import type { CallKind } from '../account.ts';
 import type { CloudHttp } from '../cloud-http.ts';
 import {
+  type CallKind,
   type CallOptions,
   type ListOptions,
   OPERATION_LABEL,

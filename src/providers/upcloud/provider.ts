@@ -76,6 +76,7 @@ export function createUpcloudProvider(settings: UpcloudSettings): Provider {
   const provider: Provider = {
     name: 'upcloud',
     concurrency: UPCLOUD_CONCURRENCY,
+    account: () => account.state(),
     observationIntervalMs: () => account.observationIntervalMs(callsLately),
     listPlans: async (options) => (await upcloud.catalog(options)).plans.map(({ tier: _, ...plan }) => plan),
     listZones: async (options) => (await upcloud.catalog(options)).zones,

@@ -1,3 +1,4 @@
+import type { Seal } from '../../auth/secrets.ts';
 import {
   defineProcedure,
   OperationError,
@@ -9,29 +10,34 @@ import type { Provider, ProviderServer, ServerSpec } from '../../providers/contr
 import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import { removeServer, updateServer } from '../store.ts';
-import { callOptions, lookOptions, queueOf, tellOf } from './input.ts';
+import { openSpec, type StoredSpec } from '../stored-spec.ts';
+import { callOptions, lookOptions, queueOf, tellOf, withAccount } from './input.ts';
 
 interface CreateInput {
   /** Null in check mode. */
   server_id: string | null;
   provider: string;
   check_mode: boolean;
-  spec: ServerSpec;
+  spec: StoredSpec;
 }
 
 /** Makes a server and waits until it runs. What a failure or a cancel leaves behind is deleted by `server.cleanup`. */
-export function createProcedure(providers: ProviderRegistry): Procedure {
+export function createProcedure(providers: ProviderRegistry, seal: Seal): Procedure {
   return defineProcedure<CreateInput>({
     kind: 'server.create',
     queue: queueOf,
     async run(input, { operationId, step, finish }) {
-      const { server_id: serverId, spec } = input;
+      const { server_id: serverId } = input;
+      const spec = openSpec(seal, input.spec);
       if (serverId === null) {
-        const plan = await step('check what would be made', (call) => planCreate(providers, input, call));
+        const plan = await step('check what would be made', (call) =>
+          planCreate(providers, input.provider, spec, call),
+        );
         return finish(async () => ({ check_mode: true, plan }));
       }
-      const open = () => providers.for(input.provider, spec.workspace);
-      const server = await untilRunning(step, open, input);
+      const server = await untilRunning(step, spec, (work) =>
+        withAccount(providers, input.provider, spec.workspace, work),
+      );
       const { ref, ip_address: ipAddress } = server;
       return finish(async (tx) => {
         await updateServer(tx, serverId, { status: 'running', ipAddress, providerRef: ref });
@@ -67,55 +73,68 @@ export function createProcedure(providers: ProviderRegistry): Procedure {
   });
 }
 
+/** Works with the account that the workspace uses at the time. */
+export type WithProvider = <T>(work: (provider: Provider) => Promise<T>) => Promise<T>;
+
 /** Makes the operation's server and waits until it runs: two steps, the second where it is needed. */
 export async function untilRunning(
   step: ProcedureContext['step'],
-  open: () => Promise<Provider>,
-  input: { provider: string; spec: ServerSpec },
+  spec: ServerSpec,
+  withProvider: WithProvider,
 ): Promise<ProviderServer> {
-  const { spec } = input;
-  let server = await step('create the server', async (call) => (await open()).ensureServer(spec, callOptions(call)));
-  if (server.status !== 'running') {
-    const { ref } = server;
-    server = await step('wait until the server runs', async (call) => {
-      const provider = await open();
-      await call.log(`${input.provider} accepted ${spec.hostname} as ${ref}; waiting until it runs.`);
-      const listedUntil = Date.now() + (provider.listingLagMs ?? 0);
-      const settled = (now: ProviderServer | null) =>
-        now === null ? Date.now() >= listedUntil : ['running', 'stopped', 'error'].includes(now.status);
-      let seen = await untilObserved(provider, ref, settled, call.signal, tellOf(call));
-      // A create that only half succeeded: asking again finishes it.
-      while (seen?.status === 'stopped') {
-        await provider.ensureServer(spec, callOptions(call));
-        seen = await untilObserved(provider, ref, settled, call.signal, tellOf(call));
-      }
-      if (seen === null) {
-        throw new OperationError(
-          'SERVER_VANISHED',
-          `${input.provider} no longer has the server ${ref}; somebody deleted it while it was being made.`,
-        );
-      }
-      if (seen.status === 'error')
-        throw new OperationError('SERVER_ERROR', `${input.provider} reports the server ${ref} as broken.`);
-      return seen;
-    });
-  }
-  return server;
+  const server = await step('create the server', (call) =>
+    withProvider((provider) => provider.ensureServer(spec, callOptions(call))),
+  );
+  if (server.status === 'running') return server;
+  const { ref } = server;
+  return step('wait until the server runs', (call) =>
+    withProvider(async (provider) => {
+      await call.log(`${provider.name} accepted ${spec.hostname} as ${ref}; waiting until it runs.`);
+      return waitUntilRunning(provider, ref, spec, call);
+    }),
+  );
 }
 
-async function planCreate(providers: ProviderRegistry, input: CreateInput, call: StepCall) {
+async function waitUntilRunning(
+  provider: Provider,
+  ref: string,
+  spec: ServerSpec,
+  call: StepCall,
+): Promise<ProviderServer> {
+  const listedUntil = Date.now() + (provider.listingLagMs ?? 0);
+  const settled = (now: ProviderServer | null) =>
+    now === null ? Date.now() >= listedUntil : ['running', 'stopped', 'error'].includes(now.status);
+  let seen = await untilObserved(provider, ref, settled, call.signal, tellOf(call));
+  // A create that only half succeeded: asking again finishes it.
+  while (seen?.status === 'stopped') {
+    await provider.ensureServer(spec, callOptions(call));
+    seen = await untilObserved(provider, ref, settled, call.signal, tellOf(call));
+  }
+  if (seen === null) {
+    throw new OperationError(
+      'SERVER_VANISHED',
+      `${provider.name} no longer has the server ${ref}; somebody deleted it while it was being made.`,
+    );
+  }
+  if (seen.status === 'error') {
+    throw new OperationError('SERVER_ERROR', `${provider.name} reports the server ${ref} as broken.`);
+  }
+  return seen;
+}
+
+async function planCreate(providers: ProviderRegistry, name: string, spec: ServerSpec, call: StepCall) {
   const options = lookOptions(call);
-  const { workspace, hostname, plan, zone, tags } = input.spec;
-  const problems = await providers.validate(input.provider, input.spec, options);
-  const provider = problems.length === 0 ? await providers.for(input.provider, workspace) : null;
+  const { workspace, hostname, plan, zone, tags } = spec;
+  const problems = await providers.validate(name, spec, options);
+  const provider = problems.length === 0 ? await providers.for(name, workspace) : null;
   const offered = (await provider?.listPlans(options)) ?? [];
   // Null where the provider tells none.
   const price = offered.find(({ name }) => name === plan)?.prices?.[zone] ?? null;
   return {
-    create: [{ type: 'server', workspace, hostname, provider: input.provider, plan, zone, tags, price }],
+    create: [{ type: 'server', workspace, hostname, provider: name, plan, zone, tags, price }],
     change: [],
     delete: [],
-    order: [`create server ${hostname} at ${input.provider}`, 'wait until it runs'],
+    order: [`create server ${hostname} at ${name}`, 'wait until it runs'],
     problems,
     cost: price === null ? null : { currency: price.currency, hourly: price.hourly, monthly: price.monthly },
   };

@@ -5,7 +5,7 @@ import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import { EXISTING } from '../existing.ts';
 import { type RecreatedServer, removeServer, restoreAfterRecreation, updateServer } from '../store.ts';
-import { callOptions, findRef, lookOptions, queueOf, type ServerChange, tellOf } from './input.ts';
+import { callOptions, findRef, lookOptions, queueOf, type ServerChange, tellOf, withAccount } from './input.ts';
 import { reconcileAfter } from './reconcile.ts';
 
 /** A provider that is away for long must not leave a server behind: try for a day. */
@@ -28,11 +28,12 @@ export function deleteProcedure(providers: ProviderRegistry): Procedure {
           return { server_id: input.server_id, deleted: true, forgotten: true };
         });
       }
-      await step('delete the server', async (call) => {
-        const provider = await providers.for(input.provider, workspace);
-        const ref = await findRef(provider, input, call);
-        if (ref !== null) await deleteAndWait(provider, ref, call);
-      });
+      await step('delete the server', (call) =>
+        withAccount(providers, input.provider, workspace, async (provider) => {
+          const ref = await findRef(provider, input, call);
+          if (ref !== null) await deleteAndWait(provider, ref, call);
+        }),
+      );
       return finish(async (tx) => {
         await removeServer(tx, input.server_id);
         return { server_id: input.server_id, deleted: true };
@@ -55,10 +56,10 @@ export function cleanupProcedure(providers: ProviderRegistry): Procedure {
     async run(input, { workspace, step, finish }) {
       const deleted = await step(
         'delete what was half made',
-        async (call) => {
-          const provider = await providers.for(input.provider, workspace);
-          return deleteAllOf(provider, input.create_operation_id, call);
-        },
+        (call) =>
+          withAccount(providers, input.provider, workspace, (provider) =>
+            deleteAllOf(provider, input.create_operation_id, call),
+          ),
         CLEANUP_STEP,
       );
       return finish(async (tx) => {

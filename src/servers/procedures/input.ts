@@ -1,6 +1,6 @@
 import type { StepCall } from '../../engine/procedure.ts';
-import type { Provider } from '../../providers/contract.ts';
-import { providerQueue } from '../../providers/registry.ts';
+import { type Provider, ProviderError } from '../../providers/contract.ts';
+import { type ProviderRegistry, providerQueue } from '../../providers/registry.ts';
 
 /** What the procedures that change an existing server are given. Ids only: the rest is observed. */
 export interface ServerChange {
@@ -14,6 +14,27 @@ export interface ServerChange {
 }
 
 export const queueOf = (input: { provider: string }): string => providerQueue(input.provider);
+
+/**
+ * Works with the account that the workspace uses. Credentials that are replaced meanwhile may stop being accepted in the
+ * middle of it: then it is done again with the new ones. The work looks before it acts, so doing it again is safe.
+ */
+export async function withAccount<T>(
+  providers: ProviderRegistry,
+  name: string,
+  workspace: string,
+  work: (provider: Provider) => Promise<T>,
+): Promise<T> {
+  for (;;) {
+    const provider = await providers.for(name, workspace);
+    try {
+      return await work(provider);
+    } catch (error) {
+      const refused = error instanceof ProviderError && error.code === 'AUTHENTICATION_FAILED';
+      if (!refused || (await providers.for(name, workspace)) === provider) throw error;
+    }
+  }
+}
 
 /** The options every provider call takes. `operationId` is the operation whose label the thing carries. */
 export function callOptions(call: StepCall, operationId = call.operationId) {

@@ -2,7 +2,7 @@ import { defineProcedure, OperationError, type Procedure } from '../../engine/pr
 import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import { forgetDrift, updateServer } from '../store.ts';
-import { callOptions, findRef, queueOf, type ServerChange, tellOf } from './input.ts';
+import { callOptions, findRef, queueOf, type ServerChange, tellOf, withAccount } from './input.ts';
 import { reconcileAfter } from './reconcile.ts';
 
 export type PowerAction = 'start' | 'stop' | 'restart';
@@ -14,19 +14,20 @@ export function powerProcedure(providers: ProviderRegistry, action: PowerAction)
     kind: `server.${action}`,
     queue: queueOf,
     async run(input, { workspace, step, finish }) {
-      const server = await step(`${action} the server`, async (call) => {
-        const provider = await providers.for(input.provider, workspace);
-        const ref = await findRef(provider, input, call);
-        if (ref === null) throw vanished(input);
-        await provider[`${action}Server`](ref, callOptions(call));
-        return untilObserved(
-          provider,
-          ref,
-          (seen) => seen === null || [goal, 'error'].includes(seen.status),
-          call.signal,
-          tellOf(call),
-        );
-      });
+      const server = await step(`${action} the server`, (call) =>
+        withAccount(providers, input.provider, workspace, async (provider) => {
+          const ref = await findRef(provider, input, call);
+          if (ref === null) throw vanished(input);
+          await provider[`${action}Server`](ref, callOptions(call));
+          return untilObserved(
+            provider,
+            ref,
+            (seen) => seen === null || [goal, 'error'].includes(seen.status),
+            call.signal,
+            tellOf(call),
+          );
+        }),
+      );
       if (server === null) throw vanished(input);
       if (server.status !== goal) {
         throw new OperationError('SERVER_ERROR', `${input.provider} reports the server ${server.ref} as broken.`);

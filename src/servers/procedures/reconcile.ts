@@ -5,7 +5,7 @@ import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import { EXISTING } from '../existing.ts';
 import { removeServer, updateServer } from '../store.ts';
-import { findRef, queueOf, type ServerChange, tellOf } from './input.ts';
+import { findRef, queueOf, type ServerChange, tellOf, withAccount } from './input.ts';
 
 interface ReconcileInput extends ServerChange {
   /** The interrupted change was a deletion: a server that is gone is what was wanted. */
@@ -24,18 +24,18 @@ export function reconcileProcedure(providers: ProviderRegistry): Procedure {
     async run(input, { workspace, step, finish }) {
       const server = await step(
         'look how the server stands',
-        async (call): Promise<ProviderServer | null> => {
-          const provider = await providers.for(input.provider, workspace);
-          const ref = await findRef(provider, input, call);
-          if (ref === null) return null;
-          return untilObserved(
-            provider,
-            ref,
-            (now) => now === null || !IN_BETWEEN.includes(now.status),
-            call.signal,
-            tellOf(call),
-          );
-        },
+        (call) =>
+          withAccount(providers, input.provider, workspace, async (provider): Promise<ProviderServer | null> => {
+            const ref = await findRef(provider, input, call);
+            if (ref === null) return null;
+            return untilObserved(
+              provider,
+              ref,
+              (now) => now === null || !IN_BETWEEN.includes(now.status),
+              call.signal,
+              tellOf(call),
+            );
+          }),
         { deadline: SETTLE_DEADLINE, attempts: 10_000 },
       );
       return finish(async (tx) => {

@@ -1,3 +1,4 @@
+import type { Seal } from '../../auth/secrets.ts';
 import type { Database } from '../../database/pool.ts';
 import {
   defineProcedure,
@@ -14,8 +15,9 @@ import { findAll } from '../observing/observe.ts';
 import { readKnown } from '../observing/store.ts';
 import { priceReader, totals } from '../prices.ts';
 import { forgetDrift, type RecreatedServer, restoreAfterRecreation, updateServer } from '../store.ts';
-import { untilRunning } from './create.ts';
-import { callOptions, lookOptions, queueOf, type ServerChange, tellOf } from './input.ts';
+import { openSpec, type StoredSpec } from '../stored-spec.ts';
+import { untilRunning, type WithProvider } from './create.ts';
+import { callOptions, lookOptions, queueOf, type ServerChange, tellOf, withAccount } from './input.ts';
 import { reconcileAfter } from './reconcile.ts';
 import { type Difference, differencesOf } from './repair-plan.ts';
 
@@ -24,7 +26,7 @@ export interface RepairInput extends ServerChange {
   /** What to repair; null: everything. */
   fields: Difference['field'][] | null;
   /** From what a server that is gone is made anew; null: it is not. */
-  recreate: ServerSpec | null;
+  recreate: StoredSpec | null;
 }
 
 /** What a look at the server shows. */
@@ -38,7 +40,7 @@ interface Findings {
 }
 
 /** Makes a server as it was left, as far as its provider can. What it cannot is refused before anything is touched. */
-export function repairProcedure(db: Database, providers: ProviderRegistry): Procedure {
+export function repairProcedure(db: Database, providers: ProviderRegistry, seal: Seal): Procedure {
   return defineProcedure<RepairInput>({
     kind: 'server.repair',
     queue: queueOf,
@@ -50,7 +52,8 @@ export function repairProcedure(db: Database, providers: ProviderRegistry): Proc
       if (input.check_mode) return finish(async () => planOf(input, found, recreates));
       if (found.missing) {
         if (input.recreate === null) throw gone(input);
-        return recreate(input, input.recreate, open, context);
+        const spec = openSpec(seal, input.recreate);
+        return recreate(input, spec, (work) => withAccount(providers, input.provider, workspace, work), context);
       }
       refuseByHand(found.differences);
       for (const difference of found.differences) {
@@ -117,7 +120,8 @@ async function findings(db: Database, provider: Provider, input: RepairInput, ca
 function planOf(input: RepairInput, { missing, differences, prices }: Findings, recreates: boolean) {
   const byHand = differences.filter(({ by_hand: hand }) => hand !== null);
   const problems = missing && !recreates ? [gone(input).message] : byHand.map(({ by_hand: hand }) => hand);
-  const made = { type: 'server', server_id: input.server_id, ...input.recreate };
+  const { sealed_user_data: _, ...spec } = input.recreate ?? {};
+  const made = { type: 'server', server_id: input.server_id, ...spec };
   const plan = {
     create: recreates ? [made] : [],
     change: differences.map((difference) => ({ type: 'server', server_id: input.server_id, ...difference })),
@@ -179,10 +183,10 @@ async function lookOnce(provider: Provider, ref: string, call: StepCall): Promis
 async function recreate(
   input: RepairInput,
   spec: ServerSpec,
-  open: () => Promise<Provider>,
+  withProvider: WithProvider,
   { operationId, step, finish }: ProcedureContext,
 ) {
-  const server = await untilRunning(step, open, { provider: input.provider, spec });
+  const server = await untilRunning(step, spec, withProvider);
   return finish(async (tx) => {
     await updateServer(tx, input.server_id, {
       ...{ status: 'running', ipAddress: server.ip_address, providerRef: server.ref },
