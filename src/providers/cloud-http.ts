@@ -66,7 +66,7 @@ export function createCloudHttp(settings: CloudHttpSettings): CloudHttp {
 
   return {
     read: (what, path, options = {}, kind = 'look') =>
-      lookingAgain(options, () =>
+      lookingAgain(account, options, () =>
         call(what, kind, options, () => {
           if (options.signal?.aborted) {
             account.released(false);

@@ -91,14 +91,18 @@ export async function untilNotThrottled<T>(
 const LOOKS = 4;
 const LOOK_PAUSE_MS = 100;
 
-/** Looks again where an answer was lost or unreadable: looking changes nothing. */
-export async function lookingAgain<T>(options: CallOptions, look: () => Promise<T>): Promise<T> {
+/**
+ * Looks again where an answer was lost or unreadable: looking changes nothing. But a caller whose patience is bounded is
+ * told at once where the account is held by now: the holds grow, and it would wait through one after the other.
+ */
+export async function lookingAgain<T>(account: Account, options: CallOptions, look: () => Promise<T>): Promise<T> {
   for (let tried = 1; ; tried++) {
     try {
       return await look();
     } catch (error) {
       const passing = error instanceof ProviderError && error.retryable && error.retryAfter === undefined;
-      if (!passing || tried >= LOOKS) throw error;
+      const held = options.patience !== undefined && account.state().state !== 'ok';
+      if (!passing || held || tried >= LOOKS) throw error;
       await pause(LOOK_PAUSE_MS * 2 ** (tried - 1) * (0.5 + Math.random()), options.signal);
     }
   }

@@ -1,21 +1,14 @@
 import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { createAwsProvider } from '../../src/providers/aws/provider.ts';
-import type { MutationOptions, ProviderErrorCode, ServerSpec } from '../../src/providers/contract.ts';
-import { type FakeAws, type FakeAwsSettings, startFakeAws } from '../clouds/aws.ts';
-import { providerSuite } from './provider.testsuite.ts';
+import type { ProviderErrorCode } from '../../src/providers/contract.ts';
+import { type FakeAws, startFakeAws } from '../clouds/aws.ts';
+import { assertOneForTwo, assertRefused, COMMON, cloudSuite, opener, permitted, specsIn } from './cloud-setup.ts';
 
-providerSuite('aws', async () => {
-  const fake = await startFakeAws();
-  return {
-    provider: createAwsProvider(settingsFor(fake)),
-    spec,
-    loseNextCreateAnswer: () => fake.next(/Action=RunInstances/, 'lost_answer'),
-    requestCounts: fake.counts,
-    dispose: async () => fake[Symbol.asyncDispose](),
-  };
-});
+const spec = specsIn('eu-central-1a');
+const open = opener(startFakeAws, (fake) => createAwsProvider(settingsFor(fake)));
+
+cloudSuite('aws', open, spec, /Action=RunInstances/);
 
 describe('the aws provider', () => {
   test('P12, P23: what is made carries its tags, key, image and user data, and goes with its disk', async () => {
@@ -47,14 +40,7 @@ describe('the aws provider', () => {
   test('P9: two processes that make one server at once make one', async () => {
     await using it = await open();
     const other = createAwsProvider(settingsFor(it.fake));
-    for (let round = 0; round < 5; round++) {
-      const options = permitted();
-      const [a, b] = await Promise.all([
-        it.provider.ensureServer(spec(), options),
-        other.ensureServer(spec(), options),
-      ]);
-      assert.equal(a.ref, b.ref);
-    }
+    await assertOneForTwo(it.provider, other, spec());
     await other.close?.();
   });
 
@@ -82,14 +68,7 @@ describe('the aws provider', () => {
       [400, 'Unsupported', 'INVALID_REQUEST', /Unsupported/],
     ];
     await using it = await open();
-    for (const [status, code, expected, message] of cases) {
-      it.fake.refusing.creates = { status, code, message: `Refused with ${code}` };
-      await assert.rejects(it.provider.ensureServer(spec(), permitted()), {
-        code: expected,
-        retryable: false,
-        message,
-      });
-    }
+    await assertRefused(it, spec(), cases);
     it.fake.refusing.creates = { status: 500, code: 'InternalError', message: 'later' };
     await assert.rejects(it.provider.ensureServer(spec(), permitted()), { retryable: true });
     assert.equal(it.fake.created.size, 0);
@@ -143,28 +122,6 @@ function settingsFor(fake: FakeAws) {
     endpoint,
     credentials,
     securityGroups: [],
-    installation: 'test',
-    limit: { calls: 60_000, perSeconds: 60 },
+    ...COMMON,
   };
-}
-
-async function open(settings: FakeAwsSettings = {}) {
-  const fake = await startFakeAws(settings);
-  const provider = createAwsProvider(settingsFor(fake));
-  return {
-    fake,
-    provider,
-    async [Symbol.asyncDispose]() {
-      await provider.close?.();
-      await fake[Symbol.asyncDispose]();
-    },
-  };
-}
-
-function spec(overrides: Partial<ServerSpec> = {}): ServerSpec {
-  return { workspace: 'w', hostname: 'web-1', plan: '2xCPU-4GB', zone: 'eu-central-1a', tags: [], ...overrides };
-}
-
-function permitted(): MutationOptions {
-  return { operationId: randomUUID(), guard: () => {} };
 }

@@ -1,23 +1,16 @@
 import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
 import { describe, test } from 'node:test';
-import type { MutationOptions, ProviderErrorCode, ServerSpec } from '../../src/providers/contract.ts';
+import type { ProviderErrorCode } from '../../src/providers/contract.ts';
 import { createHetznerProvider } from '../../src/providers/hetzner/provider.ts';
-import { type FakeHetzner, type FakeHetznerSettings, startFakeHetzner } from '../clouds/hetzner.ts';
-import { providerSuite } from './provider.testsuite.ts';
+import { type FakeHetzner, startFakeHetzner } from '../clouds/hetzner.ts';
+import { assertOneForTwo, assertRefused, COMMON, cloudSuite, opener, permitted, specsIn } from './cloud-setup.ts';
 
 const KEY = `ssh-ed25519 ${Buffer.from('a public key').toString('base64')} provisioning`;
 
-providerSuite('hetzner', async () => {
-  const fake = await startFakeHetzner();
-  return {
-    provider: createHetznerProvider(settingsFor(fake)),
-    spec,
-    loseNextCreateAnswer: () => fake.next(/^POST \/v1\/servers$/, 'lost_answer'),
-    requestCounts: fake.counts,
-    dispose: async () => fake[Symbol.asyncDispose](),
-  };
-});
+const spec = specsIn('fsn1');
+const open = opener(startFakeHetzner, (fake) => createHetznerProvider(settingsFor(fake)));
+
+cloudSuite('hetzner', open, spec, /^POST \/v1\/servers$/);
 
 describe('the hetzner provider', () => {
   test('P12: what is made carries its labels, key, image and user data', async () => {
@@ -50,12 +43,7 @@ describe('the hetzner provider', () => {
   test('P9: two processes that make one server at once make one, also of one key', async () => {
     await using it = await open();
     const other = createHetznerProvider(settingsFor(it.fake));
-    for (let round = 0; round < 5; round++) {
-      const options = permitted();
-      const one = spec({ ssh_public_key: KEY });
-      const [a, b] = await Promise.all([it.provider.ensureServer(one, options), other.ensureServer(one, options)]);
-      assert.equal(a.ref, b.ref);
-    }
+    await assertOneForTwo(it.provider, other, spec({ ssh_public_key: KEY }));
     assert.deepEqual([it.fake.servers.size, it.fake.keys.size], [5, 1]);
     await other.close?.();
   });
@@ -71,14 +59,7 @@ describe('the hetzner provider', () => {
       [409, 'uniqueness_error', 'CONFLICT', /Rename or delete it/],
     ];
     await using it = await open();
-    for (const [status, code, expected, message] of cases) {
-      it.fake.refusing.creates = { status, code, message: `refused with ${code}` };
-      await assert.rejects(it.provider.ensureServer(spec(), permitted()), {
-        code: expected,
-        retryable: false,
-        message,
-      });
-    }
+    await assertRefused(it, spec(), cases);
     for (const [status, code] of [
       [409, 'conflict'],
       [504, 'timeout'],
@@ -151,28 +132,6 @@ function settingsFor(fake: FakeHetzner) {
   return {
     endpoint: fake.endpoint,
     credentials: { token: fake.token },
-    installation: 'test',
-    limit: { calls: 60_000, perSeconds: 60 },
+    ...COMMON,
   };
-}
-
-async function open(settings: FakeHetznerSettings = {}) {
-  const fake = await startFakeHetzner(settings);
-  const provider = createHetznerProvider(settingsFor(fake));
-  return {
-    fake,
-    provider,
-    async [Symbol.asyncDispose]() {
-      await provider.close?.();
-      await fake[Symbol.asyncDispose]();
-    },
-  };
-}
-
-function spec(overrides: Partial<ServerSpec> = {}): ServerSpec {
-  return { workspace: 'w', hostname: 'web-1', plan: '2xCPU-4GB', zone: 'fsn1', tags: [], ...overrides };
-}
-
-function permitted(): MutationOptions {
-  return { operationId: randomUUID(), guard: () => {} };
 }

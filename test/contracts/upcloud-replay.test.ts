@@ -27,8 +27,17 @@ if (!existsSync(RECORDINGS)) {
   test('the recorded traffic of UpCloud', { skip: 'skipped: ../shared/fixtures/upcloud is absent' }, () => {});
 } else {
   describe('the recorded traffic of UpCloud', () => {
-    for (const file of readdirSync(RECORDINGS).filter((name) => name.endsWith('.json'))) {
+    const files = readdirSync(RECORDINGS);
+    test('is all of a kind that is replayed here', () => {
+      assert.deepEqual(
+        files.filter((name) => !name.endsWith('.json')),
+        [],
+      );
+      assert.ok(files.length > 0);
+    });
+    for (const file of files) {
       const exchanges: Exchange[] = JSON.parse(readFileSync(`${RECORDINGS}${file}`, 'utf8'));
+      test(`${file} holds exchanges`, () => assert.ok(exchanges.length > 0));
       for (const [place, exchange] of exchanges.entries()) {
         test(`${file} ${place}: ${exchange.method} ${exchange.path}`, () => replay(exchange));
       }

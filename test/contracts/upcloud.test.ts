@@ -1,21 +1,14 @@
 import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
 import { describe, test } from 'node:test';
-import type { MutationOptions, ProviderError, ProviderErrorCode, ServerSpec } from '../../src/providers/contract.ts';
+import type { ProviderError, ProviderErrorCode } from '../../src/providers/contract.ts';
 import { createUpcloudProvider } from '../../src/providers/upcloud/provider.ts';
-import { type FakeUpcloud, type FakeUpcloudSettings, startFakeUpcloud } from '../clouds/upcloud.ts';
-import { providerSuite } from './provider.testsuite.ts';
+import { type FakeUpcloud, startFakeUpcloud } from '../clouds/upcloud.ts';
+import { assertOneForTwo, assertRefused, COMMON, cloudSuite, opener, permitted, specsIn } from './cloud-setup.ts';
 
-providerSuite('upcloud', async () => {
-  const fake = await startFakeUpcloud();
-  return {
-    provider: createUpcloudProvider(settingsFor(fake)),
-    spec,
-    loseNextCreateAnswer: () => fake.next(/^POST \/1\.3\/server$/, 'lost_answer'),
-    requestCounts: fake.counts,
-    dispose: async () => fake[Symbol.asyncDispose](),
-  };
-});
+const spec = specsIn('de-fra1');
+const open = opener(startFakeUpcloud, (fake) => createUpcloudProvider(settingsFor(fake)));
+
+cloudSuite('upcloud', open, spec, /^POST \/1\.3\/server$/);
 
 describe('the upcloud provider', () => {
   test('P12, P23: what is made carries its labels, key, image and user data, and goes with its disk', async () => {
@@ -52,13 +45,10 @@ describe('the upcloud provider', () => {
   test('P9: two processes that make one server at once keep the older', async () => {
     await using it = await open();
     const other = createUpcloudProvider({ ...settingsFor(it.fake) });
-    for (let round = 0; round < 5; round++) {
-      const options = permitted();
-      await Promise.all([it.provider.ensureServer(spec(), options), other.ensureServer(spec(), options)]);
-      const kept = await it.provider.ensureServer(spec(), options);
-      assert.deepEqual([...it.fake.servers.keys()], [kept.ref]);
-      await it.provider.deleteServer(kept.ref, options);
-    }
+    await assertOneForTwo(it.provider, other, spec(), async (ref, options) => {
+      assert.deepEqual([...it.fake.servers.keys()], [ref]);
+      await it.provider.deleteServer(ref, options);
+    });
     await other.close?.();
   });
 
@@ -75,17 +65,7 @@ describe('the upcloud provider', () => {
       [409, 'RESOURCE_ALREADY_EXISTS', 'CONFLICT', /RESOURCE_ALREADY_EXISTS/],
     ];
     await using it = await open();
-    for (const problem of [false, true]) {
-      for (const [status, code, expected, message] of cases) {
-        it.fake.refusing.creates = { status, code, message: `Refused with ${code}`, problem };
-        await assert.rejects(it.provider.ensureServer(spec(), permitted()), {
-          code: expected,
-          retryable: false,
-          message,
-        });
-      }
-    }
-    assert.equal(it.fake.created.size, 0);
+    for (const problem of [false, true]) await assertRefused(it, spec(), cases, { problem });
   });
 
   test('P30: a state that does not allow it now can be tried again', async () => {
@@ -151,28 +131,6 @@ function settingsFor(fake: FakeUpcloud) {
   return {
     endpoint: fake.endpoint,
     credentials: { token: fake.token },
-    installation: 'test',
-    limit: { calls: 60_000, perSeconds: 60 },
+    ...COMMON,
   };
-}
-
-async function open(settings: FakeUpcloudSettings = {}) {
-  const fake = await startFakeUpcloud(settings);
-  const provider = createUpcloudProvider(settingsFor(fake));
-  return {
-    fake,
-    provider,
-    async [Symbol.asyncDispose]() {
-      await provider.close?.();
-      await fake[Symbol.asyncDispose]();
-    },
-  };
-}
-
-function spec(overrides: Partial<ServerSpec> = {}): ServerSpec {
-  return { workspace: 'w', hostname: 'web-1', plan: '2xCPU-4GB', zone: 'de-fra1', tags: [], ...overrides };
-}
-
-function permitted(): MutationOptions {
-  return { operationId: randomUUID(), guard: () => {} };
 }

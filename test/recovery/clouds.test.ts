@@ -6,11 +6,13 @@ import { CLOUDS, type Cloud, startCloud } from '../clouds/all.ts';
 import { assertFree, assertNotStored } from '../support/canaries.ts';
 import { createTestDatabase } from '../support/database.ts';
 import { type Client, type Operation, startTestServer, type TestServer } from '../support/server.ts';
-import { assertEventsComplete, inParallel, openBooks, scale, untilAllEnded } from './support.ts';
+import { assertEventsComplete, inParallel, openBooks, scale, temporaryDataDir, untilAllEnded } from './support.ts';
 
 const SERVERS = scale(5, 500);
-/** Between one kill and the next. Milliseconds. */
+/** Between a start and the next kill. Milliseconds. */
 const KILL_EVERY = scale(3_000, 8_000);
+/** On a machine that is busy with other things a start takes long: then each life lasts so many times as long as it. */
+const LIFE_PER_START = 2;
 const KILLS = scale(1, 1_000);
 const PATIENCE_MS = scale(60_000, 600_000);
 const FAULTS = { lost_answer: 0.2, throttled: 0.1, server_error: 0.05 };
@@ -44,7 +46,15 @@ async function createAndDelete(t: TestContext, names: readonly (typeof CLOUDS)[n
     ...Object.assign({}, ...clouds.map((cloud) => cloud.settings)),
   };
   const outputs: string[] = [];
-  const start = async () => startTestServer({ databaseUrl: database.url, settings });
+  // The same place each time: the key that secrets are encrypted under lies there.
+  const { directory: dataDir } = stack.use(await temporaryDataDir());
+  let startTook = 0;
+  const start = async () => {
+    const begun = performance.now();
+    const started = await startTestServer({ databaseUrl: database.url, dataDir, settings });
+    startTook = performance.now() - begun;
+    return started;
+  };
   let server: TestServer = await start();
   stack.defer(() => server[Symbol.asyncDispose]());
   for (const { fake } of clouds) Object.assign(fake.chances, FAULTS);
@@ -55,7 +65,8 @@ async function createAndDelete(t: TestContext, names: readonly (typeof CLOUDS)[n
     const done = new AbortController();
     const finished = work.finally(() => done.abort());
     for (let left = KILLS; left > 0 && !done.signal.aborted; left--) {
-      await sleep(KILL_EVERY, undefined, { signal: done.signal }).catch(() => 'the work is done');
+      const life = Math.max(KILL_EVERY, scale(0, startTook * LIFE_PER_START));
+      await sleep(life, undefined, { signal: done.signal }).catch(() => 'the work is done');
       if (done.signal.aborted) break;
       await server.kill();
       outputs.push(server.output());

@@ -63,7 +63,7 @@ export function createAws(settings: AwsSettings): Aws {
     settings,
     ask: async (what, send, options = {}, kind = 'look') => {
       const parts = await open();
-      return lookingAgain(options, () =>
+      return lookingAgain(account, options, () =>
         untilNotThrottled(account, kind, options, () => {
           if (options.signal?.aborted) {
             account.released(false);

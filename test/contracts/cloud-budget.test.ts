@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
 import { untilObserved } from '../../src/providers/observer.ts';
-import { CLOUDS, startCloud } from './all.ts';
+import { CLOUDS, startCloud } from '../clouds/all.ts';
 
 /** What the provider is told of the limit. */
 const LIMIT = { calls: 200, perSeconds: 1 };
