@@ -972,10 +972,16 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List the enabled providers */
+        /**
+         * List the enabled providers
+         * @description Those that every workspace can use; for a workspace also those at which it has an account of its own. Clouds come with how the account's calls stand.
+         */
         get: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description As seen with the account that this workspace uses. */
+                    workspace?: string;
+                };
                 header?: never;
                 path?: never;
                 cookie?: never;
@@ -989,6 +995,19 @@ export interface paths {
                     };
                     content: {
                         "application/json": {
+                            /** @description How calls to it stand, as the replica that answers sees it. */
+                            account?: {
+                                /** @description Why calls are held. */
+                                reason: string | null;
+                                /** @description Seconds until a call goes out again. */
+                                retry_after: number;
+                                /** @description `paused`: the provider asked for fewer calls. `unreachable`: it does not answer. `refused`: it does not accept the credentials. */
+                                state: "ok" | "paused" | "unreachable" | "refused";
+                                /** @description Times the provider answered that there are too many calls. */
+                                throttled: number;
+                                /** @description Calls that wait for their turn. */
+                                waiting: number;
+                            };
                             /** @enum {boolean} */
                             enabled: true;
                             name: string;
@@ -1737,7 +1756,7 @@ export interface paths {
                         provider: string;
                         /** @default [] */
                         tags?: string[];
-                        /** @description For cloud-init. It is stored with the operation and readable on the server: no secrets. */
+                        /** @description For cloud-init. Kept encrypted, and shown nowhere here; whoever is logged in on the server can read it there. */
                         user_data?: string;
                         workspace: string;
                         zone: string;
