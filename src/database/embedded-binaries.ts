@@ -4,7 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chown, cp, mkdir, readFile, readlink, realpath, rename, rm, stat, symlink } from 'node:fs/promises';
+import { chmod, chown, cp, mkdir, readFile, readlink, realpath, rename, rm, stat, symlink } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -100,10 +100,17 @@ export async function repairLinks(root: string): Promise<void> {
   }
 }
 
+/** Makes it where it is missing, and lets Postgres' user through: others that keep something in it may have closed it. */
+async function openSharedDir(): Promise<void> {
+  await mkdir(SHARED_DIR, { recursive: true, mode: 0o711 });
+  const { mode } = await stat(SHARED_DIR);
+  if ((mode & 0o011) !== 0o011) await chmod(SHARED_DIR, (mode & 0o7777) | 0o011);
+}
+
 async function copyOnce(from: string, to: string): Promise<string> {
   if (await exists(to)) return to;
   const partial = `${to}.${process.pid}`;
-  await mkdir(path.dirname(to), { recursive: true, mode: 0o755 });
+  await openSharedDir();
   await cp(from, partial, { recursive: true, verbatimSymlinks: true });
   await rename(partial, to).catch(async (error: NodeJS.ErrnoException) => {
     await rm(partial, { recursive: true, force: true });
@@ -133,7 +140,8 @@ export async function clusterParent(dataDir: string, user: PostgresUser | undefi
   }
   if (user === undefined || (await exists(link)) || (await reachable(dataDir, user))) return realpath(dataDir);
   const stand = path.join(SHARED_DIR, `data-${randomBytes(8).toString('hex')}`);
-  await mkdir(stand, { recursive: true, mode: 0o711 });
+  await openSharedDir();
+  await mkdir(stand, { mode: 0o711 });
   try {
     await symlink(path.join(stand, 'postgres'), link);
   } catch (error) {

@@ -194,6 +194,8 @@ set -eu
 umask 077
 directory=$jobs/$id
 if [ ! -d "$directory" ]; then
+  # What else lies beside the jobs is not theirs to close.
+  (umask 022 && mkdir -p "\${jobs%/*}")
   mkdir -p "$jobs"
   made=$(mktemp -d "$jobs/.new-XXXXXX")
   trap 'rm -rf "$made"' EXIT
