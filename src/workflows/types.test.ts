@@ -159,3 +159,39 @@ test('taskserv_rollout goes batch by batch, and undoes everything at the first b
     JSON.stringify(left),
   );
 });
+
+test('taskserv_rollout: what a script does to one server of a batch stops it there; the canaries alone are touched where they fail', async () => {
+  const servers = [1, 2, 3, 4, 5, 6, 7].map((n) => `batch-${n}`);
+  const rollOut = async (bad: string, hosts: string[]) => {
+    const { pool } = installation.database;
+    const fails = 'from simulated_cloud.servers where hostname = $1';
+    await pool.query(`insert into simulated_cloud.failures (ref, label) select ref, 'install nginx' ${fails}`, [bad]);
+    const run = await ended(
+      admin,
+      (await submit(admin, 'taskserv_rollout', { name: 'nginx', servers, canary_count: 2, batch_size: 2 })).id,
+      60,
+    );
+    await pool.query(`delete from simulated_cloud.failures where ref in (select ref ${fails})`, [bad]);
+    assert.equal(run.status, 'failed');
+    const report = await rolledBack(admin, run);
+    assert.equal(report.status, 'completed', JSON.stringify(report));
+    const steps = await stepsOf(admin, run.id);
+    const begun = steps.filter(({ kind, operation_id }) => kind === 'taskserv.create' && operation_id !== null);
+    assert.deepEqual(begun.flatMap(({ with: fields }) => fields?.servers as string[]).sort(), hosts);
+    assert.deepEqual(await taskservsOf('nginx'), []);
+    const { rows } = await pool.query("select from simulated_cloud.marks where name = 'nginx'");
+    assert.equal(rows.length, 0, 'nothing of it is left on any server');
+    return run.error ?? '';
+  };
+  assert.match(
+    await rollOut('batch-4', servers.slice(0, 4)),
+    /^batches\[0\] failed: nginx failed on 1 of 2 servers: .*batch-4: /,
+  );
+  assert.match(
+    await rollOut('batch-2', servers.slice(0, 2)),
+    /^canary failed: nginx failed on 1 of 2 servers: .*batch-2: /,
+  );
+  const good = await completed(admin, 'taskserv_rollout', { name: 'nginx', servers, canary_count: 2, batch_size: 2 });
+  assert.equal(good.result?.batches, 4);
+  assert.deepEqual((await taskservsOf('nginx')).flatMap((taskserv) => taskserv.servers).sort(), servers);
+});

@@ -11,10 +11,23 @@ import { expectOk, type Installation, type Server, startInstallation } from '../
 import { assertFree, assertNotStored } from '../support/canaries.ts';
 import { containerEngine } from '../support/container-engine.ts';
 import { type Client, ended, type Operation, until } from '../support/server.ts';
-import { stepsOf, submit, type WorkflowRecord } from '../support/workflows.ts';
+import { stepsOf, submit } from '../support/workflows.ts';
+import { preparedImage } from './catalog-host.ts';
 
 /** Seconds that a workflow may take with the package manager at work in five containers of a busy machine. */
 const WORKFLOW_SECONDS = 400;
+
+/** Of all that gets installed, what starts no service by itself: it is fetched once, not on each of eight hosts. */
+const PREPARED = [
+  'ca-certificates',
+  'curl',
+  'procps',
+  'iproute2',
+  'etcd-client',
+  'postgresql-client',
+  'postgresql-common',
+  'libllvm14',
+];
 
 const engine = await containerEngine();
 if (engine === null) {
@@ -23,15 +36,17 @@ if (engine === null) {
   describe('clusters on containers', { concurrency: 2 }, () => onContainers(engine));
 }
 
-function onContainers({ host, image, socketPath }: { host: string; image: string; socketPath: string }) {
+function onContainers({ host, socketPath }: { host: string; socketPath: string }) {
   const docker = new Docker({ socketPath, host: undefined });
   const stack = new AsyncDisposableStack();
   let installation: Installation;
   let admin: Client;
 
   before(async () => {
+    const image = await preparedImage(docker, PREPARED);
+    stack.use(image);
     installation = await startInstallation({
-      ...{ PROVIDERS: 'docker', DOCKER_HOST: host, DOCKER_IMAGE: image },
+      ...{ PROVIDERS: 'docker', DOCKER_HOST: host, DOCKER_IMAGE: image.name },
       ...{ DEFAULT_PROVIDER: 'docker', DEFAULT_PLAN: '1xCPU-1GB', DEFAULT_ZONE: 'local' },
     });
     stack.use(installation);
@@ -128,7 +143,7 @@ function onContainers({ host, image, socketPath }: { host: string; image: string
         'setpriv --reuid=postgres --regid=postgres --init-groups psql -XAtc "$STATEMENT"',
         { STATEMENT: statement },
       );
-    const made = await run('cluster_create', { cluster_name, node_count: 2, flavor: 'postgres' });
+    await run('cluster_create', { cluster_name, node_count: 2, flavor: 'postgres' });
     await sql(1, "create table greetings as select 'hello' as text");
     await until(
       async () => (await sql(2, "select count(*) from pg_tables where tablename = 'greetings'")) === '1',
@@ -154,13 +169,7 @@ function onContainers({ host, image, socketPath }: { host: string; image: string
       'in an argument',
     );
 
-    await run('cluster_scale', { cluster_name, node_count: 2 });
-    assert.equal(await sql(1, 'select count(*) from pg_stat_replication'), '1');
-    const rollback = expectOk(await admin.request<Operation>('POST', `/v1/workflows/${made.id}/rollback`));
-    const undone = await ended(admin, rollback.id, WORKFLOW_SECONDS);
-    assert.equal(undone.status, 'completed', JSON.stringify(undone));
+    await run('cluster_delete', { cluster_name });
     assert.deepEqual(await containers(cluster_name), []);
-    const record = expectOk(await admin.request<WorkflowRecord>('GET', `/v1/workflows/${made.id}`));
-    assert.equal(record.rollback_operation_id, rollback.id);
   });
 }

@@ -66,7 +66,7 @@ export async function coordinate(options: CoordinatorOptions): Promise<Outcome> 
       guard: () => call.guard(),
       onOperation: (operationId) => wake.watch(operationId),
     },
-    total: nodes.length,
+    total: nodes.filter(({ status }) => status !== 'skipped').length,
     asked: new Set(),
     percent: 0,
   };
