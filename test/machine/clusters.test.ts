@@ -44,9 +44,8 @@ function onContainers({ host, socketPath }: { host: string; socketPath: string }
 
   before(async () => {
     const image = await preparedImage(docker, PREPARED);
-    stack.use(image);
     installation = await startInstallation({
-      ...{ PROVIDERS: 'docker', DOCKER_HOST: host, DOCKER_IMAGE: image.name },
+      ...{ PROVIDERS: 'docker', DOCKER_HOST: host, DOCKER_IMAGE: image },
       ...{ DEFAULT_PROVIDER: 'docker', DEFAULT_PLAN: '1xCPU-1GB', DEFAULT_ZONE: 'local' },
     });
     stack.use(installation);
