@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, test } from 'node:test';
+import { startCutProxy } from '../../test/support/cut-proxy.ts';
 import { createTestDatabase } from '../../test/support/database.ts';
-import { ADMIN_PASSWORD, serverRequest, startTestServer } from '../../test/support/server.ts';
+import { ADMIN_PASSWORD, serverRequest, startTestServer, until } from '../../test/support/server.ts';
 import { ApiError, type Client, ConnectionError, createClient, OperationFailedError } from './client.ts';
 
 const database = await createTestDatabase({ poolSize: 2 });
@@ -23,7 +24,10 @@ const body = (hostname: string, overrides = {}) =>
   serverRequest(hostname, overrides) as ReturnType<typeof serverRequest> & { check_mode?: boolean };
 
 /** In front of the server: passes everything on, but what `lose` picks gets no answer although it was carried out. */
-async function startLosingProxy(lose: (request: IncomingMessage, count: number) => boolean) {
+async function startLosingProxy(
+  lose: (request: IncomingMessage, count: number) => boolean,
+  { inTheMiddle = false }: { inTheMiddle?: boolean } = {},
+) {
   let count = 0;
   const proxy = createServer((incoming: IncomingMessage, outgoing: ServerResponse) => {
     const forwarded = httpRequest(
@@ -32,6 +36,10 @@ async function startLosingProxy(lose: (request: IncomingMessage, count: number) 
       (answer) => {
         count += 1;
         if (lose(incoming, count)) {
+          if (inTheMiddle) {
+            outgoing.writeHead(answer.statusCode ?? 502, answer.headers);
+            outgoing.write('[', () => incoming.socket.destroy());
+          }
           answer.resume();
           answer.on('end', () => incoming.socket.destroy());
           return;
@@ -84,6 +92,63 @@ test('a request whose answer was lost is sent again without being carried out tw
   assert.equal(operations.filter((operation) => operation.id === id).length, 1);
   const servers = await client.get('/v1/servers', { query: { hostname: 'lost-answer' } });
   assert.equal(servers.length, 1);
+});
+
+test('any request at all is as safe to repeat as a typed one', async () => {
+  await using proxy = await startLosingProxy(({ url }, count) => url === '/v1/servers/create' && count <= 3);
+  const client = await loggedIn(proxy.url);
+  await client.send({ method: 'POST', path: '/v1/servers/create', body: body('lost-any') });
+  const servers = await client.get('/v1/servers', { query: { hostname: 'lost-any' } });
+  assert.equal(servers.length, 1);
+});
+
+test('an answer that breaks off is asked for again', async () => {
+  await using proxy = await startLosingProxy(({ url }, count) => url === '/v1/providers' && count <= 3, {
+    inTheMiddle: true,
+  });
+  const client = await loggedIn(proxy.url);
+  assert.deepEqual(
+    (await client.get('/v1/providers')).map(({ name }) => name),
+    ['simulated'],
+  );
+});
+
+test('a wait and a stream outlast a server that is away; one that is away from the start is said so', async () => {
+  await using proxy = await startCutProxy({ port: Number(new URL(server.url).port) });
+  let reached = 0;
+  const client = createClient({
+    url: `http://127.0.0.1:${proxy.port}`,
+    tries: 1,
+    async fetch(input, init) {
+      const response = await fetch(String(input).replace('timeout=30', 'timeout=1'), init);
+      reached += 1;
+      return response;
+    },
+  });
+  await client.login('admin', ADMIN_PASSWORD);
+  const { rows } = await database.pool.query<{ id: string }>(
+    `insert into provisioning.operations (id, kind, workspace, status, input, created_by)
+     values (gen_random_uuid(), 'server.stop', 'default', 'running', '{}', 'admin') returning id`,
+  );
+  const id = rows[0]?.id ?? '';
+  const lost = Promise.withResolvers<string>();
+  const following = (async () => {
+    const seen: unknown[] = [];
+    for await (const event of client.follow(id, { onLost: ({ message }) => lost.resolve(message) })) seen.push(event);
+    return seen;
+  })();
+  const waiting = client.wait(id);
+  await until(async () => reached >= 3, 'login, stream and wait to have reached the server');
+  proxy.mode = 'refuse';
+  proxy.cut();
+  assert.match(await lost.promise, /could not be reached/);
+  await database.pool.query("update provisioning.operations set status = 'completed' where id = $1", [id]);
+  proxy.mode = 'pass';
+  assert.equal((await waiting).status, 'completed');
+  assert.deepEqual(await following, []);
+  const nobody = createClient({ url: 'http://127.0.0.1:1', tries: 1 });
+  await assert.rejects(nobody.follow(id).next(), { name: 'ConnectionError' });
+  await assert.rejects(nobody.wait(id), { name: 'ConnectionError' });
 });
 
 test('a list comes row by row over all its pages', async () => {

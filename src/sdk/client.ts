@@ -6,13 +6,14 @@
  *     const operation = await client.post('/v1/servers/create', { body: { workspace: 'default', … } });
  *     for await (const event of client.follow(operation.id)) console.log(event);
  */
-import { OperationFailedError } from './errors.ts';
-import { type FollowOptions, followFeed, followOperation } from './follow.ts';
-import { createHttp, type HttpRequest } from './http.ts';
+import { ConnectionError, OperationFailedError } from './errors.ts';
+import { type FeedOptions, type FollowOptions, followFeed, followOperation } from './follow.ts';
+import { createHttp, type HttpRequest, mayPass, pause, RECONNECT_MS } from './http.ts';
 import { memoryTokens, type TokenStore } from './tokens.ts';
 import type { Call, FeedEvent, Filters, ListPath, Method, Operation, OperationEvent, Row } from './types.ts';
 
 export { ApiError, ConnectionError, type FieldProblem, OperationFailedError } from './errors.ts';
+export type { FeedOptions, FollowOptions } from './follow.ts';
 export type { TokenStore, Tokens } from './tokens.ts';
 export type { FeedEvent, Operation, OperationEvent, Schemas, Server } from './types.ts';
 
@@ -65,11 +66,17 @@ export interface Client {
   page<P extends ListPath>(path: P, options?: PageOptions<P>): Promise<Page<Row<P>>>;
   /** The rows of a list one by one, fetched page by page. */
   list<P extends ListPath>(path: P, filters?: Filters<P>, options?: { signal?: AbortSignal }): AsyncGenerator<Row<P>>;
-  /** The events of an operation as they happen, each once and in order, until its end. */
+  /**
+   * The events of an operation as they happen, each once and in order, until its end; a server that restarts meanwhile
+   * is waited for.
+   */
   follow(operationId: string, options?: FollowOptions): AsyncGenerator<OperationEvent>;
   /** The events of everything the caller may see, from now on, without end. */
-  feed(options?: { workspace?: string; signal?: AbortSignal }): AsyncGenerator<FeedEvent>;
-  /** Resolves when the operation has completed. @throws OperationFailedError when it failed or was cancelled. */
+  feed(options?: FeedOptions): AsyncGenerator<FeedEvent>;
+  /**
+   * Resolves when the operation has completed; a server that restarts meanwhile is waited for.
+   * @throws OperationFailedError when it failed or was cancelled; ConnectionError when the server is away at the start.
+   */
   wait(operationId: string, options?: { signal?: AbortSignal }): Promise<Operation>;
 }
 
@@ -86,19 +93,16 @@ export function createClient(options: ClientOptions): Client {
 
   const call = (method: Method) =>
     (async (path: string, given: Record<string, unknown> = {}) => {
-      const changes = method !== 'get' && !path.startsWith('/v1/auth/');
-      const response = await http.send({
+      const { body } = await http.read({
         method: method.toUpperCase(),
         path,
         parameters: given.path as Record<string, unknown> | undefined,
         query: given.query as Record<string, unknown> | undefined,
         body: given.body,
         signal: given.signal as AbortSignal | undefined,
-        idempotencyKey: changes ? ((given.idempotencyKey as string | undefined) ?? randomKey()) : undefined,
+        idempotencyKey: given.idempotencyKey as string | undefined,
       });
-      if (response.status === 204) return undefined;
-      const json = response.headers.get('content-type')?.includes('json') === true;
-      return json ? response.json() : response.text();
+      return body;
     }) as unknown;
 
   const client: Client = {
@@ -118,12 +122,12 @@ export function createClient(options: ClientOptions): Client {
     },
     async page(path, { path: parameters, filters, cursor = '', perPage = PER_PAGE, signal } = {}) {
       const query = { ...filters, per_page: perPage, cursor };
-      const response = await http.send({ method: 'GET', path, parameters, query, signal });
+      const { headers, body } = await http.read({ method: 'GET', path, parameters, query, signal });
       return {
-        rows: (await response.json()) as never[],
-        next: nextCursor(response.headers.get('link')),
-        total: Number(response.headers.get('x-total-count')),
-        totalCapped: response.headers.get('x-total-count-capped') === 'true',
+        rows: body as never[],
+        next: nextCursor(headers.get('link')),
+        total: Number(headers.get('x-total-count')),
+        totalCapped: headers.get('x-total-count-capped') === 'true',
       };
     },
     async *list(path, filters, { signal } = {}) {
@@ -137,12 +141,22 @@ export function createClient(options: ClientOptions): Client {
     follow: (operationId, followOptions = {}) => followOperation(http, operationId, followOptions),
     feed: (feedOptions = {}) => followFeed(http, feedOptions),
     async wait(operationId, { signal } = {}) {
+      let reached = false;
       for (;;) {
-        const operation = await client.post('/v1/operations/{id}/wait', {
-          path: { id: operationId },
-          query: { timeout: POLL_SECONDS },
-          ...(signal === undefined ? {} : { signal }),
-        });
+        const operation = await client
+          .post('/v1/operations/{id}/wait', {
+            path: { id: operationId },
+            query: { timeout: POLL_SECONDS },
+            ...(signal === undefined ? {} : { signal }),
+          })
+          .catch((error) => {
+            if (!mayPass(error) || (!reached && error instanceof ConnectionError)) throw error;
+          });
+        if (operation === undefined) {
+          await pause(RECONNECT_MS, signal);
+          continue;
+        }
+        reached = true;
         if (operation.status === 'completed') return operation;
         if (operation.status === 'failed' || operation.status === 'cancelled')
           throw new OperationFailedError(operation);
@@ -150,11 +164,6 @@ export function createClient(options: ClientOptions): Client {
     },
   };
   return client;
-}
-
-/** 128 random bits. `crypto.randomUUID` is missing in browsers on pages without TLS. */
-function randomKey(): string {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
 /** The cursor of the next page in a Link header; null at the end. */

@@ -1,69 +1,93 @@
 import { EventSourceParserStream } from 'eventsource-parser/stream';
-import { ApiError, ConnectionError } from './errors.ts';
-import { type Http, type HttpRequest, isPassing, pause } from './http.ts';
+import { ConnectionError } from './errors.ts';
+import { type Http, type HttpRequest, mayPass, pause, RECONNECT_MS } from './http.ts';
 import type { FeedEvent, OperationEvent } from './types.ts';
 
-/** Between a connection that was lost and the next try. Milliseconds. */
-const RECONNECT_MS = 500;
 const FINAL = ['completed', 'failed', 'cancelled'];
 
-export interface FollowOptions {
+interface StreamOptions {
+  signal?: AbortSignal | undefined;
+  /** Told when the connection was lost, before the next try. */
+  onLost?: ((reason: Error) => void) | undefined;
+}
+
+export interface FollowOptions extends StreamOptions {
   /** Number of the last event already seen; only later ones come. */
-  after?: number;
-  signal?: AbortSignal;
+  after?: number | undefined;
+}
+
+export interface FeedOptions extends StreamOptions {
+  /** Only of this workspace. */
+  workspace?: string | undefined;
+  /** Only of operations of this kind. */
+  kind?: string | undefined;
+  /** `id` of the last event already seen; only later ones come. */
+  after?: string | undefined;
 }
 
 /**
  * The events of an operation as they happen, each once and in order, up to the one that tells its end. A lost
  * connection, a restart of the server or an expired token in between is not noticed.
- * @throws ApiError, or the signal's reason.
+ * @throws ApiError, the signal's reason, or ConnectionError where the server is away from the start.
  */
 export async function* followOperation(http: Http, id: string, options: FollowOptions): AsyncGenerator<OperationEvent> {
   const { signal } = options;
   const request = { path: '/v1/operations/{id}/events', parameters: { id }, signal };
   let last = options.after ?? 0;
-  for (;;) {
-    try {
-      for await (const { data } of readStream(http, request, last === 0 ? undefined : String(last))) {
-        const event = data as OperationEvent;
-        last = event.seq;
-        yield event;
-        if (event.type === 'status' && FINAL.includes(String(event.status))) return;
-      }
-      // It ended between two looks, or before we came.
-      if (await hasEnded(http, id, signal)) return;
-    } catch (error) {
-      signal?.throwIfAborted();
-      if (error instanceof ApiError && !isPassing(error.status)) throw error;
+  yield* reconnecting(options, async function* (opened) {
+    for await (const { data } of readStream(http, request, last === 0 ? undefined : String(last), opened)) {
+      const event = data as OperationEvent;
+      last = event.seq;
+      yield event;
+      if (event.type === 'status' && FINAL.includes(String(event.status))) return true;
     }
-    await pause(RECONNECT_MS, signal);
-  }
+    // It ended between two looks, or before we came.
+    return hasEnded(http, id, signal);
+  });
 }
 
-/** The events of everything the caller may see, from now on, without end. @throws ApiError, or the signal's reason. */
-export async function* followFeed(
-  http: Http,
-  { workspace, signal }: { workspace?: string; signal?: AbortSignal },
-): AsyncGenerator<FeedEvent> {
-  const request = { path: '/v1/events', query: { workspace }, signal };
-  let last: string | undefined;
+/**
+ * The events of everything the caller may see, from now on, without end.
+ * @throws ApiError, the signal's reason, or ConnectionError where the server is away from the start.
+ */
+export async function* followFeed(http: Http, options: FeedOptions): AsyncGenerator<FeedEvent> {
+  const { workspace, kind, signal } = options;
+  const request = { path: '/v1/events', query: { workspace, kind }, signal };
+  let last = options.after;
+  yield* reconnecting(options, async function* (opened) {
+    for await (const { id, data } of readStream(http, request, last, opened)) {
+      last = id;
+      yield data as FeedEvent;
+    }
+    return false;
+  });
+}
+
+/** Opens the stream again where it was lost, until it says that it has ended. */
+async function* reconnecting<E>(
+  { signal, onLost }: StreamOptions,
+  open: (opened: () => void) => AsyncGenerator<E, boolean>,
+): AsyncGenerator<E> {
+  let reached = false;
   for (;;) {
     try {
-      for await (const { id, data } of readStream(http, request, last)) {
-        last = id;
-        yield data as FeedEvent;
-      }
+      const ended = yield* open(() => {
+        reached = true;
+      });
+      if (ended) return;
     } catch (error) {
       signal?.throwIfAborted();
-      if (error instanceof ApiError && !isPassing(error.status)) throw error;
+      // A server that says that it is starting is there; one that does not answer may never have been.
+      if (!mayPass(error) || (!reached && error instanceof ConnectionError)) throw error;
+      if (error instanceof Error) onLost?.(error);
     }
     await pause(RECONNECT_MS, signal);
   }
 }
 
 async function hasEnded(http: Http, id: string, signal: AbortSignal | undefined): Promise<boolean> {
-  const response = await http.send({ method: 'GET', path: '/v1/operations/{id}', parameters: { id }, signal });
-  return FINAL.includes(((await response.json()) as { status: string }).status);
+  const { body } = await http.read({ method: 'GET', path: '/v1/operations/{id}', parameters: { id }, signal });
+  return FINAL.includes((body as { status: string }).status);
 }
 
 interface Message {
@@ -75,10 +99,12 @@ async function* readStream(
   http: Http,
   request: Pick<HttpRequest, 'path' | 'parameters' | 'query' | 'signal'>,
   lastEventId: string | undefined,
+  opened: () => void,
 ): AsyncGenerator<Message> {
   const headers: Record<string, string> = { accept: 'text/event-stream' };
   if (lastEventId !== undefined) headers['last-event-id'] = lastEventId;
   const response = await http.send({ ...request, method: 'GET', headers });
+  opened();
   if (response.status === 204 || response.body === null) return;
   const reader = response.body
     .pipeThrough(new TextDecoderStream() as unknown as ReadableWritablePair<string, Uint8Array>)

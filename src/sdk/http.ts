@@ -6,12 +6,12 @@ const DEFAULT_TRIES = 5;
 /** Longest wait before another try, also where the server asks for more. Milliseconds. */
 const MAX_WAIT_MS = 30_000;
 const FIRST_WAIT_MS = 250;
+/** Between a connection that was lost and the next try, where one is waited for without end. Milliseconds. */
+export const RECONNECT_MS = 500;
+/** Answers after which the same request may succeed. */
 const PASSING = [429, 502, 503, 504];
-
-/** Whether the same request may succeed after an answer of this status. */
-export function isPassing(status: number): boolean {
-  return PASSING.includes(status);
-}
+/** The requests that the server remembers by their `Idempotency-Key`; the others may be repeated as they are. */
+const KEYED = ['POST', 'DELETE'];
 
 export interface HttpOptions {
   url: string;
@@ -36,6 +36,8 @@ export interface HttpRequest {
 export interface Http {
   /** @throws ApiError, ConnectionError, or the signal's reason. */
   send(request: HttpRequest): Promise<Response>;
+  /** The same with the whole body, which is asked for again where the connection is lost inside it. */
+  read(request: HttpRequest): Promise<{ headers: Headers; body: unknown }>;
 }
 
 export function createHttp({ url, tokens, fetch, tries = DEFAULT_TRIES }: HttpOptions): Http {
@@ -80,22 +82,41 @@ export function createHttp({ url, tokens, fetch, tries = DEFAULT_TRIES }: HttpOp
     return once(request, renewed?.token ?? null);
   };
 
-  return {
-    async send(request) {
-      for (let attempt = 1; ; attempt += 1) {
-        try {
-          const response = await authorised(request);
-          if (response.ok) return response;
-          if (!isPassing(response.status) || attempt >= tries) throw await apiError(response);
-          await response.body?.cancel();
-          await pause(waitBefore(attempt, response.headers.get('retry-after')), request.signal);
-        } catch (error) {
-          if (!(error instanceof ConnectionError) || attempt >= tries) throw error;
-          await pause(waitBefore(attempt, null), request.signal);
-        }
+  const attempt = async <T>(given: HttpRequest, read: (response: Response) => Promise<T>): Promise<T> => {
+    const keyed = KEYED.includes(given.method) && !given.path.startsWith('/v1/auth/');
+    const request = keyed ? { ...given, idempotencyKey: given.idempotencyKey ?? randomKey() } : given;
+    for (let count = 1; ; count += 1) {
+      try {
+        const response = await authorised(request);
+        if (response.ok) return await read(response);
+        if (!PASSING.includes(response.status) || count >= tries) throw await apiError(response);
+        await response.body?.cancel();
+        await pause(waitBefore(count, response.headers.get('retry-after')), request.signal);
+      } catch (error) {
+        if (!(error instanceof ConnectionError) || count >= tries) throw error;
+        await pause(waitBefore(count, null), request.signal);
       }
-    },
+    }
   };
+
+  return {
+    send: (request) => attempt(request, async (response) => response),
+    read: (request) =>
+      attempt(request, async (response) => {
+        try {
+          return { headers: response.headers, body: await bodyOf(response) };
+        } catch (error) {
+          request.signal?.throwIfAborted();
+          throw new ConnectionError(url, error);
+        }
+      }),
+  };
+}
+
+async function bodyOf(response: Response): Promise<unknown> {
+  if (response.status === 204) return undefined;
+  const text = await response.text();
+  return response.headers.get('content-type')?.includes('json') === true ? JSON.parse(text) : text;
 }
 
 function addressOf(url: string, { path, parameters = {}, query = {} }: HttpRequest): string {
@@ -120,6 +141,16 @@ function waitBefore(attempt: number, retryAfter: string | null): number {
   const asked = retryAfter !== null && /^\d+$/.test(retryAfter) ? Number(retryAfter) * 1_000 : 0;
   const own = FIRST_WAIT_MS * 2 ** (attempt - 1) * (0.5 + Math.random() / 2);
   return Math.min(MAX_WAIT_MS, Math.max(asked, own));
+}
+
+/** Whether the server was away, or said that it is busy or about to go, so that the same request may succeed later. */
+export function mayPass(error: unknown): boolean {
+  return error instanceof ConnectionError || (error instanceof ApiError && PASSING.includes(error.status));
+}
+
+/** 128 random bits. `crypto.randomUUID` is missing in browsers on pages without TLS. */
+function randomKey(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
 /** Waits, or rejects with the signal's reason. */
