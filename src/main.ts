@@ -1,4 +1,3 @@
-import { complete } from './cli/complete.ts';
 import { addCommands, createProgram, runProgram } from './cli/program.ts';
 import { createTerminal } from './cli/terminal.ts';
 import { VERSION } from './version.ts';
@@ -48,15 +47,5 @@ program
   .action(async (file, flags) => (await server()).restoreFrom(file, flags));
 
 addCommands(program, terminal, process.env);
-program
-  .command('__complete', { hidden: true })
-  .argument('[words...]')
-  .action((words: string[]) =>
-    terminal.out(
-      complete(program, words)
-        .map((word) => `${word}\n`)
-        .join(''),
-    ),
-  );
 
-process.exitCode = await runProgram(program, process.argv.slice(2), terminal);
+process.exitCode = await runProgram(program, process.argv.slice(2), terminal, process.env);

@@ -1,6 +1,20 @@
 /** What a command is: data, from which the command line, its help, its completion and its manual page are made. */
 import type { Session } from './session.ts';
 
+/** What a word names, so that completion can ask the server for it. */
+export type NameKind =
+  | 'server'
+  | 'taskserv'
+  | 'workspace'
+  | 'username'
+  | 'operation'
+  | 'workflow'
+  | 'workflow-type'
+  | 'catalog'
+  | 'provider'
+  | 'plan'
+  | 'zone';
+
 export interface CommandOption {
   /** As commander reads it: `--plan <name>`, `--force`. */
   flags: string;
@@ -10,6 +24,7 @@ export interface CommandOption {
   required?: boolean;
   /** May be given several times; then its value is a list. */
   repeatable?: boolean;
+  names?: NameKind;
 }
 
 interface CommandArgument {
@@ -17,6 +32,9 @@ interface CommandArgument {
   description: string;
   optional?: boolean;
   variadic?: boolean;
+  names?: NameKind;
+  /** All there are. */
+  values?: readonly string[];
 }
 
 /** Values of the options by their long name in camel case. */
@@ -33,10 +51,14 @@ export interface CommandDefinition {
   options?: readonly CommandOption[];
   /** The requests of the API it stands for: `POST /v1/servers/create`. */
   covers: readonly string[];
-  /** Answers rows or one record, so that it has `--output`. */
-  output?: boolean;
-  /** Sets off an operation, so that it has `--no-wait`, `--cancel-on-interrupt` and `--idempotency-key`. */
+  /** What it prints is a text of its own, so that it has no `--output`; why. */
+  plain?: string;
+  /** Its request has a check mode, or it finds out by itself; the others only show the request with `--check`. */
+  check?: boolean;
+  /** Sets off an operation, so that it has `--wait`, `--cancel-on-interrupt` and `--idempotency-key`. */
   operation?: boolean;
+  /** Waits for an operation, so that it has `--cancel-on-interrupt`. */
+  waits?: boolean;
   run(session: Session, args: string[], options: OptionValues): Promise<void>;
 }
 

@@ -13,14 +13,20 @@ export class NotFoundError extends Error {
   override readonly name = 'NotFoundError';
 }
 
+/** What was asked for cannot be, as things stand: found out without a refused request. */
+export class ConflictError extends Error {
+  override readonly name = 'ConflictError';
+}
+
 /** The user pressed Ctrl-C. The message says what became of the operation. */
 export class InterruptedError extends Error {
   override readonly name = 'InterruptedError';
 }
 
 export function exitStatusOf(error: unknown): number {
-  if (error instanceof UsageError || error instanceof TypeError) return EXIT.usage;
+  if (error instanceof UsageError) return EXIT.usage;
   if (error instanceof NotFoundError) return EXIT.notFound;
+  if (error instanceof ConflictError) return EXIT.conflict;
   if (error instanceof InterruptedError) return EXIT.interrupted;
   if (error instanceof ApiError) {
     const byStatus: Record<number, number> = { 400: EXIT.usage, 401: EXIT.denied, 403: EXIT.denied };
@@ -30,14 +36,14 @@ export function exitStatusOf(error: unknown): number {
 }
 
 /** The lines for standard error: what was wrong, where, what to do. */
-export function describeError(error: unknown): string {
+export function describeError(error: unknown, environment: NodeJS.ProcessEnv): string {
   if (!(error instanceof Error)) return String(error);
   if (error instanceof ApiError) {
     const lines = [error.fields.length > 0 ? 'The request was refused:' : error.message];
     for (const { field, message, near_matches: near } of error.fields) {
       lines.push(`  ${field}: ${message}${near && near.length > 0 ? ` (near: ${near.join(', ')})` : ''}`);
     }
-    if (error.status === 401) lines.push('Log in with: provisioning login');
+    if (error.status === 401) lines.push(loginAdvice(environment));
     if (error.status >= 500 && error.requestId !== null)
       lines.push(`Request id for the server's log: ${error.requestId}`);
     return lines.join('\n');
@@ -48,4 +54,10 @@ export function describeError(error: unknown): string {
   }
   if (error instanceof ConnectionError) return `${error.message}\nIs the server up, and is the address right?`;
   return error.message;
+}
+
+function loginAdvice({ PROVISIONING_URL: url, PROVISIONING_TOKEN: token }: NodeJS.ProcessEnv): string {
+  if (url !== undefined && token !== undefined)
+    return 'PROVISIONING_TOKEN has expired, was ended, or is mistyped. Make another: provisioning token create';
+  return 'Log in with: provisioning login';
 }

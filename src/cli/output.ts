@@ -28,8 +28,63 @@ export function renderRows(rows: readonly Row[], view: View, output: Output): st
   if (output === 'json') return `${JSON.stringify(rows, null, 2)}\n`;
   if (output === 'yaml') return stringify(rows);
   if (output === 'name') return rows.map((row) => `${String(row[view.name])}\n`).join('');
-  const cells = rows.map((row) => view.columns.map(({ value }) => cell(value(row as never))));
-  return table([view.columns.map(({ heading }) => heading), ...cells]);
+  return table([view.columns.map(({ heading }) => heading), ...cellsOf(rows, view)]);
+}
+
+/** Rows whose widths a table takes: what comes later is fitted in as well as it goes. */
+const PAGE_ROWS = 500;
+
+/** The same for rows without end, a page at a time. */
+export async function* renderPages(
+  rows: AsyncIterable<Row>,
+  view: View,
+  output: Output,
+): AsyncGenerator<{ text: string; rows: number }> {
+  const render = pageRenderer(view, output);
+  let page: Row[] = [];
+  for await (const row of rows) {
+    page.push(row);
+    if (page.length === PAGE_ROWS) {
+      yield { text: render(page), rows: page.length };
+      page = [];
+    }
+  }
+  yield { text: render(page, true), rows: page.length };
+}
+
+/** Renders page after page so that all together are one text of the format. */
+function pageRenderer(view: View, output: Output): (rows: readonly Row[], last?: boolean) => string {
+  let first = true;
+  let widths: number[] | undefined;
+  const begin = () => {
+    const was = first;
+    first = false;
+    return was;
+  };
+  if (output === 'json') {
+    return (rows, last = false) => {
+      const texts = rows.map((row) => JSON.stringify(row, null, 2).replaceAll(/^/gm, '  '));
+      const opening = begin() ? (texts.length === 0 ? '[' : '[\n') : texts.length === 0 ? '' : ',\n';
+      return `${opening}${texts.join(',\n')}${last ? (opening === '[' ? ']\n' : '\n]\n') : ''}`;
+    };
+  }
+  if (output === 'yaml') {
+    return (rows, last = false) => {
+      const empty = begin() && last && rows.length === 0;
+      return empty ? '[]\n' : rows.length === 0 ? '' : stringify(rows);
+    };
+  }
+  if (output === 'name') return (rows) => renderRows(rows, view, output);
+  return (rows) => {
+    const lines = cellsOf(rows, view);
+    if (begin()) lines.unshift(view.columns.map(({ heading }) => heading));
+    widths ??= widthsOf(lines);
+    return table(lines, widths);
+  };
+}
+
+function cellsOf(rows: readonly Row[], view: View): string[][] {
+  return rows.map((row) => view.columns.map(({ value }) => cell(value(row as never))));
 }
 
 /** One record: its fields below one another. */
@@ -46,15 +101,11 @@ function cell(value: unknown): string {
   return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }
 
-function table(rows: readonly string[][]): string {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? '').length)));
-  return rows
-    .map(
-      (row) =>
-        `${row
-          .map((value, column) => value.padEnd(widths[column] ?? 0))
-          .join('  ')
-          .trimEnd()}\n`,
-    )
-    .join('');
+function widthsOf(rows: readonly string[][]): number[] {
+  return (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? '').length)));
+}
+
+function table(rows: readonly string[][], widths: readonly number[] = widthsOf(rows)): string {
+  const line = (row: string[]) => row.map((value, column) => value.padEnd(widths[column] ?? 0)).join('  ');
+  return rows.map((row) => `${line(row).trimEnd()}\n`).join('');
 }

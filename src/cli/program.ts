@@ -1,5 +1,6 @@
 import { Command, CommanderError, Option } from 'commander';
-import type { CommandDefinition, OptionValues } from './command.ts';
+import { CheckedRequest } from './checking.ts';
+import { type CommandDefinition, given, type OptionValues } from './command.ts';
 import { accountCommands } from './commands/account.ts';
 import { apiCommand } from './commands/api.ts';
 import { assistantCommands } from './commands/assistant.ts';
@@ -19,10 +20,11 @@ import { webhookCommands } from './commands/webhook.ts';
 import { workflowCommands } from './commands/workflow.ts';
 import { workspaceCommands } from './commands/workspace.ts';
 import { existingServerCommands, workspaceSecretCommands } from './commands/workspace-secrets.ts';
-import { describeError, EXIT, exitStatusOf } from './errors.ts';
+import { complete } from './complete.ts';
+import { describeError, EXIT, exitStatusOf, UsageError } from './errors.ts';
 import { OUTPUTS } from './output.ts';
 import { createSession } from './session.ts';
-import { createTerminal, type Terminal } from './terminal.ts';
+import type { Terminal } from './terminal.ts';
 
 /** Every command that talks to a server. */
 export const COMMANDS: readonly CommandDefinition[] = [
@@ -66,6 +68,7 @@ const GROUPS: Record<string, string> = {
 
 /** Adds every command to the program. */
 export function addCommands(program: Command, terminal: Terminal, environment: NodeJS.ProcessEnv): void {
+  addCompletion(program, terminal, environment);
   for (const definition of COMMANDS) {
     const words = definition.name.split(' ');
     const verb = words.pop() ?? '';
@@ -77,16 +80,31 @@ export function addCommands(program: Command, terminal: Terminal, environment: N
       command.argument(optional ? `[${word}]` : `<${word}>`, description);
     }
     for (const option of optionsOf(definition)) command.addOption(option);
-    command.action(async (...given: unknown[]) => {
+    command.action(async (...handed: unknown[]) => {
       const values = command.optsWithGlobals() as OptionValues;
-      const args = given.slice(0, definition.arguments?.length ?? 0).flat() as string[];
-      await definition.run(
-        createSession(terminal, environment, values),
-        args.filter((arg) => arg !== undefined),
-        values,
-      );
+      const args = handed.slice(0, definition.arguments?.length ?? 0).flat() as string[];
+      if (args.includes('')) throw new UsageError('An argument is empty. Is a variable of your script not set?');
+      const session = createSession(terminal, environment, values, definition.check === true);
+      const present = args.filter((arg) => arg !== undefined);
+      await definition.run(session, present, values).catch((error) => {
+        if (!(error instanceof CheckedRequest)) throw error;
+        terminal.note(error.message);
+        session.record(error.request, { name: 'request' });
+      });
     });
   }
+}
+
+function addCompletion(program: Command, terminal: Terminal, environment: NodeJS.ProcessEnv): void {
+  program
+    .command('__complete', { hidden: true })
+    .argument('[words...]')
+    .action(async (words: string[]) => {
+      const connect = (context: string | undefined) =>
+        createSession(terminal, environment, given({ context }), false).client();
+      const found = await complete(program, COMMANDS, words, connect);
+      terminal.out(found.map((word) => `${word}\n`).join(''));
+    });
 }
 
 function groupOf(parent: Command, word: string): Command {
@@ -105,22 +123,29 @@ function examplesOf({ examples }: CommandDefinition): string {
 
 /** The options of a command: its own, and those that come with what it does. */
 function optionsOf(definition: CommandDefinition): Option[] {
-  const options = (definition.options ?? []).map((given) => {
-    const option = new Option(given.flags, given.description);
-    if (given.choices !== undefined) option.choices([...given.choices]);
-    if (given.default !== undefined) option.default(given.default);
-    if (given.required) option.makeOptionMandatory();
-    if (given.repeatable) option.argParser((value: string, list: string[] | undefined) => [...(list ?? []), value]);
+  const options = (definition.options ?? []).map((own) => {
+    const option = new Option(own.flags, own.description);
+    if (own.choices !== undefined) option.choices([...own.choices]);
+    if (own.default !== undefined) option.default(own.default);
+    if (own.required) option.makeOptionMandatory();
+    if (own.repeatable) option.argParser((value: string, list: string[] | undefined) => [...(list ?? []), value]);
     return option;
   });
   if (definition.operation) {
     options.push(
+      new Option('--wait', 'wait for the end and show what happens (the default)'),
       new Option('--no-wait', 'return at once; the operation goes on'),
-      new Option('--cancel-on-interrupt', 'Ctrl-C cancels the operation instead of leaving it running'),
       new Option('--idempotency-key <key>', 'send again safely: the same key never happens twice'),
     );
   }
-  if (definition.output || definition.operation) {
+  if (definition.operation || definition.waits) {
+    options.push(new Option('--cancel-on-interrupt', 'Ctrl-C cancels the operation instead of leaving it running'));
+  }
+  if (definition.check) options.push(new Option('--check', 'only say what would happen'));
+  else if (changes(definition)) {
+    options.push(new Option('--check', 'change nothing; look up what is named and print the request'));
+  }
+  if (definition.plain === undefined) {
     options.push(
       new Option('-o, --output <format>', 'how the answer is printed').choices([...OUTPUTS]).default('table'),
     );
@@ -131,21 +156,39 @@ function optionsOf(definition: CommandDefinition): Option[] {
   return options;
 }
 
+/** Requests that change nothing that could be looked at first. */
+const HARMLESS = /^(GET |POST \/v1\/(auth\/|workflows\/validate$))/;
+
+function changes({ covers }: CommandDefinition): boolean {
+  return covers.some((request) => !HARMLESS.test(request));
+}
+
 /** Runs a command line and answers its exit status. What went wrong is told on standard error. */
 export async function runProgram(
   program: Command,
   argv: readonly string[],
-  terminal: Terminal = createTerminal(process.env),
+  terminal: Terminal,
+  environment: NodeJS.ProcessEnv,
 ): Promise<number> {
   try {
     await program.parseAsync(argv, { from: 'user' });
     return EXIT.done;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage;
-    terminal.note(`provisioning: ${describeError(error)}`);
+    terminal.note(`provisioning: ${describeError(error, environment)}`);
     return exitStatusOf(error);
   }
 }
+
+const FIRST_STEPS = `
+First steps:
+  $ provisioning login http://localhost:8083
+  $ provisioning server create web-01 --provider simulated --plan 2xCPU-4GB --zone de-fra1 --check
+  $ provisioning server create web-01 --provider simulated --plan 2xCPU-4GB --zone de-fra1
+  $ provisioning taskserv create redis --server web-01
+  $ provisioning operation list --status running
+
+Every command has examples: provisioning server create --help. Answers for programs: --output json, yaml or name.`;
 
 /** The program with the manners that all commands share. */
 export function createProgram(version: string): Command {
@@ -155,5 +198,6 @@ export function createProgram(version: string): Command {
     .exitOverride()
     .showHelpAfterError('(add --help for more)')
     .showSuggestionAfterError()
-    .configureHelp({ sortSubcommands: false, showGlobalOptions: false });
+    .configureHelp({ sortSubcommands: false, showGlobalOptions: false })
+    .addHelpText('after', FIRST_STEPS);
 }

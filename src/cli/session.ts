@@ -1,8 +1,10 @@
 import { type Client, createClient, type Operation, OperationFailedError } from '../sdk/client.ts';
+import { onlyReading } from './checking.ts';
 import type { OptionValues } from './command.ts';
 import { type ConfigFile, configPath, contextTokens, readConfig } from './config-file.ts';
-import { InterruptedError, UsageError } from './errors.ts';
-import { OUTPUTS, type Output, renderRecord, renderRows, type View } from './output.ts';
+import { UsageError } from './errors.ts';
+import { followToEnd } from './follow.ts';
+import { OUTPUTS, type Output, renderPages, renderRecord, renderRows, type View } from './output.ts';
 import type { Terminal } from './terminal.ts';
 
 /** What a command works with: a client that is logged in, and where its answers go. */
@@ -14,7 +16,13 @@ export interface Session {
   /** @throws UsageError when no server is known. */
   client(): Promise<Client>;
   rows(rows: readonly object[], view: View): void;
+  /** Prints rows as they come, however many: what waits in memory is one page. @returns how many there were. */
+  stream(rows: AsyncIterable<object>, view: View): Promise<number>;
   record(record: object, view: { name: string }): void;
+  /** Tells a person that it is done; the record is for programs: it is printed where a format was asked for. */
+  done(message: string, record: object, view: { name: string }): void;
+  /** Shows the operation live until it has ended. @throws InterruptedError */
+  follow(started: Operation): Promise<Operation>;
   /** Follows the operation until its end unless told not to, and prints it. @throws OperationFailedError */
   operation(started: Operation): Promise<Operation>;
   /** Asks before something is destroyed. @throws UsageError when the answer is not yes. */
@@ -25,28 +33,56 @@ export interface Session {
 
 const OPERATION_VIEW = { name: 'id' };
 
-export function createSession(terminal: Terminal, environment: NodeJS.ProcessEnv, options: OptionValues): Session {
+/** @param knowsCheck whether the command's request has a check mode of its own. */
+export function createSession(
+  terminal: Terminal,
+  environment: NodeJS.ProcessEnv,
+  options: OptionValues,
+  knowsCheck: boolean,
+): Session {
   const configFile = configPath(environment);
   const output = outputOf(options);
   const session: Session = {
     terminal,
     environment,
     configFile,
-    client: async () => connect(configFile, await readConfig(configFile), environment, options),
+    async client() {
+      const client = connect(configFile, await readConfig(configFile), environment, options);
+      return options.check === true && !knowsCheck ? onlyReading(client) : client;
+    },
     rows: (rows, view) => terminal.out(renderRows(rows as Record<string, unknown>[], view, output)),
+    async stream(rows, view) {
+      let count = 0;
+      for await (const { text, rows: more } of renderPages(
+        rows as AsyncIterable<Record<string, unknown>>,
+        view,
+        output,
+      )) {
+        terminal.out(text);
+        count += more;
+        await terminal.drained();
+      }
+      return count;
+    },
     record: (record, view) => terminal.out(renderRecord(record as Record<string, unknown>, view, output)),
+    done(message, record, view) {
+      terminal.note(message);
+      if (output !== 'table') session.record(record, view);
+    },
+    follow: async (started) =>
+      followToEnd(await session.client(), terminal, started, options.cancelOnInterrupt === true),
     async operation(started) {
       if (options.wait === false) {
         session.record(started, OPERATION_VIEW);
         return started;
       }
-      const ended = await followToEnd(await session.client(), terminal, started, options.cancelOnInterrupt === true);
+      const ended = await session.follow(started);
       session.record(ended, OPERATION_VIEW);
       if (ended.status !== 'completed') throw new OperationFailedError(ended);
       return ended;
     },
     async confirm(question) {
-      if (options.yes === true) return;
+      if (options.yes === true || options.check === true) return;
       const answer = await terminal.ask(`${question} Type "yes" to go on: `).catch((error) => {
         throw error instanceof UsageError
           ? new UsageError(`${question} Give --yes to go on without being asked.`)
@@ -67,7 +103,12 @@ function outputOf(options: OptionValues): Output {
 function connect(file: string, config: ConfigFile, environment: NodeJS.ProcessEnv, options: OptionValues): Client {
   const { PROVISIONING_URL: url, PROVISIONING_TOKEN: token } = environment;
   const asked = typeof options.context === 'string' ? options.context : environment.PROVISIONING_CONTEXT;
-  if (asked === undefined && url !== undefined) return createClient(token === undefined ? { url } : { url, token });
+  if (asked === undefined && url !== undefined) {
+    if (!/^https?:\/\//.test(url) || !URL.canParse(url)) {
+      throw new UsageError(`PROVISIONING_URL: "${url}" is no address. It looks like https://provisioning.example`);
+    }
+    return createClient(token === undefined ? { url } : { url, token });
+  }
   const name = asked ?? config.current;
   if (name === null) {
     throw new UsageError(
@@ -80,44 +121,4 @@ function connect(file: string, config: ConfigFile, environment: NodeJS.ProcessEn
     throw new UsageError(`There is no context "${name}". Known: ${known}.`);
   }
   return createClient({ url: entry.url, tokens: contextTokens(file, name) });
-}
-
-/** Shows what happens on standard error. Ctrl-C leaves the operation running, or cancels it where asked. */
-async function followToEnd(
-  client: Client,
-  terminal: Terminal,
-  started: Operation,
-  cancelOnInterrupt: boolean,
-): Promise<Operation> {
-  const interrupted = new AbortController();
-  const interrupt = () => interrupted.abort(new InterruptedError('interrupted'));
-  process.once('SIGINT', interrupt);
-  const begin = Date.now();
-  const elapsed = () => `${((Date.now() - begin) / 1_000).toFixed(1).padStart(6)} s`;
-  const clock = () => terminal.paint('dim', elapsed());
-  terminal.note(`Operation ${started.id}: ${started.kind}`);
-  try {
-    for await (const event of client.follow(started.id, { signal: interrupted.signal })) {
-      const data = event as { type: string; status?: string; line?: string; progress?: number; host?: string };
-      if (data.type === 'log')
-        terminal.note(`${clock()}  ${data.host === undefined ? '' : `${data.host}: `}${data.line ?? ''}`);
-      else terminal.status(`${elapsed()}  ${started.kind} ${data.status ?? `${data.progress ?? 0} %`}`);
-    }
-  } catch (error) {
-    if (!(error instanceof InterruptedError)) throw error;
-    throw new InterruptedError(await afterInterrupt(client, started.id, cancelOnInterrupt));
-  } finally {
-    process.off('SIGINT', interrupt);
-  }
-  const ended = await client.get('/v1/operations/{id}', { path: { id: started.id } });
-  const color = ended.status === 'completed' ? 'green' : ended.status === 'failed' ? 'red' : 'yellow';
-  terminal.note(`${clock()}  ${terminal.paint(color, `${ended.kind} ${ended.status}`)}`);
-  return ended;
-}
-
-async function afterInterrupt(client: Client, id: string, cancel: boolean): Promise<string> {
-  if (!cancel)
-    return `Operation ${id} goes on. Watch it: provisioning operation logs -f ${id}; stop it: provisioning operation cancel ${id}`;
-  const { status } = await client.post('/v1/operations/{id}/cancel', { path: { id } });
-  return `Operation ${id}: cancel asked for, it is ${status}.`;
 }

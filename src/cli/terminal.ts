@@ -1,10 +1,13 @@
+import { once } from 'node:events';
 import type { Readable } from 'node:stream';
-import { UsageError } from './errors.ts';
+import { EXIT, UsageError } from './errors.ts';
 
 /** The program's surroundings, so that tests and other programs can give their own. */
 export interface Terminal {
   /** Data, and nothing else. */
   out(text: string): void;
+  /** Resolves when the reader has taken what was written, so that writing faster than it reads fills no memory. */
+  drained(): Promise<void>;
   /** Progress, questions, errors. */
   note(line: string): void;
   /** Progress that the next one replaces, without colours; nothing where no person looks on. */
@@ -25,6 +28,11 @@ export function createTerminal(environment: NodeJS.ProcessEnv): Terminal {
   const { stdin, stdout, stderr } = process;
   const color = stderr.isTTY === true && (environment.NO_COLOR ?? '') === '' && environment.TERM !== 'dumb';
   let transient = false;
+  // Whoever reads has seen enough: `provisioning operation list | head`.
+  stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(EXIT.done);
+    throw error;
+  });
   const clear = () => {
     if (transient) stderr.write('\r\u001b[K');
     transient = false;
@@ -33,6 +41,9 @@ export function createTerminal(environment: NodeJS.ProcessEnv): Terminal {
     out: (text) => {
       clear();
       stdout.write(text);
+    },
+    async drained() {
+      if (stdout.writableNeedDrain) await once(stdout, 'drain');
     },
     note: (line) => {
       clear();

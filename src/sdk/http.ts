@@ -5,6 +5,8 @@ import type { TokenStore } from './tokens.ts';
 const DEFAULT_TRIES = 5;
 /** Longest wait before another try, also where the server asks for more. Milliseconds. */
 const MAX_WAIT_MS = 30_000;
+/** Renewals for one request: the token that somebody else renewed may have expired while we waited for our turn. */
+const MAX_RENEWALS = 3;
 const FIRST_WAIT_MS = 250;
 /** Between a connection that was lost and the next try, where one is waited for without end. Milliseconds. */
 export const RECONNECT_MS = 500;
@@ -74,12 +76,15 @@ export function createHttp({ url, tokens, fetch, tries = DEFAULT_TRIES }: HttpOp
 
   const authorised = async (request: HttpRequest): Promise<Response> => {
     if (request.path === '/v1/auth/login' || request.path === '/v1/auth/refresh') return once(request, null);
-    const current = await tokens.read();
-    const response = await once(request, current?.token ?? null);
-    if (response.status !== 401 || current === null || current.refreshToken === null) return response;
-    await response.body?.cancel();
-    const renewed = await renew(current.token);
-    return once(request, renewed?.token ?? null);
+    let current = await tokens.read();
+    for (let renewals = 0; ; renewals += 1) {
+      const response = await once(request, current?.token ?? null);
+      if (response.status !== 401 || current === null || current.refreshToken === null || renewals === MAX_RENEWALS) {
+        return response;
+      }
+      await response.body?.cancel();
+      current = await renew(current.token);
+    }
   };
 
   const attempt = async <T>(given: HttpRequest, read: (response: Response) => Promise<T>): Promise<T> => {

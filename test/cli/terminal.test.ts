@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { startInstallation } from '../support/acceptance.ts';
+import { startCutProxy } from '../support/cut-proxy.ts';
 import { ADMIN_PASSWORD, ended as operationEnded } from '../support/server.ts';
 import { createCommandLine, ended, printed } from './support.ts';
 
@@ -64,4 +65,29 @@ test('colours and moving lines are for terminals; NO_COLOR and pipes have none',
   assert.ok(!plain.stdout.includes('\u001b[3'), plain.stdout);
   const piped = await cli.run(['server', 'create', 'piped', ...CREATE]);
   assert.ok(!(piped.stdout + piped.stderr).includes('\u001b'), piped.stderr);
+});
+
+test('a server that goes away during a wait is said so, and waited for', async () => {
+  await using proxy = await startCutProxy({ port: Number(new URL(server.url).port) });
+  await using other = await createCommandLine();
+  const address = `http://127.0.0.1:${proxy.port}`;
+  await other.run(['login', address, '--password-stdin'], { input: ADMIN_PASSWORD });
+  const child = other.terminal(['server', 'create', 'outlasted', ...CREATE]);
+  await printed(child, /server\.create running/);
+  const run = ended(child);
+  const away = printed(child, /the server is away; waiting for it to come back/);
+  proxy.mode = 'refuse';
+  proxy.cut();
+  await away;
+  proxy.mode = 'pass';
+  const { status, stdout } = await run;
+  assert.equal(status, 0, stdout);
+  assert.match(stdout, /server\.create completed/);
+});
+
+test('whoever reads a list may stop reading', async () => {
+  const child = cli.start(['operation', 'list', '--limit', '0', '-o', 'json']);
+  child.stdout.destroy();
+  const { status, stderr } = await ended(child);
+  assert.deepEqual([status, stderr], [0, '']);
 });

@@ -23,9 +23,10 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is 
       { flags: '--name <context>', description: 'name of the context (default: the host of the address)' },
     ],
     covers: ['POST /v1/auth/login', 'POST /v1/auth/refresh'],
-    async run({ terminal, configFile, environment }, [given], options) {
+    async run(session, [given], options) {
+      const { terminal, configFile, environment } = session;
       const url = (given ?? environment.PROVISIONING_URL ?? DEFAULT_URL).replace(/\/+$/, '');
-      if (!URL.canParse(url))
+      if (!/^https?:\/\//.test(url) || !URL.canParse(url))
         throw new UsageError(`"${url}" is no address. It looks like https://provisioning.example`);
       const name = text(options, 'name') ?? new URL(url).host;
       const username = text(options, 'username') ?? 'admin';
@@ -41,7 +42,11 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is 
         current: name,
         contexts: { ...config.contexts, [name]: entry },
       }));
-      terminal.note(`Logged in as ${username}; the context "${name}" is now the current one.`);
+      session.done(
+        `Logged in as ${username}; the context "${name}" is now the current one.`,
+        { context: name, url, username },
+        { name: 'context' },
+      );
     },
   },
   {
@@ -51,7 +56,7 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is 
     covers: ['POST /v1/auth/logout'],
     async run(session) {
       await (await session.client()).logout();
-      session.terminal.note('Logged out, everywhere.');
+      session.done('Logged out, everywhere.', { logged_out: true }, { name: 'logged_out' });
     },
   },
   {
@@ -59,7 +64,6 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is 
     summary: 'show who you are and what you may',
     examples: ['provisioning whoami', 'provisioning whoami -o json'],
     covers: ['GET /v1/auth/me'],
-    output: true,
     async run(session) {
       session.record(await (await session.client()).get('/v1/auth/me'), { name: 'username' });
     },
@@ -78,7 +82,7 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is 
       }
       const client = await session.client();
       await client.post('/v1/auth/password', { body: { current_password: current, new_password: next } });
-      terminal.note('Changed. Log in again: provisioning login');
+      session.done('Changed. Log in again: provisioning login', { changed: true }, { name: 'changed' });
     },
   },
 ];

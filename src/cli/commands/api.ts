@@ -14,7 +14,7 @@ export const apiCommand: CommandDefinition = {
     'provisioning api POST /v1/servers/create --data @server.json',
   ],
   arguments: [
-    { name: 'method', description: METHODS.join(', ') },
+    { name: 'method', description: METHODS.join(', '), values: METHODS },
     { name: 'path', description: 'path with its query' },
   ],
   options: [
@@ -22,6 +22,7 @@ export const apiCommand: CommandDefinition = {
     { flags: '--header <name:value>', description: 'a further header; may be given several times', repeatable: true },
   ],
   covers: ['GET /openapi.json'],
+  plain: 'the answer as the server gives it',
   async run(session, [givenMethod = '', path = ''], options) {
     const method = givenMethod.toUpperCase();
     if (!METHODS.includes(method)) throw new UsageError(`"${givenMethod}" is no method. Known: ${METHODS.join(', ')}.`);

@@ -15,8 +15,6 @@ export const auditCommands: readonly CommandDefinition[] = [
       workspace: 'only in this workspace',
       outcome: 'allowed, denied or failed',
       operation_id: 'only what set off this operation',
-      created_after: 'only from this time on (RFC 3339 or a date)',
-      created_before: 'only before this time',
     },
     view: {
       columns: [

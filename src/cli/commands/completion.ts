@@ -30,8 +30,9 @@ export const completionCommands: readonly CommandDefinition[] = [
       'source <(provisioning completion bash)',
       'provisioning completion fish > ~/.config/fish/completions/provisioning.fish',
     ],
-    arguments: [{ name: 'shell', description: Object.keys(SCRIPTS).join(', ') }],
+    arguments: [{ name: 'shell', description: Object.keys(SCRIPTS).join(', '), values: Object.keys(SCRIPTS) }],
     covers: [],
+    plain: 'a script for a shell',
     async run({ terminal }, [shell = '']) {
       const script = SCRIPTS[shell];
       if (script === undefined)

@@ -19,7 +19,6 @@ export const contextCommands: readonly CommandDefinition[] = [
     summary: 'show the servers that you have logged in to',
     examples: ['provisioning context list'],
     covers: [],
-    output: true,
     async run(session) {
       const { current, contexts } = await readConfig(session.configFile);
       const rows = Object.entries(contexts).map(([name, { url, username }]) => ({
@@ -37,12 +36,12 @@ export const contextCommands: readonly CommandDefinition[] = [
     examples: ['provisioning context use provisioning.example'],
     arguments: [{ name: 'name', description: 'name of a context' }],
     covers: [],
-    async run({ configFile, terminal }, [name = '']) {
-      await updateConfig(configFile, async (config) => {
+    async run(session, [name = '']) {
+      await updateConfig(session.configFile, async (config) => {
         mustKnow(config, name);
         return { ...config, current: name };
       });
-      terminal.note(`The context "${name}" is now the current one.`);
+      session.done(`The context "${name}" is now the current one.`, { name, current: true }, VIEW);
     },
   },
   {
@@ -51,13 +50,13 @@ export const contextCommands: readonly CommandDefinition[] = [
     examples: ['provisioning context delete old.example'],
     arguments: [{ name: 'name', description: 'name of a context' }],
     covers: [],
-    async run({ configFile, terminal }, [name = '']) {
-      await updateConfig(configFile, async (config) => {
+    async run(session, [name = '']) {
+      await updateConfig(session.configFile, async (config) => {
         mustKnow(config, name);
         const { [name]: _, ...contexts } = config.contexts;
         return { current: config.current === name ? null : config.current, contexts };
       });
-      terminal.note(`The context "${name}" is forgotten.`);
+      session.done(`The context "${name}" is forgotten.`, { name, deleted: true }, VIEW);
     },
   },
 ];

@@ -1,5 +1,5 @@
 import type { Client } from '../../sdk/client.ts';
-import { type CommandDefinition, type CommandOption, text } from '../command.ts';
+import { type CommandDefinition, type CommandOption, given, type NameKind, text } from '../command.ts';
 import { UsageError } from '../errors.ts';
 import type { View } from '../output.ts';
 
@@ -15,11 +15,31 @@ interface ListCommand {
   view: View;
 }
 
+/** Filters that every list has. */
+const CREATED = {
+  created_after: 'only from this time on (RFC 3339 or a date)',
+  created_before: 'only before this time',
+};
+/** Filters whose value completion can ask the server for. */
+const NAMED_FILTERS: Record<string, NameKind> = {
+  workspace: 'workspace',
+  provider: 'provider',
+  hostname: 'server',
+  workflow_type: 'workflow-type',
+  username: 'username',
+  user: 'username',
+  created_by: 'username',
+  principal: 'username',
+};
+const DEFAULT_LIMIT = 1_000;
+
 /** A command that shows a list with its filters. */
 export function listCommand({ name, summary, examples, path, filters, view }: ListCommand): CommandDefinition {
-  const options: CommandOption[] = Object.entries(filters).map(([parameter, description]) => ({
+  const all = { ...filters, ...CREATED };
+  const options: CommandOption[] = Object.entries(all).map(([parameter, description]) => ({
     flags: `--${parameter.replaceAll('_', '-')} <value>`,
     description,
+    ...given({ names: NAMED_FILTERS[parameter] }),
   }));
   return {
     name,
@@ -28,27 +48,40 @@ export function listCommand({ name, summary, examples, path, filters, view }: Li
     options: [
       ...options,
       { flags: '--sort <field>', description: 'field to sort by, with "-" before it from last to first' },
-      { flags: '--limit <number>', description: 'rows at most', default: '1000' },
+      {
+        flags: '--limit <number>',
+        description: 'rows at most; 0: all, printed as they come',
+        default: String(DEFAULT_LIMIT),
+      },
     ],
     covers: [`GET ${path}`],
-    output: true,
     async run(session, _args, values) {
       const limit = Number(text(values, 'limit'));
-      if (!Number.isInteger(limit) || limit < 1) throw new UsageError('--limit must be a whole number from 1.');
+      if (!Number.isInteger(limit) || limit < 0) throw new UsageError('--limit must be a whole number; 0: all rows.');
       const query: Record<string, string> = {};
-      for (const parameter of [...Object.keys(filters), 'sort']) {
+      for (const parameter of [...Object.keys(all), 'sort']) {
         const value = text(values, camelCase(parameter));
         if (value !== undefined) query[parameter] = value;
       }
-      const client = await session.client();
-      const rows: object[] = [];
-      for await (const row of client.list(path, query as never)) {
-        rows.push(row);
-        if (rows.length === limit) break;
-      }
-      session.rows(rows, view);
+      const rows = (await session.client()).list(path, query as never);
+      const cut = { more: false };
+      const count = await session.stream(limit === 0 ? rows : first(rows, limit, cut), view);
+      if (cut.more) session.terminal.note(`Only the first ${count} rows are shown. All of them: --limit 0`);
     },
   };
+}
+
+/** The first rows; `cut.more` tells whether there were others. */
+async function* first<R>(rows: AsyncIterable<R>, limit: number, cut: { more: boolean }): AsyncGenerator<R> {
+  let count = 0;
+  for await (const row of rows) {
+    if (count === limit) {
+      cut.more = true;
+      return;
+    }
+    count += 1;
+    yield row;
+  }
 }
 
 function camelCase(parameter: string): string {

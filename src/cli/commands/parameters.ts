@@ -37,3 +37,16 @@ export async function readText(file: string, option: string): Promise<string> {
     throw new UsageError(`${option} ${file}: ${error instanceof Error ? error.message : String(error)}`);
   }
 }
+
+/** The options of commands that take parameters of a workflow, and the workspace it is for. */
+export const PARAMETERS = {
+  flags: '-p, --parameter <name=value>',
+  description: 'a parameter; may be given several times; name=@file takes the text of a file',
+  repeatable: true,
+};
+export const WORKSPACE = {
+  flags: '-w, --workspace <name>',
+  names: 'workspace',
+  description: 'the workspace',
+  default: 'default',
+} as const;

@@ -1,7 +1,12 @@
-import type { CommandDefinition } from '../command.ts';
+import { type CommandDefinition, given, text } from '../command.ts';
 import { field } from '../output.ts';
 
-const NAME = { name: 'provider', description: 'name of the provider' };
+const WORKSPACE = {
+  flags: '-w, --workspace <name>',
+  names: 'workspace',
+  description: 'asked with the account of this workspace',
+} as const;
+const NAME = { name: 'provider', description: 'name of the provider', names: 'provider' } as const;
 const PLANS = {
   columns: [
     field('name'),
@@ -20,7 +25,6 @@ export const providerCommands: readonly CommandDefinition[] = [
     summary: 'show the providers that are enabled',
     examples: ['provisioning provider list'],
     covers: ['GET /v1/providers'],
-    output: true,
     async run(session) {
       session.rows(await (await session.client()).get('/v1/providers'), { columns: [field('name')], name: 'name' });
     },
@@ -30,10 +34,11 @@ export const providerCommands: readonly CommandDefinition[] = [
     summary: 'show the sizes of servers that a provider makes',
     examples: ['provisioning provider plans simulated'],
     arguments: [NAME],
+    options: [WORKSPACE],
     covers: ['GET /v1/providers/{name}/plans'],
-    output: true,
-    async run(session, [name = '']) {
-      session.rows(await (await session.client()).get('/v1/providers/{name}/plans', { path: { name } }), PLANS);
+    async run(session, [name = ''], options) {
+      const query = given({ workspace: text(options, 'workspace') });
+      session.rows(await (await session.client()).get('/v1/providers/{name}/plans', { path: { name }, query }), PLANS);
     },
   },
   {
@@ -41,10 +46,11 @@ export const providerCommands: readonly CommandDefinition[] = [
     summary: 'show where a provider makes servers',
     examples: ['provisioning provider zones simulated'],
     arguments: [NAME],
+    options: [WORKSPACE],
     covers: ['GET /v1/providers/{name}/zones'],
-    output: true,
-    async run(session, [name = '']) {
-      const zones = await (await session.client()).get('/v1/providers/{name}/zones', { path: { name } });
+    async run(session, [name = ''], options) {
+      const query = given({ workspace: text(options, 'workspace') });
+      const zones = await (await session.client()).get('/v1/providers/{name}/zones', { path: { name }, query });
       session.rows(zones, { columns: [field('name'), field('description')], name: 'name' });
     },
   },

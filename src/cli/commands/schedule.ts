@@ -1,7 +1,7 @@
 import { type CommandDefinition, given, text, texts } from '../command.ts';
 import { field } from '../output.ts';
 import { listCommand } from './list.ts';
-import { namedValues } from './parameters.ts';
+import { namedValues, PARAMETERS, WORKSPACE } from './parameters.ts';
 
 const VIEW = {
   columns: [
@@ -24,15 +24,11 @@ export const scheduleCommands: readonly CommandDefinition[] = [
     examples: ['provisioning schedule create nightly batch --cron "0 3 * * *" --timezone Europe/Berlin'],
     arguments: [
       { name: 'name', description: 'name of the schedule' },
-      { name: 'type', description: 'type of the workflow (see: provisioning workflow types)' },
+      { name: 'type', description: 'type of the workflow (see: provisioning workflow types)', names: 'workflow-type' },
     ],
     options: [
-      { flags: '-w, --workspace <name>', description: 'the workspace', default: 'default' },
-      {
-        flags: '-p, --parameter <name=value>',
-        description: 'a parameter; may be given several times',
-        repeatable: true,
-      },
+      WORKSPACE,
+      PARAMETERS,
       { flags: '--cron <times>', description: 'minute, hour, day, month, day of week', required: true },
       { flags: '--timezone <name>', description: 'whose clock (default UTC)' },
       {
@@ -49,7 +45,6 @@ export const scheduleCommands: readonly CommandDefinition[] = [
       },
     ],
     covers: ['POST /v1/schedules'],
-    output: true,
     async run(session, [name = '', workflowType = ''], options) {
       const body = {
         name,
@@ -82,7 +77,6 @@ export const scheduleCommands: readonly CommandDefinition[] = [
     examples: ['provisioning schedule show 01a20f95-0b28-7041-8584-a68ad54fc75b'],
     arguments: [ID],
     covers: ['GET /v1/schedules/{id}'],
-    output: true,
     async run(session, [id = '']) {
       session.record(await (await session.client()).get('/v1/schedules/{id}', { path: { id } }), VIEW);
     },
@@ -97,7 +91,7 @@ export const scheduleCommands: readonly CommandDefinition[] = [
     async run(session, [id = '']) {
       await session.confirm(`End the schedule ${id}?`);
       await (await session.client()).delete('/v1/schedules/{id}', { path: { id } });
-      session.terminal.note(`The schedule ${id} is ended.`);
+      session.done(`The schedule ${id} is ended.`, { id, deleted: true }, VIEW);
     },
   },
 ];

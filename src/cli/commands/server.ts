@@ -4,6 +4,8 @@ import { NotFoundError, UsageError } from '../errors.ts';
 import { field } from '../output.ts';
 import type { Session } from '../session.ts';
 import { listCommand } from './list.ts';
+
+import { readText } from './parameters.ts';
 import { careCommands } from './server-care.ts';
 
 const VIEW = {
@@ -19,11 +21,12 @@ const VIEW = {
   ],
   name: 'hostname',
 };
-const SERVER = { name: 'server', description: 'id (srv-…) or hostname' };
+const SERVER = { name: 'server', description: 'id (srv-…) or hostname', names: 'server' } as const;
 const WORKSPACE = {
   flags: '-w, --workspace <name>',
+  names: 'workspace',
   description: 'where a hostname is looked for (default: everywhere)',
-};
+} as const;
 
 /** A server by its id or its hostname. @throws where there is none, or more than one. */
 async function findServer(client: Client, name: string, options: OptionValues): Promise<Server> {
@@ -58,13 +61,20 @@ function power(verb: 'start' | 'stop' | 'restart'): CommandDefinition {
 
 async function create(session: Session, [hostname = '']: string[], options: OptionValues): Promise<void> {
   const client = await session.client();
+  const userData = text(options, 'userData');
   const body = {
     workspace: text(options, 'workspace') ?? 'default',
     hostname,
     provider: text(options, 'provider') ?? '',
     plan: text(options, 'plan') ?? '',
     zone: text(options, 'zone') ?? '',
-    ...given({ tags: texts(options, 'tag'), check_mode: options.check === true ? true : undefined }),
+    ...given({
+      tags: texts(options, 'tag'),
+      image: text(options, 'image'),
+      user_data: userData === undefined ? undefined : await readText(userData, '--user-data'),
+      networks: texts(options, 'network'),
+      check_mode: options.check === true ? true : undefined,
+    }),
   };
   const started: Operation = await client.post('/v1/servers/create', { body, ...session.idempotency() });
   await session.operation(started);
@@ -81,14 +91,36 @@ export const serverCommands: readonly CommandDefinition[] = [
     ],
     arguments: [{ name: 'hostname', description: 'name of the new server' }],
     options: [
-      { flags: '-w, --workspace <name>', description: 'the workspace it belongs to', default: 'default' },
-      { flags: '--provider <name>', description: 'where it is made', required: true },
-      { flags: '--plan <name>', description: 'its size: NxCPU-MGB, or a name of the provider', required: true },
-      { flags: '--zone <name>', description: 'where it stands', required: true },
+      {
+        flags: '-w, --workspace <name>',
+        names: 'workspace',
+        description: 'the workspace it belongs to',
+        default: 'default',
+      },
+      {
+        flags: '--provider <name>',
+        names: 'provider',
+        description: 'where it is made (see: provisioning provider list)',
+        required: true,
+      },
+      {
+        flags: '--plan <name>',
+        names: 'plan',
+        description: 'its size: NxCPU-MGB, or a name of the provider',
+        required: true,
+      },
+      { flags: '--zone <name>', names: 'zone', description: 'where it stands', required: true },
       { flags: '--tag <tag>', description: 'a word to find it by; may be given several times', repeatable: true },
-      { flags: '--check', description: 'only say what would happen' },
+      { flags: '--image <name>', description: 'what it starts from (default: the one of the provider)' },
+      { flags: '--user-data <file>', description: 'what cloud-init runs at its first start' },
+      {
+        flags: '--network <id>',
+        description: 'a network of the provider; may be given several times',
+        repeatable: true,
+      },
     ],
     covers: ['POST /v1/servers/create'],
+    check: true,
     operation: true,
     run: create,
   },
@@ -105,8 +137,6 @@ export const serverCommands: readonly CommandDefinition[] = [
       zone: 'only in this zone',
       hostname: 'only with this name',
       tag: 'only with this tag',
-      created_after: 'only made from this time on (RFC 3339 or a date)',
-      created_before: 'only made before this time',
     },
     view: VIEW,
   }),
@@ -117,7 +147,6 @@ export const serverCommands: readonly CommandDefinition[] = [
     arguments: [SERVER],
     options: [WORKSPACE],
     covers: ['GET /v1/servers/{id}', 'GET /v1/servers/{id}/status'],
-    output: true,
     async run(session, [name = ''], options) {
       session.record(await findServer(await session.client(), name, options), VIEW);
     },

@@ -7,11 +7,11 @@ export const systemCommands: readonly CommandDefinition[] = [
     summary: 'show whether the server is well',
     examples: ['provisioning status'],
     covers: ['GET /health', 'GET /health/live', 'GET /health/ready', 'GET /v1/metrics'],
-    output: true,
     async run(session) {
       const client = await session.client();
-      const [health, ready, metrics] = await Promise.all([
+      const [health, live, ready, metrics] = await Promise.all([
         client.get('/health'),
+        client.get('/health/live'),
         client.get('/health/ready').then(
           () => true,
           () => false,
@@ -20,7 +20,7 @@ export const systemCommands: readonly CommandDefinition[] = [
         client.get('/v1/metrics').catch(() => null),
       ]);
       const tasks = metrics === null ? {} : { operations: metrics.tasks.total, running: metrics.tasks.running };
-      session.record({ ...health, ready, ...tasks }, { name: 'status' });
+      session.record({ ...health, live: live.status === 'alive', ready, ...tasks }, { name: 'status' });
     },
   },
   {
@@ -28,6 +28,7 @@ export const systemCommands: readonly CommandDefinition[] = [
     summary: 'print the figures for Prometheus',
     examples: ['provisioning metrics'],
     covers: ['GET /metrics'],
+    plain: 'the text that Prometheus reads',
     async run(session) {
       session.terminal.out(String(await (await session.client()).get('/metrics')));
     },

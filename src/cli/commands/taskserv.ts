@@ -18,8 +18,12 @@ const CATALOG_VIEW = {
   ],
   name: 'name',
 };
-const TASKSERV = { name: 'taskserv', description: 'id (tsk-…) or name' };
-const WORKSPACE = { flags: '-w, --workspace <name>', description: 'where a name is looked for (default: everywhere)' };
+const TASKSERV = { name: 'taskserv', description: 'id (tsk-…) or name', names: 'taskserv' } as const;
+const WORKSPACE = {
+  flags: '-w, --workspace <name>',
+  names: 'workspace',
+  description: 'where a name is looked for (default: everywhere)',
+} as const;
 const NO_QUEUE = { flags: '--no-queue', description: 'fail with 5 where another change of the servers goes on' };
 
 /** A taskserv by its id or its name. @throws where there is none, or more than one. */
@@ -47,11 +51,17 @@ export const taskservCommands: readonly CommandDefinition[] = [
       'provisioning taskserv create redis --server web-01 --server web-02 --config port=6380',
       'provisioning taskserv create nginx --server web-01 --check',
     ],
-    arguments: [{ name: 'name', description: 'name in the catalog (see: provisioning catalog)' }],
+    arguments: [{ name: 'name', description: 'name in the catalog (see: provisioning catalog)', names: 'catalog' }],
     options: [
-      { flags: '-w, --workspace <name>', description: 'the workspace of the servers', default: 'default' },
+      {
+        flags: '-w, --workspace <name>',
+        names: 'workspace',
+        description: 'the workspace of the servers',
+        default: 'default',
+      },
       {
         flags: '--server <server>',
+        names: 'server',
         description: 'hostname or id; may be given several times',
         repeatable: true,
         required: true,
@@ -61,10 +71,10 @@ export const taskservCommands: readonly CommandDefinition[] = [
         description: 'a setting of the service; may be given several times',
         repeatable: true,
       },
-      { flags: '--check', description: 'only say what would happen' },
       NO_QUEUE,
     ],
     covers: ['POST /v1/taskservs/create'],
+    check: true,
     operation: true,
     async run(session, [name = ''], options) {
       const body = {
@@ -89,8 +99,6 @@ export const taskservCommands: readonly CommandDefinition[] = [
       workspace: 'only of this workspace',
       name: 'only of this name',
       hostname: 'only on this server',
-      created_after: 'only made from this time on (RFC 3339 or a date)',
-      created_before: 'only made before this time',
     },
     view: VIEW,
   }),
@@ -101,7 +109,6 @@ export const taskservCommands: readonly CommandDefinition[] = [
     arguments: [TASKSERV],
     options: [WORKSPACE],
     covers: ['GET /v1/taskservs/{id}'],
-    output: true,
     async run(session, [name = ''], options) {
       session.record(await findTaskserv(await session.client(), name, options), VIEW);
     },
@@ -163,11 +170,10 @@ export const taskservCommands: readonly CommandDefinition[] = [
     summary: 'show what can be installed',
     examples: ['provisioning catalog', 'provisioning catalog --name redis -o yaml'],
     options: [
-      { flags: '-w, --workspace <name>', description: 'with the definitions of this workspace' },
+      { flags: '-w, --workspace <name>', names: 'workspace', description: 'with the definitions of this workspace' },
       { flags: '--name <name>', description: 'only this one' },
     ],
     covers: ['GET /v1/catalog/taskservs'],
-    output: true,
     async run(session, _args, options) {
       const query = given({ workspace: text(options, 'workspace'), name: text(options, 'name') });
       session.rows(await (await session.client()).get('/v1/catalog/taskservs', { query }), CATALOG_VIEW);

@@ -42,7 +42,6 @@ export const tokenCommands: readonly CommandDefinition[] = [
     arguments: [{ name: 'name', description: 'what it is for' }],
     options: [ROLE_OPTION, { flags: '--expires-in <duration>', description: '30m, 12h, 90d (default: never)' }],
     covers: ['POST /v1/tokens'],
-    output: true,
     async run(session, [name = ''], options) {
       const duration = text(options, 'expiresIn');
       const body = {
@@ -65,7 +64,7 @@ export const tokenCommands: readonly CommandDefinition[] = [
     async run(session, [id = '']) {
       await session.confirm(`End the token ${id}?`);
       await (await session.client()).delete('/v1/tokens/{id}', { path: { id } });
-      session.terminal.note(`The token ${id} is ended.`);
+      session.done(`The token ${id} is ended.`, { id, deleted: true }, VIEW);
     },
   },
 ];

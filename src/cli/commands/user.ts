@@ -15,7 +15,7 @@ const VIEW = {
   ],
   name: 'username',
 };
-const USERNAME = { name: 'username', description: 'name of the user' };
+const USERNAME = { name: 'username', description: 'name of the user', names: 'username' } as const;
 const PASSWORD_STDIN = { flags: '--password-stdin', description: 'read the password from standard input' };
 
 async function findUser(client: Client, username: string) {
@@ -45,7 +45,6 @@ export const userCommands: readonly CommandDefinition[] = [
     examples: ['provisioning user show dev.one'],
     arguments: [USERNAME],
     covers: ['GET /v1/users/{id}'],
-    output: true,
     async run(session, [username = '']) {
       const client = await session.client();
       const { id } = await findUser(client, username);
@@ -59,7 +58,6 @@ export const userCommands: readonly CommandDefinition[] = [
     arguments: [USERNAME],
     options: [ROLE_OPTION, PASSWORD_STDIN],
     covers: ['POST /v1/users'],
-    output: true,
     async run(session, [username = ''], options) {
       const roles = roleBindings(texts(options, 'role'));
       const password = await newPassword(session, username, options);
@@ -81,7 +79,6 @@ export const userCommands: readonly CommandDefinition[] = [
       PASSWORD_STDIN,
     ],
     covers: ['PATCH /v1/users/{id}'],
-    output: true,
     async run(session, [username = ''], options) {
       const roles = roleBindings(texts(options, 'role'));
       const client = await session.client();
@@ -107,7 +104,7 @@ export const userCommands: readonly CommandDefinition[] = [
       const { id } = await findUser(client, username);
       await session.confirm(`Delete the user ${username}?`);
       await client.delete('/v1/users/{id}', { path: { id } });
-      session.terminal.note(`The user ${username} is deleted.`);
+      session.done(`The user ${username} is deleted.`, { id, username, deleted: true }, VIEW);
     },
   },
 ];

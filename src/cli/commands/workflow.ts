@@ -1,8 +1,10 @@
+import type { Schemas } from '../../sdk/client.ts';
 import { type CommandDefinition, given, text, texts } from '../command.ts';
-import { UsageError } from '../errors.ts';
 import { field } from '../output.ts';
 import { listCommand } from './list.ts';
-import { namedValues, readText } from './parameters.ts';
+import { namedValues, PARAMETERS, WORKSPACE } from './parameters.ts';
+import { cancelCommand, followCommand, showCommand } from './runs.ts';
+import { printGraph, validated, workflowGraphCommands } from './workflow-graph.ts';
 
 const VIEW = {
   columns: [
@@ -28,25 +30,39 @@ const STEPS_VIEW = {
   ],
   name: 'id',
 };
-const ID = { name: 'id', description: 'id of the workflow' };
-const PARAMETERS = {
-  flags: '-p, --parameter <name=value>',
-  description: 'a parameter; may be given several times',
-  repeatable: true,
-};
-const WORKSPACE = { flags: '-w, --workspace <name>', description: 'the workspace', default: 'default' };
+const ID = { name: 'id', description: 'id of the workflow', names: 'workflow' } as const;
+const STATUSES = [
+  'waiting',
+  'running',
+  'retrying',
+  'completed',
+  'failed',
+  'cancelled',
+  'skipped',
+  'not_run',
+] as const satisfies readonly Schemas['WorkflowStep']['status'][];
+const WORKFLOW = { noun: 'workflow', view: VIEW } as const;
 
 /** Whole clusters. */
 export const workflowCommands: readonly CommandDefinition[] = [
   {
     name: 'workflow submit',
     summary: 'run a workflow and wait until it has ended',
-    examples: ['provisioning workflow submit cluster_create -p cluster_name=blue -p node_count=3'],
-    arguments: [{ name: 'type', description: 'type of the workflow (see: provisioning workflow types)' }],
+    examples: [
+      'provisioning workflow submit cluster_create -p cluster_name=blue -p node_count=3',
+      'provisioning workflow submit cluster_create -p cluster_name=blue -p node_count=3 --check',
+    ],
+    arguments: [
+      { name: 'type', description: 'type of the workflow (see: provisioning workflow types)', names: 'workflow-type' },
+    ],
     options: [WORKSPACE, PARAMETERS],
     covers: ['POST /v1/workflows/submit'],
     operation: true,
+    check: true,
     async run(session, [workflowType = ''], options) {
+      if (options.check === true) {
+        return printGraph(session, await validated(await session.client(), workflowType, options), options);
+      }
       const body = {
         workspace: text(options, 'workspace') ?? 'default',
         workflow_type: workflowType,
@@ -56,43 +72,16 @@ export const workflowCommands: readonly CommandDefinition[] = [
       await session.operation(await client.post('/v1/workflows/submit', { body, ...session.idempotency() }));
     },
   },
-  {
-    name: 'workflow validate',
-    summary: 'check a workflow and show in which waves it would run',
-    examples: [
-      'provisioning workflow validate cluster_create -p cluster_name=blue -p node_count=3',
-      'provisioning workflow validate --file my-workflow.yaml',
-    ],
-    arguments: [{ name: 'type', description: 'type of the workflow', optional: true }],
-    options: [WORKSPACE, PARAMETERS, { flags: '--file <file>', description: 'a definition, instead of a type' }],
-    covers: ['POST /v1/workflows/validate'],
-    output: true,
-    async run(session, [workflowType], options) {
-      const file = text(options, 'file');
-      if ((file === undefined) === (workflowType === undefined)) throw new UsageError('Give either a type or --file.');
-      const body = {
-        workspace: text(options, 'workspace') ?? 'default',
-        parameters: await namedValues('--parameter', texts(options, 'parameter')),
-        ...given({
-          workflow_type: workflowType,
-          definition: file === undefined ? undefined : await readText(file, '--file'),
-        }),
-      };
-      const graph = await (await session.client()).post('/v1/workflows/validate', { body });
-      if (text(options, 'output') !== 'table') return session.record(graph, { name: 'workflow_type' });
-      const waves = graph.waves.map((wave, index) => `${index + 1}  ${wave.join(', ')}\n`);
-      session.terminal.out(waves.join(''));
-      session.terminal.out(`critical path: ${graph.critical_path.join(' → ')}\n`);
-    },
-  },
+  ...workflowGraphCommands,
   {
     name: 'workflow types',
     summary: 'show the types of workflows',
     examples: ['provisioning workflow types', 'provisioning workflow types cluster_create'],
     arguments: [{ name: 'name', description: 'only this one, whole', optional: true }],
-    options: [{ flags: '-w, --workspace <name>', description: 'with the definitions of this workspace' }],
+    options: [
+      { flags: '-w, --workspace <name>', names: 'workspace', description: 'with the definitions of this workspace' },
+    ],
     covers: ['GET /v1/workflow-types', 'GET /v1/workflow-types/{name}'],
-    output: true,
     async run(session, [name], options) {
       const client = await session.client();
       const query = given({ workspace: text(options, 'workspace') });
@@ -111,58 +100,36 @@ export const workflowCommands: readonly CommandDefinition[] = [
       workspace: 'only of this workspace',
       workflow_type: 'only of this type',
       created_by: 'only what this user submitted',
-      created_after: 'only from this time on (RFC 3339 or a date)',
-      created_before: 'only before this time',
     },
     view: VIEW,
   }),
-  {
-    name: 'workflow show',
-    summary: 'show one workflow',
-    examples: ['provisioning workflow show 01a20f95-0b28-7041-8584-a68ad54fc75b -o json'],
-    arguments: [ID],
-    covers: ['GET /v1/workflows/{id}'],
-    output: true,
-    async run(session, [id = '']) {
-      session.record(await (await session.client()).get('/v1/workflows/{id}', { path: { id } }), VIEW);
-    },
-  },
+  showCommand(WORKFLOW),
   {
     name: 'workflow steps',
     summary: 'show how the steps of a workflow stand',
-    examples: ['provisioning workflow steps 01a20f95-0b28-7041-8584-a68ad54fc75b'],
-    arguments: [ID],
-    covers: ['GET /v1/workflows/{id}/steps'],
-    output: true,
-    async run(session, [id = '']) {
-      session.rows(await (await session.client()).get('/v1/workflows/{id}/steps', { path: { id } }), STEPS_VIEW);
-    },
-  },
-  {
-    name: 'workflow watch',
-    summary: 'follow a workflow until it has ended',
-    examples: ['provisioning workflow watch 01a20f95-0b28-7041-8584-a68ad54fc75b'],
+    examples: [
+      'provisioning workflow steps 01a20f95-0b28-7041-8584-a68ad54fc75b',
+      'provisioning workflow steps 01a20f95-0b28-7041-8584-a68ad54fc75b --status failed',
+    ],
     arguments: [ID],
     options: [
-      { flags: '--cancel-on-interrupt', description: 'Ctrl-C cancels the workflow instead of leaving it running' },
+      { flags: '--status <status>', description: 'only nodes in this state', choices: STATUSES },
+      { flags: '--step <id>', description: 'only nodes of this step' },
     ],
-    covers: ['GET /v1/operations/{id}'],
-    output: true,
-    async run(session, [id = '']) {
-      await session.operation(await (await session.client()).get('/v1/operations/{id}', { path: { id } }));
+    covers: ['GET /v1/workflows/{id}/steps'],
+    async run(session, [id = ''], options) {
+      const status = STATUSES.find((name) => name === options.status);
+      const query = given({ status, step: text(options, 'step') });
+      session.rows(await (await session.client()).get('/v1/workflows/{id}/steps', { path: { id }, query }), STEPS_VIEW);
     },
   },
-  {
-    name: 'workflow cancel',
-    summary: 'stop a workflow; its steps stop first',
-    examples: ['provisioning workflow cancel 01a20f95-0b28-7041-8584-a68ad54fc75b'],
-    arguments: [ID],
-    covers: ['POST /v1/workflows/{id}/cancel'],
-    output: true,
-    async run(session, [id = '']) {
-      session.record(await (await session.client()).post('/v1/workflows/{id}/cancel', { path: { id } }), VIEW);
-    },
-  },
+  followCommand(
+    WORKFLOW,
+    'watch',
+    'follow a workflow until it has ended',
+    'provisioning workflow watch 01a20f95-0b28-7041-8584-a68ad54fc75b',
+  ),
+  cancelCommand(WORKFLOW, 'stop a workflow; its steps stop first'),
   {
     name: 'workflow retry',
     summary: 'run again what failed or never ran',
@@ -207,7 +174,6 @@ export const workflowCommands: readonly CommandDefinition[] = [
       { flags: '--comment <text>', description: 'why; kept with the decision' },
     ],
     covers: ['POST /v1/workflows/{id}/steps/{step}/approve'],
-    output: true,
     async run(session, [id = '', step = ''], options) {
       const body = { approve: options.reject !== true, ...given({ comment: text(options, 'comment') }) };
       const client = await session.client();

@@ -1,10 +1,10 @@
-import { type CommandDefinition, given, type OptionValues, text } from '../command.ts';
+import { type CommandDefinition, given, type OptionValues, text, texts } from '../command.ts';
 import { UsageError } from '../errors.ts';
 import { field } from '../output.ts';
 import type { Session } from '../session.ts';
 
-const WORKSPACE = { name: 'workspace', description: 'name of the workspace' };
-const PROVIDER = { name: 'provider', description: 'name of the provider' };
+const WORKSPACE = { name: 'workspace', description: 'name of the workspace', names: 'workspace' } as const;
+const PROVIDER = { name: 'provider', description: 'name of the provider', names: 'provider' } as const;
 const CREDENTIAL_FIELDS = [
   'token',
   'username',
@@ -35,7 +35,6 @@ export const workspaceSecretCommands: readonly CommandDefinition[] = [
     examples: ['provisioning workspace credentials list production'],
     arguments: [WORKSPACE],
     covers: ['GET /v1/workspaces/{name}/credentials'],
-    output: true,
     async run(session, [name = '']) {
       const rows = await (await session.client()).get('/v1/workspaces/{name}/credentials', { path: { name } });
       session.rows(rows, {
@@ -51,7 +50,6 @@ export const workspaceSecretCommands: readonly CommandDefinition[] = [
     examples: ['provisioning workspace credentials set production hetzner < hetzner.json'],
     arguments: [WORKSPACE, PROVIDER],
     covers: ['PUT /v1/workspaces/{name}/credentials/{provider}'],
-    output: true,
     async run(session, [name = '', provider = '']) {
       const body = await credentialsFrom(session);
       const path = { name, provider };
@@ -75,7 +73,11 @@ export const workspaceSecretCommands: readonly CommandDefinition[] = [
       await (await session.client()).delete('/v1/workspaces/{name}/credentials/{provider}', {
         path: { name, provider },
       });
-      session.terminal.note(`The account of ${name} at ${provider} is forgotten.`);
+      session.done(
+        `The account of ${name} at ${provider} is forgotten.`,
+        { workspace: name, provider, deleted: true },
+        { name: 'provider' },
+      );
     },
   },
   {
@@ -91,7 +93,6 @@ export const workspaceSecretCommands: readonly CommandDefinition[] = [
       { flags: '--force', description: 'also where servers let only the present key in' },
     ],
     covers: ['GET /v1/workspaces/{name}/ssh-key', 'PUT /v1/workspaces/{name}/ssh-key'],
-    output: true,
     async run(session, [name = ''], options) {
       const client = await session.client();
       const path = { name };
@@ -108,6 +109,14 @@ async function keyFrom(session: Session, options: OptionValues) {
   return { private_key: await session.terminal.readAll(), force: options.force === true };
 }
 
+/** `user@address:port`, of which only the address must be. @throws UsageError */
+function jumpOf(jump: string | undefined) {
+  if (jump === undefined) return undefined;
+  const [, user, address = '', port] = /^(?:([^@\s]+)@)?([^@\s]+?)(?::(\d+))?$/.exec(jump) ?? [];
+  if (address === '') throw new UsageError(`--jump ${jump}: it looks like admin@192.0.2.1:22.`);
+  return { address, ...given({ user, port: port === undefined ? undefined : Number(port) }) };
+}
+
 /** Machines that no provider made. */
 export const existingServerCommands: readonly CommandDefinition[] = [
   {
@@ -118,14 +127,21 @@ export const existingServerCommands: readonly CommandDefinition[] = [
     examples: ['provisioning server import db-01 --address 192.0.2.7 --user admin'],
     arguments: [{ name: 'hostname', description: 'what it is to be called' }],
     options: [
-      { flags: '-w, --workspace <name>', description: 'the workspace it belongs to', default: 'default' },
+      {
+        flags: '-w, --workspace <name>',
+        names: 'workspace',
+        description: 'the workspace it belongs to',
+        default: 'default',
+      },
       { flags: '--address <ip>', description: 'its address', required: true },
       { flags: '--user <name>', description: 'who logs in; root, or one who may use sudo without a password' },
       { flags: '--port <number>', description: 'of its SSH server' },
+      { flags: '--jump <user@address:port>', description: 'go through this machine' },
+      { flags: '--tag <tag>', description: 'a word to find it by; may be given several times', repeatable: true },
       { flags: '--host-key <key>', description: 'its public host key (default: the one it shows first)' },
-      { flags: '--check', description: 'only connect and look' },
     ],
     covers: ['POST /v1/servers/import'],
+    check: true,
     operation: true,
     async run(session, [hostname = ''], options) {
       const port = text(options, 'port');
@@ -138,7 +154,9 @@ export const existingServerCommands: readonly CommandDefinition[] = [
           user: text(options, 'user'),
           port: port === undefined ? undefined : Number(port),
           host_key: text(options, 'hostKey'),
+          jump: jumpOf(text(options, 'jump')),
         }),
+        ...given({ tags: texts(options, 'tag') }),
         check_mode: options.check === true,
       };
       await session.operation(
@@ -157,7 +175,7 @@ export const existingServerCommands: readonly CommandDefinition[] = [
     async run(session, [id = '']) {
       await session.confirm(`Trust whatever answers as ${id} next?`);
       await (await session.client()).delete('/v1/servers/{id}/host-key', { path: { id } });
-      session.terminal.note(`The host key of ${id} is forgotten.`);
+      session.done(`The host key of ${id} is forgotten.`, { id, forgotten: true }, { name: 'id' });
     },
   },
 ];

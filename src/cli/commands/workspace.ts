@@ -6,7 +6,7 @@ const VIEW = {
   columns: [field('name'), field('path'), field('active'), field('last_used', 'last used')],
   name: 'name',
 };
-const NAME = { name: 'name', description: 'name of the workspace' };
+const NAME = { name: 'name', description: 'name of the workspace', names: 'workspace' } as const;
 
 /** Workspaces. */
 export const workspaceCommands: readonly CommandDefinition[] = [
@@ -24,7 +24,6 @@ export const workspaceCommands: readonly CommandDefinition[] = [
     examples: ['provisioning workspace show production'],
     arguments: [NAME],
     covers: ['GET /v1/workspaces/{name}'],
-    output: true,
     async run(session, [name = '']) {
       session.record(await (await session.client()).get('/v1/workspaces/{name}', { path: { name } }), VIEW);
     },
@@ -39,7 +38,6 @@ export const workspaceCommands: readonly CommandDefinition[] = [
       { flags: '--activate', description: 'make it the active one' },
     ],
     covers: ['POST /v1/workspaces/create'],
-    output: true,
     async run(session, [name = ''], options) {
       const body = {
         name,
@@ -54,7 +52,6 @@ export const workspaceCommands: readonly CommandDefinition[] = [
     examples: ['provisioning workspace activate production'],
     arguments: [NAME],
     covers: ['POST /v1/workspaces/{name}/activate'],
-    output: true,
     async run(session, [name = '']) {
       session.record(await (await session.client()).post('/v1/workspaces/{name}/activate', { path: { name } }), VIEW);
     },
@@ -69,7 +66,7 @@ export const workspaceCommands: readonly CommandDefinition[] = [
     async run(session, [name = '']) {
       await session.confirm(`Delete the workspace ${name}?`);
       await (await session.client()).delete('/v1/workspaces/{name}', { path: { name } });
-      session.terminal.note(`The workspace ${name} is deleted.`);
+      session.done(`The workspace ${name} is deleted.`, { name, deleted: true }, VIEW);
     },
   },
 ];
