@@ -15,6 +15,8 @@ const installation = await startInstallation({
   PROVIDERS: 'simulated,hetzner',
   HETZNER_ENDPOINT: hetzner.endpoint,
   HETZNER_CALLS_PER_MINUTE: '60000',
+  SWEEP_INTERVAL: '1',
+  WEBHOOK_ALLOW: 'http,local,private',
 });
 const { server } = installation;
 const home = await mkdtemp(path.join(tmpdir(), 'provisioning-every-'));
@@ -124,6 +126,25 @@ test('every command does what it says on a real server, and the server answers e
   await ok('provider list');
   await ok('provider plans simulated');
   await ok('provider zones simulated');
+
+  await ok(`server create lost ${CLOUD}`);
+  const { pool } = installation.database;
+  // As if our books had forgotten it long ago.
+  await pool.query("delete from provisioning.servers where hostname = 'lost'");
+  await pool.query('delete from provisioning.departed_servers');
+  await until(async () => (await ok('orphan list -o name')) !== '', 'the orphan to be found');
+  const orphan = await ok('orphan list -o name');
+  await ok(`orphan show ${orphan}`);
+  await ok(`orphan delete ${orphan} --yes`);
+
+  const webhook = await ok(`webhook create ${server.url}/nowhere --event operation.failed -o name`);
+  await ok('webhook list');
+  await ok(`webhook show ${webhook}`);
+  await ok(`webhook update ${webhook} --event server.*`);
+  const delivery = await ok(`webhook test ${webhook} -o name`);
+  await until(async () => (await ok(`webhook deliveries ${webhook}`)).includes('404'), 'the delivery to be tried');
+  await ok(`webhook redeliver ${webhook} ${delivery}`);
+  await ok(`webhook delete ${webhook} --yes`);
 
   await ok('user create dev.one --role developer --password-stdin', 'a password for tests');
   await ok('user list');

@@ -35,7 +35,8 @@ const DEFAULT_LIMIT = 1_000;
 
 /** A command that shows a list with its filters. */
 export function listCommand({ name, summary, examples, path, filters, view }: ListCommand): CommandDefinition {
-  const all = { ...filters, ...CREATED };
+  // Those of the list come first, and say it in their own words.
+  const all = { ...filters, ...CREATED, ...filters };
   const options: CommandOption[] = Object.entries(all).map(([parameter, description]) => ({
     flags: `--${parameter.replaceAll('_', '-')} <value>`,
     description,

@@ -42,7 +42,6 @@ export const orphanCommands: readonly CommandDefinition[] = [
     examples: ['provisioning orphan show orp-3bj4tuexnfre -o yaml'],
     arguments: [ORPHAN],
     covers: ['GET /v1/orphans/{id}'],
-    output: true,
     async run(session, [id = '']) {
       session.record(await (await session.client()).get('/v1/orphans/{id}', { path: { id } }), VIEW);
     },
@@ -51,7 +50,7 @@ export const orphanCommands: readonly CommandDefinition[] = [
     name: 'orphan delete',
     summary: 'delete one of them with its disks',
     description: 'It is looked at once more right before; what belongs to a server by then is left alone.',
-    examples: ['provisioning orphan delete orp-3bj4tuexnfre'],
+    examples: ['provisioning orphan delete orp-3bj4tuexnfre --yes'],
     arguments: [ORPHAN],
     options: [{ flags: '-y, --yes', description: 'do not ask' }],
     covers: ['DELETE /v1/orphans/{id}'],

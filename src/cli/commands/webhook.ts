@@ -57,7 +57,6 @@ export const webhookCommands: readonly CommandDefinition[] = [
       SECRET,
     ],
     covers: ['POST /v1/webhooks'],
-    output: true,
     async run(session, [url = ''], options) {
       const body = {
         url,
@@ -84,7 +83,6 @@ export const webhookCommands: readonly CommandDefinition[] = [
     examples: [`provisioning webhook show ${EXAMPLE}`],
     arguments: [ID],
     covers: ['GET /v1/webhooks/{id}'],
-    output: true,
     async run(session, [id = '']) {
       session.record(await (await session.client()).get('/v1/webhooks/{id}', { path: { id } }), VIEW);
     },
@@ -105,7 +103,6 @@ export const webhookCommands: readonly CommandDefinition[] = [
       { flags: '--active <yes>', description: 'whether anything is sent', choices: ['true', 'false'] },
     ],
     covers: ['PATCH /v1/webhooks/{id}'],
-    output: true,
     async run(session, [id = ''], options) {
       const active = text(options, 'active');
       const body = given({
@@ -128,7 +125,7 @@ export const webhookCommands: readonly CommandDefinition[] = [
     async run(session, [id = '']) {
       await session.confirm(`Delete the webhook ${id}?`);
       await (await session.client()).delete('/v1/webhooks/{id}', { path: { id } });
-      session.terminal.note(`The webhook ${id} is deleted.`);
+      session.done(`The webhook ${id} is deleted.`, { id, deleted: true }, VIEW);
     },
   },
   {
@@ -137,7 +134,6 @@ export const webhookCommands: readonly CommandDefinition[] = [
     examples: [`provisioning webhook test ${EXAMPLE}`],
     arguments: [ID],
     covers: ['POST /v1/webhooks/{id}/test'],
-    output: true,
     async run(session, [id = '']) {
       session.record(await (await session.client()).post('/v1/webhooks/{id}/test', { path: { id } }), DELIVERY_VIEW);
     },
@@ -152,7 +148,6 @@ export const webhookCommands: readonly CommandDefinition[] = [
       { flags: '--limit <number>', description: 'rows at most, up to 1000', default: '100' },
     ],
     covers: ['GET /v1/webhooks/{id}/deliveries'],
-    output: true,
     async run(session, [id = ''], options) {
       const limit = Number(text(options, 'limit'));
       if (!Number.isInteger(limit) || limit < 1 || limit > 1_000) {
@@ -170,7 +165,6 @@ export const webhookCommands: readonly CommandDefinition[] = [
     examples: [`provisioning webhook redeliver ${EXAMPLE} 01a20f95-2222-7041-8584-a68ad54fc75b`],
     arguments: [ID, { name: 'delivery', description: 'id of the delivery' }],
     covers: ['POST /v1/webhooks/{id}/deliveries/{delivery}/redeliver'],
-    output: true,
     async run(session, [id = '', delivery = '']) {
       const path = { id, delivery };
       const client = await session.client();
