@@ -1,6 +1,27 @@
 import type { CommandDefinition } from '../src/cli/command.ts';
+import type { EXIT } from '../src/cli/errors.ts';
 import { addCommands, COMMANDS, createProgram } from '../src/cli/program.ts';
 import { createTerminal } from '../src/cli/terminal.ts';
+
+/** What each exit status of the command line says. */
+export const EXIT_MEANINGS: Record<(typeof EXIT)[keyof typeof EXIT], string> = {
+  0: 'done',
+  1: 'it failed, or was cancelled; the server could not be reached',
+  2: 'the command line or the request was wrong',
+  3: 'what was named does not exist',
+  4: 'not logged in, or not allowed',
+  5: 'it conflicts with what is there or goes on',
+  130: 'interrupted; the operation goes on, or was cancelled where `--cancel-on-interrupt` says so',
+};
+
+/** What the command line reads from the environment. */
+export const ENVIRONMENT_MEANINGS = {
+  PROVISIONING_URL: 'the server, for pipelines: no file is needed',
+  PROVISIONING_TOKEN: 'an API token for it',
+  PROVISIONING_CONTEXT: 'the context to use instead of the current one',
+  XDG_CONFIG_HOME: 'where `provisioning/contexts.json` lies (default `~/.config`); only you can read it',
+  NO_COLOR: 'no colours',
+};
 
 const INTRODUCTION = `# The command line
 
@@ -17,20 +38,15 @@ how to come back to it; with \`--cancel-on-interrupt\` it cancels the operation.
 
 | exit status | means |
 |---|---|
-| 0 | done |
-| 1 | it failed, or was cancelled; the server could not be reached |
-| 2 | the command line or the request was wrong |
-| 3 | what was named does not exist |
-| 4 | not logged in, or not allowed |
-| 5 | it conflicts with what is there or goes on |
-| 130 | interrupted |
+${Object.entries(EXIT_MEANINGS)
+  .map(([status, meaning]) => `| ${status} | ${meaning} |`)
+  .join('\n')}
 
 | environment | means |
 |---|---|
-| \`PROVISIONING_URL\`, \`PROVISIONING_TOKEN\` | the server and an API token, for pipelines: no file is needed |
-| \`PROVISIONING_CONTEXT\` | the context to use instead of the current one |
-| \`XDG_CONFIG_HOME\` | where \`provisioning/contexts.json\` lies (default \`~/.config\`); only you can read it |
-| \`NO_COLOR\` | no colours |
+${Object.entries(ENVIRONMENT_MEANINGS)
+  .map(([name, meaning]) => `| \`${name}\` | ${meaning} |`)
+  .join('\n')}
 
 Completion: \`source <(provisioning completion bash)\`, likewise \`zsh\` and \`fish\`.
 `;

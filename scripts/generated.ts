@@ -1,6 +1,7 @@
 /**
  * Writes what is generated from the running server: openapi/openapi.json (from the routes' schemas), src/sdk/api.gen.ts
- * (the client's types, from that), migrations/schema.sql (what the migrations make) and docs/cli (the commands' help).
+ * (the client's types, from that), migrations/schema.sql (what the migrations make), docs/cli and man (the commands' help),
+ * docs/api.md and docs/configuration.md.
  * `--check` only compares, and fails on a difference.
  */
 import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
@@ -12,12 +13,19 @@ import { loadConfig } from '../src/config.ts';
 import { startEmbeddedPostgres } from '../src/database/embedded.ts';
 import { createDatabase, createPool, type Database } from '../src/database/pool.ts';
 import { createLogger, startServer } from '../src/server.ts';
+import { VERSION } from '../src/version.ts';
 import { DefinitionSchema } from '../src/workflows/definition/schema.ts';
+import { apiPage } from './api-docs.ts';
 import { cliPages } from './cli-docs.ts';
+import { configurationPage } from './configuration-docs.ts';
+import { manPages } from './man-pages.ts';
 
 const OPENAPI = new URL('../openapi/openapi.json', import.meta.url);
 const CLIENT_TYPES = new URL('../src/sdk/api.gen.ts', import.meta.url);
 const MANUAL = new URL('../docs/cli/', import.meta.url);
+const MAN = new URL('../man/', import.meta.url);
+const API_PAGE = new URL('../docs/api.md', import.meta.url);
+const CONFIGURATION = new URL('../docs/configuration.md', import.meta.url);
 const SCHEMA = new URL('../migrations/schema.sql', import.meta.url);
 const WORKFLOW = new URL('../docs/contracts/workflow.schema.json', import.meta.url);
 
@@ -51,6 +59,9 @@ async function generate(): Promise<Map<URL, string>> {
         WORKFLOW,
         `${JSON.stringify({ $schema: 'http://json-schema.org/draft-07/schema#', ...DefinitionSchema }, null, 2)}\n`,
       ],
+      [API_PAGE, apiPage(openapi)],
+      [CONFIGURATION, configurationPage()],
+      ...[...manPages(VERSION)].map(([name, page]): [URL, string] => [new URL(name, MAN), page]),
       ...[...cliPages()].map(([name, page]): [URL, string] => [new URL(name, MANUAL), page]),
     ]);
   } finally {

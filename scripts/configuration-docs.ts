@@ -1,0 +1,192 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { ConfigError, loadConfig } from '../src/config.ts';
+
+interface Setting {
+  meaning: string;
+  /** Where the program's own value is not what a reader wants to see. */
+  default?: string;
+  values?: string;
+}
+
+const BYTES = 'at least 32 bytes';
+const NAMES = 'names, with commas';
+
+/** By name; every setting of src/config.ts has its line. Default and values come from there where they are not given. */
+const SETTINGS: Record<string, Setting> = {
+  ROLE: { meaning: '`api` answers requests, `worker` carries operations out, `all` does both' },
+  HOST: { meaning: 'address that the API listens on' },
+  PORT: { meaning: 'port that the API listens on; 0: any that is free' },
+  DATABASE_URL: {
+    meaning: 'an external PostgreSQL, 15 or newer',
+    default: '(embedded)',
+    values: '`postgres://user:password@host:5432/database`',
+  },
+  DATA_DIR: {
+    meaning: 'embedded database, generated files, workspaces',
+    default: '`.provisioning`',
+    values: 'a directory',
+  },
+  POOL_SIZE: { meaning: 'connections for requests, and as many again for the engine' },
+  ADMIN_PASSWORD: {
+    meaning: 'password of the first user `admin`, at the first start',
+    default: '(generated, shown once)',
+    values: '8 to 1024 characters',
+  },
+  JWT_SECRET: { meaning: 'what tokens are signed with', default: '(generated, kept in the database)', values: BYTES },
+  MASTER_KEY: {
+    meaning: 'what [secrets](security.md#secrets-at-rest) are encrypted under; the same everywhere',
+    default: '(generated: `<data dir>/master.key`)',
+    values: BYTES,
+  },
+  MASTER_KEY_PREVIOUS: { meaning: 'master keys of before', default: '(none)', values: `${BYTES} each, with commas` },
+  TOKEN_TTL: { meaning: 'seconds that an access token is valid' },
+  REFRESH_TTL: { meaning: 'seconds that a refresh token is valid' },
+  WORKSPACE_ROOTS: {
+    meaning: 'directories in which workspaces may lie',
+    default: '`<data dir>/workspaces:/opt/workspaces`',
+    values: 'directories, with colons',
+  },
+  RATE_LIMIT: { meaning: 'requests a minute for a caller, a fifth of it for what sets off work; 0: no limit' },
+  LOGIN_RATE_LIMIT: { meaning: 'login tries a minute for an address; 0: no limit' },
+  BODY_LIMIT: { meaning: 'bytes of a request body' },
+  WORKER_CONCURRENCY: { meaning: 'procedures at once in this process, for each provider' },
+  HOSTS_AT_ONCE: { meaning: 'servers that one operation works on at once' },
+  HEALTH_CHECK_INTERVAL: { meaning: "seconds between two looks at a taskserv's health; 0: on demand only" },
+  SWEEP_INTERVAL: { meaning: 'seconds between two looks at everything in an account (orphans, drift); 0: on demand only' },
+  ORPHAN_DELETE_AFTER: { meaning: 'seconds after which a server at a provider that nobody knows is deleted; 0: never' },
+  LOCAL_CHECKS: { meaning: 'whether wait nodes of workflows may check addresses of this machine and its own link' },
+  WEBHOOK_ALLOW: {
+    meaning: 'what webhooks may use besides https to public addresses',
+    default: '(none)',
+    values: 'some of `http`, `private`, `local`, with commas',
+  },
+  RETENTION_DAYS: { meaning: 'how long ended operations are kept' },
+  LOG_LEVEL: { meaning: 'how much is logged' },
+  LOG_FORMAT: { meaning: 'the log goes to standard error', default: '`pretty` on a terminal, else `json`' },
+  CORS_ORIGINS: { meaning: 'origins of browsers that may call', default: '(none)', values: 'with commas; `*`: any' },
+  TRUST_PROXY: { meaning: 'believe `X-Forwarded-For` of a proxy in front' },
+  PROVIDERS: { meaning: 'enables exactly these', default: '(all whose settings are complete)', values: NAMES },
+  DOCKER_HOST: {
+    meaning: 'engine of the docker provider',
+    default: '(`DOCKER_HOST`, else the usual sockets)',
+    values: 'an address',
+  },
+  DOCKER_IMAGE: { meaning: 'what its servers start from', default: '`debian:12`', values: 'an image' },
+  UPCLOUD_TOKEN: { meaning: 'API token of [UpCloud](providers/upcloud.md)', default: '(none)', values: 'a token' },
+  UPCLOUD_USERNAME: { meaning: 'instead of the token', default: '(none)', values: 'a name' },
+  UPCLOUD_PASSWORD: { meaning: 'with the user name', default: '(none)', values: 'a password' },
+  UPCLOUD_ENDPOINT: { meaning: 'where the API is', default: '`https://api.upcloud.com`', values: 'an address' },
+  UPCLOUD_CALLS_PER_MINUTE: { meaning: 'how often one replica may ask', default: '`300`' },
+  HETZNER_TOKEN: {
+    meaning: 'API token of a [Hetzner Cloud](providers/hetzner.md) project',
+    default: '(none)',
+    values: 'a token',
+  },
+  HETZNER_ENDPOINT: { meaning: 'where the API is', default: '`https://api.hetzner.cloud`', values: 'an address' },
+  HETZNER_CALLS_PER_MINUTE: { meaning: 'how often one replica may ask', default: '`60`' },
+  AWS_REGION: { meaning: 'region of [EC2](providers/aws.md)', default: '(none)', values: 'such as `eu-central-1`' },
+  AWS_ACCESS_KEY_ID: { meaning: 'access key', default: '(what the SDK finds by itself)', values: 'an id' },
+  AWS_SECRET_ACCESS_KEY: { meaning: 'its secret', default: '(none)', values: 'a secret' },
+  AWS_SESSION_TOKEN: { meaning: 'where the key is a temporary one', default: '(none)', values: 'a token' },
+  AWS_ENDPOINT: { meaning: 'where the API is', default: "(Amazon's)", values: 'an address' },
+  AWS_SECURITY_GROUPS: { meaning: 'security groups of every server', default: '(none)', values: 'ids, with commas' },
+  AWS_CALLS_PER_MINUTE: { meaning: 'how often one replica may ask', default: '`300`' },
+  SIMULATED_LATENCY_MS: { meaning: 'milliseconds that the simulated cloud takes for each step', default: '`200`' },
+  SIMULATED_FAULTS: {
+    meaning: 'faults of the simulated cloud, each with its share of calls: `lost_answer=0.2,rate_limited=0.1`',
+    default: '(none)',
+  },
+  DEFAULT_PROVIDER: {
+    meaning: "what a new workspace's `workspace.yaml` starts with",
+    default: '`simulated`',
+    values: 'a provider',
+  },
+  DEFAULT_PLAN: { meaning: 'likewise', default: '`2xCPU-4GB`', values: 'a plan' },
+  DEFAULT_ZONE: { meaning: 'likewise', default: '`de-fra1`', values: 'a zone' },
+};
+
+const INTRODUCTION = `# Configuration
+
+<!-- Written by "npm run generate" from src/config.ts and scripts/configuration-docs.ts. -->
+
+A setting is read from
+
+1. a command-line flag (\`--host\`, \`--port\`, \`--role\`, \`--data-dir\`),
+2. the environment, as \`PROVISIONING_<NAME>\`,
+3. the TOML file given by \`--config\`, as the same name in lower case without the prefix: \`rate_limit = 12000\`,
+
+and the first of them wins. A value that cannot be used ends the start with status 2 and says what would be right.
+
+| name | default | values | meaning |
+| --- | --- | --- | --- |
+`;
+
+/** The page about all settings. @throws where one has no line above, or a line has no setting. */
+export function configurationPage(): string {
+  const known = settingNames();
+  const missing = known.filter((name) => SETTINGS[name] === undefined);
+  const unknown = Object.keys(SETTINGS).filter((name) => !known.includes(name));
+  if (missing.length > 0) throw new Error(`scripts/configuration-docs.ts: give a line to ${missing.join(', ')}.`);
+  if (unknown.length > 0) throw new Error(`scripts/configuration-docs.ts: there is no setting ${unknown.join(', ')}.`);
+  // Without the environment of whoever generates.
+  const own = Object.fromEntries(Object.entries(process.env).filter(([name]) => name.startsWith('PROVISIONING_')));
+  for (const name of Object.keys(own)) delete process.env[name];
+  try {
+    const rows = Object.entries(SETTINGS).map(
+      ([name, { meaning, default: shown, values }]) =>
+        `| \`${name}\` | ${shown ?? defaultOf(name)} | ${values ?? valuesOf(name)} | ${meaning} |\n`,
+    );
+    return `${INTRODUCTION}${rows.join('')}`;
+  } finally {
+    Object.assign(process.env, own);
+  }
+}
+
+/** The loader itself names them all where a file has one that it does not know. */
+function settingNames(): string[] {
+  const directory = mkdtempSync(path.join(tmpdir(), 'provisioning-settings-'));
+  const file = path.join(directory, 'settings.toml');
+  writeFileSync(file, 'no_such_setting = 1\n');
+  try {
+    const problem = problemWith(() => loadConfig({}, file));
+    return (/ Known: (.*)\.$/.exec(problem)?.[1] ?? '').split(', ').map((name) => name.toUpperCase());
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+}
+
+function defaultOf(name: string): string {
+  const key = name.toLowerCase().replaceAll(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
+  const value = Object.entries(loadConfig()).find(([field]) => field === key)?.[1];
+  if (!['string', 'number', 'boolean'].includes(typeof value)) {
+    throw new Error(`scripts/configuration-docs.ts: say what the default of ${name} is.`);
+  }
+  return `\`${String(value)}\``;
+}
+
+/** What is allowed, from what the loader says of a value that is not. */
+function valuesOf(name: string): string {
+  const problem = problemWith(() => loadConfig({ [name]: 'no such value' }));
+  const [, from, to] = / whole number from (\d+) to (\d+)/.exec(problem) ?? [];
+  if (from !== undefined) return `${from} to ${to}`;
+  const [, choices] = /(?:one of|known:) (.*?)(?:, not |$)/.exec(problem) ?? [];
+  if (choices !== undefined)
+    return choices
+      .split(', ')
+      .map((choice) => `\`${choice}\``)
+      .join(', ');
+  if (problem === '') return 'any';
+  throw new Error(`scripts/configuration-docs.ts: say what values ${name} may have.`);
+}
+
+function problemWith(load: () => unknown): string {
+  try {
+    load();
+    return '';
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message;
+    throw error;
+  }
+}
