@@ -54,7 +54,9 @@ const SETTINGS: Record<string, Setting> = {
   WORKER_CONCURRENCY: { meaning: 'procedures at once in this process, for each provider' },
   HOSTS_AT_ONCE: { meaning: 'servers that one operation works on at once' },
   HEALTH_CHECK_INTERVAL: { meaning: "seconds between two looks at a taskserv's health; 0: on demand only" },
-  SWEEP_INTERVAL: { meaning: 'seconds between two looks at everything in an account (orphans, drift); 0: on demand only' },
+  SWEEP_INTERVAL: {
+    meaning: 'seconds between two looks at everything in an account (orphans, drift); 0: on demand only',
+  },
   ORPHAN_DELETE_AFTER: { meaning: 'seconds after which a server at a provider that nobody knows is deleted; 0: never' },
   LOCAL_CHECKS: { meaning: 'whether wait nodes of workflows may check addresses of this machine and its own link' },
   WEBHOOK_ALLOW: {

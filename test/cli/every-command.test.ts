@@ -48,6 +48,8 @@ test('every command does what it says on a real server, and the server answers e
   await ok(`server show ${id}`);
   await ok(`api GET /v1/servers/${id}/status`);
   for (const verb of ['stop', 'start', 'restart']) await ok(`server ${verb} web-01`);
+  await ok('server refresh web-01');
+  await ok('server repair web-01 --check');
   const key = await ok('workspace ssh-key default -o name');
   await using sshd = await startSshd(key);
   await ok(`server import old-01 --address 127.0.0.1 --user root --port ${sshd.port} --check`);
@@ -173,13 +175,18 @@ test('every command does what it says on a real server, and the server answers e
   const figures = await ok('metrics');
   await ok('logout');
 
-  const unused = COMMANDS.map(({ name }) => name).filter((name) => !cli.ran.has(name));
+  const unused = COMMANDS.map(({ name }) => name).filter((name) => !cli.ran.has(name) && !(name in ELSEWHERE));
   assert.deepEqual(unused, [], 'run them in this story');
   const answered = answeredRequests(figures);
   const claimed = new Set(COMMANDS.flatMap(({ covers }) => covers));
   const missing = [...claimed].filter((request) => !answered.has(request) && !AFTER_THE_LAST_LOOK.includes(request));
   assert.deepEqual(missing, [], 'commands claim these requests; the server never answered one with success');
 });
+
+/** Commands that this story leaves out, and why. */
+const ELSEWHERE: Record<string, string> = {
+  'server adopt': 'needs servers that somebody else made at a cloud; its request is that of server import',
+};
 
 const AFTER_THE_LAST_LOOK = ['POST /v1/auth/logout', 'GET /openapi.json'];
 

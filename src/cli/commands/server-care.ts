@@ -13,12 +13,10 @@ export function careCommands(findServer: Find): readonly CommandDefinition[] {
       description: 'What has changed is entered and shown as drift (server show); nothing is changed at a provider.',
       examples: ['provisioning server refresh', 'provisioning server refresh web-01 web-02 -w production --check'],
       arguments: [{ name: 'server', description: 'ids or hostnames (default: all)', optional: true, variadic: true }],
-      options: [
-        { flags: '-w, --workspace <name>', description: 'the workspace (default: the active one)' },
-        { flags: '--check', description: 'only say what would be entered' },
-      ],
+      options: [{ flags: '-w, --workspace <name>', description: 'the workspace (default: the active one)' }],
       covers: ['POST /v1/servers/refresh'],
       operation: true,
+      check: true,
       async run(session, servers, options) {
         const body = given({
           workspace: text(options, 'workspace'),
@@ -45,11 +43,11 @@ export function careCommands(findServer: Find): readonly CommandDefinition[] {
           repeatable: true,
         },
         { flags: '--recreate', description: 'make a server that is gone anew, empty' },
-        { flags: '--check', description: 'only say what would be done' },
         { flags: '-y, --yes', description: 'do not ask' },
       ],
       covers: ['POST /v1/servers/{id}/repair'],
       operation: true,
+      check: true,
       async run(session, [name = ''], options) {
         const client = await session.client();
         const server = await findServer(client, name, options);
@@ -81,10 +79,10 @@ export function careCommands(findServer: Find): readonly CommandDefinition[] {
         { flags: '--server <id>', description: "the provider's id of one" },
         { flags: '--label <label>', description: 'key=value, or key' },
         { flags: '--hostname <name>', description: 'with --server: what it is to be called' },
-        { flags: '--check', description: 'only say what would be taken over' },
       ],
       covers: ['POST /v1/servers/import'],
       operation: true,
+      check: true,
       async run(session, [provider = ''], options) {
         const body = {
           workspace: text(options, 'workspace') ?? 'default',
