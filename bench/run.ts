@@ -1,6 +1,7 @@
 /** `npm run bench [-- name…]`: measures, and prints a table in Markdown. What it says is in docs/benchmarks.md. */
 import { cpus } from 'node:os';
 import { accept } from './accept.ts';
+import { ansible } from './ansible.ts';
 import { carryOut } from './carry-out.ts';
 import { dashboard } from './dashboard.ts';
 import { idle } from './idle.ts';
@@ -11,7 +12,18 @@ import { startup } from './startup.ts';
 import type { Benchmark, Line } from './support/stats.ts';
 import { workflows } from './workflows.ts';
 
-const BENCHMARKS: Benchmark[] = [accept, carryOut, reads, lists, memory, startup, idle, ...workflows, dashboard];
+const BENCHMARKS: Benchmark[] = [
+  accept,
+  carryOut,
+  reads,
+  lists,
+  memory,
+  startup,
+  idle,
+  ...workflows,
+  dashboard,
+  ansible,
+];
 
 const names = process.argv.slice(2);
 const unknown = names.filter((name) => !BENCHMARKS.some((benchmark) => benchmark.name === name));
@@ -22,6 +34,11 @@ if (unknown.length > 0) {
 console.log(`Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model}\n`);
 for (const benchmark of BENCHMARKS.filter(({ name }) => names.length === 0 || names.includes(name))) {
   console.log(`## ${benchmark.name}: ${benchmark.about}\n`);
+  const missing = await benchmark.missing?.();
+  if (typeof missing === 'string') {
+    console.log(`Left out: ${missing}\n`);
+    continue;
+  }
   const lines = await benchmark.run((line) => console.error(`  ${line}`));
   console.log(table(lines), '\n');
 }

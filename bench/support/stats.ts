@@ -16,6 +16,8 @@ export interface Benchmark {
   name: string;
   /** One line: what is compared with what. */
   about: string;
+  /** What has to be installed first, and how; null where nothing is missing. Absent: it needs nothing. */
+  missing?(): Promise<string | null>;
   run(log: (line: string) => void): Promise<Line[]>;
 }
 

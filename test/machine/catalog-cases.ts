@@ -11,6 +11,8 @@ export interface Case {
   use: [command: string, expected: RegExp];
   /** The daemon's name, as `ps -o comm` shows it; undefined where there is none. */
   daemon?: string;
+  /** Its packages are so large that it is left out of the short form. */
+  large?: true;
   /** Of the container that it needs. */
   host?: Partial<HostOptions>;
   /** Of what it requires. */
@@ -25,6 +27,7 @@ const IMAGE_TREE =
 export const CASES: Case[] = [
   {
     name: 'docker',
+    large: true,
     config: { storage_driver: 'vfs', address_pools: ['10.201.0.0/16,24'] },
     configs: { containerd: { snapshotter: 'native' } },
     use: [
@@ -37,6 +40,7 @@ export const CASES: Case[] = [
   },
   {
     name: 'podman',
+    large: true,
     config: { storage_driver: 'vfs', api_socket: true },
     use: [
       `${IMAGE_TREE}; tar -cf - . | podman import --quiet - demo:1 >/dev/null;
@@ -49,12 +53,14 @@ export const CASES: Case[] = [
   },
   {
     name: 'rabbitmq',
+    large: true,
     config: { password: CANARY, vhost: 'app' },
     use: ['rabbitmqctl --quiet list_permissions -p app', /provisioning\s+\.\*\s+\.\*\s+\.\*/],
     daemon: 'beam.smp',
   },
   {
     name: 'mariadb',
+    large: true,
     config: { user: 'app', database: 'app', password: CANARY },
     use: [
       "MYSQL_PWD=$CANARY mariadb -h 127.0.0.1 -u app app -Ne 'create table t (n int); insert into t values (42); select n from t'",
@@ -73,6 +79,7 @@ export const CASES: Case[] = [
   },
   {
     name: 'prometheus',
+    large: true,
     config: { targets: ['node=127.0.0.1:9100'] },
     use: ['curl -s "http://127.0.0.1:9090/api/v1/status/config"', /job_name: node\\n/],
     daemon: 'prometheus',

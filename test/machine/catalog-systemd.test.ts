@@ -1,12 +1,17 @@
-/** The other way that services run: under systemd, as on every cloud's machine. Needs Podman, which lets it boot. */
+/**
+ * The other way that services run: under systemd, as on every cloud's machine. Needs Podman, which lets it boot. Short:
+ * without what takes the package manager long; `npm run test:machine:full` has that too.
+ */
 import assert from 'node:assert/strict';
+import path from 'node:path';
 import { suite, test } from 'node:test';
 import { loadCatalog } from '../../src/catalog/catalog.ts';
+import { scale, temporaryDataDir } from '../recovery/support.ts';
 import { until } from '../support/server.ts';
+import { defineTaskserv } from '../support/taskserv-definitions.ts';
 import { install, preparedImage, runScript, startHost, testEngine } from './catalog-host.ts';
 
 const engine = testEngine();
-const catalog = await loadCatalog(null);
 const podman = engine !== null && JSON.stringify(await engine.version()).includes('Podman');
 const skip = !podman && 'PROVISIONING_TEST_DOCKER_HOST names no Podman';
 
@@ -24,18 +29,36 @@ suite('catalog under systemd', { skip }, () => {
     const booted = () => until(async () => ['running', 'degraded'].includes(await state()), 'systemd to be up');
     await booted();
 
-    // A unit of the package that can reload, one that cannot, a template's instance, and one that is ours.
-    const configs = {
+    await using data = await temporaryDataDir();
+    await defineTaskserv(data.directory, 'units', 'ticker', {
+      install: 'service_apply ticker - root sleep infinity',
+      check: 'systemctl is-active ticker',
+      remove: 'service_remove ticker -\nforget',
+    });
+    const catalog = await loadCatalog(path.join(data.directory, 'workspaces', 'units'));
+    // A unit of the package that can reload, one that cannot, one that is ours; a template's instance, a socket.
+    const configs: Record<string, Record<string, unknown>> = {
       nginx: { port: 8080 },
       redis: { password: 'long-enough' },
-      postgresql: { user: 'app', database: 'app', password: 'long-enough' },
-      podman: { storage_driver: 'vfs', api_socket: true },
+      ticker: {},
+      ...scale<Record<string, Record<string, unknown>>>(
+        {},
+        {
+          postgresql: { user: 'app', database: 'app', password: 'long-enough' },
+          podman: { storage_driver: 'vfs', api_socket: true },
+        },
+      ),
     };
-    const units = { nginx: 'nginx', redis: 'redis-server', postgresql: 'postgresql@15-main', podman: 'podman-api' };
+    const unitOf: Record<string, string> = {
+      redis: 'redis-server',
+      postgresql: 'postgresql@15-main',
+      podman: 'podman-api',
+    };
+    const units = Object.keys(configs).map((name): [string, string] => [name, unitOf[name] ?? name]);
     const show = (unit: string, property: string) => host.run(['systemctl', 'show', '--value', '-p', property, unit]);
-    for (const [name, unit] of Object.entries(units)) {
+    for (const [name, unit] of units) {
       const { definition } = await install(host, catalog, name, configs);
-      const config = configs[name as keyof typeof configs];
+      const config = configs[name];
       assert.equal(await show(unit, 'ActiveState'), 'active\n');
       assert.match(await host.run(['systemctl', 'is-enabled', unit]), /^enabled/);
       const started = await show(unit, 'InvocationID');
@@ -59,13 +82,13 @@ suite('catalog under systemd', { skip }, () => {
 
     await host.restart();
     await booted();
-    for (const name of ['redis', 'postgresql', 'podman'] as const) {
+    for (const name of Object.keys(configs).filter((name) => name !== 'nginx')) {
       await runScript(host, definition(name), 'check', name === 'redis' ? changed : configs[name]);
     }
-    for (const [name, unit] of Object.entries(units)) {
-      await runScript(host, definition(name), 'remove', configs[name as keyof typeof configs]);
+    for (const [name, unit] of units) {
+      await runScript(host, definition(name), 'remove', configs[name]);
       assert.equal((await host.attempt(['systemctl', 'is-active', unit])).exitCode === 0, false, `${unit} is gone`);
     }
-    assert.equal((await host.attempt(['test', '-e', '/etc/systemd/system/podman-api.service'])).exitCode, 1);
+    assert.equal((await host.attempt(['test', '-e', '/etc/systemd/system/ticker.service'])).exitCode, 1);
   });
 });

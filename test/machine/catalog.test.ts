@@ -1,10 +1,12 @@
 /**
  * The built-in taskservs, really installed: containers as hosts, the distribution's packages, and each service used the
  * way its clients use it. Needs a container engine in PROVISIONING_TEST_DOCKER_HOST and a mirror of the distribution.
+ * Short: without the large packages; `npm run test:machine:full` has them.
  */
 import assert from 'node:assert/strict';
 import { before, suite, test } from 'node:test';
 import { loadCatalog } from '../../src/catalog/catalog.ts';
+import { scale } from '../recovery/support.ts';
 import { CANARY, CASES, type Case } from './catalog-cases.ts';
 import { type Host, install, preparedImage, runScript, startHost, testEngine } from './catalog-host.ts';
 
@@ -21,7 +23,10 @@ suite('catalog: every service that a container can run', { skip, concurrency: PA
   before(async () => {
     image = await preparedImage(engine);
   });
-  for (const one of CASES) {
+  for (const one of scale(
+    CASES.filter(({ large }) => large !== true),
+    CASES,
+  )) {
     test(`${one.name}: installed it serves, installed twice nothing changes, removed it is gone`, async () => {
       await using host = await startHost(engine, { hostname: `catalog-${one.name}`, image, ...one.host });
       const secret = JSON.stringify(one.config ?? {}).includes(CANARY);
