@@ -54,6 +54,7 @@ const SETTINGS: Record<string, Setting> = {
   WORKER_CONCURRENCY: { meaning: 'procedures at once in this process, for each provider' },
   HOSTS_AT_ONCE: { meaning: 'servers that one operation works on at once' },
   HEALTH_CHECK_INTERVAL: { meaning: "seconds between two looks at a taskserv's health; 0: on demand only" },
+  CLOUD_TIMEOUT_SECONDS: { meaning: 'how long one answer of a cloud may take, in seconds', default: '`30`' },
   SWEEP_INTERVAL: {
     meaning: 'seconds between two looks at everything in an account (orphans, drift); 0: on demand only',
   },
