@@ -6,13 +6,13 @@ import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 import Docker from 'dockerode';
 import { createDockerExecTransport } from '../../src/transports/docker-exec.ts';
+import { CANARY, CASES, type Case } from '../machine/catalog-cases.ts';
+import { preparedImage } from '../machine/catalog-host.ts';
+import { importMachines, startMachines, workspaceKey } from '../machine/ssh-machines.ts';
 import { openBooks, scale } from '../recovery/support.ts';
 import { expectOk } from '../support/acceptance.ts';
 import { containerEngine } from '../support/container-engine.ts';
 import { ended, type Operation, startTestServer, type TestServer } from '../support/server.ts';
-import { CANARY, CASES, type Case } from './catalog-cases.ts';
-import { preparedImage } from './catalog-host.ts';
-import { importMachines, startMachines, workspaceKey } from './ssh-machines.ts';
 
 /** Eight installs after one another on a busy machine. */
 const INSTALL_SECONDS = 600;

@@ -5,14 +5,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import Docker from 'dockerode';
+import { preparedImage } from '../machine/catalog-host.ts';
+import { importMachines, startMachines, workspaceKey } from '../machine/ssh-machines.ts';
 import { openBooks, temporaryDataDir } from '../recovery/support.ts';
 import { expectOk } from '../support/acceptance.ts';
 import { assertFree, assertNotOnDisk, assertNotStored } from '../support/canaries.ts';
 import { containerEngine } from '../support/container-engine.ts';
 import { ended, type Operation, startTestServer, type TestServer, until } from '../support/server.ts';
 import { defineTaskserv } from '../support/taskserv-definitions.ts';
-import { preparedImage } from './catalog-host.ts';
-import { importMachines, startMachines, workspaceKey } from './ssh-machines.ts';
 
 const HOSTS = 10;
 /** The package manager on ten hosts of two processors. */

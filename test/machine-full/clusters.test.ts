@@ -7,12 +7,12 @@ import { randomBytes } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import Docker from 'dockerode';
 import { createDockerExecTransport } from '../../src/transports/docker-exec.ts';
+import { preparedImage } from '../machine/catalog-host.ts';
 import { expectOk, type Installation, type Server, startInstallation } from '../support/acceptance.ts';
 import { assertFree, assertNotStored } from '../support/canaries.ts';
 import { containerEngine } from '../support/container-engine.ts';
 import { type Client, ended, type Operation, until } from '../support/server.ts';
 import { stepsOf, submit } from '../support/workflows.ts';
-import { preparedImage } from './catalog-host.ts';
 
 /** Seconds that a workflow may take with the package manager at work in five containers of a busy machine. */
 const WORKFLOW_SECONDS = 400;
