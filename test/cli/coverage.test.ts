@@ -23,34 +23,6 @@ const NOT_IN_DASHBOARD: Record<string, string> = {
   'GET /v1/schedules/{id}': 'the list has every field',
 };
 
-/** Gaps, not decisions: each line goes when the dashboard has a place for it. */
-const GAPS_IN_DASHBOARD = [
-  'GET /v1/metrics',
-  'POST /v1/auth/password',
-  'GET /v1/workspaces/{name}/credentials',
-  'PUT /v1/workspaces/{name}/credentials/{provider}',
-  'DELETE /v1/workspaces/{name}/credentials/{provider}',
-  'GET /v1/workspaces/{name}/ssh-key',
-  'PUT /v1/workspaces/{name}/ssh-key',
-  'POST /v1/servers/import',
-  'DELETE /v1/servers/{id}/host-key',
-  'GET /v1/workflow-types/{name}',
-  'POST /v1/schedules',
-  'GET /v1/orphans',
-  'GET /v1/orphans/{id}',
-  'DELETE /v1/orphans/{id}',
-  'POST /v1/webhooks',
-  'GET /v1/webhooks',
-  'GET /v1/webhooks/{id}',
-  'PATCH /v1/webhooks/{id}',
-  'DELETE /v1/webhooks/{id}',
-  'POST /v1/webhooks/{id}/test',
-  'GET /v1/webhooks/{id}/deliveries',
-  'POST /v1/webhooks/{id}/deliveries/{delivery}/redeliver',
-  'GET /v1/schedules',
-  'DELETE /v1/schedules/{id}',
-];
-
 const METHODS = ['get', 'post', 'put', 'patch', 'delete'];
 
 /** Requests of the API's description. The live document itself is not in it. */

@@ -24,9 +24,12 @@ export const providerCommands: readonly CommandDefinition[] = [
     name: 'provider list',
     summary: 'show the providers that are enabled',
     examples: ['provisioning provider list'],
+    options: [WORKSPACE],
     covers: ['GET /v1/providers'],
-    async run(session) {
-      session.rows(await (await session.client()).get('/v1/providers'), { columns: [field('name')], name: 'name' });
+    async run(session, _args, options) {
+      const query = given({ workspace: text(options, 'workspace') });
+      const providers = await (await session.client()).get('/v1/providers', { query });
+      session.rows(providers, { columns: [field('name')], name: 'name' });
     },
   },
   {
