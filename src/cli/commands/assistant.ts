@@ -10,6 +10,7 @@ export const assistantCommands: readonly CommandDefinition[] = [
       'It may do what the token may: give it one of its own, with a role that fits (docs/guides/assistants.md). The server itself offers the same at /mcp.',
     examples: ['provisioning mcp', 'provisioning mcp --context staging'],
     covers: ['GET /v1/auth/me'],
+    plain: 'the protocol of assistants',
     async run(session) {
       const client = await session.client();
       // Tells at once what is wrong with the token or the address.
