@@ -119,20 +119,23 @@ export interface Claimed {
 /**
  * Takes deliveries that are due, in turn from every active webhook, so that one with many does not keep the others
  * waiting.
- * @param busy webhooks that get nothing further now.
+ * @param sending how many of which webhook are being sent here already.
  */
 export async function claimDue(
   db: Queryable,
-  options: { limit: number; perWebhook: number; leaseSeconds: number; busy: readonly string[] },
+  options: { limit: number; perWebhook: number; leaseSeconds: number; sending: ReadonlyMap<string, number> },
 ): Promise<Claimed[]> {
   const { rows } = await sql<Claimed>`
     with due as (
       select d.id
-      from provisioning.webhooks w cross join lateral (
+      from provisioning.webhooks w
+      left join unnest(${[...options.sending.keys()]}::uuid[], ${[...options.sending.values()]}::int[]) s (id, sending) using (id)
+      cross join lateral (
         select id from provisioning.webhook_deliveries
         where webhook_id = w.id and status = 'pending' and next_attempt_at <= now()
-        order by next_attempt_at limit ${options.perWebhook}::int for update skip locked) d
-      where w.active and w.id <> all(${options.busy}::uuid[])
+        order by next_attempt_at limit greatest(0, ${options.perWebhook}::int - coalesce(s.sending, 0))
+        for update skip locked) d
+      where w.active
       limit ${options.limit}::int)
     update provisioning.webhook_deliveries d
     set attempts = d.attempts + 1, claim = gen_random_uuid(), last_attempt_at = now(),

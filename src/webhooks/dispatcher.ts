@@ -94,12 +94,11 @@ export function startWebhooks(tools: Tools): { stop(): Promise<void> } {
     if (free <= 0 || stopped.signal.aborted) return;
     const counts = new Map<string, number>();
     for (const { webhookId } of sending.values()) counts.set(webhookId, (counts.get(webhookId) ?? 0) + 1);
-    const busy = [...counts].filter(([, count]) => count >= PER_WEBHOOK).map(([id]) => id);
     for (const claimed of await claimDue(db, {
       limit: free,
       perWebhook: PER_WEBHOOK,
       leaseSeconds: LEASE_SECONDS,
-      busy,
+      sending: counts,
     })) {
       const done = deliver(tools, claimed, stopped.signal)
         .catch((error: unknown) =>
