@@ -119,10 +119,12 @@ const touched = new WeakMap<Queryable, Set<string>>();
  * is enough.
  */
 export async function touchWorkspace(tx: Queryable, name: string): Promise<void> {
-  const noted = touched.get(tx) ?? new Set();
-  touched.set(tx, noted);
-  if (noted.has(name)) return;
-  noted.add(name);
+  if (tx.isTransaction) {
+    const noted = touched.get(tx) ?? new Set();
+    touched.set(tx, noted);
+    if (noted.has(name)) return;
+    noted.add(name);
+  }
   await sql`
     update provisioning.workspaces set last_used = now() where name in (
       select name from provisioning.workspaces
