@@ -158,6 +158,8 @@ test('taskserv_rollout goes batch by batch, and undoes everything at the first b
     left.every(({ name }) => name !== 'memcached'),
     JSON.stringify(left),
   );
+  // For the next test.
+  await ended(admin, expectOk(await admin.request<Operation>('POST', `/v1/servers/${six?.id}/start`)).id);
 });
 
 test('taskserv_rollout: what a script does to one server of a batch stops it there; the canaries alone are touched where they fail', async () => {
