@@ -25,7 +25,7 @@ if (engine === null) {
     const { pool } = installation.database;
     const carriedOut = async (method: string, route: string, body?: object) =>
       ended(admin, expectOk(await admin.request<Operation>(method, route, body)).id);
-    const request = { provider: 'docker', plan: '1xCPU-1GB', zone: 'local', tags: ['env=prod'] };
+    const request = { provider: 'docker', plan: '1xCPU-1GB', zone: 'local', tags: ['env:prod'] };
     const { server: made, operation } = await makeServer(admin, 'drifting', request);
     const read = async () => expectOk(await admin.request<Server>('GET', `/v1/servers/${made.id}`));
     const [listed] = await docker.listContainers({
