@@ -38,13 +38,6 @@ const COLUMNS = sql`ref, hostname, plan, zone, ip_address, operation_id, workspa
 const EXISTS = sql`(change <> 'delete' or (change = 'delete' and settles_at > clock_timestamp()))`;
 
 /**
- * For the transaction of the statement that selects from it: the commit does not wait for the disk. Whatever our side
- * stores about the call afterwards does, and takes everything before it along; a crash in between loses both, and the
- * call is made again.
- */
-const UNHURRIED = sql`(select set_config('synchronous_commit', 'off', true)) as unhurried`;
-
-/**
  * The server labelled with the operation. What is found is entered in the books as `foundAs`, and with `enterMissing`
  * also that nothing was found: without it such a look writes nothing, and `insertServer` enters it.
  */
@@ -110,7 +103,7 @@ export async function insertServer(
         ('find', null, ${operationId}, 'missing'),
         ('create', (select ref from made), ${operationId},
          case when not exists (select from made) then 'refused' when ${how.lost} then 'lost' else 'ok' end))
-    select made.* from made, ${UNHURRIED}`.execute(db);
+    select * from made`.execute(db);
   return rows[0] ?? null;
 }
 
@@ -135,7 +128,7 @@ export async function changeServer(
     entered as (
       insert into simulated_cloud.calls (call, ref, operation_id, outcome)
       select ${call}, ${ref}, ${operationId}, outcome from answer)
-    select outcome from answer, ${UNHURRIED}`.execute(db);
+    select outcome from answer`.execute(db);
   return rows[0]?.outcome ?? 'missing';
 }
 
