@@ -295,6 +295,20 @@ async function start(
     },
   });
   opened.push(() => engine.close());
+  signal?.throwIfAborted();
+
+  const readiness = createReadiness();
+  const services = { config, db, listener, engine, providers, mutate: createMutate(db, createSeal(secret)), seal };
+  const follower = createFollower(db, engine.signals, logger);
+  opened.push(async () => follower.close());
+  runtime.resolve({ services, follower });
+  const authenticator = createAuthenticator({ db, listener, secret });
+  const app = await buildApp(services, authenticator, { logger, readiness, pool });
+  // Making the application ready keeps the process busy for seconds on a slow machine. A replica that is silent for so
+  // long counts as dead: it joins afterwards.
+  if (config.role !== 'worker') await app.ready();
+  signal?.throwIfAborted();
+  await engine.join();
   if (config.role !== 'api' && config.healthCheckInterval > 0) {
     const checks = startHealthChecks(hostTools, { seconds: config.healthCheckInterval, logger });
     opened.push(() => checks.stop());
@@ -309,21 +323,12 @@ async function start(
   }
   const sealer = startAuditSealer({ db, logger });
   opened.push(() => sealer.stop());
-  signal?.throwIfAborted();
-
-  const readiness = createReadiness();
-  const services = { config, db, listener, engine, providers, mutate: createMutate(db, createSeal(secret)), seal };
-  const follower = createFollower(db, engine.signals, logger);
-  opened.push(async () => follower.close());
-  runtime.resolve({ services, follower });
   if (config.role !== 'api') {
     const schedules = startSchedules({ services, follower }, logger);
     opened.push(() => schedules.stop());
     const webhooks = startWebhooks({ db, seal, outbound: outboundOf(services), logger, signals: engine.signals });
     opened.push(() => webhooks.stop());
   }
-  const authenticator = createAuthenticator({ db, listener, secret });
-  const app = await buildApp(services, authenticator, { logger, readiness, pool });
   opened.push(() => app.close());
   const address = config.role === 'worker' ? null : await listen(app, config);
   return {

@@ -64,6 +64,7 @@ const engine = await startEngine({
   poolSize: 4,
   onFenced: () => assert.fail('fenced'),
 });
+await engine.join();
 after(async () => {
   await engine.close();
   await listener.close();

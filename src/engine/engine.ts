@@ -62,8 +62,13 @@ interface Happened {
 /** Durable execution, as the sections see it. */
 export interface Engine {
   readonly signals: Signals;
-  /** This process's name among the replicas; null where it carries nothing out (role `api`). */
+  /** This process's name among the replicas; null where it carries nothing out (role `api`, or not joined yet). */
   readonly replicaId: string | null;
+  /**
+   * Joins the replicas and begins to carry operations out, where it is to. From here on the process must not stand still
+   * for longer than its lease: call it once everything else that takes long at a start is done.
+   */
+  join(): Promise<void>;
   /**
    * Stores the operation and puts its procedure on the queue, in the caller's transaction: both or neither.
    * @returns the operation as JSON text, and what to call after the commit so that it starts at once.
@@ -125,6 +130,7 @@ function connectionUrl(settings: ConnectionSettings): string {
   return `postgres://${authority}/${database}${socket ? `?host=${encodeURIComponent(host)}` : ''}`;
 }
 
+/** Opens the engine: operations can be submitted; none is carried out before `join`. */
 export async function startEngine(options: EngineOptions): Promise<Engine> {
   const { db, listener, logger, settings } = options;
   const signals = createSignals(db, listener, logger);
@@ -138,7 +144,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const procedures = new Map(options.procedures.map((procedure) => [procedure.kind, procedure]));
   const enqueue = createEnqueue(client, procedures);
 
-  const worker = options.work ? await startWorker({ ...options, signals, client, pool, procedures, enqueue }) : null;
+  let worker: Worker | null = null;
 
   const submitted = (operationId: string, queueName: string) => {
     worker?.look(queueName);
@@ -148,7 +154,12 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
 
   return {
     signals,
-    replicaId: worker?.replica.id ?? null,
+    get replicaId() {
+      return worker?.replica.id ?? null;
+    },
+    async join() {
+      if (options.work) worker = await startWorker({ ...options, signals, client, pool, procedures, enqueue });
+    },
     async submit(tx, operation) {
       const json = await insertOperation(tx, operation);
       const queueName = await enqueue(tx, operation.id, operation.kind, operation.input);

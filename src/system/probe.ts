@@ -18,10 +18,11 @@ interface ProbeResult {
 /** Asks the database; many callers at once share one question. Never throws. */
 type Probe = () => Promise<ProbeResult>;
 
-/** @param replicaId this process among the workers; null where it carries nothing out. */
-export function createProbe(db: Database, replicaId: string | null): Probe {
+/** @param engine whose `replicaId` is this process among the workers; null where it carries nothing out. */
+export function createProbe(db: Database, engine: { readonly replicaId: string | null }): Probe {
   let current: { since: number; result: Promise<ProbeResult> } | null = null;
   const ask = async (): Promise<ProbeResult> => {
+    const { replicaId } = engine;
     const { rows } = await sql<{ alive: boolean }>`
       select exists (select from provisioning.replicas where id = ${replicaId}
         and heartbeat_at > clock_timestamp() - make_interval(secs => ${SILENT_SECONDS})) as alive`.execute(db);

@@ -40,7 +40,7 @@ const MetricsSchema = Type.Object(
  */
 export function registerSystemRoutes(app: App, services: Services, readiness: Readiness, pool?: PoolFigures): void {
   const { db, engine } = services;
-  const probe = createProbe(db, engine.replicaId);
+  const probe = createProbe(db, engine);
   const metrics = createMetrics(app, db, services.providers, pool);
   const uptime = () => Math.floor(process.uptime());
 

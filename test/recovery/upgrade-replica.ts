@@ -54,6 +54,7 @@ export async function startReplica(
     poolSize: 4,
     onFenced: () => process.exit(75),
   });
+  await engine.join();
   return {
     engine,
     async close() {
