@@ -22,8 +22,9 @@ export interface CutProxy extends AsyncDisposable {
 export async function startCutProxy(target: { path: string } | { port: number; host?: string }): Promise<CutProxy> {
   const sockets = new Set<net.Socket>();
   let frozen = false;
-  // Only TCP knows resets.
-  const reset = (socket: net.Socket) => ('port' in target ? socket.resetAndDestroy() : socket.destroy());
+  // Only TCP knows resets. A reset in the middle of a shutdown fails, and Node then waits for it in vain when it exits.
+  const reset = (socket: net.Socket) =>
+    'port' in target && !socket.writableEnded ? socket.resetAndDestroy() : socket.destroy();
   const server = net.createServer({ allowHalfOpen: true }, (near) => {
     sockets.add(near);
     near.on('close', () => sockets.delete(near)).on('error', () => near.destroy());
