@@ -40,15 +40,19 @@ function planProblems({ plan }: ServerSpec, capacity: Capacity): SpecProblem[] {
   ];
 }
 
-/** Tags become label keys, which Docker splits at "=" when it is asked to filter by them. */
+/** A tag becomes a container's label: `env=prod` has the value "prod", `web` none. */
 function tagProblems({ tags }: ServerSpec): SpecProblem[] {
-  return tags
-    .filter((tag) => !/^[\w.:/@+-]{1,128}$/.test(tag))
-    .map((tag) => ({
-      field: 'tags',
-      message: `The tag "${tag}" cannot become a container label: use 1 to 128 letters, digits and _ . : / @ + -`,
-      near_matches: [],
-    }));
+  const keys = tags.map((tag) => tag.split('=', 1)[0]);
+  return tags.flatMap((tag, n) => {
+    const reason = /^[\w.:/@+-]{1,128}(=[\w.:/@+=-]{1,128})?$/.test(tag)
+      ? keys.indexOf(keys[n]) === n
+        ? null
+        : `a container has one value of "${keys[n]}"`
+      : 'use 1 to 128 letters, digits and _ . : / @ + - before and after "="';
+    return reason === null
+      ? []
+      : [{ field: 'tags', message: `The tag "${tag}" cannot become a container label: ${reason}`, near_matches: [] }];
+  });
 }
 
 /** What a container leaves no choice of. */
