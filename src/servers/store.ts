@@ -183,15 +183,19 @@ export async function readCreateSpec(db: Queryable, operationId: string): Promis
   return rows[0]?.spec ?? null;
 }
 
-/** The id of the server that stands for what the provider calls so; null: none does. */
-export async function serverAtRef(db: Queryable, provider: string, ref: string): Promise<string | null> {
+/** The server that stands for what the provider calls so; null: none does. */
+export async function serverAtRef(
+  db: Queryable,
+  provider: string,
+  ref: string,
+): Promise<{ id: string; status: string } | null> {
   const row = await db
     .selectFrom('provisioning.servers')
-    .select('id')
+    .select(['id', 'status'])
     .where('provider', '=', provider)
     .where('provider_ref', '=', ref)
     .executeTakeFirst();
-  return row?.id ?? null;
+  return row ?? null;
 }
 
 /**

@@ -150,7 +150,8 @@ function openAccount(providers: ProviderRegistry, cloud: CloudKind, credentials:
 
 async function tryOut(provider: Provider) {
   try {
-    return await provider.listServers({ patience: PATIENCE });
+    // One that is being taken over has none of our labels yet.
+    return await provider.listServers({ patience: PATIENCE, unlabelled: true });
   } catch (error) {
     if (!(error instanceof ProviderError)) throw error;
     if (error.code === 'AUTHENTICATION_FAILED' || error.code === 'FORBIDDEN') {

@@ -59,12 +59,23 @@ export interface Fake extends AsyncDisposable {
   chances: Partial<Record<Fault, number>>;
   /** The next call that matches `METHOD /path?query` goes wrong so. */
   next(call: RegExp, fault: Fault): void;
-  /** How many of these are still to come. */
+  /** The next call that changes something, or that only looks, waits after its arrival until it is let go. */
+  hold(kind: 'change' | 'look'): HeldCall;
+  /** How many faults of `next` are still to come. */
   planned(): number;
-  /** `throttled`: answered with 429 for whatever reason; `limited`: because the limit was exceeded. */
-  counts(): { reads: number; mutations: number; throttled: number; limited: number };
+  /**
+   * `throttled`: answered with 429 for whatever reason; `limited`: because the limit was exceeded; `refused`: the
+   * credentials were not accepted.
+   */
+  counts(): { reads: number; mutations: number; throttled: number; limited: number; refused: number };
   /** `METHOD /path` of everything that arrived. */
   calls: { line: string; at: number }[];
+}
+
+/** A call that stands still at the cloud, before anything of it was looked at. */
+export interface HeldCall {
+  arrived: Promise<void>;
+  letGo(): void;
 }
 
 /**
@@ -84,7 +95,8 @@ export async function startFake(
   const random = generator(settings.seed ?? 1);
   const chances: Partial<Record<Fault, number>> = {};
   const planned: { call: RegExp; fault: Fault }[] = [];
-  const counted = { reads: 0, mutations: 0, throttled: 0, limited: 0 };
+  const held: { changes: boolean; arrive(): void; goOn: Promise<void> }[] = [];
+  const counted = { reads: 0, mutations: 0, throttled: 0, limited: 0, refused: 0 };
   const calls: { line: string; at: number }[] = [];
   const bucket = createBucket(settings.limit);
 
@@ -107,6 +119,12 @@ export async function startFake(
     const headers =
       settings.limit === undefined ? {} : dialect.limitHeaders?.(settings.limit.calls, bucket.left(), bucket.reset());
     if (settings.latencyMs) await delay(settings.latencyMs);
+    const stop = held.findIndex(({ changes }) => changes === dialect.changes(request));
+    if (stop !== -1) {
+      const [here] = held.splice(stop, 1);
+      here?.arrive();
+      await here?.goOn;
+    }
     const fault = within ? faultOf(line) : 'throttled';
     if (fault === 'lost_request') return incoming.socket.destroy();
     if (fault === 'throttled') {
@@ -115,6 +133,7 @@ export async function startFake(
     }
     if (fault === 'server_error') return send(response, dialect.serverError, headers);
     const reply = await handle(request);
+    if (reply.status === 401) counted.refused += 1;
     if (fault === 'half_open') return;
     if (fault === 'lost_answer') return incoming.socket.destroy();
     if (fault === 'garbage') return send(response, { ...reply, body: '<html>502 Bad Gateway</html>' }, headers);
@@ -137,6 +156,12 @@ export async function startFake(
     endpoint: `http://127.0.0.1:${address.port}`,
     chances,
     next: (call, fault) => void planned.push({ call, fault }),
+    hold(kind) {
+      const arrival = Promise.withResolvers<void>();
+      const leave = Promise.withResolvers<void>();
+      held.push({ changes: kind === 'change', arrive: arrival.resolve, goOn: leave.promise });
+      return { arrived: arrival.promise, letGo: leave.resolve };
+    },
     planned: () => planned.length,
     counts: () => ({ ...counted }),
     calls,

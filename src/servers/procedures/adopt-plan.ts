@@ -87,7 +87,7 @@ async function ownershipProblem(
   { provider, installation, ownAccount, listedAt }: JudgeContext,
 ): Promise<string | null> {
   const holder = await serverAtRef(db, provider.name, server.ref);
-  if (holder !== null) return `It is server ${holder} already.`;
+  if (holder !== null) return `It is server ${holder.id} already.`;
   if (server.status === 'deleting') return 'It is being deleted.';
   const ours = isOfInstallation(server, installation, await operationsOfOurs(db, [server.operation_id]));
   if (server.operation_id !== null && ours) {

@@ -7,7 +7,8 @@ import { deletionOf, dropOrphan, lockRef, readClock } from '../orphans/store.ts'
 import { priceReader, totals } from '../prices.ts';
 import { insertServer, removeServer, serverAtRef, settleAdoptions, updateServer } from '../store.ts';
 import { type AdoptInput, type Candidate, chosen, judge, type Refused } from './adopt-plan.ts';
-import { callOptions, lookOptions, queueOf } from './input.ts';
+import type { WithProvider } from './create.ts';
+import { callOptions, lookOptions, queueOf, withAccount } from './input.ts';
 
 /** A state that a server which has just been taken over can show. */
 const STANDING: readonly string[] = ['running', 'stopped', 'error'];
@@ -23,16 +24,18 @@ export function adoptProcedure(db: Database, providers: ProviderRegistry): Proce
     kind: 'server.adopt',
     queue: queueOf,
     async run(input, { workspace, createdBy, step, finish }) {
-      const found = await step('look at the provider', (call) => lookFor(db, providers, input, workspace, call));
+      const withProvider: WithProvider = (work) => withAccount(providers, input.provider, workspace, work);
+      const found = await step('look at the provider', (call) =>
+        withProvider((account) => lookFor(db, providers, account, input, workspace, call)),
+      );
       if (input.check_mode) return finish(async () => ({ check_mode: true, plan: planOf(input, workspace, found) }));
       // A cancel must not leave a server labelled that no row stands for.
       const taken = await step(
         'take them over',
         async (call) => {
-          const account = await providers.for(input.provider, workspace);
           const done: Taken = { adopted: [], refused: [...found.refused] };
           for (const candidate of found.candidates)
-            await take(db, account, candidate, { workspace, createdBy, call, done });
+            await take(db, input.provider, withProvider, candidate, { workspace, createdBy, call, done });
           return done;
         },
         { outlivesCancel: true },
@@ -53,11 +56,11 @@ export function adoptProcedure(db: Database, providers: ProviderRegistry): Proce
 async function lookFor(
   db: Database,
   providers: ProviderRegistry,
+  account: Provider,
   input: AdoptInput,
   workspace: string,
   call: StepCall,
 ) {
-  const account = await providers.for(input.provider, workspace);
   const ownAccount = !providers.has(input.provider) || account !== providers.get(input.provider);
   const listedAt = await readClock(db);
   const listed = await account.listServers({ ...lookOptions(call), unlabelled: true });
@@ -94,23 +97,30 @@ function planOf(
 /** One server: its row, its labels, then its state. Again after a crash it goes on where it was. */
 async function take(
   db: Database,
-  account: Provider,
+  provider: string,
+  withProvider: WithProvider,
   { server_id: id, label_id: labelId, hostname, server, labels }: Candidate,
   { workspace, createdBy, call, done }: { workspace: string; createdBy: string; call: StepCall; done: Taken },
 ): Promise<void> {
   const { ref, plan, zone } = server;
   const tags = server.tags ?? [];
   const refuse = (reason: string) => done.refused.push({ provider_id: ref, hostname, reason });
-  const reason = await enter(db, {
+  const taken = () => done.adopted.push({ server_id: id, hostname, provider_id: ref });
+  const entered = await enter(db, {
     ...{ id, ref, workspace, hostname, plan, zone, tags },
-    ...{ provider: account.name, operationId: labelId, createdBy },
+    ...{ provider, operationId: labelId, createdBy },
   });
-  if (reason !== null) {
-    refuse(reason);
+  if (entered.refused !== null) {
+    refuse(entered.refused);
+    return;
+  }
+  if (entered.through) {
+    taken();
     return;
   }
   try {
-    if (labels) await account.labelServer?.(ref, { operationId: labelId, workspace, tags }, callOptions(call));
+    const wanted = { operationId: labelId, workspace, tags };
+    if (labels) await withProvider(async (account) => account.labelServer?.(ref, wanted, callOptions(call)));
   } catch (error) {
     if (!(error instanceof ProviderError) || error.retryable) throw error;
     await db.transaction().execute((tx) => removeServer(tx, id));
@@ -120,31 +130,37 @@ async function take(
   await db.transaction().execute(async (tx) => {
     const status = STANDING.includes(server.status) ? server.status : 'unknown';
     await updateServer(tx, id, { status, ipAddress: server.ip_address });
-    await dropOrphan(tx, account.name, ref, labelId);
+    await dropOrphan(tx, provider, ref, labelId);
   });
-  await call.log(`Took over ${ref} at ${account.name} as ${hostname}.`);
-  done.adopted.push({ server_id: id, hostname, provider_id: ref });
+  await call.log(`Took over ${ref} at ${provider} as ${hostname}.`);
+  taken();
 }
 
-/** Enters the row. @returns why that cannot be; null: it is there. */
-async function enter(
-  db: Database,
-  server: Parameters<typeof insertServer>[1] & { ref: string },
-): Promise<string | null> {
+interface Entered {
+  /** Why there can be no row; null: it is there. */
+  refused: string | null;
+  /** All has been done before, up to a crash. */
+  through: boolean;
+}
+
+/** Enters the row. */
+async function enter(db: Database, server: Parameters<typeof insertServer>[1] & { ref: string }): Promise<Entered> {
+  const refused = (reason: string): Entered => ({ refused: reason, through: false });
   const { id, provider, ref, workspace, hostname } = server;
   try {
     return await db.transaction().execute(async (tx) => {
       await lockRef(tx, provider, ref);
       const holder = await serverAtRef(tx, provider, ref);
-      if (holder !== null) return holder === id ? null : `It is server ${holder} already.`;
+      if (holder?.id === id) return { refused: null, through: holder.status !== 'creating' };
+      if (holder !== null) return refused(`It is server ${holder.id} already.`);
       const deletion = await deletionOf(tx, provider, ref);
-      if (deletion !== null) return `Operation ${deletion} is deleting it.`;
+      if (deletion !== null) return refused(`Operation ${deletion} is deleting it.`);
       await insertServer(tx, server);
       await updateServer(tx, id, { status: 'creating', providerRef: ref });
-      return null;
+      return { refused: null, through: false };
     });
   } catch (error) {
     if (!isUniqueViolation(error, 'servers_workspace_hostname_key')) throw error;
-    return `The hostname "${hostname}" is taken in workspace "${workspace}".`;
+    return refused(`The hostname "${hostname}" is taken in workspace "${workspace}".`);
   }
 }

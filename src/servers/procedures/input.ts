@@ -19,21 +19,33 @@ export const queueOf = (input: { provider: string }): string => providerQueue(in
  * Works with the account that the workspace uses. Credentials that are replaced meanwhile may stop being accepted in the
  * middle of it: then it is done again with the new ones. The work looks before it acts, so doing it again is safe.
  */
-export async function withAccount<T>(
+export function withAccount<T>(
   providers: ProviderRegistry,
   name: string,
   workspace: string,
   work: (provider: Provider) => Promise<T>,
 ): Promise<T> {
+  return withOpened(() => providers.for(name, workspace), work);
+}
+
+/** The same with any account: `open` answers the one that is used at the time. */
+export async function withOpened<T>(
+  open: () => Promise<Provider>,
+  work: (provider: Provider) => Promise<T>,
+): Promise<T> {
   for (;;) {
-    const provider = await providers.for(name, workspace);
+    const provider = await open();
     try {
       return await work(provider);
     } catch (error) {
-      const refused = error instanceof ProviderError && error.code === 'AUTHENTICATION_FAILED';
-      if (!refused || (await providers.for(name, workspace)) === provider) throw error;
+      if (!isRefusal(error) || (await open()) === provider) throw error;
     }
   }
+}
+
+/** Whether a provider did not accept the credentials. */
+export function isRefusal(error: unknown): error is ProviderError {
+  return error instanceof ProviderError && error.code === 'AUTHENTICATION_FAILED';
 }
 
 /** The options every provider call takes. `operationId` is the operation whose label the thing carries. */

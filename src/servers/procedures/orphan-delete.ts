@@ -1,10 +1,11 @@
 import type { Database } from '../../database/pool.ts';
 import { defineProcedure, OperationError, type Procedure, type StepCall } from '../../engine/procedure.ts';
+import type { Provider } from '../../providers/contract.ts';
 import { isOfInstallation, readInstallationId } from '../../providers/installation.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import { dropOrphan, operationsOfOurs, readClock, unknownAmong } from '../orphans/store.ts';
 import { CLEANUP_STEP, deleteAndWait } from './delete.ts';
-import { lookOptions, queueOf } from './input.ts';
+import { lookOptions, queueOf, withOpened } from './input.ts';
 
 /** Ids only: what is to be deleted is looked at again. */
 export interface OrphanDeletion {
@@ -23,8 +24,16 @@ export function orphanDeleteProcedure(db: Database, providers: ProviderRegistry)
     kind: 'orphan.delete',
     queue: queueOf,
     async run(input, { operationId, step, finish }) {
-      await step('delete the orphan', (call) => deleteIfStill(db, providers, input, call), CLEANUP_STEP);
-      const { orphan_id, provider, provider_ref } = input;
+      const { orphan_id, provider, provider_ref, account } = input;
+      await step(
+        'delete the orphan',
+        (call) =>
+          withOpened(
+            () => providers.account(provider, account),
+            (opened) => deleteIfStill(db, opened, input, call),
+          ),
+        CLEANUP_STEP,
+      );
       return finish(async (tx) => {
         await dropOrphan(tx, provider, provider_ref, operationId);
         return { orphan_id, provider, provider_id: provider_ref, deleted: true };
@@ -35,13 +44,7 @@ export function orphanDeleteProcedure(db: Database, providers: ProviderRegistry)
   });
 }
 
-async function deleteIfStill(
-  db: Database,
-  providers: ProviderRegistry,
-  input: OrphanDeletion,
-  call: StepCall,
-): Promise<void> {
-  const provider = await providers.account(input.provider, input.account);
+async function deleteIfStill(db: Database, provider: Provider, input: OrphanDeletion, call: StepCall): Promise<void> {
   const listedAt = await readClock(db);
   const seen = (await provider.observeServers([input.provider_ref], lookOptions(call))).get(input.provider_ref);
   if (seen === undefined) {

@@ -4,11 +4,11 @@ import { defineProcedure, type Procedure, type StepCall } from '../../engine/pro
 import { type CallOptions, type Provider, ProviderError } from '../../providers/contract.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import { type Change, compare, type KnownServer } from '../observing/compare.ts';
-import { type ChangedServer, enterLook, findAll, type Look } from '../observing/observe.ts';
+import { type ChangedServer, enterLook, findAll, type Look, usersOf } from '../observing/observe.ts';
 import { standingServers } from '../observing/store.ts';
 import { readClock } from '../orphans/store.ts';
 import { type PricedServer, priceReader, totals } from '../prices.ts';
-import { lookOptions } from './input.ts';
+import { isRefusal, lookOptions } from './input.ts';
 
 /** Name of the queue that carries out what only looks. */
 export const OBSERVE_QUEUE = 'servers.observe';
@@ -89,18 +89,28 @@ async function lookAt(
 ): Promise<Outcome> {
   const outcome: Outcome = { looked_at: 0, changed: [], not_asked: [], priced: [] };
   const options: CallOptions = { ...lookOptions(call), patience: PATIENCE };
-  for (const [account, servers] of await byAccount(tools.providers, name, known, outcome)) {
-    try {
-      const listedAt = await readClock(tools.db);
-      const found = await findAll(account, servers, options);
-      const look: Look = { servers, found, listedAt, lagMs: account.listingLagMs ?? 0 };
-      outcome.looked_at += servers.length;
-      outcome.changed.push(...(checkMode ? whatWouldBe(look) : await enterLook(tools, look, operationId)));
-      if (checkMode) outcome.priced.push(...servers.map(await priceReader(account, options)));
-    } catch (error) {
-      if (!(error instanceof ProviderError)) throw error;
-      outcome.not_asked.push({ provider: name, servers: servers.length, reason: error.message });
+  const look = async (account: Provider, servers: readonly KnownServer[]) => {
+    const listedAt = await readClock(tools.db);
+    const found = await findAll(account, servers, options);
+    const seen: Look = { servers, found, listedAt, lagMs: account.listingLagMs ?? 0 };
+    if (checkMode) outcome.priced.push(...servers.map(await priceReader(account, options)));
+    outcome.changed.push(...(checkMode ? whatWouldBe(seen) : await enterLook(tools, seen, operationId)));
+    outcome.looked_at += servers.length;
+  };
+  for (let left = known; left.length > 0; ) {
+    const moved: KnownServer[] = [];
+    for (const [account, servers] of await byAccount(tools.providers, name, left, outcome)) {
+      try {
+        await look(account, servers);
+      } catch (error) {
+        if (!(error instanceof ProviderError)) throw error;
+        // Whose credentials were replaced meanwhile is asked for again, with the new ones.
+        const still = isRefusal(error) ? await usersOf(tools.providers, account, servers) : servers;
+        moved.push(...servers.filter((server) => !still.includes(server)));
+        if (still.length > 0) outcome.not_asked.push({ provider: name, servers: still.length, reason: error.message });
+      }
     }
+    left = moved;
   }
   return outcome;
 }

@@ -46,22 +46,26 @@ export function repairProcedure(db: Database, providers: ProviderRegistry, seal:
     queue: queueOf,
     async run(input, context) {
       const { workspace, step, finish } = context;
-      const open = () => providers.for(input.provider, workspace);
-      const found = await step('look what is different', async (call) => findings(db, await open(), input, call));
+      const withProvider: WithProvider = (work) => withAccount(providers, input.provider, workspace, work);
+      const found = await step('look what is different', (call) =>
+        withProvider((provider) => findings(db, provider, input, call)),
+      );
       const recreates = found.missing && input.recreate !== null;
       if (input.check_mode) return finish(async () => planOf(input, found, recreates));
       if (found.missing) {
         if (input.recreate === null) throw gone(input);
         const spec = openSpec(seal, input.recreate);
-        return recreate(input, spec, (work) => withAccount(providers, input.provider, workspace, work), context);
+        return recreate(input, spec, withProvider, context);
       }
       refuseByHand(found.differences);
       for (const difference of found.differences) {
-        await step(`repair ${difference.field}`, async (call) =>
-          repair(db, await open(), input, found, difference, call),
+        await step(`repair ${difference.field}`, (call) =>
+          withProvider((provider) => repair(db, provider, input, found, difference, call)),
         );
       }
-      const seen = await step('look at the outcome', async (call) => lookOnce(await open(), found.ref, call));
+      const seen = await step('look at the outcome', (call) =>
+        withProvider((provider) => lookOnce(provider, found.ref, call)),
+      );
       return finish(async (tx) => {
         await restoreAfterRecreation(tx, input.server_id, { operationId: input.create_operation_id });
         await forgetDrift(
@@ -158,7 +162,9 @@ async function repair(
       call.signal,
       tellOf(call),
     );
+  // Done before, up to a crash, is not done again: stopping it once more would interrupt it.
   const power = async (goal: string) => {
+    if ((await lookOnce(provider, ref, call))?.status === goal) return;
     await (goal === 'stopped' ? provider.stopServer(ref, options) : provider.startServer(ref, options));
     const seen = await until(goal);
     if (seen?.status === goal) return;
@@ -171,8 +177,10 @@ async function repair(
     const labels = { operationId: input.create_operation_id, workspace: known.workspace, tags: known.tags };
     return provider.labelServer?.(ref, labels, options);
   }
-  await power('stopped');
-  await provider.resizeServer?.(ref, { plan: known.plan, zone }, options);
+  if ((await lookOnce(provider, ref, call))?.plan !== known.plan) {
+    await power('stopped');
+    await provider.resizeServer?.(ref, { plan: known.plan, zone }, options);
+  }
   if (running) await power('running');
 }
 
