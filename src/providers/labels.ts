@@ -54,6 +54,11 @@ export function relabelled(
   ]);
 }
 
+/** Whether a server has exactly these labels already: then there is nothing to set. */
+export function isLabelled(current: ReadonlyMap<string, string>, labels: ReadonlyMap<string, string>): boolean {
+  return current.size === labels.size && [...labels].every(([key, value]) => current.get(key) === value);
+}
+
 /** Tags that this cloud cannot keep as labels, each with the reason. */
 export function tagProblems({ tags }: ServerSpec, rules: LabelRules): SpecProblem[] {
   const keys = new Set<string>();

@@ -1,5 +1,5 @@
 import { type MutationOptions, ProviderError, type ServerLabels } from '../contract.ts';
-import { relabelled } from '../labels.ts';
+import { isLabelled, relabelled } from '../labels.ts';
 import { type Catalog, typeFor } from './catalog.ts';
 import { type Aws, isAwsCode } from './client.ts';
 import { readTags } from './instances.ts';
@@ -13,6 +13,7 @@ export async function labelServer(
 ): Promise<void> {
   const current = await readTags(aws, ref, options);
   const labels = relabelled(current, wanted, aws.settings.installation);
+  if (isLabelled(current, labels)) return;
   const Tags = [...labels].map(([Key, Value]) => ({ Key, Value }));
   const Resources = [ref];
   await aws.change(

@@ -1,6 +1,6 @@
 import type { CloudHttp } from '../cloud-http.ts';
 import { type MutationOptions, ProviderError, type ServerLabels } from '../contract.ts';
-import { relabelled } from '../labels.ts';
+import { isLabelled, relabelled } from '../labels.ts';
 import { fields, text } from '../wire.ts';
 import { type Catalog, typeFor } from './catalog.ts';
 
@@ -14,11 +14,12 @@ export async function labelServer(
 ): Promise<void> {
   const path = `/v1/servers/${encodeURIComponent(ref)}`;
   const { server } = fields(await http.read('look at the server', path, options));
-  const current = Object.entries(fields(fields(server).labels)).map(
-    ([key, value]) => [key, text(value) ?? ''] as const,
+  const current = new Map(
+    Object.entries(fields(fields(server).labels)).map(([key, value]) => [key, text(value) ?? ''] as const),
   );
-  const labels = Object.fromEntries(relabelled(new Map(current), wanted, installation));
-  await http.change('label the server', 'PUT', path, { labels }, options);
+  const labels = relabelled(current, wanted, installation);
+  if (isLabelled(current, labels)) return;
+  await http.change('label the server', 'PUT', path, { labels: Object.fromEntries(labels) }, options);
 }
 
 /** Changes the type of a server that is off; its disk stays as it is. @throws INVALID_REQUEST, CONFLICT, NOT_FOUND. */

@@ -1,6 +1,6 @@
 import type { CloudHttp } from '../cloud-http.ts';
 import { type MutationOptions, ProviderError, type ServerLabels } from '../contract.ts';
-import { relabelled } from '../labels.ts';
+import { isLabelled, relabelled } from '../labels.ts';
 import { readOne } from './listing.ts';
 
 /** Gives the server these labels in place of its own. @throws NOT_FOUND. */
@@ -15,7 +15,9 @@ export async function labelServer(
   if (server === null) {
     throw new ProviderError('NOT_FOUND', `UpCloud has no server ${ref}.`, { retryable: false, details: { ref } });
   }
-  const label = [...relabelled(server.labels, wanted, installation)].map(([key, value]) => ({ key, value }));
+  const labels = relabelled(server.labels, wanted, installation);
+  if (isLabelled(server.labels, labels)) return;
+  const label = [...labels].map(([key, value]) => ({ key, value }));
   await modify(http, 'label the server', ref, { labels: { label } }, options);
 }
 
