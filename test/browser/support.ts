@@ -70,7 +70,10 @@ export async function visitor(
   options: VisitOptions & { username?: string; password?: string } = {},
 ): Promise<Visit> {
   const visited = await visit(browser, server, options);
-  await signIn(visited.page, options.username, options.password);
+  await signIn(visited.page, options.username, options.password).catch(async (error: unknown) => {
+    const shown = [...visited.problems, await visited.page.content()].join('\n').slice(0, 4_000);
+    throw new Error(`Signing in came to nothing on this page:\n${shown}`, { cause: error });
+  });
   return visited;
 }
 
