@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import Docker from 'dockerode';
 import { createDockerExecTransport } from '../../src/transports/docker-exec.ts';
-import { preparedImage } from '../machine/catalog-host.ts';
+import { preparedImage } from '../machine/prepared-image.ts';
 import { expectOk, type Installation, type Server, startInstallation } from '../support/acceptance.ts';
 import { assertFree, assertNotStored } from '../support/canaries.ts';
 import { containerEngine } from '../support/container-engine.ts';

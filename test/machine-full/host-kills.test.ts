@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import Docker from 'dockerode';
-import { preparedImage } from '../machine/catalog-host.ts';
+import { preparedImage } from '../machine/prepared-image.ts';
 import { importMachines, startMachines, workspaceKey } from '../machine/ssh-machines.ts';
 import { openBooks, temporaryDataDir } from '../recovery/support.ts';
 import { expectOk } from '../support/acceptance.ts';

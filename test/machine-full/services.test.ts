@@ -7,7 +7,7 @@ import { after, before, suite, test } from 'node:test';
 import Docker from 'dockerode';
 import { createDockerExecTransport } from '../../src/transports/docker-exec.ts';
 import { CANARY, CASES, type Case } from '../machine/catalog-cases.ts';
-import { preparedImage } from '../machine/catalog-host.ts';
+import { preparedImage } from '../machine/prepared-image.ts';
 import { importMachines, startMachines, workspaceKey } from '../machine/ssh-machines.ts';
 import { openBooks, scale } from '../recovery/support.ts';
 import { expectOk } from '../support/acceptance.ts';

@@ -4,7 +4,8 @@ import { before, suite, test } from 'node:test';
 import type Docker from 'dockerode';
 import { loadCatalog } from '../../src/catalog/catalog.ts';
 import { until } from '../support/server.ts';
-import { attemptScript, type Host, install, preparedImage, runScript, startHost, testEngine } from './catalog-host.ts';
+import { attemptScript, type Host, install, runScript, startHost, testEngine } from './catalog-host.ts';
+import { preparedImage } from './prepared-image.ts';
 
 const engine = testEngine();
 const catalog = await loadCatalog(null);

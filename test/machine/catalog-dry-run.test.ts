@@ -20,8 +20,9 @@ import {
   joinConfiguration,
   UNPACK_NATS,
 } from './catalog-fakes.ts';
-import { attemptScript, install, preparedImage, runScript, startHost, testEngine } from './catalog-host.ts';
+import { attemptScript, install, runScript, startHost, testEngine } from './catalog-host.ts';
 import { archive, recorded, recorder, replace, startMirror } from './catalog-vendor.ts';
+import { preparedImage } from './prepared-image.ts';
 
 const engine = testEngine();
 const catalog = await loadCatalog(null);

@@ -7,6 +7,7 @@ import path from 'node:path';
 import { suite, test } from 'node:test';
 import { loadCatalog } from '../../src/catalog/catalog.ts';
 import { attemptScript, install, runScript, startHost, testEngine } from './catalog-host.ts';
+import { preparedImage } from './prepared-image.ts';
 
 const engine = testEngine();
 const skip = engine === null && 'PROVISIONING_TEST_DOCKER_HOST is not set';
@@ -23,7 +24,7 @@ suite("the taskserv contract's worked example", { skip }, () => {
 
     const catalog = await loadCatalog(workspace.root);
     assert.deepEqual(catalog.problems, []);
-    await using host = await startHost(engine, { hostname: 'notice-board' });
+    await using host = await startHost(engine, { hostname: 'notice-board', image: await preparedImage(engine) });
     const config = { password: 'open-sesame', page: 'Two lines\nof news.' };
     const { definition, order } = await install(host, catalog, NAME, { [NAME]: config });
     assert.deepEqual(

@@ -1,5 +1,4 @@
 /** Containers as hosts for the catalog's scripts, run as the transports run them: as files, with an environment. */
-import { createHash } from 'node:crypto';
 import { PassThrough } from 'node:stream';
 import Docker from 'dockerode';
 import {
@@ -14,7 +13,8 @@ import {
 export const IMAGE = process.env.PROVISIONING_TEST_DOCKER_IMAGE ?? 'provisioning-test:debian-12';
 /** Packages are not synced to the disk file by file: the container is thrown away. */
 const FASTER = 'echo force-unsafe-io >/etc/dpkg/dpkg.cfg.d/unsafe-io';
-const LABEL = 'provisioning-catalog-test';
+/** Its value is the process that made the container. */
+export const LABEL = 'provisioning-catalog-test';
 
 /** What a command on a host did. */
 export interface Outcome {
@@ -46,6 +46,8 @@ export function testEngine(): Docker | null {
 
 export interface HostOptions {
   hostname: string;
+  /** The container's, which no other may have at the same time; else the engine gives it one. */
+  name?: string;
   image?: string;
   privileged?: boolean;
   /** Process 1, in place of one that waits. */
@@ -59,6 +61,7 @@ export interface HostOptions {
 
 export async function startHost(engine: Docker, options: HostOptions): Promise<Host> {
   const container = await engine.createContainer({
+    ...(options.name === undefined ? {} : { name: options.name }),
     Image: options.image ?? IMAGE,
     Hostname: options.hostname,
     Labels: { [LABEL]: String(process.pid) },
@@ -105,48 +108,6 @@ export async function startHost(engine: Docker, options: HostOptions): Promise<H
     await dispose();
     throw error;
   }
-}
-
-/** Repository of the images that `preparedImage` makes. */
-const PREPARED = 'provisioning-test-prepared';
-/** What many hosts of the tests install: fetched once, unpacked on each. */
-const DOWNLOADS = [
-  ...['etcd-client', 'etcd-server', 'haproxy', 'memcached', 'nginx', 'postgresql', 'prometheus-node-exporter'],
-  ...['redis-server', 'containerd', 'containernetworking-plugins', 'podman', 'netavark', 'aardvark-dns', 'iptables'],
-];
-
-/**
- * An image with the package lists of today, the archives of what many tests install, and some packages. It is made by
- * the first who asks on a day and stays in the engine for all others; the next day's takes its place.
- * @param packages `systemd-sysv` makes its /sbin/init systemd.
- * @returns its name.
- */
-export async function preparedImage(engine: Docker, packages: readonly string[] = []): Promise<string> {
-  const day = new Date().toISOString().slice(0, 10);
-  const script = preparation(packages);
-  const base = (await engine.getImage(IMAGE).inspect()).Id;
-  const variant = createHash('sha256').update(`${base} ${script}`).digest('hex').slice(0, 12);
-  const name = `${PREPARED}:${variant}-${day}`;
-  const there = await engine.listImages({ filters: { reference: [`${PREPARED}:${variant}-*`] } });
-  const named = (tag: string) => tag.endsWith(name);
-  if (there.some(({ RepoTags: tags }) => tags?.some(named))) return name;
-  await using host = await startHost(engine, { hostname: 'prepared' });
-  await host.run(['sh', '-ec', script]);
-  await engine.getContainer(host.id).commit({ repo: PREPARED, tag: `${variant}-${day}` });
-  for (const tag of there.flatMap(({ RepoTags: tags }) => tags ?? [])) await engine.getImage(tag).remove();
-  return name;
-}
-
-/** Translated descriptions are as large as the lists themselves. What apt has done here is no host's own history. */
-function preparation(packages: readonly string[]): string {
-  const install = 'apt-get install -qq --no-install-recommends';
-  return [
-    `echo 'Acquire::Languages "none";' >/etc/apt/apt.conf.d/no-languages`,
-    'apt-get update -qq',
-    ...(packages.length === 0 ? [] : [`${install} ${packages.join(' ')}`]),
-    `${install} --download-only ${DOWNLOADS.join(' ')}`,
-    'rm -f /var/log/apt/*.log /var/log/dpkg.log',
-  ].join('\n');
 }
 
 async function execute(

@@ -9,7 +9,8 @@ import { loadCatalog } from '../../src/catalog/catalog.ts';
 import { scale, temporaryDataDir } from '../recovery/support.ts';
 import { until } from '../support/server.ts';
 import { defineTaskserv } from '../support/taskserv-definitions.ts';
-import { install, preparedImage, runScript, startHost, testEngine } from './catalog-host.ts';
+import { install, runScript, startHost, testEngine } from './catalog-host.ts';
+import { preparedImage } from './prepared-image.ts';
 
 const engine = testEngine();
 const podman = engine !== null && JSON.stringify(await engine.version()).includes('Podman');

@@ -8,7 +8,8 @@ import { before, suite, test } from 'node:test';
 import { loadCatalog } from '../../src/catalog/catalog.ts';
 import { scale } from '../recovery/support.ts';
 import { CANARY, CASES, type Case } from './catalog-cases.ts';
-import { type Host, install, preparedImage, runScript, startHost, testEngine } from './catalog-host.ts';
+import { type Host, install, runScript, startHost, testEngine } from './catalog-host.ts';
+import { preparedImage } from './prepared-image.ts';
 
 const engine = testEngine();
 const catalog = await loadCatalog(null);

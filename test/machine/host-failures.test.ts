@@ -9,7 +9,8 @@ import { expectOk } from '../support/acceptance.ts';
 import { containerEngine } from '../support/container-engine.ts';
 import { ended, type Operation, startTestServer, type TestServer, until } from '../support/server.ts';
 import { defineTaskserv } from '../support/taskserv-definitions.ts';
-import { type Host, preparedImage } from './catalog-host.ts';
+import type { Host } from './catalog-host.ts';
+import { preparedImage } from './prepared-image.ts';
 import { importMachines, startMachines, workspaceKey } from './ssh-machines.ts';
 
 /** Seconds beyond a script's own time until a host that is gone is given up: see ATTACH_MARGIN of transports/job.ts. */

@@ -5,6 +5,8 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
+import Docker from 'dockerode';
+import type { Provider } from '../../src/providers/contract.ts';
 import { createDockerProvider } from '../../src/providers/docker/provider.ts';
 import { createDockerExecTransport } from '../../src/transports/docker-exec.ts';
 import { generateSshKey } from '../../src/transports/keys.ts';
@@ -14,6 +16,7 @@ import { expectOk } from '../support/acceptance.ts';
 import { containerEngine } from '../support/container-engine.ts';
 import { startCutProxy } from '../support/cut-proxy.ts';
 import { ended, type Operation, startTestServer, type TestServer } from '../support/server.ts';
+import { preparedImage } from './prepared-image.ts';
 
 /** Seconds that the package manager may take on a busy machine. */
 const INSTALL_SECONDS = 300;
@@ -22,8 +25,6 @@ const SSH_PORT = 22;
 /** A user `ops` who gets in with root's key and becomes root without a password. */
 const ADD_USER = `
 set -eu
-export DEBIAN_FRONTEND=noninteractive
-command -v sudo >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends sudo; } >/dev/null
 id ops >/dev/null 2>&1 || useradd --create-home --shell /bin/bash ops
 mkdir -p /home/ops/.ssh
 cp /root/.ssh/authorized_keys /home/ops/.ssh/
@@ -35,8 +36,13 @@ const engine = await containerEngine();
 if (engine === null) {
   test('ssh into containers', { skip: 'There is no container engine. Run .ci/podman-up.' }, () => {});
 } else {
-  transportSuite('ssh as a user who becomes root by sudo', () => setUpUser(engine));
-  describe('servers and machines over SSH', () => overSsh(engine));
+  const { host, socketPath } = engine;
+  // Asked for by both at once: made once.
+  const image = preparedImage(new Docker({ socketPath, host: undefined }), ['sudo']);
+  describe('ssh into containers', { concurrency: true }, () => {
+    transportSuite('ssh as a user who becomes root by sudo', async () => setUpUser({ host, image: await image }));
+    describe('servers and machines over SSH', () => overSsh({ host, image }));
+  });
 }
 
 async function setUpUser({ host, image }: { host: string; image: string }) {
@@ -73,12 +79,14 @@ async function setUpUser({ host, image }: { host: string; image: string }) {
   };
 }
 
-function overSsh({ host, image }: { host: string; image: string }) {
+function overSsh({ host, image: making }: { host: string; image: Promise<string> }) {
   let server: TestServer;
   let box: { id: string; ip_address: string; ref: string };
-  const provider = createDockerProvider({ host, image });
+  let provider: Provider;
 
   before(async () => {
+    const image = await making;
+    provider = createDockerProvider({ host, image });
     server = await startTestServer({ settings: { PROVIDERS: 'docker', DOCKER_HOST: host, DOCKER_IMAGE: image } });
     const made = await request('POST', '/v1/servers/create', {
       ...{ workspace: 'default', provider: 'docker', plan: '1xCPU-1GB', zone: 'local', hostname: 'box-01' },
@@ -91,7 +99,7 @@ function overSsh({ host, image }: { host: string; image: string }) {
   after(async () => {
     if (box !== undefined) await request('DELETE', `/v1/servers/${box.id}?force=true`);
     await server?.[Symbol.asyncDispose]();
-    await provider.close?.();
+    await provider?.close?.();
   });
 
   const request = async (method: string, route: string, body?: unknown): Promise<Operation> => {

@@ -12,7 +12,7 @@ import { assertNotOnDisk, assertNotStored } from '../support/canaries.ts';
 import { containerEngine } from '../support/container-engine.ts';
 import { ended, type Operation, startTestServer, type TestServer, until } from '../support/server.ts';
 import { defineTaskserv } from '../support/taskserv-definitions.ts';
-import { preparedImage } from './catalog-host.ts';
+import { preparedImage } from './prepared-image.ts';
 
 const CANARY = 'Canary-4d5e6f-password';
 /** Seconds that an operation with the package manager may take on three containers of a busy machine. */
@@ -22,9 +22,10 @@ const engine = await containerEngine();
 if (engine === null) {
   test('taskservs on containers', { skip: 'There is no container engine. Run .ci/podman-up.' }, () => {});
 } else {
-  for (const way of ['docker exec', 'ssh'] as const) {
-    describe(`taskservs on three containers by ${way}`, () => onContainers(engine, way));
-  }
+  // Much of either is waiting for scripts that take their time on purpose.
+  describe('taskservs on three containers', { concurrency: true }, () => {
+    for (const way of ['docker exec', 'ssh'] as const) describe(`by ${way}`, () => onContainers(engine, way));
+  });
 }
 
 interface Host {
