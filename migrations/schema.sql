@@ -6,6 +6,7 @@ create table provisioning.account_sweeps (
   due_at timestamp with time zone not null,
   listed_at timestamp with time zone,
   error text,
+  holder text,
   constraint account_sweeps_pkey PRIMARY KEY (provider, account)
 );
 

@@ -313,9 +313,9 @@ async function start(
     const checks = startHealthChecks(hostTools, { seconds: config.healthCheckInterval, logger });
     opened.push(() => checks.stop());
   }
-  if (config.role !== 'api' && config.sweepInterval > 0) {
+  if (engine.replicaId !== null && config.sweepInterval > 0) {
     const sweeper = startSweeper({
-      ...{ db, engine, providers, installation: await readInstallationId(db) },
+      ...{ db, engine, providers, replica: engine.replicaId, installation: await readInstallationId(db) },
       ...{ intervalSeconds: config.sweepInterval, deleteAfter: config.orphanDeleteAfter },
       logger: logger.child({ component: 'sweep' }),
     });

@@ -105,6 +105,7 @@ export interface Tables {
     due_at: Date;
     listed_at: NullableTimestamp;
     error: string | null;
+    holder: string | null;
   };
   'provisioning.departed_servers': {
     provider: string;

@@ -5,14 +5,15 @@ import type { AccountName } from './store.ts';
 const accountOf = ({ workspace }: AccountName) => workspace ?? '';
 
 /**
- * Takes the accounts whose turn has come, for so long that a replica that dies in between is soon replaced. An account
- * that is new is due after one interval.
- * @returns those that are this caller's now.
+ * Takes the accounts whose turn has come. The turn is the replica's until `endTurn`, or until it is struck off the list of
+ * replicas: then it is due at once. An account that is new is due after one interval.
+ * @param leaseSeconds for so long a replica of the version before, which knows no holders, keeps away.
+ * @returns those that are this replica's now.
  */
 export async function takeDueAccounts(
   db: Queryable,
   accounts: readonly AccountName[],
-  { intervalSeconds, leaseSeconds }: { intervalSeconds: number; leaseSeconds: number },
+  { replica, intervalSeconds, leaseSeconds }: { replica: string; intervalSeconds: number; leaseSeconds: number },
 ): Promise<AccountName[]> {
   const providers = accounts.map(({ provider }) => provider);
   const names = accounts.map(accountOf);
@@ -24,27 +25,28 @@ export async function takeDueAccounts(
     on conflict do nothing`.execute(db);
   const { rows } = await sql<{ provider: string; account: string }>`
     update provisioning.account_sweeps
-    set due_at = now() + make_interval(secs => ${leaseSeconds}::float8)
+    set due_at = now() + make_interval(secs => ${leaseSeconds}::float8), holder = ${replica}
     where (provider, account) in (
       select s.provider, s.account
       from provisioning.account_sweeps s
         join unnest(${providers}::text[], ${names}::text[]) as a (provider, account) using (provider, account)
-      where s.due_at <= now() for update of s skip locked)
+        left join provisioning.replicas h on h.id = s.holder
+      where case when s.holder is null or s.holder = ${replica} then s.due_at <= now() else h.id is null end
+      for update of s skip locked)
     returning provider, account`.execute(db);
   return rows.map(({ provider, account }) => ({ provider, workspace: account === '' ? null : account }));
 }
 
-/** Sets when the account's next turn is, and why this one came to nothing. */
+/** Sets when the account's next turn is, and why this one came to nothing. A turn that another one has by now is left alone. */
 export async function endTurn(
   db: Queryable,
   account: AccountName,
-  intervalSeconds: number,
-  error: string | null,
+  { replica, intervalSeconds, error }: { replica: string; intervalSeconds: number; error: string | null },
 ): Promise<void> {
   await sql`
     update provisioning.account_sweeps
-    set due_at = now() + make_interval(secs => ${intervalSeconds}::float8), error = ${error}
-    where provider = ${account.provider} and account = ${accountOf(account)}`.execute(db);
+    set due_at = now() + make_interval(secs => ${intervalSeconds}::float8), error = ${error}, holder = null
+    where provider = ${account.provider} and account = ${accountOf(account)} and holder = ${replica}`.execute(db);
 }
 
 /**

@@ -8,17 +8,30 @@ import { endTurn, takeDueAccounts } from './sweep-store.ts';
 
 /** Looks for accounts whose turn has come, at most so far apart. Milliseconds. */
 const LONGEST_ROUND_MS = 5_000;
-/** A replica that dies while it looks holds the account up for so long. Longer than a list takes. Seconds. */
+/**
+ * A look that broke off without a word is begun again after this; a replica that knows no holders believes for so long
+ * that somebody looks. Longer than a list takes. Seconds.
+ */
 const LEASE_SECONDS = 300;
 
-/** Looks at every account each `intervalSeconds`, one replica at a time. */
-export function startSweeper(tools: SweepTools & { intervalSeconds: number; logger: Logger }): {
+const keyOf = ({ provider, workspace }: AccountName) => `${provider} ${workspace ?? ''}`;
+
+/**
+ * Looks at every account each `intervalSeconds`, one replica at a time. An account that does not answer holds up no other.
+ * @param replica this process among the replicas: what it was looking at when it is given up, another one looks at.
+ */
+export function startSweeper(tools: SweepTools & { replica: string; intervalSeconds: number; logger: Logger }): {
   stop(): Promise<void>;
 } {
-  const { db, providers, intervalSeconds, logger } = tools;
+  const { db, providers, replica, intervalSeconds, logger } = tools;
   const stopped = new AbortController();
-  let running: Promise<void> = Promise.resolve();
-  let busy = false;
+  const sweeping = new Map<string, Promise<void>>();
+  let asking: Promise<void> | null = null;
+
+  const complain = (error: unknown) => {
+    if (stopped.signal.aborted || isDatabaseUnavailable(error)) return;
+    logger.error({ err: error }, 'looking after the accounts failed; the next round tries again');
+  };
 
   const sweep = async (account: ProviderAccount) => {
     const name: AccountName = { provider: account.provider.name, workspace: account.workspace };
@@ -31,30 +44,32 @@ export function startSweeper(tools: SweepTools & { intervalSeconds: number; logg
         return failure.message;
       },
     );
-    await endTurn(db, name, intervalSeconds, error);
+    await endTurn(db, name, { replica, intervalSeconds, error });
   };
 
   const round = async () => {
-    const accounts = await providers.accounts();
-    const names = accounts.map(({ provider, workspace }) => ({ provider: provider.name, workspace }));
-    const due = await takeDueAccounts(db, names, { intervalSeconds, leaseSeconds: LEASE_SECONDS });
-    const ours = accounts.filter(({ provider, workspace }) =>
-      due.some((account) => account.provider === provider.name && account.workspace === workspace),
-    );
-    await Promise.all(ours.map(sweep));
+    const accounts = (await providers.accounts())
+      .map((account) => ({ account, name: { provider: account.provider.name, workspace: account.workspace } }))
+      .filter(({ name }) => !sweeping.has(keyOf(name)));
+    const names = accounts.map(({ name }) => name);
+    const due = await takeDueAccounts(db, names, { replica, intervalSeconds, leaseSeconds: LEASE_SECONDS });
+    for (const key of due.map(keyOf)) {
+      const taken = accounts.find(({ name }) => keyOf(name) === key);
+      if (taken === undefined) continue;
+      const look = sweep(taken.account).catch(complain);
+      sweeping.set(
+        key,
+        look.finally(() => sweeping.delete(key)),
+      );
+    }
   };
 
   const timer = setInterval(
     () => {
-      if (busy) return;
-      busy = true;
-      running = round()
-        .catch((error: unknown) => {
-          if (stopped.signal.aborted || isDatabaseUnavailable(error)) return;
-          logger.error({ err: error }, 'looking after the accounts failed; the next round tries again');
-        })
+      asking ??= round()
+        .catch(complain)
         .finally(() => {
-          busy = false;
+          asking = null;
         });
     },
     Math.min(LONGEST_ROUND_MS, intervalSeconds * 1_000),
@@ -64,7 +79,8 @@ export function startSweeper(tools: SweepTools & { intervalSeconds: number; logg
     async stop() {
       clearInterval(timer);
       stopped.abort(new Error('The server is stopping.'));
-      await running;
+      await asking;
+      await Promise.all(sweeping.values());
     },
   };
 }
