@@ -1,21 +1,24 @@
 /** What the servers that a workflow makes cost together, where their providers tell. */
 import type { Services } from '../http/section.ts';
 import { type PricedServer, priceReader, totals } from '../servers/prices.ts';
+import type { Json, JsonObject } from './json.ts';
 import type { Plan } from './planning/plan.ts';
 
 /** Somebody waits for the answer: a provider that is asked too much tells no price. Seconds. */
 const PATIENCE = 5;
 
-/** Summed over all nodes that make a server. Those of nested workflows, and those whose plan is still to come, have no price. */
+/**
+ * Summed over all nodes that make a server, those of nested workflows included. No price have those whose plan is still
+ * to come, and each step that makes servers in a nested workflow whose parameters are.
+ */
 export async function costsOf(
   { providers }: Services,
   workspace: string,
   plan: Plan,
 ): Promise<ReturnType<typeof totals>> {
-  const makers = new Set(plan.steps.flatMap(({ id, kind }) => (kind === 'server.create' ? [id] : [])));
-  const servers = plan.nodes.filter(({ step, skipped }) => makers.has(step) && !skipped).map(({ known }) => known);
+  const { servers, unplanned } = makersIn(plan);
   const readers = new Map<string, Awaited<ReturnType<typeof priceReader>> | null>();
-  const priced: PricedServer[] = [];
+  const priced: PricedServer[] = Array.from({ length: unplanned }, () => ({ price: null }));
   for (const { provider, plan: size, zone } of servers) {
     const name = String(provider);
     if (!readers.has(name)) {
@@ -25,4 +28,29 @@ export async function costsOf(
     priced.push(readers.get(name)?.({ plan: String(size), zone: String(zone) }) ?? { price: null });
   }
   return totals(priced);
+}
+
+/** What is known of the servers that a plan makes, and how many steps that make servers are not planned yet. */
+function makersIn(plan: Plan): { servers: JsonObject[]; unplanned: number } {
+  const kinds = new Map(plan.steps.map(({ id, kind }) => [id, kind]));
+  const nodes = plan.nodes.filter(({ skipped }) => !skipped);
+  const own = nodes.flatMap(({ step, known }) => (kinds.get(step) === 'server.create' ? [known] : []));
+  const later = nodes.filter((node) => kinds.get(node.step) === 'workflow' && node.with === null);
+  const inner = plan.inner.map((nested) => makersIn(nested.plan));
+  return {
+    servers: [...own, ...inner.flatMap(({ servers }) => servers)],
+    unplanned:
+      later.reduce((sum, { known }) => sum + creatorsIn(plan, known.workflow_type), 0) +
+      inner.reduce((sum, { unplanned }) => sum + unplanned, 0),
+  };
+}
+
+/** Steps that make servers in a type that the plan nests, and in what that nests. No type contains itself. */
+function creatorsIn(plan: Plan, type: Json | undefined): number {
+  const operations = typeof type === 'string' ? plan.nested.get(type)?.fields.operations : undefined;
+  if (!Array.isArray(operations)) return 0;
+  return operations.reduce((sum, { kind, with: given }) => {
+    if (kind === 'workflow') return sum + creatorsIn(plan, (given as JsonObject | undefined)?.workflow_type);
+    return sum + (kind === 'server.create' ? 1 : 0);
+  }, 0);
 }

@@ -71,7 +71,7 @@ export const WorkflowGraph = Type.Object(
         hourly: Type.Number(),
         monthly: Type.Number({ description: 'A whole month at most.' }),
       }),
-      { description: 'Of all servers that it makes, an amount a currency; without those of nested workflows.' },
+      { description: 'Of all servers that it makes, those of nested workflows included; an amount a currency.' },
     ),
     unpriced: Type.Integer({ description: 'Servers whose price is not told, or whose plan is still to come.' }),
   },

@@ -1,5 +1,6 @@
 /** Servers at clouds, through the API: the cloud is a stand-in on loopback, all else is real. */
 import assert from 'node:assert/strict';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { after, test } from 'node:test';
 import { startFakeUpcloud } from '../clouds/upcloud.ts';
 import { expectOk, type Server, startInstallation } from '../support/acceptance.ts';
@@ -114,6 +115,34 @@ test('validating a workflow says what its servers would cost together', async ()
   });
   const { costs, unpriced } = expectOk(answer);
   assert.deepEqual([costs, unpriced], [[{ currency: null, hourly: 0.08928, monthly: 60 }], 2]);
+});
+
+test('what nested workflows make costs as well; what depends on results has no price yet', async () => {
+  const directory = `${server.dataDir}/workspaces/nested`;
+  expectOk(await admin.request('POST', '/v1/workspaces/create', { name: 'nested', path: directory }));
+  await mkdir(`${directory}/workflows`, { recursive: true });
+  const makes = (id: string) =>
+    `  - { id: ${id}, kind: server.create, with: { hostname: "\${{ parameters.name }}-${id}", provider: upcloud, plan: 2xCPU-4GB, zone: de-fra1 } }`;
+  const runs = (id: string, type: string, more = '', name = 'parameters.name') =>
+    `  - { id: ${id}, kind: workflow, ${more}with: { workflow_type: ${type}, parameters: { name: "\${{ ${name} }}" } } }`;
+  const type = (...steps: string[]) =>
+    `parameters: { type: object, properties: { name: { type: string, default: web } } }\noperations:\n${steps.join('\n')}\n`;
+  await writeFile(`${directory}/workflows/one.yaml`, `name: one\n${type(makes('a'))}`);
+  await writeFile(
+    `${directory}/workflows/three.yaml`,
+    `name: three\n${type(makes('b'), makes('c'), runs('d', 'one'))}`,
+  );
+  const definition = type(
+    makes('first'),
+    runs('twice', 'three', 'for_each: [x, y], ', 'item'),
+    runs('never', 'three', 'when: false, '),
+    runs('later', 'three', '', 'operations.first.result.hostname'),
+  );
+  const answer = await admin.request<{ costs: unknown; unpriced: number }>('POST', '/v1/workflows/validate', {
+    ...{ workspace: 'nested', definition },
+  });
+  const { costs, unpriced } = expectOk(answer);
+  assert.deepEqual([costs, unpriced], [[{ currency: null, hourly: 0.20832, monthly: 140 }], 3]);
 });
 
 test('an operation waits while the cloud asks for a pause, and its events say so', async () => {
