@@ -4510,7 +4510,7 @@ export interface components {
         };
         /** WorkflowGraph */
         WorkflowGraph: {
-            /** @description Of all servers that it makes, an amount a currency; without those of nested workflows. */
+            /** @description Of all servers that it makes, those of nested workflows included; an amount a currency. */
             costs: {
                 /** @description Null: the account's own currency. */
                 currency: string | null;
