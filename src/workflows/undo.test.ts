@@ -11,6 +11,8 @@ import {
   type Step,
   statuses,
   stepsOf,
+  submit,
+  typeUndoneOnce,
   workflowOf,
 } from '../../test/support/workflows.ts';
 
@@ -203,4 +205,34 @@ describe('POST /v1/workflows/{id}/retry', () => {
     assert.equal(done.status, 'completed', JSON.stringify(done));
     assert.deepEqual(await hosts('redo-'), ['redo-1', 'redo-2']);
   });
+});
+
+test('what cannot be undone, and what a failed cleanup has left, is named, and undone when that is asked for later', async () => {
+  await using protecting = await startInstallation({
+    SIMULATED_FAULTS: 'delete_refused=1',
+    SIMULATED_LATENCY_MS: '400',
+  });
+  const first = protecting.server.admin;
+  const operations = [
+    makes('whole', 'kept-1'),
+    // Time is up while the server comes up: what tidies up may not delete it.
+    makes('half', 'kept-2', { depends_on: ['whole'], timeout: 0.25 }),
+  ];
+  const once = await typeUndoneOnce(protecting.server);
+  const failed = await ended(first, (await submit(first, once, { operations })).id);
+  assert.equal(failed.status, 'failed');
+  const incomplete = await rolledBack(first, failed, 120);
+  assert.equal(incomplete.status, 'failed', JSON.stringify(incomplete));
+  const report = incomplete.result as { undone: number; failed: { node: string; error: string }[] };
+  assert.deepEqual([report.undone, report.failed.map(({ node }) => node)], [0, ['whole', 'half']]);
+  for (const { error } of report.failed) assert.match(error, /it is protected/);
+  assert.deepEqual(await hostsInCloud(protecting.database), ['kept-1', 'kept-2']);
+
+  await protecting.killAll();
+  const second = (await protecting.replica({ SIMULATED_FAULTS: '' })).admin;
+  const again = expectOk(await second.request<Operation>('POST', `/v1/workflows/${failed.id}/rollback`));
+  const rollback = await ended(second, again.id, 60);
+  assert.deepEqual([rollback.status, rollback.result?.undone], ['completed', 2], JSON.stringify(rollback));
+  assert.deepEqual(await hostsInCloud(protecting.database), []);
+  assert.deepEqual(expectOk(await second.request('GET', '/v1/servers')), []);
 });

@@ -1,8 +1,9 @@
 /** What the tests of workflows share: submitting graphs, waiting for their end, and the simulated cloud's books. */
 import assert from 'node:assert/strict';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { expectOk } from './acceptance.ts';
 import type { TestDatabase } from './database.ts';
-import { type Client, ended, type Operation } from './server.ts';
+import { type Client, ended, type Operation, type TestServer } from './server.ts';
 
 /** A step as a request writes it. */
 export interface StepInput {
@@ -110,4 +111,25 @@ export async function hostsInCloud({ pool }: Pick<TestDatabase, 'pool'>): Promis
      where not (change = 'delete' and settles_at <= clock_timestamp()) order by hostname`,
   );
   return rows.map(({ hostname }) => hostname);
+}
+
+/**
+ * Gives the workspace "default" a type like `batch`, but what cannot be undone at once stays: with the five tries of that
+ * one hardly anything would. @returns its name.
+ */
+export async function typeUndoneOnce({ dataDir }: Pick<TestServer, 'dataDir'>): Promise<string> {
+  const directory = `${dataDir}/workspaces/default/workflows`;
+  await mkdir(directory, { recursive: true });
+  await writeFile(
+    `${directory}/undone_once.yaml`,
+    `name: undone_once
+parameters:
+  type: object
+  properties: { operations: { type: array, items: { type: object } }, parallel_limit: { type: integer, default: 100 } }
+operations: "\${{ parameters.operations }}"
+parallel_limit: "\${{ parameters.parallel_limit }}"
+rollback: { max_attempts: 1 }
+`,
+  );
+  return 'undone_once';
 }

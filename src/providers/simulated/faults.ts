@@ -12,6 +12,8 @@ export interface SimulatedFaults {
   stuck: number;
   /** A deletion takes twenty times as long. */
   slow_delete: number;
+  /** A deletion is refused for good, as that of a protected server: asking again with another operation may succeed. */
+  delete_refused: number;
   /** No connection to a server can be made: nothing runs. */
   unreachable: number;
   /** The connection to a server is lost while a script runs: it has run all the same. */
@@ -27,6 +29,7 @@ const NONE: SimulatedFaults = {
   half_created: 0,
   stuck: 0,
   slow_delete: 0,
+  delete_refused: 0,
   unreachable: 0,
   connection_lost: 0,
   script_fails: 0,

@@ -92,6 +92,10 @@ export function createSimulatedProvider(options: {
     guard();
     const refusal = refusalOf(kind);
     if (refusal !== null) return refuse(refusal, kind, ref, call.operationId);
+    if (kind === 'delete' && happens(faults.delete_refused)) {
+      await enterRefusal(db, kind, ref, call.operationId, 'error');
+      throw isProtected(ref);
+    }
     const slow = kind === 'delete' && happens(faults.slow_delete) ? SLOW_FACTOR : 1;
     const outcome = await changeServer(db, kind, ref, call.operationId, {
       latencyMs: latencyMs * slow,
@@ -211,6 +215,13 @@ function answerLost(): ProviderError {
 
 function notFound(ref: string): ProviderError {
   return new ProviderError('NOT_FOUND', `The simulated cloud has no server ${ref}.`, {
+    retryable: false,
+    details: { ref },
+  });
+}
+
+function isProtected(ref: string): ProviderError {
+  return new ProviderError('FORBIDDEN', `The simulated cloud refuses to delete the server ${ref}: it is protected.`, {
     retryable: false,
     details: { ref },
   });

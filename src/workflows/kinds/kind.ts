@@ -26,6 +26,8 @@ export interface Deed {
   result: JsonObject;
   /** The node's own fields. */
   fields: JsonObject;
+  /** It did not complete, and the operation that was to tidy up after it failed as well. */
+  leftover: boolean;
 }
 
 /** How a deed is undone. */
@@ -53,6 +55,6 @@ export interface KindWork {
    * stored later in the same transaction, with others.
    */
   gathers?: true;
-  /** Absent: there is nothing to undo. Asked only where no operation of its own tidied up after a failure. */
+  /** Absent: there is nothing to undo. Not asked where an operation of its own has tidied up after a failure. */
   undo?(deed: Deed): Undo;
 }

@@ -19,10 +19,11 @@ export const serverCreate: KindWork = {
   // The fields were held against the schema of this very request.
   submit: (services, mutation, { workspace, fields }) =>
     createServer(services, mutation, { ...fields, workspace } as unknown as CreateServer),
-  undo: ({ status, result }) =>
-    status === 'completed'
-      ? { how: 'node', kind: 'server.delete', fields: { server: String(result.server_id), force: true } }
-      : { how: 'nothing' },
+  undo({ status, input, result, leftover }) {
+    if (status !== 'completed' && !leftover) return { how: 'nothing' };
+    const server = String(leftover ? input.server_id : result.server_id);
+    return { how: 'node', kind: 'server.delete', fields: { server, force: true } };
+  },
 };
 
 export const serverDelete: KindWork = {

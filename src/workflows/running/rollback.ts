@@ -225,19 +225,21 @@ async function startReady(rollback: Rollback): Promise<void> {
 function undoOf({ begun }: Rollback, node: NodeState): Exclude<Undo, { how: 'nothing' | 'keep' }> | UndoMove | null {
   const of = begun.get(node.position);
   if (of === undefined || of.operationStatus === null) return null;
-  if (of.operationStatus !== 'completed' && of.cleanupStatus !== null) {
-    if (of.cleanupStatus === 'completed') return moveOf(node, 'undone', null);
-    return moveOf(node, 'failed', `${of.cleanupError ?? 'What should tidy up after it'} (operation ${of.cleanupId})`);
-  }
+  const tidied = of.operationStatus === 'completed' ? null : of.cleanupStatus;
+  if (tidied === 'completed') return moveOf(node, 'undone', null);
   const deed: Deed = {
     operationId: of.operationId,
     status: of.operationStatus as Deed['status'],
     input: of.input ?? {},
     result: of.result ?? {},
     fields: of.fields ?? {},
+    leftover: tidied !== null,
   };
   const undo = KIND_WORK[node.step.planned.kind].undo?.(deed) ?? { how: 'nothing' };
-  if (undo.how === 'nothing') return null;
+  if (undo.how === 'nothing') {
+    if (tidied === null) return null;
+    return moveOf(node, 'failed', `${of.cleanupError ?? 'What should tidy up after it'} (operation ${of.cleanupId})`);
+  }
   return undo.how === 'keep' ? moveOf(node, 'kept', undo.why) : undo;
 }
 
