@@ -11,6 +11,8 @@ const DOWNLOADS = [
   ...['etcd-client', 'etcd-server', 'haproxy', 'memcached', 'nginx', 'postgresql', 'prometheus-node-exporter'],
   ...['redis-server', 'containerd', 'containernetworking-plugins', 'podman', 'netavark', 'aardvark-dns', 'iptables'],
 ];
+/** Libraries that take long to unpack, of what is installed often: no service by themselves, and no service's own files. */
+const LIBRARIES = ['libllvm14', 'perl'];
 /** The package manager on a busy machine. Milliseconds. */
 const PREPARING_MS = 400_000;
 
@@ -99,6 +101,7 @@ function fetching(): string {
   return [
     `echo 'Acquire::Languages "none";' >/etc/apt/apt.conf.d/no-languages`,
     'apt-get update -qq',
+    `apt-get install -qq --no-install-recommends ${LIBRARIES.join(' ')}`,
     `apt-get install -qq --no-install-recommends --download-only ${DOWNLOADS.join(' ')}`,
   ].join('\n');
 }
