@@ -3,6 +3,7 @@ import { cpus } from 'node:os';
 import { accept } from './accept.ts';
 import { ansible } from './ansible.ts';
 import { carryOut } from './carry-out.ts';
+import { cliLists } from './cli-lists.ts';
 import { dashboard } from './dashboard.ts';
 import { idle } from './idle.ts';
 import { lists } from './lists.ts';
@@ -22,6 +23,7 @@ const BENCHMARKS: Benchmark[] = [
   idle,
   ...workflows,
   dashboard,
+  cliLists,
   ansible,
 ];
 

@@ -35,6 +35,8 @@ interface Shot {
 
 function shotsOf(world: World): Shot[] {
   const heading = (name: string) => (page: Page) => page.getByRole('heading', { name, level: 1 }).waitFor();
+  const drawn = (page: Page) => page.locator('.picture [data-step]').first().waitFor();
+  const told = (page: Page) => page.locator('.log-line').first().waitFor();
   const shots: Shot[] = [
     { name: 'overview', to: '/', ready: heading('Overview') },
     { name: 'servers', to: '/servers', ready: (page) => page.getByRole('link', { name: 'web-01' }).waitFor() },
@@ -49,29 +51,59 @@ function shotsOf(world: World): Shot[] {
     { name: 'catalog', to: '/catalog', ready: heading('Catalog') },
     { name: 'install', to: '/catalog/postgresql', ready: heading('Install postgresql') },
     { name: 'workflows', to: '/workflows', ready: (page) => page.getByRole('link', { name: 'release' }).waitFor() },
-    { name: 'workflow', to: `/workflows/${world.runningWorkflowId}`, ready: heading('cluster_create') },
-    { name: 'workflow-approval', to: `/workflows/${world.approvalWorkflowId}`, ready: heading('release') },
+    { name: 'workflow', to: `/workflows/${world.runningWorkflowId}`, ready: drawn },
+    { name: 'workflow-approval', to: `/workflows/${world.approvalWorkflowId}`, ready: drawn },
+    { name: 'workflow-200', to: `/workflows/${world.bigWorkflowId}`, ready: drawn },
+    {
+      name: 'workflow-200-whole',
+      to: `/workflows/${world.bigWorkflowId}`,
+      ready: async (page) => {
+        await drawn(page);
+        await page.getByRole('button', { name: 'Fit View' }).click();
+        await page.locator('.picture[data-far]').waitFor();
+      },
+    },
+    { name: 'workflow-steps', to: `/workflows/${world.bigWorkflowId}?as=list`, ready: heading('batch') },
+    { name: 'workflow-1500', to: `/workflows/${world.hugeWorkflowId}`, ready: drawn },
     { name: 'run-workflow', to: '/workflows/submit', ready: heading('Run a workflow') },
     { name: 'operations', to: '/operations', ready: heading('Operations') },
-    { name: 'operation', to: `/operations/${world.runningOperationId}`, ready: heading('taskserv.create') },
-    { name: 'operation-failed', to: `/operations/${world.failedOperationId}`, ready: heading('taskserv.create') },
+    { name: 'operation', to: `/operations/${world.runningOperationId}`, ready: told },
+    { name: 'operation-failed', to: `/operations/${world.failedOperationId}`, ready: told },
     { name: 'workspaces', to: '/workspaces', ready: heading('Workspaces') },
     { name: 'providers', to: '/providers', ready: heading('Providers') },
     { name: 'webhooks', to: '/webhooks', ready: heading('Webhooks') },
     { name: 'schedules', to: '/schedules', ready: heading('Schedules') },
-    { name: 'editor', to: '/workflows/editor', ready: (page) => page.getByText('Nothing is wrong.').waitFor() },
+    {
+      name: 'editor',
+      to: '/workflows/editor',
+      ready: async (page) => {
+        await page.getByText('Nothing is wrong.').waitFor();
+        await drawn(page);
+      },
+    },
     { name: 'workspace', to: '/workspaces/production', ready: heading('production') },
     { name: 'import-server', to: '/servers/import', ready: heading('Bring in a machine') },
     { name: 'orphans', to: '/orphans', ready: heading('Orphans') },
     { name: 'users', to: '/users', ready: heading('Users') },
     { name: 'tokens', to: '/tokens', ready: heading('API tokens') },
+    { name: 'account', to: '/account', ready: heading('Your account') },
     { name: 'audit', to: '/audit', ready: heading('Audit log') },
   ];
   return shots.filter(({ name }) => flags.only === undefined || flags.only.includes(name));
 }
 
-/** What the page needs besides: until nothing is fetched any more but what is followed for ever. */
+/** How long a page must not have fetched anything to be at rest. Milliseconds. */
+const REST_MS = 400;
+
+/** What the page needs besides: until nothing is fetched any more but what is followed for ever, and it is drawn. */
 async function settle(page: Page): Promise<void> {
+  let fetched = performance.now();
+  const note = () => {
+    fetched = performance.now();
+  };
+  page.on('request', note).on('requestfinished', note);
+  while (performance.now() - fetched < REST_MS) await page.waitForTimeout(REST_MS / 4);
+  page.off('request', note).off('requestfinished', note);
   await page.getByLabel('Loading').first().waitFor({ state: 'detached' });
   await page.evaluate('new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))');
 }

@@ -1,5 +1,5 @@
 /** A real server with its embedded database, and a way to that database. */
-import { readFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import pg from 'pg';
 import { embeddedPostgres } from '../../test/recovery/support.ts';
@@ -24,9 +24,19 @@ export interface Installation extends AsyncDisposable {
   replica(settings: Record<string, string>): Promise<TestServer>;
 }
 
-/** @param settings PROVISIONING_… without the prefix; what is not given is as in production. */
+/**
+ * BENCH_DATA_DIR names a directory whose installation is used and kept: what takes long to insert is then inserted once.
+ *
+ * @param settings PROVISIONING_… without the prefix; what is not given is as in production.
+ */
 export async function startInstallation(settings: Record<string, string> = {}): Promise<Installation> {
-  const server = await startTestServer({ settings: { SIMULATED_LATENCY_MS: '0', ...settings } });
+  const kept = process.env.BENCH_DATA_DIR;
+  // Postgres runs as another user where we are root, and has to pass through.
+  if (kept !== undefined) await mkdir(kept, { recursive: true }).then(() => chmod(kept, 0o711));
+  const server = await startTestServer({
+    ...(kept === undefined ? {} : { dataDir: kept }),
+    settings: { SIMULATED_LATENCY_MS: '0', ...settings },
+  });
   const { socketDir } = await embeddedPostgres(server.dataDir);
   const password = (await readFile(path.join(server.dataDir, 'postgres-password'), 'utf8')).trim();
   const place = { host: socketDir, port: 5432, user: 'postgres', password, database: 'provisioning' };

@@ -25,6 +25,7 @@ const theme = createTheme({
 });
 
 whenSignedOut(() => {
+  if (location.pathname === '/login') return;
   queryClient.clear();
   void router.navigate({ to: '/login', search: { from: location.pathname + location.search } });
 });

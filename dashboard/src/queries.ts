@@ -122,10 +122,23 @@ export const workflowById = (id: string) =>
     queryFn: ({ signal }) => client.get('/v1/workflows/{id}', { path: { id }, signal }),
   });
 
+/** Every node of a run as it stands, without what it is called with and what it answered. */
 export const stepsOf = (id: string) =>
   queryOptions({
     queryKey: ['/v1/workflows', id, 'steps'],
-    queryFn: ({ signal }) => client.get('/v1/workflows/{id}/steps', { path: { id }, signal }),
+    queryFn: ({ signal }) => client.get('/v1/workflows/{id}/steps', { path: { id }, query: { brief: true }, signal }),
+  });
+
+/** One node of a run in full, by its place among them. */
+export const stepOf = (id: string, index: number) =>
+  queryOptions({
+    queryKey: ['/v1/workflows', id, 'step', index],
+    queryFn: async ({ signal }) => {
+      const query = { after: index - 1, limit: 1 };
+      const [step] = await client.get('/v1/workflows/{id}/steps', { path: { id }, query, signal });
+      if (step === undefined) throw new Error(`The workflow has no step at place ${index}.`);
+      return step;
+    },
   });
 
 export const workflowTypesOf = (workspace: string) =>

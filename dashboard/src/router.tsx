@@ -30,7 +30,11 @@ const login = createRoute({
   getParentRoute: () => root,
   path: '/login',
   component: LoginPage,
-  validateSearch: (search): { from?: string } => (typeof search.from === 'string' ? { from: search.from } : {}),
+  validateSearch: (search): { from?: string; user?: string; changed?: true } => ({
+    ...(typeof search.from === 'string' ? { from: search.from } : {}),
+    ...(typeof search.user === 'string' ? { user: search.user } : {}),
+    ...(search.changed === true ? { changed: true } : {}),
+  }),
 });
 
 const shell = createRoute({
@@ -112,6 +116,10 @@ const routeTree = root.addChildren([
     at(
       '/tokens',
       lazyRouteComponent(() => import('./pages/tokens.tsx'), 'TokensPage'),
+    ),
+    at(
+      '/account',
+      lazyRouteComponent(() => import('./pages/account.tsx'), 'AccountPage'),
     ),
     at(
       '/audit',

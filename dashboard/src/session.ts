@@ -29,6 +29,11 @@ export function signedIn(): boolean {
   return readTokens() !== null;
 }
 
+/** For a session that the server has ended already. */
+export async function forgetTokens(): Promise<void> {
+  await tokens.update(async () => null);
+}
+
 /** Whether an error says that nobody is signed in any more. */
 export function isSignedOut(error: unknown): boolean {
   return error instanceof ApiError && error.status === 401;

@@ -1,4 +1,13 @@
-import { ActionIcon, AppShell, Burger, Group, Text, UnstyledButton, useMantineColorScheme } from '@mantine/core';
+import {
+  ActionIcon,
+  Anchor,
+  AppShell,
+  Burger,
+  Group,
+  Text,
+  UnstyledButton,
+  useMantineColorScheme,
+} from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
 import { useQuery } from '@tanstack/react-query';
 import { Link, Outlet, useNavigate, useRouterState } from '@tanstack/react-router';
@@ -86,9 +95,9 @@ export function Shell() {
             </Text>
           </Group>
           <Group gap="xs" wrap="nowrap">
-            <Text size="sm" c="dimmed">
+            <Anchor component={Link} to="/account" size="sm" c="dimmed" title="Your account">
               {principal?.username}
-            </Text>
+            </Anchor>
             <ActionIcon
               variant="default"
               size="lg"

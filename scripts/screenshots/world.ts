@@ -4,6 +4,7 @@ import path from 'node:path';
 import type pg from 'pg';
 import type { Client } from '../../src/sdk/client.ts';
 import { createClient } from '../../src/sdk/client.ts';
+import { makeBigWorkflow } from '../../test/support/big-workflow.ts';
 import { ADMIN_PASSWORD, type TestServer, until } from '../../test/support/server.ts';
 
 const PASSWORD = 'a password for pictures';
@@ -59,6 +60,10 @@ export interface World {
   taskservId: string;
   runningWorkflowId: string;
   approvalWorkflowId: string;
+  /** Of 200 steps. */
+  bigWorkflowId: string;
+  /** Of 1,500. */
+  hugeWorkflowId: string;
 }
 
 /** Fills a fresh installation through its API; what hangs or fails is told so by the simulated cloud's own tables. */
@@ -134,6 +139,8 @@ export async function makeWorld(server: TestServer, pool: pg.Pool): Promise<Worl
     return steps.some(({ kind, status }) => kind === 'approval' && status === 'running');
   }, 'the approval to be asked for');
   const taskservs = await admin.get('/v1/taskservs', { query: { name: 'nginx' } });
+  const bigWorkflowId = await makeBigWorkflow(server.admin, pool, { width: 10, layers: 20 });
+  const hugeWorkflowId = await makeBigWorkflow(server.admin, pool, { width: 75, layers: 20, nodes: 2 });
   return {
     serverId: idOf('web-01'),
     runningOperationId: running,
@@ -141,6 +148,8 @@ export async function makeWorld(server: TestServer, pool: pg.Pool): Promise<Worl
     taskservId: taskservs[0]?.id ?? '',
     runningWorkflowId: cluster.id,
     approvalWorkflowId: release.id,
+    bigWorkflowId,
+    hugeWorkflowId,
   };
 }
 

@@ -52,10 +52,13 @@ export function throwProblems(problems: readonly Problem[]): void {
   );
 }
 
+/** Errors of a schema that are looked at: many for each problem that is told, and what it takes grows with their square. */
+const MAX_ERRORS = 20 * MAX_PROBLEMS;
+
 /** Adds what a JSON Schema says against a value that stands at `base`. */
 export function addSchemaErrors(problems: Problems, base: Path, found: readonly ErrorObject[]): void {
   const told = new Set<string>();
-  for (const error of withoutOtherBranches(found)) {
+  for (const error of withoutOtherBranches(found.slice(0, MAX_ERRORS))) {
     const path = [...base, ...pointerPath(error.instancePath)];
     const parameters = error.params as Record<string, unknown>;
     const { at, message, near } = describe(error, parameters, path);

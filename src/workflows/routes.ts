@@ -120,8 +120,8 @@ function registerRunRoutes(app: App, services: Services): void {
     },
     async (request, reply) => {
       const { id } = await getWorkflow(services, principalOf(request), request.params.id);
-      const { after = -1, limit = 20_000, status, step } = request.query;
-      const { json, last, full } = await listNodes(db, id, { after, limit, status, step });
+      const { after = -1, limit = 20_000, brief = false, status, step } = request.query;
+      const { json, last, full } = await listNodes(db, id, { after, limit, brief, status, step });
       if (full) {
         const next = new URL(request.url, 'http://localhost');
         next.searchParams.set('after', String(last));

@@ -83,6 +83,11 @@ describe('a workflow runs', () => {
     assert.deepEqual(first.ids, ['one', 'stop', 'start', 'many[0]']);
     const second = await ids(first.next?.split('?')[1] ?? '');
     assert.deepEqual(second, { ids: ['many[1]', 'gone'], next: undefined });
+    const brief = expectOk(await admin.request<Step[]>('GET', `/v1/workflows/${done.id}/steps?brief=true`));
+    assert.deepEqual(
+      brief,
+      steps.map((step) => ({ ...step, with: null, result: null })),
+    );
   });
 
   test('when decides by results; what is left out does not stop what depends on it', async () => {

@@ -206,6 +206,9 @@ export const StepsQuery = Type.Object(
       Type.Integer({ minimum: -1, maximum: 1_000_000, default: -1, description: 'From a Link header.' }),
     ),
     limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 20_000, default: 20_000 })),
+    brief: Type.Optional(
+      Type.Boolean({ default: false, description: '`with` and `result` are null: for a look at many at once.' }),
+    ),
   },
   closed,
 );

@@ -107,23 +107,25 @@ export async function findWorkflow(db: Queryable, id: string): Promise<WorkflowR
   return rows[0] ?? null;
 }
 
-/** A node as JSON text, in the order of the graph. */
-const NODE_JSON = sql.raw<string>(`json_build_object(
-  'id', n.key, 'step', n.step, 'kind', s.kind, 'depends_on', s.depends_on, 'status', n.status, 'attempt', n.attempt, 'with', n.fields,
-  'operation_id', n.operation_id, 'progress', o.progress, 'result', case when n.status = 'completed' then o.result end,
+/** A node as JSON text. `brief`: without what may be long. */
+const nodeJson = (brief: boolean) =>
+  sql.raw<string>(`json_build_object(
+  'id', n.key, 'step', n.step, 'kind', s.kind, 'depends_on', s.depends_on, 'status', n.status, 'attempt', n.attempt,
+  'with', ${brief ? 'null' : 'n.fields'}, 'operation_id', n.operation_id, 'progress', o.progress,
+  'result', ${brief ? 'null' : "case when n.status = 'completed' then o.result end"},
   'error', n.error, 'started_at', ${time('n.started_at')}, 'finished_at', ${time('n.finished_at')},
   'next_attempt_at', ${time('n.next_attempt_at')}, 'cleanup_operation_id', n.cleanup_operation_id, 'decision', n.decision,
   'undo', n.undo, 'undo_operation_id', n.undo_operation_id, 'undo_error', n.undo_error)::text`);
 
-/** The nodes of a run as a JSON array, from one position on; `full`: there may be more behind `last`. */
+/** The nodes of a run as a JSON array in the order of the graph, from one position on; `full`: there may be more behind `last`. */
 export async function listNodes(
   db: Queryable,
   workflowId: string,
-  page: { after: number; limit: number; status?: string | undefined; step?: string | undefined },
+  page: { after: number; limit: number; brief: boolean; status?: string | undefined; step?: string | undefined },
 ): Promise<{ json: string; last: number | null; full: boolean }> {
   const { rows } = await sql<{ json: string; last: number | null; count: number }>`
     with page as (
-      select n.position, ${NODE_JSON} as json
+      select n.position, ${nodeJson(page.brief)} as json
       from provisioning.workflow_nodes n
       join (select s.value ->> 'id' as id, s.value ->> 'kind' as kind,
                    (select coalesce(json_agg(json_build_object('id', e.from_step, 'type', e.type) order by e.from_step), '[]')

@@ -54,6 +54,24 @@ test('the example of the reference: two parameters are enough, the rest comes fr
   assert.ok(graph.permissions.includes('server_create'));
 });
 
+test('thousands of mistakes are refused as quickly as few', async () => {
+  const refuse = async (count: number) => {
+    const operations = Array.from({ length: count }, (_, n) => ({
+      id: `not-allowed-${n}`,
+      kind: 'wait',
+      depends_on: [`neither-${n}`, `nor-${n}`],
+    }));
+    const begun = performance.now();
+    const { details } = expectError(await validate({ workflow_type: 'batch', parameters: { operations } }), 400);
+    assert.equal(Array.isArray(details) && details.length, 50);
+    return performance.now() - begun;
+  };
+  await refuse(100);
+  const few = await refuse(100);
+  const many = await refuse(2_000);
+  assert.ok(many < 20 * few + 2_000, `${many} ms of 2,000 mistakes against ${few} ms of 100`);
+});
+
 test('a workspace has the built-in types and its own, with what is wrong with them', async () => {
   const builtIn = expectOk(await admin.request<Type[]>('GET', '/v1/workflow-types'));
   assert.ok(

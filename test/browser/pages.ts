@@ -45,6 +45,7 @@ export async function everyPage(admin: Client): Promise<{ to: string; heading: s
     { to: '/orphans', heading: 'Orphans' },
     { to: '/users', heading: 'Users' },
     { to: '/tokens', heading: 'API tokens' },
+    { to: '/account', heading: 'Your account' },
     { to: '/audit', heading: 'Audit log' },
   ];
 }

@@ -7,7 +7,9 @@ import { PageHead, Surface } from './page.tsx';
 /** A field to filter by: a text, or one of some. */
 interface Filter {
   name: string;
-  options?: readonly string[];
+  options?: readonly (string | { value: string; label: string })[];
+  /** What stands for all of the options; absent: "any" and the name. */
+  any?: string;
 }
 
 interface ListPageProps<R> extends Pick<ListProps<R>, 'path' | 'columns' | 'keyOf' | 'label'> {
@@ -62,7 +64,7 @@ interface FiltersProps {
 function Filters({ of, values, filtered, onChange }: FiltersProps) {
   return (
     <search className="filters">
-      {of.map(({ name, options }) => {
+      {of.map(({ name, options, any }) => {
         const text = name.replaceAll('_', ' ');
         const common = { size: 'xs', 'aria-label': `Filter by ${text}` };
         return options === undefined ? (
@@ -86,8 +88,10 @@ function Filters({ of, values, filtered, onChange }: FiltersProps) {
             value={values[name] ?? ''}
             onChange={(event) => onChange({ [name]: event.currentTarget.value || undefined })}
             data={[
-              { value: '', label: `any ${text}` },
-              ...options.map((value) => ({ value, label: value.replaceAll('_', ' ') })),
+              { value: '', label: any ?? `any ${text}` },
+              ...options.map((option) =>
+                typeof option === 'string' ? { value: option, label: option.replaceAll('_', ' ') } : option,
+              ),
             ]}
           />
         );

@@ -9,6 +9,7 @@ import {
   Textarea,
   TextInput,
 } from '@mantine/core';
+import type { ReactNode } from 'react';
 import { ApiError } from '../../../src/sdk/client.ts';
 import { type FieldSchema, problemsOf, typeOf } from './json-schema.ts';
 
@@ -75,13 +76,14 @@ interface FieldProps {
 /** `node_count` as a person would write it. */
 function labelOf(name: string): string {
   const text = name.replaceAll('_', ' ');
-  return text.charAt(0).toUpperCase() + text.slice(1);
+  return (text.charAt(0).toUpperCase() + text.slice(1)).replace(/^Ip\b/, 'IP').replace(/^Ssh\b/, 'SSH');
 }
 
 function Field({ name, schema, choice, required, value, error, onChange }: FieldProps) {
   const type = typeOf(schema);
   // With an error that says the same, it would be said twice.
-  const description = error === schema.description ? undefined : schema.description;
+  const description =
+    schema.description === undefined || error === schema.description ? undefined : <Words of={schema.description} />;
   const common = { label: labelOf(name), description, required, error };
   const placeholder = schema.default === undefined ? undefined : placeholderOf(schema.default);
   const list = Array.isArray(value) ? value.map(String) : [];
@@ -160,9 +162,15 @@ function placeholderOf(value: unknown): string | undefined {
   return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }
 
+/** A description out of a schema: what stands between backticks is written as it would be typed. */
+function Words({ of }: { of: string }) {
+  // biome-ignore lint/suspicious/noArrayIndexKey: the parts of one text have nothing else
+  return of.split('`').map((part, n) => (n % 2 === 0 ? part : <code key={n}>{part}</code>));
+}
+
 interface JsonFieldProps {
   label: string;
-  description: string | undefined;
+  description: ReactNode;
   required: boolean;
   error: string | undefined;
   value: unknown;

@@ -12,7 +12,12 @@ const COLUMNS: readonly ListColumn<Schemas['AuditRow']>[] = [
     cell: ({ action, operation_id: operation }) =>
       operation === null ? action : <To to={`/operations/${operation}`}>{action}</To>,
   },
-  { heading: 'On', from: 'md', cell: ({ resource }) => <span title={resource ?? undefined}>{resource ?? '–'}</span> },
+  {
+    heading: 'On',
+    width: '230px',
+    from: 'md',
+    cell: ({ resource }) => <span title={resource ?? undefined}>{resource ?? '–'}</span>,
+  },
   { heading: 'Workspace', from: 'lg', cell: ({ workspace }) => workspace ?? '–' },
   { heading: 'Outcome', width: '110px', from: 'sm', cell: ({ outcome }) => <Status status={outcome} /> },
   {

@@ -20,6 +20,7 @@ const SCHEMA: FieldSchema = {
     ...Object.fromEntries(
       ['hostname', 'workspace', 'ip_address', 'tags'].map((name) => [name, importBody.properties?.[name] ?? {}]),
     ),
+    hostname: { ...importBody.properties?.hostname, description: 'What it is to be called.' },
     ip_address: { type: 'string', description: 'Where it is reached by SSH.' },
     ...Object.fromEntries(['user', 'port', 'host_key'].map((name) => [name, SSH[name] ?? {}])),
   },

@@ -1,5 +1,5 @@
 import { Badge, Group, Select, Stack, Text } from '@mantine/core';
-import { useQuery } from '@tanstack/react-query';
+import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { useNavigate, useParams, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
 import { type FieldSchema, problemsOf } from '../components/json-schema.ts';
@@ -20,7 +20,7 @@ export function InstallTaskservPage() {
   const [servers, setServers] = useState<string[]>(given.server === undefined ? [] : [given.server]);
   const [config, setConfig] = useState<Record<string, unknown>>({});
   const navigate = useNavigate();
-  const catalog = useQuery(catalogOf(workspace));
+  const catalog = useQuery({ ...catalogOf(workspace), placeholderData: keepPreviousData });
   const candidates = useQuery(serversOf(workspace));
   const body = { workspace, name, servers, config };
   const preview = usePreview({

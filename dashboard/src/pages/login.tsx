@@ -1,4 +1,4 @@
-import { Button, Center, Paper, PasswordInput, Stack, Text, TextInput, Title } from '@mantine/core';
+import { Alert, Button, Center, Paper, PasswordInput, Stack, Text, TextInput, Title } from '@mantine/core';
 import { useMutation } from '@tanstack/react-query';
 import { useNavigate, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
@@ -6,10 +6,10 @@ import { Failure } from '../components/states.tsx';
 import { client } from '../session.ts';
 
 export function LoginPage() {
-  const [username, setUsername] = useState('admin');
   const [password, setPassword] = useState('');
   const navigate = useNavigate();
-  const { from } = useSearch({ from: '/login' });
+  const { from, user = 'admin', changed } = useSearch({ from: '/login' });
+  const [username, setUsername] = useState(user);
   const login = useMutation({
     mutationFn: () => client.login(username, password),
     // Only back into this dashboard: what stands in an address may come from anybody.
@@ -28,6 +28,11 @@ export function LoginPage() {
             <Title order={1} size="h3">
               Provisioning
             </Title>
+            {changed && !login.isError ? (
+              <Alert color="green" variant="outline" className="surface" role="status" title="The password is changed">
+                Sign in with the new one.
+              </Alert>
+            ) : null}
             <TextInput
               label="User"
               autoComplete="username"

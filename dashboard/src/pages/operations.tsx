@@ -13,7 +13,12 @@ import { client } from '../session.ts';
 
 export const OPERATION_COLUMNS: readonly ListColumn<Operation>[] = [
   { heading: 'Operation', cell: ({ id, kind }) => <To to={`/operations/${id}`}>{kind}</To> },
-  { heading: 'On', from: 'lg', cell: ({ resource }) => resource ?? '–' },
+  {
+    heading: 'On',
+    width: '230px',
+    from: 'lg',
+    cell: ({ resource }) => <span title={resource ?? undefined}>{resource ?? '–'}</span>,
+  },
   ...RUN_COLUMNS,
 ];
 

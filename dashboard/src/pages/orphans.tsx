@@ -21,7 +21,7 @@ const COLUMNS: readonly ListColumn<Schemas['Orphan']>[] = [
   { heading: 'First seen', width: '120px', sort: 'first_seen', cell: ({ first_seen: at }) => <Time at={at} /> },
   {
     heading: '',
-    width: '88px',
+    width: '104px',
     cell: ({ id, hostname, provider }) => (
       <Permitted to="server_delete">
         <Action

@@ -31,7 +31,7 @@ const COLUMNS: readonly ListColumn<Schedule>[] = [
   { heading: 'Last', width: '132px', from: 'md', cell: (schedule) => <LastRun of={schedule} /> },
   {
     heading: '',
-    width: '88px',
+    width: '104px',
     cell: ({ id, name }) => (
       <Permitted to="workflow_cancel">
         <Action

@@ -1,4 +1,4 @@
-import { Anchor, Button, Group, Stack, Text } from '@mantine/core';
+import { Anchor, Button, Group, Stack } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useParams } from '@tanstack/react-router';
 import type { Server } from '../../../src/sdk/client.ts';
@@ -11,6 +11,7 @@ import { Failure, Heading, Loading, Status, Time } from '../components/states.ts
 import { serverById } from '../queries.ts';
 import { client } from '../session.ts';
 import { OPERATION_COLUMNS } from './operations.tsx';
+import { DriftOf, HostKeyOf, WITHOUT_SSH } from './server-state.tsx';
 import { TASKSERV_COLUMNS } from './taskservs.tsx';
 
 const SERVER_STATUSES = [
@@ -125,6 +126,7 @@ export function ServerPage() {
         ]}
       />
       <DriftOf server={server} />
+      {WITHOUT_SSH.includes(server.provider) ? null : <HostKeyOf key={id} server={server} />}
       <Group justify="space-between">
         <Heading>Taskservs on it</Heading>
         <Permitted to="taskserv_create">
@@ -213,85 +215,4 @@ function ServerActions({ server }: { server: Server }) {
       </Permitted>
     </>
   );
-}
-
-/** What its provider says otherwise than it was left, and what can be done about it. */
-function DriftOf({ server }: { server: Server }) {
-  const { id, hostname, workspace, status, drift, observed_at: observed } = server;
-  const path = { id };
-  return (
-    <>
-      <Group justify="space-between">
-        <Heading>Drift</Heading>
-        <Permitted to="server_update">
-          <Group gap="xs">
-            <Action
-              variant="default"
-              run={() => client.post('/v1/servers/refresh', { body: { workspace, servers: [id] } })}
-            >
-              Compare now
-            </Action>
-            {status === 'missing' ? (
-              <Action
-                question={`${hostname} is gone. It is made anew: empty, with another address.`}
-                run={() => client.post('/v1/servers/{id}/repair', { path, body: { recreate: true } })}
-              >
-                Repair: make it anew
-              </Action>
-            ) : null}
-            {status !== 'missing' && drift.length > 0 ? (
-              <Action
-                question={`${hostname} is made again as it was left: ${drift.map(({ field }) => field).join(', ')}.`}
-                run={() => client.post('/v1/servers/{id}/repair', { path, body: {} })}
-              >
-                Repair
-              </Action>
-            ) : null}
-          </Group>
-        </Permitted>
-      </Group>
-      <Surface label="Drift">
-        {drift.length === 0 ? (
-          <Text size="sm" c="dimmed" p="md">
-            {observed === null ? (
-              'It has not been compared with its provider yet.'
-            ) : (
-              <>
-                It stands as it was left; compared <Time at={observed} />.
-              </>
-            )}
-          </Text>
-        ) : (
-          <table className="plain-table">
-            <thead>
-              <tr>
-                <th scope="col">Field</th>
-                <th scope="col">As it was left</th>
-                <th scope="col">At its provider</th>
-                <th scope="col" className="from-sm">
-                  Since
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {drift.map(({ field, expected, actual, since }) => (
-                <tr key={field}>
-                  <td>{field.replaceAll('_', ' ')}</td>
-                  <td>{valueText(expected)}</td>
-                  <td>{valueText(actual)}</td>
-                  <td className="from-sm">
-                    <Time at={since} />
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        )}
-      </Surface>
-    </>
-  );
-}
-
-function valueText(value: string | readonly string[] | null): string {
-  return typeof value === 'string' ? value : (value?.join(', ') ?? '–');
 }

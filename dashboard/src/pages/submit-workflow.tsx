@@ -2,7 +2,6 @@ import { Anchor, Select, Stack, Text } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
 import { lazy, Suspense, useState } from 'react';
-import { graphOfCheck } from '../components/graph/model.ts';
 import { type FieldSchema, missingOf, problemsOf } from '../components/json-schema.ts';
 import { PageHead } from '../components/page.tsx';
 import { PreviewForm, usePreview } from '../components/preview-form.tsx';
@@ -11,7 +10,7 @@ import { Failure, Loading } from '../components/states.tsx';
 import { activeWorkspaceOf, plansOf, providers, workflowTypesOf, workspaces, zonesOf } from '../queries.ts';
 import { client } from '../session.ts';
 
-const Picture = lazy(async () => ({ default: (await import('../components/graph/picture.tsx')).Picture }));
+const CheckPicture = lazy(async () => ({ default: (await import('../components/graph/picture.tsx')).CheckPicture }));
 
 /** What the workspace fills in where it is left out. */
 const FROM_WORKSPACE = ['provider', 'plan', 'zone'];
@@ -55,7 +54,7 @@ export function SubmitWorkflowPage() {
         show={(graph) => (
           <>
             <Suspense fallback={<Loading />}>
-              <Picture graph={graphOfCheck(graph)} />
+              <CheckPicture of={graph} />
             </Suspense>
             <ol className="waves" aria-label="Waves">
               {graph.waves.map((wave) => (

@@ -58,7 +58,7 @@ const COLUMNS: readonly ListColumn<User>[] = [
   { heading: 'Created', width: '120px', from: 'lg', cell: ({ created_at: at }) => <Time at={at} /> },
   {
     heading: '',
-    width: '96px',
+    width: '112px',
     cell: (user) => (
       <Permitted to="user_write">
         <UserDialog user={user} />
@@ -142,7 +142,17 @@ export function UsersPage() {
   return (
     <ListPage
       title="Users"
-      filters={[{ name: 'username' }, { name: 'disabled', options: ['false', 'true'] }]}
+      filters={[
+        { name: 'username' },
+        {
+          name: 'disabled',
+          any: 'any state',
+          options: [
+            { value: 'false', label: 'enabled' },
+            { value: 'true', label: 'disabled' },
+          ],
+        },
+      ]}
       path="/v1/users"
       columns={COLUMNS}
       keyOf={({ id }) => id}

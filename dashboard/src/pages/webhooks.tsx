@@ -52,7 +52,17 @@ export function WebhooksPage() {
     <ListPage
       title="Webhooks"
       about="Other systems are told what happens, signed, at least once."
-      filters={[{ name: 'workspace' }, { name: 'active', options: ['true', 'false'] }]}
+      filters={[
+        { name: 'workspace' },
+        {
+          name: 'active',
+          any: 'any state',
+          options: [
+            { value: 'true', label: 'active' },
+            { value: 'false', label: 'inactive' },
+          ],
+        },
+      ]}
       path={LIST}
       columns={COLUMNS}
       keyOf={({ id }) => id}

@@ -9,8 +9,7 @@ import { ApiError } from '../../../src/sdk/client.ts';
 import { ownProblems, type Problem, serverProblems } from '../components/editor/problems.ts';
 import type { SchemaNode } from '../components/editor/schema-path.ts';
 import { YamlEditor } from '../components/editor/yaml-editor.tsx';
-import { graphOfCheck } from '../components/graph/model.ts';
-import { Picture } from '../components/graph/picture.tsx';
+import { CheckPicture } from '../components/graph/picture.tsx';
 import type { FieldSchema } from '../components/json-schema.ts';
 import { PageHead } from '../components/page.tsx';
 import { SchemaForm } from '../components/schema-form.tsx';
@@ -133,7 +132,7 @@ function Workbench({ initial, workspace }: { initial: string; workspace: string 
             The graph shows here as soon as there is nothing wrong.
           </Text>
         ) : (
-          <Picture graph={graphOfCheck(check.data)} />
+          <CheckPicture of={check.data} />
         )}
         {wanted === null ? null : (
           <>

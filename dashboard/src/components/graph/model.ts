@@ -26,16 +26,9 @@ export interface Graph {
 
 /** What has been resolved by a check: nothing of it has run. */
 export function graphOfCheck({ steps, nodes, edges }: Schemas['WorkflowGraph']): Graph {
-  return {
-    steps: steps.map(({ id, kind }) => ({
-      id,
-      kind,
-      nodes: nodes
-        .filter(({ step }) => step === id)
-        .map((node) => ({ id: node.id, status: node.skipped ? 'skipped' : 'waiting' })),
-    })),
-    edges,
-  };
+  const byStep = new Map(steps.map(({ id }): [string, GraphNode[]] => [id, []]));
+  for (const { id, step, skipped } of nodes) byStep.get(step)?.push({ id, status: skipped ? 'skipped' : 'waiting' });
+  return { steps: steps.map(({ id, kind }) => ({ id, kind, nodes: byStep.get(id) ?? [] })), edges };
 }
 
 /** A run, as its nodes stand. */
@@ -56,8 +49,8 @@ export function edgesTo({ step, depends_on: on }: Schemas['WorkflowStep']): Grap
   return on.map(({ id, type }) => ({ from: id, to: step, type }));
 }
 
-/** How many nodes of a step stand where, the most frequent first. */
-export function countsOf({ nodes }: GraphStep): [status: string, count: number][] {
+/** How many nodes stand where, the most frequent first. */
+export function countsOf({ nodes }: { nodes: readonly { status: string }[] }): [status: string, count: number][] {
   const counts = new Map<string, number>();
   for (const { status } of nodes) counts.set(status, (counts.get(status) ?? 0) + 1);
   return [...counts].sort(([, a], [, b]) => b - a);

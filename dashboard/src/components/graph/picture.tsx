@@ -1,24 +1,26 @@
 import '@xyflow/react/dist/base.css';
 import './picture.css';
-import { useMantineColorScheme } from '@mantine/core';
+import { Text, useMantineColorScheme } from '@mantine/core';
 import { useMediaQuery } from '@mantine/hooks';
 import {
   Background,
   Controls,
   type Edge,
-  Handle,
   MarkerType,
-  type Node,
-  type NodeProps,
-  Position,
+  MiniMap,
   ReactFlow,
   ReactFlowProvider,
   useReactFlow,
+  useStore,
 } from '@xyflow/react';
-import { createContext, type KeyboardEvent, useContext, useEffect, useMemo } from 'react';
-import { colorOf } from '../states.tsx';
-import { MAX_CELLS, type Placed, place } from './layout.ts';
-import { countsOf, type Graph, type GraphStep } from './model.ts';
+import { type KeyboardEvent, useEffect, useMemo, useRef } from 'react';
+import type { Schemas } from '../../../../src/sdk/client.ts';
+import { Loading } from '../states.tsx';
+import type { Direction, Placed } from './layout.ts';
+import { type Graph, graphOfCheck } from './model.ts';
+import { usePlaces } from './places.ts';
+import { Choice, colorOfStep, FarAway, StepBox, type StepNode } from './step-box.tsx';
+import { drawable } from './waves.ts';
 
 interface PictureProps {
   graph: Graph;
@@ -30,89 +32,151 @@ interface PictureProps {
 
 /**
  * A workflow as a picture: a box a step, in it a cell a node where there are several. It is moved by dragging and by the
- * wheel, and the arrow keys go from step to step along the arrows and across them.
+ * wheel, and the arrow keys go from step to step along the arrows and across them. From afar it tells by colors alone; of
+ * very many steps it shows the waves.
  */
 export function Picture(props: PictureProps) {
+  const shown = useMemo(() => drawable(props.graph), [props.graph]);
   return (
-    <ReactFlowProvider>
-      <Canvas {...props} />
-    </ReactFlowProvider>
+    <>
+      <ReactFlowProvider>
+        <Canvas {...props} graph={shown} />
+      </ReactFlowProvider>
+      {shown === props.graph ? null : (
+        <Text size="xs" c="dimmed">
+          {props.graph.steps.length.toLocaleString('en')} steps are too many to draw: each box is a wave, of steps that
+          can run at the same time. The list has each step.
+        </Text>
+      )}
+    </>
   );
 }
 
-type StepNode = Node<{ step: GraphStep; direction: 'right' | 'down' }, 'step'>;
+/** What a check has resolved, as a picture. */
+export function CheckPicture({ of }: { of: Schemas['WorkflowGraph'] }) {
+  const graph = useMemo(() => graphOfCheck(of), [of]);
+  return <Picture graph={graph} />;
+}
 
-const Choice = createContext<Pick<PictureProps, 'selected' | 'onSelect'>>({});
 const NODE_TYPES = { step: StepBox };
+/** Smaller than this, letters cannot be read. */
+const READABLE = 0.55;
+/** Boxes from which on a map of the whole helps. */
+const MANY_BOXES = 40;
+/** Nodes from which on only what is seen is drawn. */
+const MANY_NODES = 1_000;
 
 function Canvas({ graph, selected, onSelect }: PictureProps) {
   const { colorScheme } = useMantineColorScheme();
-  const direction = useMediaQuery('(max-width: 48em)') ? 'down' : 'right';
-  // The places depend on how many nodes a step has, not on how they stand.
-  const shape = JSON.stringify([graph.steps.map(({ id, nodes }) => [id, nodes.length]), graph.edges, direction]);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the shape stands for the graph
-  const placed = useMemo(() => place(graph, direction), [shape]);
-  const nodes = useMemo(() => nodesOf(placed, graph, direction), [placed, graph, direction]);
+  const small = useMediaQuery('(max-width: 48em)');
+  const direction = small ? 'down' : 'right';
+  const places = usePlaces(graph, direction);
+  const nodes = useMemo(() => nodesOf(places?.placed ?? [], graph, direction), [places, graph, direction]);
   const edges = useMemo(() => edgesOf(graph), [graph]);
+  const frame = useRef<HTMLDivElement>(null);
   const flow = useReactFlow();
-  // biome-ignore lint/correctness/useExhaustiveDependencies: another shape is looked at as a whole
+  const far = useStore(({ transform: [, , zoom] }) => zoom < READABLE);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: looked at anew where the places are others, not how things stand
   useEffect(() => {
-    void flow.fitView(FIT);
-  }, [shape, flow]);
+    if (places !== null && frame.current !== null) lookAt(places.placed, graph, frame.current, flow);
+  }, [places, flow]);
   const choice = useMemo(() => ({ selected, onSelect }), [selected, onSelect]);
+  const count = graph.steps.reduce((sum, step) => sum + step.nodes.length, 0);
   return (
     <Choice value={choice}>
-      {/* biome-ignore lint/a11y/noStaticElementInteractions: the keys of its buttons */}
-      <div
-        className="picture surface"
-        onKeyDown={(event) =>
-          walk(event, placed, graph, (box) =>
-            flow.setCenter(box.x + box.width / 2, box.y + box.height / 2, { zoom: flow.getZoom() }),
-          )
-        }
-      >
-        <ReactFlow
-          nodes={nodes}
-          edges={edges}
-          nodeTypes={NODE_TYPES}
-          colorMode={colorScheme === 'auto' ? 'system' : colorScheme}
-          fitView
-          fitViewOptions={FIT}
-          minZoom={0.05}
-          maxZoom={1.5}
-          nodesDraggable={false}
-          nodesConnectable={false}
-          nodesFocusable={false}
-          edgesFocusable={false}
-          elementsSelectable={false}
-          disableKeyboardA11y
-          preventScrolling={false}
-          proOptions={{ hideAttribution: true }}
-          aria-label="The steps as a picture"
+      <FarAway value={far}>
+        {/* biome-ignore lint/a11y/noStaticElementInteractions: the keys of its buttons */}
+        <div
+          className="picture surface"
+          ref={frame}
+          data-far={far || undefined}
+          onKeyDown={(event) =>
+            walk(event, places?.placed ?? [], graph, (box) =>
+              flow.setCenter(box.x + box.width / 2, box.y + box.height / 2, { zoom: flow.getZoom() }),
+            )
+          }
         >
-          <Background />
-          <Controls showInteractive={false} />
-        </ReactFlow>
-      </div>
+          {places === null ? (
+            <Loading />
+          ) : (
+            <ReactFlow
+              nodes={nodes}
+              edges={edges}
+              nodeTypes={NODE_TYPES}
+              colorMode={colorScheme === 'auto' ? 'system' : colorScheme}
+              fitViewOptions={WHOLE}
+              minZoom={0.02}
+              maxZoom={1.5}
+              onlyRenderVisibleElements={count > MANY_NODES}
+              nodesDraggable={false}
+              nodesConnectable={false}
+              nodesFocusable={false}
+              edgesFocusable={false}
+              elementsSelectable={false}
+              disableKeyboardA11y
+              preventScrolling={false}
+              proOptions={{ hideAttribution: true }}
+              aria-label="The steps as a picture"
+            >
+              <Background />
+              <Controls showInteractive={false} fitViewOptions={WHOLE} />
+              {graph.steps.length > MANY_BOXES && !small ? (
+                <MiniMap
+                  pannable
+                  zoomable
+                  ariaLabel="Map of the whole picture"
+                  nodeColor={(node) => `var(--app-${colorOfStep((node as StepNode).data.step)})`}
+                  nodeStrokeWidth={0}
+                />
+              ) : null}
+            </ReactFlow>
+          )}
+        </div>
+      </FarAway>
     </Choice>
   );
 }
 
-/** As a whole, but not smaller than can be read. */
-const FIT = { padding: 0.08, minZoom: 0.4, maxZoom: 1 };
+/** All of it, however small. */
+const WHOLE = { padding: 0.06, maxZoom: 1 };
+/** Where all of it cannot be read, a part is looked at this near. */
+const NEAR = 0.75;
+const MARGIN = 16;
 
-function nodesOf(placed: readonly Placed[], graph: Graph, direction: 'right' | 'down'): StepNode[] {
+/** What is to be seen first: all of it where that can be read, else what has failed or goes on, else where it begins. */
+function lookAt(
+  placed: readonly Placed[],
+  { steps }: Graph,
+  { clientWidth, clientHeight }: HTMLElement,
+  flow: ReturnType<typeof useReactFlow>,
+): void {
+  const right = Math.max(...placed.map(({ x, width }) => x + width));
+  const bottom = Math.max(...placed.map(({ y, height }) => y + height));
+  if (Math.min(clientWidth / right, clientHeight / bottom) >= READABLE) {
+    void flow.fitView(WHOLE);
+    return;
+  }
+  const byId = new Map(placed.map((box) => [box.id, box]));
+  const of = (status: string) => steps.find((step) => step.nodes.some((node) => node.status === status));
+  const box = byId.get((of('failed') ?? of('running'))?.id ?? '');
+  if (box !== undefined) {
+    void flow.setCenter(box.x + box.width / 2, box.y + box.height / 2, { zoom: NEAR });
+    return;
+  }
+  // The first box of all, and what is below or beside it.
+  const first = placed.reduce((a, b) => (a.x + a.y <= b.x + b.y ? a : b));
+  void flow.setViewport({ x: MARGIN - first.x * NEAR, y: MARGIN - first.y * NEAR, zoom: NEAR });
+}
+
+function nodesOf(placed: readonly Placed[], graph: Graph, direction: Direction): StepNode[] {
   const steps = new Map(graph.steps.map((step) => [step.id, step]));
-  return placed.map(({ step, x, y, width, height }) => ({
-    id: step.id,
-    type: 'step',
+  return placed.flatMap(({ id, x, y, width, height }) => {
+    const step = steps.get(id);
+    if (step === undefined) return [];
     // Nodes that cannot be chosen by the library's own means would let the pointer through to what is behind.
-    style: { pointerEvents: 'all' },
-    position: { x, y },
-    width,
-    height,
-    data: { step: steps.get(step.id) ?? step, direction },
-  }));
+    const style = { pointerEvents: 'all' } as const;
+    return [{ id, type: 'step' as const, style, position: { x, y }, width, height, data: { step, direction } }];
+  });
 }
 
 function edgesOf({ edges }: Graph): Edge[] {
@@ -130,16 +194,16 @@ function walk(
   event: KeyboardEvent<HTMLElement>,
   placed: readonly Placed[],
   { edges }: Graph,
-  lookAt: (box: Placed) => unknown,
+  show: (box: Placed) => unknown,
 ): void {
   const box = (event.target as HTMLElement).closest<HTMLElement>('[data-step]');
-  const own = placed.find(({ step }) => step.id === box?.dataset.step);
+  const own = placed.find(({ id }) => id === box?.dataset.step);
   if (box === null || own === undefined) return;
   const distance = (a: Placed) => Math.hypot(a.x - own.x, a.y - own.y);
   const nearest = (boxes: Placed[]) => boxes.sort((a, b) => distance(a) - distance(b))[0];
   const across = (sign: number) => nearest(placed.filter(({ x, y }) => x === own.x && Math.sign(y - own.y) === sign));
   const along = (end: 'from' | 'to', other: 'from' | 'to') =>
-    nearest(placed.filter(({ step }) => edges.some((edge) => edge[end] === step.id && edge[other] === own.step.id)));
+    nearest(placed.filter(({ id }) => edges.some((edge) => edge[end] === id && edge[other] === own.id)));
   const next = (key: string) => {
     switch (key) {
       case 'ArrowRight':
@@ -157,65 +221,10 @@ function walk(
   const target = next(event.key);
   if (target === undefined) return;
   event.preventDefault();
-  lookAt(target);
-  event.currentTarget.querySelector<HTMLElement>(`[data-step="${CSS.escape(target.step.id)}"] button`)?.focus();
-}
-
-function StepBox({ data: { step, direction } }: NodeProps<StepNode>) {
-  const { selected, onSelect } = useContext(Choice);
-  const [first] = step.nodes;
-  const counts = countsOf(step);
-  const worst =
-    counts.find(([status]) => status === 'failed') ?? counts.find(([status]) => status === 'running') ?? counts[0];
-  const status = worst?.[0] ?? 'waiting';
-  const words =
-    step.nodes.length === 1
-      ? status.replaceAll('_', ' ')
-      : counts.map(([name, count]) => `${count} ${name.replaceAll('_', ' ')}`).join(', ');
-  const isSelected = step.nodes.some(({ id }) => id === selected);
-  return (
-    <div
-      className="step"
-      data-step={step.id}
-      data-color={colorOf(status, true)}
-      data-status={status}
-      data-selected={isSelected || undefined}
-    >
-      <Handle type="target" position={direction === 'right' ? Position.Left : Position.Top} />
-      <button
-        type="button"
-        className="step-head nopan"
-        disabled={onSelect === undefined || first === undefined}
-        aria-pressed={step.nodes.length === 1 ? isSelected : undefined}
-        onClick={() => first !== undefined && onSelect?.(worstNode(step)?.id ?? first.id)}
-      >
-        <span className="step-name">{step.id}</span> <span className="step-kind">{step.kind}</span>{' '}
-        <span className="step-state">{words}</span>
-      </button>
-      {step.nodes.length > 1 && step.nodes.length <= MAX_CELLS ? (
-        <div className="cells">
-          {step.nodes.map((node) => (
-            <button
-              key={node.id}
-              type="button"
-              className="cell nopan"
-              data-color={colorOf(node.status, true)}
-              data-status={node.status}
-              disabled={onSelect === undefined}
-              aria-pressed={node.id === selected}
-              aria-label={`${node.id}: ${node.status.replaceAll('_', ' ')}`}
-              title={`${node.id}: ${node.status.replaceAll('_', ' ')}`}
-              onClick={() => onSelect?.(node.id)}
-            />
-          ))}
-        </div>
-      ) : null}
-      <Handle type="source" position={direction === 'right' ? Position.Right : Position.Bottom} />
-    </div>
+  show(target);
+  const picture = event.currentTarget;
+  // What was out of sight may be drawn only now.
+  requestAnimationFrame(() =>
+    picture.querySelector<HTMLElement>(`[data-step="${CSS.escape(target.id)}"] button`)?.focus(),
   );
-}
-
-/** The node that one would want to see first. */
-function worstNode({ nodes }: GraphStep) {
-  return nodes.find(({ status }) => status === 'failed') ?? nodes.find(({ status }) => status === 'running');
 }
