@@ -28,7 +28,7 @@ export async function makeBigWorkflow(
   const idOf = (layer: number, place: number) => `${NAMES[layer % NAMES.length]}_${layer}_${place}`;
   const steps = Array.from({ length: layers * width }, (_, n): StepInput => {
     const [layer, place] = [Math.floor(n / width), n % width];
-    const before = [place, (place + 1) % width].slice(0, Math.min(2, width));
+    const before = [place, place + 1].filter((other) => other < width);
     return {
       id: idOf(layer, place),
       kind: 'wait',

@@ -120,7 +120,7 @@ function Canvas({ graph, selected, onSelect }: PictureProps) {
             >
               <Background />
               <Controls showInteractive={false} fitViewOptions={WHOLE} />
-              {graph.steps.length > MANY_BOXES && !small ? (
+              {graph.steps.length > MANY_BOXES && !small && !far ? (
                 <MiniMap
                   pannable
                   zoomable

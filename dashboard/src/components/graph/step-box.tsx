@@ -13,12 +13,18 @@ export const FarAway = createContext(false);
 
 export type StepNode = Node<{ step: GraphStep; direction: Direction }, 'step'>;
 
-/** How a step as a whole is told: by what one would want to see first. */
+/** What one would want to see first. */
+const FIRST = ['failed', 'running'];
+
+/** How many of a step's nodes stand where, what one would want to see first before the most frequent. */
+function rankedOf(step: GraphStep): [status: string, count: number][] {
+  const rank = (status: string) => (FIRST.includes(status) ? FIRST.indexOf(status) : FIRST.length);
+  return countsOf(step).sort(([a], [b]) => rank(a) - rank(b));
+}
+
+/** How a step as a whole is told. */
 function statusOf(step: GraphStep): string {
-  const counts = countsOf(step);
-  const [status = 'waiting'] =
-    counts.find(([name]) => name === 'failed') ?? counts.find(([name]) => name === 'running') ?? counts[0] ?? [];
-  return status;
+  return rankedOf(step)[0]?.[0] ?? 'waiting';
 }
 
 /** The color of a step as a whole. */
@@ -35,7 +41,7 @@ export function StepBox({ data: { step, direction } }: NodeProps<StepNode>) {
   const words =
     step.nodes.length === 1
       ? status.replaceAll('_', ' ')
-      : countsOf(step)
+      : rankedOf(step)
           .map(([name, count]) => `${count.toLocaleString('en')} ${name.replaceAll('_', ' ')}`)
           .join(', ');
   const isSelected = step.nodes.some(({ id }) => id === selected);
