@@ -10,6 +10,7 @@ const OPERATIONS = 1_000_000;
 const ROUNDS = 5;
 /** Rows that are scrolled over while frames are timed and before memory is looked at again. */
 const SCROLLED_ROWS = 20_000;
+const WARM_ROWS = 2_000;
 /** Pixels a frame: some 4,500 rows a second, as a hand at the scrollbar does. */
 const STEP = 3_000;
 
@@ -58,7 +59,27 @@ async function open(page: Page, to: string, list: string): Promise<number> {
 /** Scrolls far, and tells what a frame took and what memory was kept. */
 async function scroll(page: Page, list: string): Promise<Line[]> {
   await open(page, `/${list}`, list);
+  // The browser compiles what scrolling runs, and keeps that.
+  await scrollTo(page, WARM_ROWS);
   const before = await keptMebibytes(page);
+  const frames = await scrollTo(page, SCROLLED_ROWS);
+  const sorted = frames.slice(1).sort((a, b) => a - b);
+  const share = (part: number) => sorted[Math.floor(sorted.length * part)] ?? Number.NaN;
+  const after = await keptMebibytes(page);
+  return [
+    plain(`${list}: a frame while ${SCROLLED_ROWS.toLocaleString('en')} rows pass, median`, [share(0.5)], 'ms'),
+    plain(`${list}: the slowest of twenty frames`, [share(0.95)], 'ms'),
+    compare(
+      `${list}: memory kept after them, against after ${WARM_ROWS.toLocaleString('en')}`,
+      [{ ours: after, floor: before }],
+      'MiB',
+      { atMost: 1.2 },
+    ),
+  ];
+}
+
+/** @returns what each frame took on the way down to a row. Milliseconds. */
+async function scrollTo(page: Page, row: number): Promise<number[]> {
   await page.evaluate(`globalThis.frames_ = []; globalThis.scrolled_ = false;
     (() => {
       const region = document.querySelector('.rows');
@@ -68,23 +89,13 @@ async function scroll(page: Page, list: string): Promise<Line[]> {
         last = now;
         region.scrollTop += ${STEP};
         const rows = region.scrollTop / 40;
-        if (rows < ${SCROLLED_ROWS}) requestAnimationFrame(step);
+        if (rows < ${row}) requestAnimationFrame(step);
         else globalThis.scrolled_ = true;
       };
       requestAnimationFrame(step);
     })()`);
   await until(async () => (await page.evaluate('globalThis.scrolled_')) === true, 'the end of scrolling', 120_000);
-  const frames = (await page.evaluate('globalThis.frames_')) as number[];
-  const sorted = frames.slice(1).sort((a, b) => a - b);
-  const share = (part: number) => sorted[Math.floor(sorted.length * part)] ?? Number.NaN;
-  const after = await keptMebibytes(page);
-  return [
-    plain(`${list}: a frame while ${SCROLLED_ROWS.toLocaleString('en')} rows pass, median`, [share(0.5)], 'ms'),
-    plain(`${list}: the slowest of twenty frames`, [share(0.95)], 'ms'),
-    compare(`${list}: memory kept after them, against before`, [{ ours: after, floor: before }], 'MiB', {
-      atMost: 1.5,
-    }),
-  ];
+  return (await page.evaluate('globalThis.frames_')) as number[];
 }
 
 /** What the page's own objects take once all that is let go has gone. */

@@ -139,6 +139,13 @@ export async function makeWorld(server: TestServer, pool: pg.Pool): Promise<Worl
     return steps.some(({ kind, status }) => kind === 'approval' && status === 'running');
   }, 'the approval to be asked for');
   const taskservs = await admin.get('/v1/taskservs', { query: { name: 'nginx' } });
+  await pool.query(
+    `insert into provisioning.orphans (id, provider, ref, workspace, hostname, plan, zone, status, ip_address, first_seen_at)
+     values ('orp-1', 'simulated', 'sim-left-1', 'staging', 'old-build-03', '4xCPU-8GB', 'de-fra1', 'running', '10.0.0.61',
+             now() - interval '2 days'),
+            ('orp-2', 'simulated', 'sim-left-2', 'staging', 'trial-01', '1xCPU-2GB', 'fi-hel1', 'stopped', null,
+             now() - interval '5 hours')`,
+  );
   const bigWorkflowId = await makeBigWorkflow(server.admin, pool, { width: 10, layers: 20 });
   const hugeWorkflowId = await makeBigWorkflow(server.admin, pool, { width: 75, layers: 20, nodes: 2 });
   return {

@@ -18,6 +18,7 @@ const PAGES = [
   'providers',
   'users',
   'tokens',
+  'account',
   'audit',
   'schedules',
   'webhooks',

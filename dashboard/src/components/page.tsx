@@ -1,6 +1,6 @@
 import { Anchor, Group, Paper, Text, Title } from '@mantine/core';
 import { Link } from '@tanstack/react-router';
-import { type ReactNode, useEffect } from 'react';
+import { type ReactNode, useEffect, useMemo } from 'react';
 import { Status } from './states.tsx';
 
 interface PageHeadProps {
@@ -82,12 +82,19 @@ export function Tags({ of }: { of: readonly string[] }) {
       ));
 }
 
-/** Something that only programs have a shape for. */
+/** Of JSON; laying out more takes the page's breath. Characters. */
+const MAX_JSON = 20_000;
+
+/** Something that only programs have a shape for. Of very much only the beginning. */
 export function Json({ value, label }: { value: unknown; label: string }) {
+  const text = useMemo(() => JSON.stringify(value, null, 2) ?? '', [value]);
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
     <section className="json" tabIndex={0} aria-label={label}>
-      {JSON.stringify(value, null, 2)}
+      {text.slice(0, MAX_JSON)}
+      {text.length > MAX_JSON
+        ? `\n… and ${(text.length - MAX_JSON).toLocaleString('en')} more characters, which the API has.`
+        : null}
     </section>
   );
 }
