@@ -127,6 +127,7 @@ CREATE INDEX operations_finished ON provisioning.operations USING btree (finishe
 CREATE INDEX operations_kind ON provisioning.operations USING btree (kind, created_at, id);
 CREATE UNIQUE INDEX operations_one_active ON provisioning.operations USING btree (resource) WHERE ((status = ANY (ARRAY['pending'::text, 'running'::text])) AND (resource IS NOT NULL));
 CREATE INDEX operations_parent ON provisioning.operations USING btree (parent_id) WHERE (parent_id IS NOT NULL);
+CREATE INDEX operations_resource ON provisioning.operations USING btree (resource, created_at, id) WHERE (resource IS NOT NULL);
 CREATE INDEX operations_status ON provisioning.operations USING btree (status, created_at, id);
 CREATE INDEX operations_workspace ON provisioning.operations USING btree (workspace, created_at, id);
 

@@ -3302,6 +3302,8 @@ export interface paths {
                 query?: {
                     /** @description From a Link header. */
                     after?: number;
+                    /** @description `with` and `result` are null: for a look at many at once. */
+                    brief?: boolean;
                     limit?: number;
                     status?: "waiting" | "running" | "retrying" | "completed" | "failed" | "cancelled" | "skipped" | "not_run";
                     step?: string;
