@@ -47,9 +47,9 @@ export async function followToEnd(
   return ended;
 }
 
-/** A line of a log with the host it came from. */
-export function lineOf(event: { line?: string; [field: string]: unknown }): string {
-  return `${typeof event.host === 'string' ? `${event.host}: ` : ''}${event.line ?? ''}`;
+/** A line of a log with the host it came from, which some lines name themselves. */
+export function lineOf({ line = '', host }: { line?: string; [field: string]: unknown }): string {
+  return typeof host !== 'string' || line.startsWith(`${host}: `) ? line : `${host}: ${line}`;
 }
 
 async function afterInterrupt(client: Client, id: string, cancel: boolean): Promise<string> {

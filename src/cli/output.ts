@@ -87,12 +87,25 @@ function cellsOf(rows: readonly Row[], view: View): string[][] {
   return rows.map((row) => view.columns.map(({ value }) => cell(value(row as never))));
 }
 
-/** One record: its fields below one another. */
+/** One record: its fields below one another, what has fields of its own indented below its name. */
 export function renderRecord(record: Row, view: { name: string }, output: Output): string {
   if (output === 'json') return `${JSON.stringify(record, null, 2)}\n`;
   if (output === 'yaml') return stringify(record);
   if (output === 'name') return `${String(record[view.name])}\n`;
-  return table(Object.entries(record).map(([name, value]) => [`${name}:`, cell(value)]));
+  const fields = Object.entries(record);
+  const width = Math.max(...fields.flatMap(([name, value]) => (isNested(value) ? [] : [name.length])));
+  const nested = (value: unknown) => stringify(value).replaceAll(/^(?=.)/gm, '  ');
+  return fields
+    .map(([name, value]) =>
+      isNested(value) ? `${name}:\n${nested(value)}` : `${`${name}:`.padEnd(width + 1)}  ${cell(value)}\n`,
+    )
+    .join('');
+}
+
+function isNested(value: unknown): boolean {
+  return Array.isArray(value)
+    ? value.some(isNested)
+    : typeof value === 'object' && value !== null && Object.keys(value).length > 0;
 }
 
 function cell(value: unknown): string {
