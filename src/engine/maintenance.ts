@@ -65,8 +65,8 @@ export async function maintain(options: MaintenanceOptions, stopped: () => boole
   if (!locked) return;
   await failAbandoned(options);
   await inBatches(() => deleteEngineRecords(db), stopped);
-  await inBatches(() => deleteDeliveries(db, Math.min(retentionDays, DELIVERY_DAYS)), stopped);
-  await inBatches(() => deleteOperations(db, retentionDays), stopped);
+  await inBatches(() => deleteEnded(db, 'webhook_deliveries', Math.min(retentionDays, DELIVERY_DAYS)), stopped);
+  await inBatches(() => deleteEnded(db, 'operations', retentionDays), stopped);
 }
 
 async function inBatches(deleteSome: () => Promise<number>, stopped: () => boolean): Promise<void> {
@@ -142,22 +142,13 @@ async function deleteEngineRecords(db: Database): Promise<number> {
   return rows[0]?.deleted ?? 0;
 }
 
-async function deleteOperations(db: Database, days: number): Promise<number> {
+async function deleteEnded(db: Database, table: 'operations' | 'webhook_deliveries', days: number): Promise<number> {
+  const endedAt = sql.ref(table === 'operations' ? 'finished_at' : 'ended_at');
   const { rows } = await sql<{ deleted: number }>`
     with old as (
-      select id from provisioning.operations
-      where finished_at < now() - make_interval(days => ${days}::int) limit ${BATCH}::int),
-    gone as (delete from provisioning.operations o using old where o.id = old.id returning 1)
-    select count(*)::int as deleted from gone`.execute(db);
-  return rows[0]?.deleted ?? 0;
-}
-
-async function deleteDeliveries(db: Database, days: number): Promise<number> {
-  const { rows } = await sql<{ deleted: number }>`
-    with old as (
-      select id from provisioning.webhook_deliveries
-      where ended_at < now() - make_interval(days => ${days}::int) limit ${BATCH}::int),
-    gone as (delete from provisioning.webhook_deliveries d using old where d.id = old.id returning 1)
+      select id from ${sql.table(`provisioning.${table}`)}
+      where ${endedAt} < now() - make_interval(days => ${days}::int) limit ${BATCH}::int),
+    gone as (delete from ${sql.table(`provisioning.${table}`)} t using old where t.id = old.id returning 1)
     select count(*)::int as deleted from gone`.execute(db);
   return rows[0]?.deleted ?? 0;
 }

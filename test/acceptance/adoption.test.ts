@@ -1,30 +1,14 @@
 /** Servers that exist at a provider are taken over: by id, by label, once, and only by whoever may. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { CLOUDS, type Cloud, startCloud } from '../clouds/all.ts';
-import {
-  expectError,
-  expectOk,
-  makeClient,
-  makeServer,
-  type Server,
-  startInstallation,
-} from '../support/acceptance.ts';
+import type { Cloud } from '../clouds/all.ts';
+import { expectError, expectOk, makeClient, makeServer, type Server } from '../support/acceptance.ts';
+import { startCloudInstallation } from '../support/cloud-installation.ts';
 import { type Client, ended, type Operation, until } from '../support/server.ts';
 
-const clouds: Cloud[] = [];
-for (const name of CLOUDS) clouds.push(await startCloud(name));
-const installation = await startInstallation({
-  PROVIDERS: `simulated,${CLOUDS.join(',')}`,
-  SWEEP_INTERVAL: '1',
-  ...Object.fromEntries(CLOUDS.map((name) => [`${name.toUpperCase()}_CALLS_PER_MINUTE`, '60000'])),
-  ...Object.assign({}, ...clouds.map((cloud) => cloud.settings)),
-});
-after(async () => {
-  await installation.close();
-  for (const { fake } of clouds) await fake[Symbol.asyncDispose]();
-});
-const { server, database } = installation;
+const installation = await startCloudInstallation({ SWEEP_INTERVAL: '1' });
+after(() => installation.close());
+const { clouds, server, database } = installation;
 const { admin } = server;
 const path = `${server.dataDir}/workspaces/other`;
 expectOk(await admin.request('POST', '/v1/workspaces/create', { name: 'other', path }));

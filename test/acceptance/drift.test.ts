@@ -1,23 +1,14 @@
 /** What changes at a provider behind our back: seen, told, taken over or kept as drift, and repaired when somebody says so. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { CLOUDS, type Cloud, type Console, startCloud } from '../clouds/all.ts';
-import { expectError, expectOk, makeServer, type Server as Row, startInstallation } from '../support/acceptance.ts';
+import type { Console } from '../clouds/all.ts';
+import { expectError, expectOk, makeServer, type Server as Row } from '../support/acceptance.ts';
+import { startCloudInstallation } from '../support/cloud-installation.ts';
 import { ended, type Operation, until } from '../support/server.ts';
 
-const clouds: Cloud[] = [];
-for (const name of CLOUDS) clouds.push(await startCloud(name));
-const installation = await startInstallation({
-  PROVIDERS: `simulated,${CLOUDS.join(',')}`,
-  SWEEP_INTERVAL: '1',
-  ...Object.fromEntries(CLOUDS.map((name) => [`${name.toUpperCase()}_CALLS_PER_MINUTE`, '60000'])),
-  ...Object.assign({}, ...clouds.map((cloud) => cloud.settings)),
-});
-after(async () => {
-  await installation.close();
-  for (const { fake } of clouds) await fake[Symbol.asyncDispose]();
-});
-const { server, database } = installation;
+const installation = await startCloudInstallation({ SWEEP_INTERVAL: '1' });
+after(() => installation.close());
+const { clouds, server, database } = installation;
 const { admin } = server;
 
 interface Server extends Row {

@@ -1,24 +1,13 @@
 /** What stands at a provider without anybody here knowing of it: found, told, deleted, and never what is ours. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { CLOUDS, type Cloud, startCloud } from '../clouds/all.ts';
-import { expectError, expectOk, makeClient, makeServer, startInstallation } from '../support/acceptance.ts';
+import { expectError, expectOk, makeClient, makeServer } from '../support/acceptance.ts';
+import { startCloudInstallation } from '../support/cloud-installation.ts';
 import { ended, type Operation, until } from '../support/server.ts';
 
-const clouds: Cloud[] = [];
-for (const name of CLOUDS) clouds.push(await startCloud(name));
-const settings = {
-  PROVIDERS: `simulated,${CLOUDS.join(',')}`,
-  SWEEP_INTERVAL: '1',
-  ...Object.fromEntries(CLOUDS.map((name) => [`${name.toUpperCase()}_CALLS_PER_MINUTE`, '60000'])),
-  ...Object.assign({}, ...clouds.map((cloud) => cloud.settings)),
-};
-const installation = await startInstallation(settings);
-after(async () => {
-  await installation.close();
-  for (const { fake } of clouds) await fake[Symbol.asyncDispose]();
-});
-const { server, database } = installation;
+const installation = await startCloudInstallation({ SWEEP_INTERVAL: '1' });
+after(() => installation.close());
+const { clouds, server, database } = installation;
 const { admin } = server;
 const path = `${server.dataDir}/workspaces/other`;
 expectOk(await admin.request('POST', '/v1/workspaces/create', { name: 'other', path }));
