@@ -24,6 +24,8 @@ export interface ServerOptions {
   dataDir?: string;
   /** Further PROVISIONING_… settings, without the prefix. */
   settings?: Record<string, string>;
+  /** `NODE_OPTIONS` of its process. */
+  nodeOptions?: string;
 }
 
 export interface Answer<T = unknown> {
@@ -102,15 +104,27 @@ export interface CommandRun {
   closed: Promise<number | null>;
 }
 
-/** Runs `provisioning` with these arguments. @param settings PROVISIONING_… without the prefix; no others apply. */
-export function spawnProvisioning(args: string[], settings: Record<string, string>): CommandRun {
+/**
+ * Runs `provisioning` with these arguments.
+ * @param settings PROVISIONING_… without the prefix; no others apply. @param environment further variables.
+ */
+export function spawnProvisioning(
+  args: string[],
+  settings: Record<string, string>,
+  environment: Record<string, string> = {},
+): CommandRun {
   const inherited = Object.entries(process.env).filter(
     ([name]) => !name.startsWith('PROVISIONING_') && name !== 'NODE_TEST_CONTEXT',
   );
   const own = Object.entries(settings).map(([name, value]) => [`PROVISIONING_${name}`, value]);
   const child = spawn(process.execPath, [MAIN, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { NODE_COMPILE_CACHE: COMPILE_CACHE, ...Object.fromEntries(inherited), ...Object.fromEntries(own) },
+    env: {
+      NODE_COMPILE_CACHE: COMPILE_CACHE,
+      ...Object.fromEntries(inherited),
+      ...Object.fromEntries(own),
+      ...environment,
+    },
   });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {
@@ -148,7 +162,15 @@ export async function startTestServer(options: ServerOptions = {}): Promise<Test
     ...(options.databaseUrl === undefined ? {} : { DATABASE_URL: options.databaseUrl }),
     ...options.settings,
   };
-  const { process: child, output, exited } = spawnProvisioning(['serve'], settings);
+  const {
+    process: child,
+    output,
+    exited,
+  } = spawnProvisioning(
+    ['serve'],
+    settings,
+    options.nodeOptions === undefined ? {} : { NODE_OPTIONS: options.nodeOptions },
+  );
   const running = () => child.exitCode === null && child.signalCode === null;
   const end = async (signal: NodeJS.Signals) => {
     if (running()) child.kill(signal);
