@@ -36,10 +36,15 @@ function accountTests(cloud: Cloud): void {
   }
 
   /** Asks for an operation, and replaces the credentials while each of these calls of it is at the cloud. */
-  async function underReplacement(kinds: ('look' | 'change')[], route: string, body?: object): Promise<Operation> {
+  async function underReplacement(
+    kinds: ('look' | 'change')[],
+    route: string,
+    body?: object,
+    method = 'POST',
+  ): Promise<Operation> {
     const before = cloud.fake.counts().refused;
     let held = cloud.fake.hold(kinds[0] ?? 'look');
-    const { id } = expectOk(await admin.request<Operation>('POST', route, body));
+    const { id } = expectOk(await admin.request<Operation>(method, route, body));
     const end = ended(admin, id, 60);
     for (const [place] of kinds.entries()) {
       await Promise.race([held.arrived, end.then(({ error }) => assert.fail(`it ended before: ${error}`))]);
@@ -102,6 +107,25 @@ function accountTests(cloud: Cloud): void {
   test('while servers are looked at: all of them are asked for', async () => {
     const { result } = await underReplacement(['look'], '/v1/servers/refresh', { workspace });
     assert.deepEqual([result?.looked_at, result?.not_asked], [2, []]);
+  });
+
+  test('while an orphan is deleted: it is gone, and nothing else', async () => {
+    const made = await ended(admin, (await create(cloud, { workspace, hostname: 'lost' })).id, 60);
+    assert.equal(made.status, 'completed', String(made.error));
+    const { pool } = installation.database;
+    await pool.query('delete from provisioning.servers where id = $1', [made.result?.server_id]);
+    await pool.query('delete from provisioning.departed_servers where operation_id = $1', [made.id]);
+    // As a sweep enters it.
+    const orphan = `orp-${cloud.name}`;
+    await pool.query(
+      `insert into provisioning.orphans
+         (id, provider, ref, account, operation_id, workspace, hostname, plan, zone, status, tags)
+       values ($1, $2, $3, $4, $5, $4, 'lost', '', '', 'running', '{}')`,
+      [orphan, cloud.name, cloud.console(made.id).ref, workspace, made.id],
+    );
+    const before = cloud.alive().length;
+    await underReplacement(['look', 'change'], `/v1/orphans/${orphan}`, undefined, 'DELETE');
+    assert.deepEqual([cloud.alive().includes(made.id), cloud.alive().length], [false, before - 1]);
   });
 
   test('credentials that are refused and not replaced end an operation, with what to do', async () => {
