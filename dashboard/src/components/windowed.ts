@@ -64,23 +64,7 @@ export function useWindowed<R>(
   const { pages } = shown.current;
 
   const results = useQueries({
-    queries: wanted.map((page) => {
-      const cursor = known.cursors[page] ?? '';
-      return {
-        queryKey: [path, 'list', parameters, query, cursor],
-        queryFn: ({ signal }: { signal: AbortSignal }) =>
-          client.page(path, {
-            path: parameters,
-            filters: query as never,
-            cursor,
-            perPage: PER_PAGE,
-            signal,
-          }) as Promise<Page<R>>,
-        gcTime: FORGET_MS,
-        // A page that moved on because of what was added before it stays on the screen until it has come anew.
-        placeholderData: () => pages.get(page),
-      };
-    }),
+    queries: wanted.map((page) => pageQuery({ path, parameters, query }, known.cursors[page] ?? '', pages.get(page))),
   });
   const loaded = new Map(wanted.map((page, n) => [page, results[n]?.data]));
 
@@ -98,6 +82,29 @@ export function useWindowed<R>(
     pending: known.cursors.length === 1 && known.end === null,
     error: failed?.error ?? null,
     retry: () => void failed?.refetch(),
+  };
+}
+
+/**
+ * Outside of `useWindowed`, for its functions outlive the drawing that made them: what they could see there (the pages of
+ * then, and by these the functions of the drawing before) would be kept for ever.
+ *
+ * @param shown what stands there meanwhile: a page that moved on because of what was added before it stays on the screen
+ * until it has come anew.
+ */
+function pageQuery<R>({ path, parameters, query }: ListPlace, cursor: string, shown: Page<R> | undefined) {
+  return {
+    queryKey: [path, 'list', parameters, query, cursor],
+    queryFn: ({ signal }: { signal: AbortSignal }) =>
+      client.page(path, {
+        path: parameters,
+        filters: query as never,
+        cursor,
+        perPage: PER_PAGE,
+        signal,
+      }) as Promise<Page<R>>,
+    gcTime: FORGET_MS,
+    placeholderData: shown,
   };
 }
 
