@@ -5,8 +5,12 @@ import { To } from '../components/page.tsx';
 import { Status, Time } from '../components/states.tsx';
 
 const COLUMNS: readonly ListColumn<Schemas['AuditRow']>[] = [
-  { heading: 'Time', width: '116px', cell: ({ created_at: at }) => <Time at={at} /> },
-  { heading: 'Who', cell: ({ principal }) => <span title={principal ?? undefined}>{principal ?? '–'}</span> },
+  { heading: 'Time', width: '108px', cell: ({ created_at: at }) => <Time at={at} /> },
+  {
+    heading: 'Who',
+    width: 'clamp(80px, 14vw, 200px)',
+    cell: ({ principal }) => <span title={principal ?? undefined}>{principal ?? '–'}</span>,
+  },
   {
     heading: 'What',
     cell: ({ action, operation_id: operation }) =>
