@@ -14,7 +14,7 @@ import { undoPrincipalFor } from './authority.ts';
 import { type Runtime, submitTogether, takenElsewhere } from './runtime.ts';
 import { createScheduler, type NodeState, type Scheduler } from './scheduler.ts';
 import { endedAmong, readRun, type Snapshot } from './store.ts';
-import { type BegunNode, claimUndo, moveUndo, readBegun, type UndoMove } from './undo-store.ts';
+import { type BegunNode, claimUndo, moveUndo, readBegun, readFollowUps, type UndoMove } from './undo-store.ts';
 import { createWake, type Wake } from './wake.ts';
 
 /** Seconds before the second try of undoing a node, doubled each time up to the greatest. */
@@ -135,19 +135,30 @@ async function untilUndone(rollback: Rollback): Promise<void> {
   const { scheduler, wake, call, runtime } = rollback;
   for (const operationId of scheduler.running.keys()) wake.watch(operationId);
   let changed = [...scheduler.running.keys()];
+  /** Operations that look how things stand after one of these, with that one. */
+  const following = new Map<string, string>();
   let told = 0;
   for (;;) {
     call.signal.throwIfAborted();
     const ended = await endedAmong(
       runtime.services.db,
-      changed.filter((id) => scheduler.running.has(id)),
+      changed.map((id) => following.get(id) ?? id).filter((id) => scheduler.running.has(id)),
     );
+    const followUpIds = ended.flatMap(({ cleanupId }) => cleanupId ?? []);
+    for (const id of followUpIds) wake.watch(id);
+    const followUps = await readFollowUps(runtime.services.db, followUpIds);
     const moves: [NodeState, UndoMove][] = [];
-    for (const { id, status, error } of ended) {
+    for (const { id, status, error, cleanupId } of ended) {
       const node = scheduler.running.get(id);
-      wake.unwatch(id);
       if (node === undefined) continue;
-      if (status === 'completed') moves.push([node, moveOf(node, 'undone', null)]);
+      const followUp = followUps.get(cleanupId ?? '');
+      // A deletion that failed may have taken effect all the same: whoever looks afterwards knows.
+      if (followUp?.ended === false) {
+        following.set(followUp.id, id);
+        continue;
+      }
+      for (const watched of [id, followUp?.id ?? id]) wake.unwatch(watched);
+      if (status === 'completed' || followUp?.gone === true) moves.push([node, moveOf(node, 'undone', null)]);
       else moves.push([node, failedTry(rollback, node, error ?? `its operation ${id} was ${status}`)]);
     }
     await apply(rollback, moves);

@@ -118,3 +118,21 @@ export async function reportOf(db: Queryable, workflowId: string): Promise<Rollb
     kept: named('kept').map(({ key, error }) => ({ node: key, reason: error ?? '' })),
   };
 }
+
+/** An operation that looks how things stand after one that failed. */
+interface FollowUp {
+  id: string;
+  ended: boolean;
+  /** It has found that what was to be deleted is gone. */
+  gone: boolean;
+}
+
+/** How these stand, by id. */
+export async function readFollowUps(db: Queryable, ids: readonly string[]): Promise<Map<string, FollowUp>> {
+  if (ids.length === 0) return new Map();
+  const { rows } = await sql<FollowUp>`
+    select id, status not in ('pending', 'running') as ended,
+           coalesce(kind = 'server.reconcile' and result ->> 'status' = 'deleted', false) as gone
+    from provisioning.operations where id = any(${[...ids]}::uuid[])`.execute(db);
+  return new Map(rows.map((row) => [row.id, row]));
+}
