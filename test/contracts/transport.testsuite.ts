@@ -22,7 +22,8 @@ const TIMEOUT = 30;
  * it proves.
  */
 export function transportSuite(name: string, setUp: () => Promise<TransportSetup>): void {
-  describe(`the transport contract: ${name}`, () => {
+  // One after another, also beside others: what is timed counts on it.
+  describe(`the transport contract: ${name}`, { concurrency: 1 }, () => {
     let setup: TransportSetup;
     let transport: Transport;
     before(async () => {

@@ -41,7 +41,7 @@ if (engine === null) {
   const image = preparedImage(new Docker({ socketPath, host: undefined }), ['sudo']);
   describe('ssh into containers', { concurrency: true }, () => {
     transportSuite('ssh as a user who becomes root by sudo', async () => setUpUser({ host, image: await image }));
-    describe('servers and machines over SSH', () => overSsh({ host, image }));
+    describe('servers and machines over SSH', { concurrency: 1 }, () => overSsh({ host, image }));
   });
 }
 

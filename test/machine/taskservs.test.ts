@@ -24,7 +24,9 @@ if (engine === null) {
 } else {
   // Much of either is waiting for scripts that take their time on purpose.
   describe('taskservs on three containers', { concurrency: true }, () => {
-    for (const way of ['docker exec', 'ssh'] as const) describe(`by ${way}`, () => onContainers(engine, way));
+    for (const way of ['docker exec', 'ssh'] as const) {
+      describe(`by ${way}`, { concurrency: 1 }, () => onContainers(engine, way));
+    }
   });
 }
 
