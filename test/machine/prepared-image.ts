@@ -18,7 +18,7 @@ const PREPARING_MS = 400_000;
 
 /**
  * An image with the package lists of today, the archives of what many tests install, and some packages. It is made by
- * the first who asks on a day and stays in the engine for all others, who wait for it; the next day's takes its place.
+ * the first who asks on a day and stays in the engine for all others, who wait for it; those of earlier days are removed.
  * @param packages `systemd-sysv` makes its /sbin/init systemd.
  * @returns its name.
  */
@@ -40,7 +40,7 @@ async function imageBy(engine: Docker, from: string, base: string, script: strin
   const tag = `${variant}-${day}`;
   const name = `${REPOSITORY}:${tag}`;
   const tags = async () => {
-    const found = await engine.listImages({ filters: { reference: [`${REPOSITORY}:${variant}-*`] } });
+    const found = await engine.listImages({ filters: { reference: [`${REPOSITORY}:*`] } });
     return found.flatMap(({ RepoTags: all }) => all ?? []);
   };
   const isMade = async () => (await tags()).some((one) => one.endsWith(name));
@@ -50,8 +50,19 @@ async function imageBy(engine: Docker, from: string, base: string, script: strin
       await until(async () => !(await isUnderWay(engine, container)), `${name} to be made`, PREPARING_MS);
     } else await make({ engine, from, container, tag, script, isMade });
   }
-  for (const old of await tags()) if (!old.endsWith(name)) await engine.getImage(old).remove();
+  for (const old of await tags()) if (!old.endsWith(day)) await remove(engine, old);
   return name;
+}
+
+/** Leaves one that somebody still uses, or has just removed. */
+async function remove(engine: Docker, image: string): Promise<void> {
+  const kept = [404, 409];
+  await engine
+    .getImage(image)
+    .remove()
+    .catch((error: { statusCode?: number }) => {
+      if (!kept.includes(error.statusCode ?? 0)) throw error;
+    });
 }
 
 /** The container's name makes it one at a time; one that is left of a process that has ended is removed. */
