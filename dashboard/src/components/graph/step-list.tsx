@@ -10,7 +10,7 @@ import { countsOf, edgesTo } from './model.ts';
 type Step = Schemas['WorkflowStep'];
 
 /** What is looked for among the steps. */
-export interface StepFilter {
+interface StepFilter {
   status?: string | undefined;
   /** A part of the id. */
   find?: string | undefined;
