@@ -267,6 +267,8 @@ async function assertRollbackHolds(
     [],
   );
   const left = steps.filter(({ id }) => failed.includes(id)).map((step) => String(step.with?.hostname));
-  assert.deepEqual(await leftOf(installation, prefix), { there: left.sort(), listed: left });
+  const now = await leftOf(installation, prefix);
+  const odd = steps.filter((step) => now.there.includes(String(step.with?.hostname)) !== failed.includes(step.id));
+  assert.deepEqual(now, { there: left.sort(), listed: left }, JSON.stringify({ odd, report }));
   return failed.length === 0 ? 'undone' : 'incomplete';
 }

@@ -21,6 +21,8 @@ import { createWake, type Wake } from './wake.ts';
 const FIRST_DELAY = 1;
 const MAX_DELAY = 60;
 const FALLBACK_MS = 10_000;
+/** What looks how things stand may wait for a day for a server that hangs: then the try has failed. */
+const FOLLOW_UP_MS = 30_000;
 
 export interface RollbackOptions {
   runtime: Runtime;
@@ -136,13 +138,16 @@ async function untilUndone(rollback: Rollback): Promise<void> {
   for (const operationId of scheduler.running.keys()) wake.watch(operationId);
   let changed = [...scheduler.running.keys()];
   /** Operations that look how things stand after one of these, with that one. */
-  const following = new Map<string, string>();
+  const following = new Map<string, { id: string; until: number }>();
   let told = 0;
   for (;;) {
     call.signal.throwIfAborted();
+    const late = [...following].flatMap(([id, { until }]) => (until < Date.now() ? id : []));
+    // Each once: an operation and what looks afterwards may have changed together.
+    const asked = new Set([...changed, ...late].map((id) => following.get(id)?.id ?? id));
     const ended = await endedAmong(
       runtime.services.db,
-      changed.map((id) => following.get(id) ?? id).filter((id) => scheduler.running.has(id)),
+      [...asked].filter((id) => scheduler.running.has(id)),
     );
     const followUpIds = ended.flatMap(({ cleanupId }) => cleanupId ?? []);
     for (const id of followUpIds) wake.watch(id);
@@ -154,9 +159,11 @@ async function untilUndone(rollback: Rollback): Promise<void> {
       const followUp = followUps.get(cleanupId ?? '');
       // A deletion that failed may have taken effect all the same: whoever looks afterwards knows.
       if (followUp?.ended === false) {
-        following.set(followUp.id, id);
-        continue;
+        const waited = following.get(followUp.id) ?? { id, until: Date.now() + FOLLOW_UP_MS };
+        following.set(followUp.id, waited);
+        if (Date.now() < waited.until) continue;
       }
+      following.delete(followUp?.id ?? '');
       for (const watched of [id, followUp?.id ?? id]) wake.unwatch(watched);
       if (status === 'completed' || followUp?.gone === true) moves.push([node, moveOf(node, 'undone', null)]);
       else moves.push([node, failedTry(rollback, node, error ?? `its operation ${id} was ${status}`)]);
