@@ -14,7 +14,7 @@ import { restore } from '../../src/backup/restore.ts';
 import { startEmbeddedPostgres } from '../../src/database/embedded.ts';
 import { askForServer, expectError, expectOk, makeServer, type Server } from '../support/acceptance.ts';
 import { createTestDatabase } from '../support/database.ts';
-import { createClient, ended, spawnProvisioning, startTestServer, until } from '../support/server.ts';
+import { createClient, ended, type Operation, spawnProvisioning, startTestServer, until } from '../support/server.ts';
 
 const LOAD_EVERY_MS = 300;
 const MASTER_KEY = 'a master key that is kept elsewhere';
@@ -46,6 +46,10 @@ const source = await startTestServer({
 after(() => source[Symbol.asyncDispose]());
 const { admin } = source;
 const { server: kept } = await makeServer(admin, 'kept');
+const CANARY = 'canary-of-redis-in-its-config';
+const redis = { workspace: 'default', name: 'redis', servers: [kept.hostname], config: { password: CANARY } };
+const installed = expectOk(await admin.request<Operation>('POST', '/v1/taskservs/create', redis));
+assert.equal((await ended(admin, installed.id, 120)).status, 'completed');
 const { token } = expectOk(await admin.request<{ token: string }>('POST', '/v1/tokens', { name: 'ci' }));
 const workspace = path.join(source.dataDir, 'workspaces', 'filed');
 expectOk(await admin.request('POST', '/v1/workspaces/create', { name: 'filed', path: workspace }));
@@ -86,6 +90,7 @@ test('a backup is for its owner alone, says where the master key is, and never t
   const content = gunzipSync(await readFile(file)).toString('latin1');
   assert.ok(!content.includes(MASTER_KEY));
   assert.ok(!content.includes('PRIVATE KEY'));
+  assert.ok(content.includes(installed.id) && !content.includes(CANARY));
   const again = await run(['backup', file], { DATA_DIR: source.dataDir });
   assert.equal(again.status, 1);
   assert.match(again.output, /exists already/);
