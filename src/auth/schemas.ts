@@ -94,7 +94,11 @@ export const DeletedUser = Type.Object({ deleted: Type.Literal(true), ...User.pr
 
 export const CreateUser = Type.Object(
   {
-    username: Type.String({ pattern: USERNAME_PATTERN, examples: ['ci.deploy'] }),
+    username: Type.String({
+      pattern: USERNAME_PATTERN,
+      description: 'At most 63 lower-case letters, digits and . _ -, a letter or digit first.',
+      examples: ['ci.deploy'],
+    }),
     password: newPassword,
     roles: Type.Optional(RolesInput),
   },

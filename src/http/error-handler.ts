@@ -117,5 +117,9 @@ function problemOf(problem: FastifySchemaValidationError, part: string): FieldPr
       near_matches: (params.allowedValues as unknown[]).map(String),
     };
   }
-  return { field: path === '' ? part : path, message: problem.message ?? 'is invalid' };
+  const field = path === '' ? part : path;
+  const { description } = (problem as { parentSchema?: { description?: string } }).parentSchema ?? {};
+  if (problem.keyword === 'pattern' && description !== undefined)
+    return { field, message: `does not fit. ${description}` };
+  return { field, message: problem.message ?? 'is invalid' };
 }

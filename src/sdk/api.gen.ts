@@ -1202,7 +1202,10 @@ export interface paths {
                          * @enum {unknown}
                          */
                         missed?: "skip" | "run_once";
-                        /** @example nightly */
+                        /**
+                         * @description At most 63 lower-case letters, digits and _ -, a letter or digit first and last.
+                         * @example nightly
+                         */
                         name: string;
                         /**
                          * @description While its last workflow has not ended: start none, or another.
@@ -1746,7 +1749,7 @@ export interface paths {
                          * @default false
                          */
                         check_mode?: boolean;
-                        /** @description RFC 1123: lower-case letters, digits and hyphens; labels of at most 63 characters, parted by dots. */
+                        /** @description Lower-case letters, digits and hyphens; labels of at most 63 characters, parted by dots (RFC 1123). */
                         hostname: string;
                         /** @description A neutral name (`debian-12`) or the provider's own id. Default: the provider's. */
                         image?: string;
@@ -1830,12 +1833,18 @@ export interface paths {
                                 host_key?: string;
                                 /** @default 22 */
                                 port?: number;
-                                /** @default root */
+                                /**
+                                 * @description Letters, digits and . _ -, no hyphen first.
+                                 * @default root
+                                 */
                                 user?: string;
                             };
                             /** @default 22 */
                             port?: number;
-                            /** @default root */
+                            /**
+                             * @description Letters, digits and . _ -, no hyphen first.
+                             * @default root
+                             */
                             user?: string;
                         };
                         /** @default [] */
@@ -2455,7 +2464,10 @@ export interface paths {
                             /** @description Null or absent: in every workspace. */
                             workspace?: string | null;
                         }[];
-                        /** @example ci.deploy */
+                        /**
+                         * @description At most 63 lower-case letters, digits and . _ -, a letter or digit first.
+                         * @example ci.deploy
+                         */
                         username: string;
                     };
                 };
@@ -3536,6 +3548,7 @@ export interface paths {
                             active: boolean;
                             /** @description To the minute. */
                             last_used: string | null;
+                            /** @description At most 63 lower-case letters, digits and hyphens, a letter or digit first. */
                             name: string;
                             /** @description Directory of its files, inside one of the workspace roots. */
                             path: string;
@@ -3583,6 +3596,7 @@ export interface paths {
                             active: boolean;
                             /** @description To the minute. */
                             last_used: string | null;
+                            /** @description At most 63 lower-case letters, digits and hyphens, a letter or digit first. */
                             name: string;
                             /** @description Directory of its files, inside one of the workspace roots. */
                             path: string;
@@ -3629,6 +3643,7 @@ export interface paths {
                             deleted: true;
                             /** @description To the minute. */
                             last_used: string | null;
+                            /** @description At most 63 lower-case letters, digits and hyphens, a letter or digit first. */
                             name: string;
                             /** @description Directory of its files, inside one of the workspace roots. */
                             path: string;
@@ -3679,6 +3694,7 @@ export interface paths {
                             active: boolean;
                             /** @description To the minute. */
                             last_used: string | null;
+                            /** @description At most 63 lower-case letters, digits and hyphens, a letter or digit first. */
                             name: string;
                             /** @description Directory of its files, inside one of the workspace roots. */
                             path: string;
@@ -3762,7 +3778,7 @@ export interface paths {
                         access_key_id?: string;
                         /** @description UpCloud. */
                         password?: string;
-                        /** @description AWS. Default: the installation's. */
+                        /** @description AWS, such as eu-central-1. Default: the installation's. */
                         region?: string;
                         /** @description AWS. */
                         secret_access_key?: string;
@@ -3934,6 +3950,7 @@ export interface paths {
                          * @default false
                          */
                         activate?: boolean;
+                        /** @description At most 63 lower-case letters, digits and hyphens, a letter or digit first. */
                         name: string;
                         /** @description Absolute, inside one of the workspace roots after resolving links. Default: <first root>/<name>. */
                         path?: string;
@@ -3952,6 +3969,7 @@ export interface paths {
                             active: boolean;
                             /** @description To the minute. */
                             last_used: string | null;
+                            /** @description At most 63 lower-case letters, digits and hyphens, a letter or digit first. */
                             name: string;
                             /** @description Directory of its files, inside one of the workspace roots. */
                             path: string;
@@ -4260,7 +4278,10 @@ export interface components {
              * @enum {unknown}
              */
             missed: "skip" | "run_once";
-            /** @example nightly */
+            /**
+             * @description At most 63 lower-case letters, digits and _ -, a letter or digit first and last.
+             * @example nightly
+             */
             name: string;
             /** Format: date-time */
             next_run_at: string;

@@ -62,16 +62,19 @@ export const CreateServer = Type.Object(
       minLength: 1,
       maxLength: 253,
       pattern: `^${LABEL}(\\.${LABEL})*$`,
-      description: 'RFC 1123: lower-case letters, digits and hyphens; labels of at most 63 characters, parted by dots.',
+      description:
+        'Lower-case letters, digits and hyphens; labels of at most 63 characters, parted by dots (RFC 1123).',
     }),
     zone: Type.String({ minLength: 1, maxLength: 128 }),
     check_mode: Type.Optional(Type.Boolean({ default: false, description: 'Only say what would be done.' })),
     tags: Type.Optional(
-      Type.Array(Type.String({ minLength: 1, maxLength: 63, pattern: '^[A-Za-z0-9][A-Za-z0-9._:/=-]*$' }), {
-        maxItems: 50,
-        uniqueItems: true,
-        default: [],
-      }),
+      Type.Array(
+        Type.String({
+          ...{ minLength: 1, maxLength: 63, pattern: '^[A-Za-z0-9][A-Za-z0-9._:/=-]*$' },
+          description: 'Letters, digits and . _ : / = -, a letter or digit first.',
+        }),
+        { maxItems: 50, uniqueItems: true, default: [] },
+      ),
     ),
     image: Type.Optional(
       Type.String({
@@ -104,7 +107,10 @@ const HOST_KEY = Type.String({
   maxLength: 4_096,
   description: 'Its public host key (`ssh-ed25519 AAAA…`). Absent: the one shown at the first connection is kept.',
 });
-const USER = Type.String({ minLength: 1, maxLength: 64, pattern: '^[A-Za-z0-9._][A-Za-z0-9._-]*$', default: 'root' });
+const USER = Type.String({
+  ...{ minLength: 1, maxLength: 64, pattern: '^[A-Za-z0-9._][A-Za-z0-9._-]*$', default: 'root' },
+  description: 'Letters, digits and . _ -, no hyphen first.',
+});
 const PORT = Type.Integer({ minimum: 1, maximum: 65_535, default: 22 });
 
 export const ImportServer = Type.Object(

@@ -21,7 +21,10 @@ const CredentialsBody = Type.Object(
     secret_access_key: secret('AWS.'),
     session_token: secret('AWS, for temporary keys.'),
     region: Type.Optional(
-      Type.String({ pattern: '^[a-z]{2}(-[a-z]+)+-[0-9]$', description: "AWS. Default: the installation's." }),
+      Type.String({
+        pattern: '^[a-z]{2}(-[a-z]+)+-[0-9]$',
+        description: "AWS, such as eu-central-1. Default: the installation's.",
+      }),
     ),
   },
   { additionalProperties: false, minProperties: 1 },

@@ -5,10 +5,14 @@ import { filter, type ListDefinition, listQuerySchema } from '../http/list.ts';
 
 /** What a workspace may be called. */
 export const WORKSPACE_NAME_PATTERN = '^[a-z0-9][a-z0-9-]{0,62}$';
+const WorkspaceName = Type.String({
+  pattern: WORKSPACE_NAME_PATTERN,
+  description: 'At most 63 lower-case letters, digits and hyphens, a letter or digit first.',
+});
 
 export const WorkspaceSchema = Type.Object(
   {
-    name: Type.String({ pattern: WORKSPACE_NAME_PATTERN }),
+    name: WorkspaceName,
     path: Type.String({ description: 'Directory of its files, inside one of the workspace roots.' }),
     active: Type.Boolean({ description: 'The one workspace that clients use where none is named.' }),
     last_used: Type.Union([Type.String({ format: 'date-time' }), Type.Null()], { description: 'To the minute.' }),
@@ -42,7 +46,7 @@ export const workspaceParams = Type.Object({ name: Type.String({ description: 'N
 
 export const createWorkspaceBody = Type.Object(
   {
-    name: Type.String({ pattern: WORKSPACE_NAME_PATTERN }),
+    name: WorkspaceName,
     path: Type.Optional(
       Type.String({
         minLength: 1,

@@ -31,7 +31,11 @@ const Missed = Type.Enum(['skip', 'run_once'], {
 });
 
 const fields = {
-  name: Type.String({ pattern: '^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$', examples: ['nightly'] }),
+  name: Type.String({
+    pattern: '^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$',
+    description: 'At most 63 lower-case letters, digits and _ -, a letter or digit first and last.',
+    examples: ['nightly'],
+  }),
   ...SubmitWorkflow.properties,
   cron: Type.String({
     minLength: 1,
