@@ -10,7 +10,8 @@ import path from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { findBinaries, giveTo, postgresUser } from '../../src/database/embedded-binaries.ts';
 
-const PREFIX = 'provisioning-test-';
+/** No other directory of a test begins so: what is stale is told by its Postgres alone. */
+const PREFIX = 'provisioning-postgres-';
 /** A directory without a running Postgres may be one that is just being made. */
 const STALE_AFTER_MS = 10 * 60_000;
 
