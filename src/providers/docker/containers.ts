@@ -9,6 +9,7 @@ import {
   type ServerSpec,
   WORKSPACE_LABEL,
 } from '../contract.ts';
+import { labelOf, tagsOf } from '../labels.ts';
 
 /** The only zone: the engine's own machine. */
 export const ZONE = 'local';
@@ -84,7 +85,7 @@ export function containerBody(spec: ServerSpec, plan: Plan, image: string, owner
 
 function labels(spec: ServerSpec, { operationId, installation }: Owner): Record<string, string> {
   return {
-    ...Object.fromEntries(spec.tags.map(tagLabel)),
+    ...Object.fromEntries(spec.tags.map(labelOf).map(({ key, value }) => [`${TAG_LABEL_PREFIX}${key}`, value])),
     [OPERATION_LABEL]: operationId,
     ...(installation === null ? {} : { [INSTALLATION_LABEL]: installation }),
     [WORKSPACE_LABEL]: spec.workspace,
@@ -108,17 +109,14 @@ export function toServer(container: ContainerInfo): ProviderServer {
     operation_id: labels[OPERATION_LABEL] ?? null,
     workspace: labels[WORKSPACE_LABEL] ?? null,
     installation: labels[INSTALLATION_LABEL] ?? null,
-    tags: Object.entries(labels)
-      .filter(([key]) => key.startsWith(TAG_LABEL_PREFIX))
-      .map(([key, value]) => `${key.slice(TAG_LABEL_PREFIX.length)}${value === '' ? '' : `=${value}`}`)
-      .toSorted(),
+    tags: tagsOf(
+      new Map(
+        Object.entries(labels).flatMap(([key, value]) =>
+          key.startsWith(TAG_LABEL_PREFIX) ? [[key.slice(TAG_LABEL_PREFIX.length), value]] : [],
+        ),
+      ),
+    ),
   };
-}
-
-/** Docker splits label keys at "=" when it is asked to filter by them: what comes behind it is the value. */
-function tagLabel(tag: string): [string, string] {
-  const [key = '', ...value] = tag.split('=');
-  return [`${TAG_LABEL_PREFIX}${key}`, value.join('=')];
 }
 
 // Docker: created, running, paused, restarting, removing, exited, dead. Podman adds configured, initialized, stopping, stopped.

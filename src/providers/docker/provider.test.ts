@@ -247,7 +247,7 @@ test('a plan larger than the machine is a problem, with plans that fit', async (
   assert.deepEqual(await provider.validate({ ...SPEC, plan: '1xCPU-3GB' }), []);
   const [problem] = await provider.validate({ ...SPEC, plan: '8xCPU-32GB' });
   assert.deepEqual([problem?.field, problem?.near_matches[0]], ['plan', '2xCPU-4GB']);
-  const tags = ['ok', 'a=b', 'a=c', 'ok', 'c d', 'e='];
+  const tags = ['ok', 'a=b', 'a=c', 'ok', 'c d'];
   const found = await provider.validate({ ...SPEC, hostname: '-bad_', tags });
   assert.deepEqual(
     found.map(({ field, message }) => [field, /"([^"]*)"/.exec(message)?.[1]]),
@@ -256,7 +256,6 @@ test('a plan larger than the machine is a problem, with plans that fit', async (
       ['tags', 'a=c'],
       ['tags', 'ok'],
       ['tags', 'c d'],
-      ['tags', 'e='],
     ],
   );
   assert.equal(engine.seen.length, 1);

@@ -1,5 +1,5 @@
 import type { ServerSpec, SpecProblem } from '../contract.ts';
-import { hostnameProblems } from '../labels.ts';
+import { hostnameProblems, type LabelRules, tagProblems } from '../labels.ts';
 import { nearestPlans } from '../plan-names.ts';
 import { ZONE } from './containers.ts';
 import { type Capacity, fits, parsePlan, plansWithin } from './plans.ts';
@@ -10,7 +10,7 @@ export function specProblems(spec: ServerSpec, capacity: Capacity): SpecProblem[
     ...zoneProblems(spec),
     ...planProblems(spec, capacity),
     ...hostnameProblems(spec),
-    ...tagProblems(spec),
+    ...tagProblems(spec, LABELS),
     ...choiceProblems(spec),
   ];
 }
@@ -40,20 +40,12 @@ function planProblems({ plan }: ServerSpec, capacity: Capacity): SpecProblem[] {
   ];
 }
 
-/** A tag becomes a container's label: `env=prod` has the value "prod", `web` none. */
-function tagProblems({ tags }: ServerSpec): SpecProblem[] {
-  const keys = tags.map((tag) => tag.split('=', 1)[0]);
-  return tags.flatMap((tag, n) => {
-    const reason = /^[\w.:/@+-]{1,128}(=[\w.:/@+=-]{1,128})?$/.test(tag)
-      ? keys.indexOf(keys[n]) === n
-        ? null
-        : `a container has one value of "${keys[n]}"`
-      : 'use 1 to 128 letters, digits and _ . : / @ + - before and after "="';
-    return reason === null
-      ? []
-      : [{ field: 'tags', message: `The tag "${tag}" cannot become a container label: ${reason}`, near_matches: [] }];
-  });
-}
+/** Docker splits label keys at "=" when it is asked to filter by them: values may hold more of them. */
+const LABELS: LabelRules = {
+  key: /^[\w.:/@+-]{1,128}$/,
+  value: /^[\w.:/@+=-]{0,128}$/,
+  words: 'use 1 to 128 letters, digits and _ . : / @ + -',
+};
 
 /** What a container leaves no choice of. */
 function choiceProblems({ image, user_data: userData, networks }: ServerSpec): SpecProblem[] {
