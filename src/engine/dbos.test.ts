@@ -17,9 +17,11 @@ import {
   engineLogger,
   engineStop,
   isEngineStop,
+  type Look,
   migrateEngineTables,
   pollQueueNow,
   recover,
+  serializeLooks,
   transactionalStep,
 } from './dbos.ts';
 import { createEnqueue, enqueueMany } from './enqueue.ts';
@@ -74,6 +76,14 @@ DBOS.setConfig({
 });
 await DBOS.launch();
 skipNeedlessLooks();
+const found: Look = { contended: false, full: false, freedMeanwhile: false };
+let freedSlots = 0;
+serializeLooks({
+  looked: (_queueName, look) => Object.assign(found, look),
+  slotFreed: () => {
+    freedSlots += 1;
+  },
+});
 after(async () => {
   await DBOS.shutdown();
   await client.destroy();
@@ -100,7 +110,8 @@ async function begin(body: Body, first = false): Promise<string> {
 }
 
 async function look(): Promise<void> {
-  while ((await pollQueueNow(QUEUE)).contended);
+  do await pollQueueNow(QUEUE);
+  while (found.contended);
 }
 
 async function record(id: string): Promise<{ status: string; executor_id: string; owner_xid: string | null }> {
@@ -154,7 +165,7 @@ test('a look at a queue begins what waits there, without waiting for the poll', 
   const id = await begin(async () => 'done');
   await untilStatus(id, 'SUCCESS');
   assert.equal((await record(id)).executor_id, ME);
-  assert.deepEqual(await pollQueueNow('no such queue'), { contended: false, full: false });
+  await pollQueueNow('no such queue');
 });
 
 test('many enqueued at once are stored as the library stores one, and begin', async () => {
@@ -194,13 +205,45 @@ test('many enqueued at once are stored as the library stores one, and begin', as
 test('a look says whether a limit may have left some waiting', async () => {
   const gate = Promise.withResolvers<void>();
   const ids = await Promise.all(Array.from({ length: LIMIT + 1 }, () => enqueue(() => gate.promise)));
-  assert.deepEqual(await pollQueueNow(QUEUE), { contended: false, full: true });
+  await look();
+  assert.equal(found.full, true);
+  const freedBefore = freedSlots;
   gate.resolve();
   await until(async () => {
     await look();
     return (await record(ids.at(-1) ?? '')).status === 'SUCCESS';
   }, 'the last one');
-  assert.deepEqual(await pollQueueNow(QUEUE), { contended: false, full: false });
+  await look();
+  assert.equal(found.full, false);
+  await until(async () => freedSlots - freedBefore >= LIMIT + 1, 'a word of each slot that came free');
+  assert.equal(freedSlots - freedBefore, LIMIT + 1);
+});
+
+test('looks at once by us and by the library take no more than the limit', async () => {
+  let running = 0;
+  let most = 0;
+  const gate = Promise.withResolvers<void>();
+  const ids = await Promise.all(
+    Array.from({ length: 3 * LIMIT }, () =>
+      enqueue(async () => {
+        running += 1;
+        most = Math.max(most, running);
+        await gate.promise;
+        running -= 1;
+      }),
+    ),
+  );
+  // The library's poll calls the same method on the same object (wfqueue.js, runQueuePoll).
+  await Promise.all(Array.from({ length: 5 }, () => pollQueueNow(QUEUE)));
+  await until(async () => running === LIMIT, 'as many as the limit allows');
+  gate.resolve();
+  for (const id of ids) {
+    await until(async () => {
+      await look();
+      return (await record(id)).status === 'SUCCESS';
+    }, `${id} to end`);
+  }
+  assert.equal(most, LIMIT);
 });
 
 test('a first execution looks nothing up, a later one what has been recorded', async () => {

@@ -45,34 +45,101 @@ export function engineStop(operationId: string): Error {
   return new DBOSWorkflowConflictError(operationId);
 }
 
-interface QueueState {
-  queue: { name: string; workerConcurrency?: number; concurrency?: number };
+interface Queue {
+  name: string;
+  workerConcurrency?: number;
+  /** Over all replicas. */
+  concurrency?: number;
 }
 interface QueueRunner {
-  states: Map<string, QueueState>;
-  pollQueue(executor: unknown, queue: unknown): Promise<boolean>;
+  states: Map<string, { queue: Queue }>;
+  /** Takes what the queue's limits allow and starts it. @returns whether another replica held the queue. */
+  pollQueue(executor: unknown, queue: Queue): Promise<boolean>;
+}
+interface RunningProcedures {
+  countRunningWorkflowsForQueue(queueName: string): number;
+  /** The entry counts as running until `release` is called. */
+  registerRunningWorkflow(id: string, queueName?: string, partition?: string): { release(): void };
 }
 
 /** What a look at a queue found. */
 export interface Look {
   /** Another replica held the queue at that moment: try again shortly. */
   contended: boolean;
-  /** A limit may have kept it from taking more: worth another look when a place comes free. */
+  /** It took all that the limits allowed, so more may be waiting: worth another look when a slot is free. */
   full: boolean;
+  /** A slot came free while it looked, too late for it. */
+  freedMeanwhile: boolean;
 }
 
-/** Looks at a queue at once instead of at its next poll. */
-export async function pollQueueNow(queueName: string): Promise<Look> {
+/** Told about every look at a queue, whether we or the library's own poll asked for it. */
+export interface QueueObserver {
+  looked(queueName: string, look: Look): void;
+  /** A procedure of this queue has ended here and no longer counts against the queue's limits. */
+  slotFreed(queueName: string): void;
+}
+
+const queueRunner = queueModule.wfQueueRunner as unknown as QueueRunner;
+let lastLook = new Map<string, Promise<Look>>();
+
+/**
+ * Call it once the library has been launched. The library polls each queue once a second, and we look at it in between.
+ * Two looks at once would each count the same running procedures and take different ones, which together exceed the
+ * limit; so from here on looks at one queue wait for each other, whoever asks for them.
+ */
+export function serializeLooks(observer: QueueObserver): void {
   const executor = DBOSExecutor.globalInstance;
-  const runner = queueModule.wfQueueRunner as unknown as QueueRunner;
-  const state = runner.states.get(queueName);
-  if (executor?.initialized !== true || state === undefined) return { contended: false, full: false };
-  const { workerConcurrency = Number.POSITIVE_INFINITY, concurrency } = state.queue;
-  const running = () => executor.systemDatabase.countRunningWorkflowsForQueue(queueName);
-  // Before as well: what was taken may have ended while the look was under way.
-  const before = running();
-  const contended = await runner.pollQueue(executor, state.queue);
-  return { contended, full: concurrency !== undefined || Math.max(before, running()) >= workerConcurrency };
+  if (executor === undefined) throw new Error('the engine has not been launched');
+  const running = executor.systemDatabase as unknown as RunningProcedures;
+  const begun = new Map<string, number>();
+  const ended = new Map<string, number>();
+  lastLook = new Map();
+
+  const register = running.registerRunningWorkflow.bind(running);
+  running.registerRunningWorkflow = (id, queueName, partition) => {
+    const entry = register(id, queueName, partition);
+    if (queueName === undefined) return entry;
+    begun.set(queueName, (begun.get(queueName) ?? 0) + 1);
+    const release = entry.release.bind(entry);
+    let released = false;
+    entry.release = () => {
+      release();
+      if (released) return;
+      released = true;
+      ended.set(queueName, (ended.get(queueName) ?? 0) + 1);
+      observer.slotFreed(queueName);
+    };
+    return entry;
+  };
+
+  // From the prototype: the runner is shared by all launches of this process.
+  const poll: QueueRunner['pollQueue'] = Object.getPrototypeOf(queueRunner).pollQueue.bind(queueRunner);
+  const take = async (queue: Queue): Promise<Look> => {
+    const { name, workerConcurrency = Number.POSITIVE_INFINITY, concurrency } = queue;
+    const free = workerConcurrency - running.countRunningWorkflowsForQueue(name);
+    const begunBefore = begun.get(name) ?? 0;
+    const endedBefore = ended.get(name) ?? 0;
+    const contended = await poll(executor, queue);
+    const taken = (begun.get(name) ?? 0) - begunBefore;
+    // How many the other replicas run is not known here.
+    const full = concurrency !== undefined || taken >= free;
+    const look = { contended, full, freedMeanwhile: (ended.get(name) ?? 0) > endedBefore };
+    observer.looked(name, look);
+    return look;
+  };
+  queueRunner.pollQueue = async (_executor, queue) => {
+    const earlier = lastLook.get(queue.name);
+    const look = (earlier ?? Promise.resolve()).catch(() => 'told to whoever asked for it').then(() => take(queue));
+    lastLook.set(queue.name, look);
+    return (await look).contended;
+  };
+}
+
+/** Looks at a queue at once instead of at its next poll. What it found is told to the observer. */
+export async function pollQueueNow(queueName: string): Promise<void> {
+  const executor = DBOSExecutor.globalInstance;
+  const state = queueRunner.states.get(queueName);
+  if (executor?.initialized === true && state !== undefined) await queueRunner.pollQueue(executor, state.queue);
 }
 
 /** Puts the unfinished procedures of these executors back on their queues. @returns how many. */

@@ -12,6 +12,7 @@ import {
   engineLogger,
   migrateEngineTables,
   recover,
+  serializeLooks,
 } from './dbos.ts';
 import { endInTransaction } from './ending.ts';
 import { createEnqueue, type Enqueue, procedureOf } from './enqueue.ts';
@@ -287,11 +288,7 @@ async function startWorker(
   for (const procedure of options.procedures.values()) {
     DBOS.registerWorkflow(
       async (operationId: string) => {
-        try {
-          await runner.run(procedure, operationId);
-        } finally {
-          looker.freed();
-        }
+        await runner.run(procedure, operationId);
       },
       { name: procedure.kind, maxRecoveryAttempts: MAX_RECOVERY_ATTEMPTS },
     );
@@ -310,6 +307,7 @@ async function startWorker(
   });
   await DBOS.launch();
   skipNeedlessLooks();
+  serializeLooks(looker);
   const unlisten = [
     signals.onQueueFilled(look),
     signals.onCancel(runner.cancel, () => void cancelMissed(db, runner, logger)),
