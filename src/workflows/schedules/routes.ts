@@ -14,7 +14,7 @@ import type { JsonObject } from '../json.ts';
 import { prepareWorkflow } from '../prepare.ts';
 import { authorityOf } from '../running/authority.ts';
 import { SubmitWorkflow } from '../schemas.ts';
-import { nextRun } from './cron.ts';
+import { nextRun, requireRecurring } from './cron.ts';
 import { deleteScheduleRow, findSchedule, insertSchedule, SCHEDULE_JSON } from './store.ts';
 
 const tags = ['Schedules'];
@@ -108,6 +108,7 @@ export function registerScheduleRoutes(app: App, services: Services): void {
       const { body } = request;
       const { name, workspace, workflow_type, cron, timezone = 'UTC', overlap = 'skip', missed = 'run_once' } = body;
       const principal = principalOf(request);
+      requireRecurring(cron);
       const next = nextRun(cron, timezone, new Date());
       return mutate(
         request,

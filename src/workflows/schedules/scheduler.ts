@@ -9,6 +9,10 @@ import { nextRun } from './cron.ts';
 import { advance, currentBindings, type DueSchedule, dueSchedules, lockDue } from './store.ts';
 
 const LOOK_MS = 1_000;
+/** Schedules that are being started at once by one replica. Each may wait for a provider for some seconds. */
+const MAX_UNDER_WAY = 50;
+/** When a schedule is due whose expression names no further time: older versions accepted single dates. */
+const NEVER = new Date('9999-12-31T00:00:00Z');
 /** A time that passed longer ago than this was missed. Milliseconds. */
 const MISSED_MS = 60_000;
 
@@ -19,29 +23,40 @@ const MISSED_MS = 60_000;
 export function startSchedules(runtime: Runtime, logger: Logger): { stop(): Promise<void> } {
   const { db } = runtime.services;
   let stopped = false;
-  let running: Promise<void> = Promise.resolve();
+  /** By schedule, so that a slow or broken one holds up no other. */
+  const underWay = new Map<string, Promise<void>>();
+  const start = (id: string) => {
+    const work = runDue(runtime, logger, id)
+      .catch((error) => {
+        if (!isDatabaseUnavailable(error))
+          logger.error({ err: error, schedule_id: id }, 'a schedule could not be run; it is tried again in a second');
+      })
+      .finally(() => underWay.delete(id));
+    underWay.set(id, work);
+  };
+  let looking: Promise<void> = Promise.resolve();
   const look = async () => {
-    for (const id of await dueSchedules(db)) {
-      if (stopped) return;
-      await runDue(runtime, id);
-    }
+    const due = await dueSchedules(db, [...underWay.keys()]);
+    if (stopped) return;
+    for (const id of due.slice(0, MAX_UNDER_WAY - underWay.size)) start(id);
   };
   const timer = setInterval(() => {
-    running = running.then(look).catch((error) => {
+    looking = looking.then(look).catch((error) => {
       if (!isDatabaseUnavailable(error))
-        logger.error({ err: error }, 'a schedule could not be looked after; the next round tries again');
+        logger.error({ err: error }, 'could not look for due schedules; the next round tries again');
     });
   }, LOOK_MS);
   return {
     async stop() {
       stopped = true;
       clearInterval(timer);
-      await running;
+      await looking;
+      await Promise.all(underWay.values());
     },
   };
 }
 
-async function runDue(runtime: Runtime, id: string): Promise<void> {
+async function runDue(runtime: Runtime, logger: Logger, id: string): Promise<void> {
   const { db } = runtime.services;
   try {
     const due = await db.transaction().execute((tx) => lockDue(tx, id));
@@ -63,11 +78,16 @@ async function runDue(runtime: Runtime, id: string): Promise<void> {
       const still = await lockDue(mutation.tx, id);
       if (still === null) return;
       const { id: workflowId } = await submitWorkflow(runtime.services, mutation, workspace, prepared);
-      await advance(mutation.tx, id, nextRun(still.cron, still.timezone, new Date()), { workflowId, error: null });
+      const { next, error } = nextOf(still);
+      await advance(mutation.tx, id, next, { workflowId, error });
     });
   } catch (error) {
-    if (!(error instanceof ApplicationError)) throw error;
-    await db.transaction().execute((tx) => moveOn(tx, id, error.message));
+    if (isDatabaseUnavailable(error)) throw error;
+    const known = error instanceof ApplicationError;
+    if (!known)
+      logger.error({ err: error, schedule_id: id }, 'a schedule failed unexpectedly; it waits for its next time');
+    const message = known ? error.message : 'an unexpected error; the log of the server has the details';
+    await db.transaction().execute((tx) => moveOn(tx, id, message));
   }
 }
 
@@ -79,7 +99,22 @@ function whyNot({ busy, overlap, missed, next_run_at }: DueSchedule): string | n
 
 async function moveOn(tx: Parameters<typeof lockDue>[0], id: string, error: string): Promise<void> {
   const due = await lockDue(tx, id);
-  if (due !== null) await advance(tx, id, nextRun(due.cron, due.timezone, new Date()), { workflowId: null, error });
+  if (due === null) return;
+  const after = nextOf(due);
+  await advance(tx, id, after.next, {
+    workflowId: null,
+    error: after.error === null ? error : `${error}; ${after.error}`,
+  });
+}
+
+/** When it is due next; with the reason where that is never. */
+function nextOf({ cron, timezone }: DueSchedule): { next: Date; error: string | null } {
+  try {
+    return { next: nextRun(cron, timezone, new Date()), error: null };
+  } catch (error) {
+    if (!(error instanceof ApplicationError)) throw error;
+    return { next: NEVER, error: `"${cron}" names no further time: delete this schedule` };
+  }
 }
 
 /** Whoever made the schedule, with those of their roles of then that they still have; or why nobody does. */

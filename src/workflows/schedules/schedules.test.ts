@@ -136,6 +136,39 @@ test('whoever has lost the roles, or the account, starts nothing more', async ()
   assert.equal((await started('of-dev')).length, 1);
 });
 
+test('an expression that can end or be read in two ways is refused', async () => {
+  for (const [cron, words] of [
+    ['51 36 01 29 11 ? 2026', /has 7 fields/],
+    ['2026-12-24T18:00:00', /has 1 field;.*single date/],
+    ['0 0 12 ? * 1-5', /ambiguous.*MON-FRI/],
+    ['0 0 12 ? * 1-5 *', /has 7 fields/],
+    ['0 0 30 2 *', /never comes/],
+  ] as const) {
+    const { message } = expectError(await admin.request('POST', '/v1/schedules', body('a', { cron })), 400);
+    assert.match(message, words, cron);
+  }
+  expectOk(await admin.request('POST', '/v1/schedules', body('quartz', { cron: '0 0 12 ? * MON-FRI' })));
+  expectOk(await admin.request('POST', '/v1/schedules', body('nick', { cron: '@yearly' })));
+});
+
+test('a schedule whose single date has passed, kept from an older version, says so and holds up no other', async () => {
+  const ended = await create('ended');
+  const broken = await create('broken');
+  const other = await create('other');
+  await pool.query(`update provisioning.schedules set cron = '2020-12-24T18:00:00' where id = $1`, [ended.id]);
+  await pool.query(`update provisioning.schedules set authority = '{"userId":"x","bindings":[]}' where id = $1`, [broken.id]);
+  await pool.query(`update provisioning.schedules set next_run_at = now() - interval '9 seconds' where id = any($1)`, [
+    [ended.id, broken.id],
+  ]);
+  assert.equal((await comes(other.id)).last_error, null);
+  assert.equal((await started('other')).length, 1);
+  const failed = async (id: string) => (await read(id)).last_error;
+  await until(async () => (await failed(ended.id)) !== null && (await failed(broken.id)) !== null, 'their errors');
+  assert.match((await failed(ended.id)) ?? '', /names no further time: delete this schedule/);
+  assert.equal((await started('ended')).length, 1);
+  assert.match((await failed(broken.id)) ?? '', /unexpected error/);
+});
+
 test('what is wrong with it is told when it is made; who may not is refused', async () => {
   assert.match(
     expectError(await admin.request('POST', '/v1/schedules', body('a', { cron: 'soon' })), 400).message,

@@ -64,10 +64,11 @@ export async function deleteScheduleRow(tx: Queryable, id: string): Promise<void
   await tx.deleteFrom('provisioning.schedules').where('id', '=', id).execute();
 }
 
-/** Ids of schedules whose time has come. */
-export async function dueSchedules(db: Queryable): Promise<string[]> {
+/** Ids of schedules whose time has come, but for those that are under way. */
+export async function dueSchedules(db: Queryable, underWay: readonly string[]): Promise<string[]> {
   const { rows } = await sql<{ id: string }>`
-    select id from provisioning.schedules where next_run_at <= now() order by next_run_at limit 100`.execute(db);
+    select id from provisioning.schedules where next_run_at <= now() and id <> all(${underWay}::uuid[])
+    order by next_run_at limit 100`.execute(db);
   return rows.map(({ id }) => id);
 }
 
