@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promis
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
+import { needs } from '../../test/support/needs.ts';
 import { type CatalogProblem, loadCatalog, type TaskservDefinition } from './catalog.ts';
 
 const SCRIPT = '#!/bin/sh\nsay hello\n';
@@ -73,7 +74,9 @@ test("a workspace's own definition joins the built-in ones and overrides one of 
   assert.notEqual(existing((await loadCatalog(null)).definitions, 'redis').summary, 'A test');
 });
 
-test('scripts run in any shell, from a file or as text: one for bash gets it, and standard input stays free', async () => {
+test('scripts run in any shell, from a file or as text: one for bash gets it, and standard input stays free', {
+  skip: needs('bash'),
+}, async () => {
   await using own = await workspace();
   const probe = `printf "%s|%s|" "\${BASH_VERSION:+bash}" "$TASKSERV_NAME"; cat`;
   await own.write('x', minimal('x').replace('debian-12', 'debian-12, ubuntu-22.04, ubuntu-24.04'), {

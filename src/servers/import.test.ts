@@ -3,10 +3,8 @@ import { after, before, describe, test } from 'node:test';
 import { sql } from 'kysely';
 import { createTestDatabase, type TestDatabase } from '../../test/support/database.ts';
 import { ended, type Operation, startTestServer, type TestServer } from '../../test/support/server.ts';
-import { missingForSshd, startSshd, type TestSshd } from '../../test/support/sshd.ts';
+import { needsSshd, startSshd, type TestSshd } from '../../test/support/sshd.ts';
 import { generateSshKey } from '../transports/keys.ts';
-
-const missing = missingForSshd();
 
 interface ServerBody {
   id: string;
@@ -19,7 +17,7 @@ interface ServerBody {
   tags: string[];
 }
 
-describe('existing machines', { skip: missing ?? false }, () => {
+describe('existing machines', { skip: needsSshd() }, () => {
   let database: TestDatabase;
   let server: TestServer;
   let sshd: TestSshd;

@@ -1,12 +1,13 @@
 /** The completion scripts in the shells that they are for. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { access, constants, mkdtemp, rm, symlink } from 'node:fs/promises';
+import { mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { needs } from '../support/needs.ts';
 
 const run = promisify(execFile);
 const directory = await mkdtemp(path.join(tmpdir(), 'provisioning-completion-'));
@@ -17,7 +18,7 @@ await symlink(
 );
 
 /** What each shell is told to print what it would offer for `provisioning server st`. */
-const ASKED: Record<string, string[]> = {
+const ASKED = {
   bash: [
     '-c',
     `source <(provisioning completion bash)
@@ -37,10 +38,9 @@ const ASKED: Record<string, string[]> = {
   fish: ['--no-config', '-c', 'provisioning completion fish | source; complete -C "provisioning server st"'],
 };
 
-for (const [shell, args] of Object.entries(ASKED)) {
-  test(`${shell} completes a command`, async (t) => {
-    if (!(await installed(shell))) return t.skip(`skipped: ${shell} is not installed`);
-    const { stdout } = await run(shell, args, {
+for (const shell of ['bash', 'zsh', 'fish'] as const) {
+  test(`${shell} completes a command`, { skip: needs(shell) }, async () => {
+    const { stdout } = await run(shell, ASKED[shell], {
       env: {
         PATH: `${directory}:${path.dirname(process.execPath)}:${process.env.PATH}`,
         HOME: directory,
@@ -49,17 +49,4 @@ for (const [shell, args] of Object.entries(ASKED)) {
     });
     assert.deepEqual(stdout.trim().split('\n').toSorted(), ['start', 'stop']);
   });
-}
-
-async function installed(program: string): Promise<boolean> {
-  const places = (process.env.PATH ?? '').split(':').map((place) => path.join(place, program));
-  const found = await Promise.all(
-    places.map((place) =>
-      access(place, constants.X_OK).then(
-        () => true,
-        () => false,
-      ),
-    ),
-  );
-  return found.includes(true);
 }

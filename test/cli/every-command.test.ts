@@ -7,7 +7,7 @@ import { COMMANDS } from '../../src/cli/program.ts';
 import { startFakeHetzner } from '../clouds/hetzner.ts';
 import { startInstallation } from '../support/acceptance.ts';
 import { ADMIN_PASSWORD, until } from '../support/server.ts';
-import { startSshd } from '../support/sshd.ts';
+import { needsSshd, startSshd } from '../support/sshd.ts';
 import { createInProcess } from './in-process.ts';
 
 const hetzner = await startFakeHetzner();
@@ -36,7 +36,8 @@ async function ok(line: string, input = ''): Promise<string> {
 }
 const CLOUD = '--provider simulated --plan 2xCPU-4GB --zone de-fra1';
 
-test('every command does what it says on a real server, and the server answers each request that it claims', async () => {
+const EVERY = 'every command does what it says on a real server, and the server answers each request that it claims';
+test(EVERY, { skip: needsSshd() }, async () => {
   await ok(`login ${server.url} --name main --password-stdin`, ADMIN_PASSWORD);
   await ok('context list');
   await ok('context use main');

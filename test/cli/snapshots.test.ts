@@ -1,6 +1,7 @@
 /** What people see, word for word. After a change: node --test --test-update-snapshots test/cli/snapshots.test.ts */
 import { after, type TestContext, test } from 'node:test';
 import { startInstallation } from '../support/acceptance.ts';
+import { needs } from '../support/needs.ts';
 import { ADMIN_PASSWORD } from '../support/server.ts';
 import { createCommandLine, ended } from './support.ts';
 
@@ -81,7 +82,7 @@ test('not logged in, a token that has expired, a server that is away, a wrong ad
   shows(t, await cli.run(['server', 'list'], { env: { ...env, PROVISIONING_URL: 'localhost' } }));
 });
 
-test('under a terminal: moving progress, colours', async (t) => {
+test('under a terminal: moving progress, colours', { skip: needs('script') }, async (t) => {
   const { status, stdout, stderr } = await ended(cli.terminal(['operation', 'wait', await endedOperation()]));
   t.assert.snapshot({ status, screen: [...new Set(lines(stdout).flatMap((line) => line.split('\r')))], stderr });
 });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { startInstallation } from '../support/acceptance.ts';
 import { startCutProxy } from '../support/cut-proxy.ts';
+import { needs } from '../support/needs.ts';
 import { ADMIN_PASSWORD, ended as operationEnded } from '../support/server.ts';
 import { createCommandLine, ended, printed } from './support.ts';
 
@@ -15,7 +16,7 @@ after(async () => {
 await cli.run(['login', server.url, '--password-stdin'], { input: ADMIN_PASSWORD });
 const CREATE = ['--provider', 'simulated', '--plan', '2xCPU-4GB', '--zone', 'de-fra1'];
 
-test('a password is asked for and not shown', async () => {
+test('a password is asked for and not shown', { skip: needs('script') }, async () => {
   const child = cli.terminal(['login', server.url, '--name', 'typed']);
   await printed(child, /Password of admin at .*: /);
   const run = ended(child);
@@ -26,7 +27,7 @@ test('a password is asked for and not shown', async () => {
   assert.doesNotMatch(stdout, new RegExp(ADMIN_PASSWORD));
 });
 
-test('deleting asks first; anything but yes changes nothing', async () => {
+test('deleting asks first; anything but yes changes nothing', { skip: needs('script') }, async () => {
   await cli.run(['server', 'create', 'asked-for', ...CREATE]);
   const child = cli.terminal(['server', 'delete', 'asked-for']);
   await printed(child, /Delete asked-for .*Type "yes" to go on: /);
@@ -36,7 +37,7 @@ test('deleting asks first; anything but yes changes nothing', async () => {
   assert.equal((await cli.run(['server', 'show', 'asked-for'])).status, 0);
 });
 
-test('Ctrl-C in a wait ends with 130 and leaves the operation running, named', async () => {
+test('Ctrl-C in a wait ends with 130 and leaves the operation running, named', { skip: needs('script') }, async () => {
   const child = cli.terminal(['server', 'create', 'left-running', ...CREATE]);
   await printed(child, /server\.create running/);
   const run = ended(child);
@@ -58,7 +59,9 @@ test('Ctrl-C with --cancel-on-interrupt cancels the operation', async () => {
   assert.equal((await operationEnded(server.admin, id)).status, 'cancelled');
 });
 
-test('colours and moving lines are for terminals; NO_COLOR and pipes have none', async () => {
+test('colours and moving lines are for terminals; NO_COLOR and pipes have none', {
+  skip: needs('script'),
+}, async () => {
   const coloured = await ended(cli.terminal(['server', 'create', 'coloured', ...CREATE]));
   assert.ok(coloured.stdout.includes('\u001b[32mserver.create completed'), coloured.stdout);
   const plain = await ended(cli.terminal(['server', 'create', 'plain', ...CREATE], { NO_COLOR: '1' }));
@@ -67,7 +70,7 @@ test('colours and moving lines are for terminals; NO_COLOR and pipes have none',
   assert.ok(!(piped.stdout + piped.stderr).includes('\u001b'), piped.stderr);
 });
 
-test('a server that goes away during a wait is said so, and waited for', async () => {
+test('a server that goes away during a wait is said so, and waited for', { skip: needs('script') }, async () => {
   await using proxy = await startCutProxy({ port: Number(new URL(server.url).port) });
   await using other = await createCommandLine();
   const address = `http://127.0.0.1:${proxy.port}`;

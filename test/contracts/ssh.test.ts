@@ -6,11 +6,11 @@ import { generateSshKey } from '../../src/transports/keys.ts';
 import { createSshPool, type SshPool } from '../../src/transports/ssh.ts';
 import type { SshTarget } from '../../src/transports/ssh-connection.ts';
 import { type CutProxy, startCutProxy } from '../support/cut-proxy.ts';
-import { missingForSshd, startSshd, type TestSshd } from '../support/sshd.ts';
+import { needsSshd, startSshd, type TestSshd } from '../support/sshd.ts';
 import { transportSuite } from './transport.testsuite.ts';
 
 const key = generateSshKey('transport suite');
-const missing = missingForSshd();
+const missing = needsSshd();
 
 function targetOn(port: number, overrides: Partial<SshTarget> = {}): SshTarget {
   return {
@@ -26,7 +26,7 @@ function targetOn(port: number, overrides: Partial<SshTarget> = {}): SshTarget {
   };
 }
 
-if (missing !== null) {
+if (missing !== false) {
   test('ssh', { skip: missing }, () => {});
 } else {
   transportSuite('ssh', async () => {

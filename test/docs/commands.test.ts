@@ -8,6 +8,7 @@ import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { ended } from '../cli/support.ts';
 import { createTestDatabase } from '../support/database.ts';
+import { needs } from '../support/needs.ts';
 import { startTestServer } from '../support/server.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -29,7 +30,7 @@ for (const { page, left } of [
   { page: 'README.md', left: ['k8s-1', 'k8s-2', 'k8s-3', 'web-02'] },
   { page: 'docs/quick-start.md', left: ['web-03'] },
 ]) {
-  test(`${page}: every command does what the page says`, async () => {
+  test(`${page}: every command does what the page says`, { skip: needs('bash', 'curl', 'jq') }, async () => {
     const database = await createTestDatabase({ poolSize: 2 });
     const server = await startTestServer({ databaseUrl: database.url, settings: { ADMIN_PASSWORD: PASSWORD } });
     try {

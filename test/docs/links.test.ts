@@ -1,21 +1,30 @@
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const run = promisify(execFile);
+/** Folders that are not the repository's own: git's, and those that .gitignore names. */
+const IGNORED = ['.git', ...(await ignoredFolders())];
 
-/** The repository's pages: those that git knows, and new ones that it does not ignore. */
-async function pages(): Promise<string[]> {
-  const { stdout } = await run('git', ['ls-files', '--cached', '--others', '--exclude-standard', '*.md'], {
-    cwd: ROOT,
-  });
-  return stdout.split('\n').filter((file) => file !== '' && existsSync(path.join(ROOT, file)));
+async function ignoredFolders(): Promise<string[]> {
+  const lines = (await readFile(path.join(ROOT, '.gitignore'), 'utf8')).split('\n');
+  return lines.filter((line) => line.endsWith('/')).map((line) => line.slice(0, -1));
+}
+
+/** The pages in a folder of the repository and below, new ones too. Without git, which not every machine has. */
+async function pages(folder = ''): Promise<string[]> {
+  const entries = await readdir(path.join(ROOT, folder), { withFileTypes: true });
+  const found = entries
+    .filter(({ name }) => !IGNORED.includes(name))
+    .map(async (entry) => {
+      const name = path.join(folder, entry.name);
+      if (entry.isDirectory()) return pages(name);
+      return entry.isFile() && name.endsWith('.md') ? [name] : [];
+    });
+  return (await Promise.all(found)).flat().toSorted();
 }
 
 /** Without code, in which brackets mean something else. */

@@ -1,19 +1,18 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import net, { type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { generateSshKey } from '../../src/transports/keys.ts';
+import { findProgram, needs, skipped } from './needs.ts';
 
-const SSHD = '/usr/sbin/sshd';
-
-/** What is missing for a real sshd of the tests' own; null where nothing is. */
-export function missingForSshd(): string | null {
-  if (!existsSync(SSHD)) return `There is no ${SSHD} (apt-get install openssh-server).`;
-  return process.getuid?.() === 0 ? null : 'Only root can run an sshd that lets root in.';
+/** For `skip` of a test: what is missing for a real sshd of its own, as `needs` says it; false where nothing is. */
+export function needsSshd(): string | false {
+  const missing = needs('sshd', 'ps');
+  if (missing !== false) return missing;
+  return process.getuid?.() === 0 ? false : skipped('needs root, to run an sshd that lets root in');
 }
 
 /** A real sshd on 127.0.0.1 that lets root in with one key. */
@@ -32,11 +31,13 @@ export interface TestSshd extends AsyncDisposable {
 }
 
 export async function startSshd(publicKey: string): Promise<TestSshd> {
+  const program = findProgram('sshd');
+  if (program === null) throw new Error('There is no sshd: ask `needsSshd` before.');
   const directory = await mkdtemp(path.join(tmpdir(), 'provisioning-sshd-'));
   const file = (name: string) => path.join(directory, name);
   const port = await freePort();
   // Without it sshd refuses to start.
-  execFileSync('mkdir', ['-p', '/run/sshd']);
+  await mkdir('/run/sshd', { recursive: true });
   const makeHostKey = async () => {
     const { publicKey: made, privateKey } = generateSshKey('host');
     await writeFile(file('host_key'), privateKey, { mode: 0o600 });
@@ -67,7 +68,7 @@ export async function startSshd(publicKey: string): Promise<TestSshd> {
     hostKey: await makeHostKey(),
     log: () => output,
     async start() {
-      const started = spawn(SSHD, ['-D', '-e', '-f', file('config')], { stdio: ['ignore', 'ignore', 'pipe'] });
+      const started = spawn(program, ['-D', '-e', '-f', file('config')], { stdio: ['ignore', 'ignore', 'pipe'] });
       child = started;
       started.stderr.on('data', (chunk: Buffer) => {
         output += chunk.toString();
