@@ -1,4 +1,5 @@
 /** What a request may bring: JSON of bounded depth, and no field or parameter that its endpoint does not know. */
+import { isUtf8 } from 'node:buffer';
 import type { Socket } from 'node:net';
 import type { FastifyError, FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
@@ -18,9 +19,11 @@ const NoBody = Type.Union([Type.Object({}, { additionalProperties: false }), Typ
 export function acceptJsonOnly(app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser('error', 'error');
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
-    if (body === '') return done(null, undefined);
-    return parse(request, String(body), (error, value: unknown) => {
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body: Buffer, done) => {
+    if (body.length === 0) return done(null, undefined);
+    // Decoded all the same, each foreign byte would become U+FFFD: another password than the one that was sent.
+    if (!isUtf8(body)) return done(errors.malformedJson('it is not encoded in UTF-8.'));
+    return parse(request, body.toString(), (error, value: unknown) => {
       if (error !== null) done(errors.malformedJson(error.message));
       else if (isDeeperThan(MAX_DEPTH, value)) done(errors.tooDeep(MAX_DEPTH));
       else done(null, value);

@@ -56,6 +56,18 @@ test('malformed JSON is 400 with what the parser says', async () => {
   }
 });
 
+test('a body in another encoding than UTF-8 is 400 saying so, not stored with other characters', async () => {
+  const user = '{"username":"latin","password":"a p\u00e4ssword-12"}';
+  for (const body of [
+    Buffer.from(user, 'latin1'),
+    Buffer.from(user, 'utf16le'),
+    Buffer.from([0x22, 0xed, 0xa0, 0x80, 0x22]),
+  ]) {
+    const answer = await sendRaw(url, { method: 'POST', path: '/v1/users', headers: json, body });
+    assert.ok([/UTF-8/, /JSON/].every((word) => word.test(expectError(answer, 400, 'MALFORMED_JSON').message)));
+  }
+});
+
 test('a body that is no object, or has a field of the wrong type, is 400 naming it', async () => {
   for (const body of [null, true, 0, 'text', [], [serverRequest('bad')]]) {
     const answer = await admin.request('POST', '/v1/servers/create', JSON.stringify(body));
