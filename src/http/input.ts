@@ -6,6 +6,7 @@ import { Type } from 'typebox';
 import { uuidv7 } from '../database/uuid.ts';
 import { ApplicationError, errors } from '../errors.ts';
 import { errorBody } from './error-handler.ts';
+import { inexactness } from './exact-json.ts';
 
 /** Objects and lists in one another. No schema asks for more, and what walks a value may then call itself. */
 const MAX_DEPTH = 64;
@@ -23,22 +24,12 @@ export function acceptJsonOnly(app: FastifyInstance): void {
     if (body.length === 0) return done(null, undefined);
     // Decoded all the same, each foreign byte would become U+FFFD: another password than the one that was sent.
     if (!isUtf8(body)) return done(errors.malformedJson('it is not encoded in UTF-8.'));
-    return parse(request, body.toString(), (error, value: unknown) => {
+    const text = body.toString();
+    return parse(request, text, (error, value: unknown) => {
       if (error !== null) done(errors.malformedJson(error.message));
-      else if (isDeeperThan(MAX_DEPTH, value)) done(errors.tooDeep(MAX_DEPTH));
-      else done(null, value);
+      else done(inexactness(text, MAX_DEPTH) ?? null, value);
     });
   });
-}
-
-function isDeeperThan(depth: number, value: unknown): boolean {
-  let level: unknown[] = [value];
-  for (let reached = 0; level.length > 0; reached += 1) {
-    const containers = level.filter((item) => typeof item === 'object' && item !== null) as object[];
-    if (containers.length > 0 && reached === depth) return true;
-    level = containers.flatMap((item) => Object.values(item) as unknown[]);
-  }
-  return false;
 }
 
 /**

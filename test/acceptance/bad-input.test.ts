@@ -115,6 +115,25 @@ test('deep nesting is 400', async () => {
   }
 });
 
+test('a name that an object has twice is 400 naming it, and nothing is carried out', async () => {
+  const server = JSON.stringify(serverRequest('bad')).slice(1, -1);
+  const deep = '['.repeat(1_000) + ']'.repeat(1_000);
+  for (const [body, field] of [
+    [`{${server},"check_mode":true,"check_mode":false}`, 'check_mode'],
+    [`{"check_mode":true,${server},"check\\u005fmode" : false}`, 'check_mode'],
+    [`\ufeff{"a":[{"b":"}","\\"":"\\\\"},{"b":{"x":1,"y":[],"x":2}}]}`, 'a.1.b.x'],
+    ['[[],[{"":1,"":1}]]', '1.0.'],
+    [`{"a":${deep},"a":1}`, 'body'],
+  ] as const) {
+    const answer = await sendRaw(url, { method: 'POST', path: '/v1/servers/create', headers: json, body });
+    assert.deepEqual(fields(expectError(answer, 400, 'VALIDATION_ERROR')), [field], body);
+  }
+  // The same names in different objects, and as values.
+  const body = '{"name":"name","config":[{"name":"name"},{"name":"name"}],"x":["name","name"]}';
+  const answer = await sendRaw(url, { method: 'POST', path: '/v1/servers/create', headers: json, body });
+  assert.doesNotMatch(expectError(answer, 400).message, /more than once/);
+});
+
 test('strings of all kinds of evil are 400 wherever a name is asked for', async () => {
   const evil = [
     '',
