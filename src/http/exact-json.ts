@@ -2,6 +2,9 @@ import { type ApplicationError, errors } from '../errors.ts';
 
 const [QUOTE, BACKSLASH, COMMA] = [...'"\\,'].map((sign) => sign.charCodeAt(0));
 const [BRACE, BRACE_END, BRACKET, BRACKET_END] = [...'{}[]'].map((sign) => sign.charCodeAt(0));
+const [MINUS, ZERO, NINE] = [0x2d, 0x30, 0x39];
+const LARGE_NUMBER = `is a number past ±${Number.MAX_SAFE_INTEGER}, which would not be kept exactly: send it as a string`;
+const NUMBER = /[-+.\deE]+/y;
 
 /** An object or list that the scan is inside of. */
 interface Container {
@@ -12,8 +15,9 @@ interface Container {
 }
 
 /**
- * What `JSON.parse` passes over in silence: a name that an object has twice, of which the last would count. Also nesting
- * beyond `maxDepth`, which such a name might hide. One pass, without recursion.
+ * What `JSON.parse` passes over in silence: a name that an object has twice, of which the last would count; and a number
+ * so large that a neighbor of it would be kept. Also nesting beyond `maxDepth`, which a name given twice might hide. One
+ * pass, without recursion.
  * @param text JSON that has been parsed.
  */
 export function inexactness(text: string, maxDepth: number): ApplicationError | undefined {
@@ -33,6 +37,12 @@ export function inexactness(text: string, maxDepth: number): ApplicationError | 
         nameIsNext = false;
       }
       i = end;
+    } else if (sign === MINUS || (sign >= ZERO && sign <= NINE)) {
+      NUMBER.lastIndex = i;
+      const [written = ''] = NUMBER.exec(text) ?? [];
+      if (Math.abs(Number(written)) > Number.MAX_SAFE_INTEGER)
+        return errors.validation([{ field: pathOf(), message: LARGE_NUMBER }]);
+      i += written.length - 1;
     } else if (sign === COMMA) {
       if (inside?.names !== undefined) nameIsNext = true;
       else if (typeof inside?.at === 'number') inside.at += 1;

@@ -134,6 +134,32 @@ test('a name that an object has twice is 400 naming it, and nothing is carried o
   assert.doesNotMatch(expectError(answer, 400).message, /more than once/);
 });
 
+test('a number that would not be kept exactly is 400 naming it, and that a string would be', async () => {
+  const send = (body: string) => sendRaw(url, { method: 'POST', path: '/v1/servers/create', headers: json, body });
+  for (const number of ['1909198862420847982', '-9007199254740992', '9007199254740993.0', '1e400', '-1E+400']) {
+    for (const [body, field] of [
+      [`{"config":{"ids":[0, ${number} ]}}`, 'config.ids.1'],
+      [number, 'body'],
+    ] as const) {
+      const problem = expectError(await send(body), 400, 'VALIDATION_ERROR');
+      assert.deepEqual(fields(problem), [field], body);
+      assert.match(problem.message, /send it as a string/);
+    }
+  }
+  for (const fine of [
+    '9007199254740991',
+    '-9007199254740991',
+    '0.1',
+    '1e15',
+    '1e-400',
+    '"1909198862420847982"',
+    '-0',
+  ]) {
+    const problem = expectError(await send(`{"n":[${fine},${fine}]}`), 400);
+    assert.doesNotMatch(problem.message, /as a string/, fine);
+  }
+});
+
 test('strings of all kinds of evil are 400 wherever a name is asked for', async () => {
   const evil = [
     '',
