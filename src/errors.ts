@@ -119,6 +119,8 @@ export const errors = {
       'UNSUPPORTED_MEDIA_TYPE',
       `Send "Content-Type: application/json"${type === undefined ? '' : ` instead of "${type}"`}.`,
     ),
+  unsupportedEncoding: (encoding: string) =>
+    make(415, 'UNSUPPORTED_MEDIA_TYPE', `Send the body as it is, without "Content-Encoding: ${encoding}".`),
   rateLimited: (retryAfter: number) =>
     new ApplicationError(429, 'RATE_LIMITED', `Too many requests. Try again in ${retryAfter} s.`, { retryAfter }),
   tooManyStreams: (limit: number) =>

@@ -22,6 +22,9 @@ export function acceptJsonOnly(app: FastifyInstance): void {
   app.removeAllContentTypeParsers();
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, (request, body: Buffer, done) => {
     if (body.length === 0) return done(null, undefined);
+    const encoding = request.headers['content-encoding'];
+    if (encoding !== undefined && encoding.toLowerCase() !== 'identity')
+      return done(errors.unsupportedEncoding(encoding));
     // Decoded all the same, each foreign byte would become U+FFFD: another password than the one that was sent.
     if (!isUtf8(body)) return done(errors.malformedJson('it is not encoded in UTF-8.'));
     const text = body.toString();

@@ -4,6 +4,7 @@ import { mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promise
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, afterEach, beforeEach, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import { countRows, type ErrorBody, expectError, expectOk, startInstallation } from '../support/acceptance.ts';
 import { readEndpoints, sampleOf } from '../support/openapi.ts';
 import { sendBytes, sendRaw } from '../support/raw.ts';
@@ -102,6 +103,19 @@ test('a body past the limit is 413, with a length or without, and the server goe
   expectError(await sendRaw(url, { ...request, headers: json }), 413, 'PAYLOAD_TOO_LARGE');
   const announced = `POST /v1/servers/create HTTP/1.1\r\nhost: x\r\nauthorization: ${authorization}\r\ncontent-type: application/json\r\ncontent-length: 99999999999\r\nconnection: close\r\n\r\n`;
   expectError(await sendBytes(url, announced), 413);
+});
+
+test('a compressed body is 415 naming its encoding', async () => {
+  const plain = JSON.stringify({ chek_mode: true });
+  const send = (encoding: string, body: string | Buffer) => {
+    const headers = { ...json, 'content-encoding': encoding };
+    return sendRaw(url, { method: 'POST', path: '/v1/servers/create', headers, body });
+  };
+  for (const encoding of ['gzip', 'br']) {
+    const problem = expectError(await send(encoding, gzipSync(plain)), 415, 'UNSUPPORTED_MEDIA_TYPE');
+    assert.match(problem.message, new RegExp(`Content-Encoding: ${encoding}`));
+  }
+  expectError(await send('Identity', plain), 400, 'VALIDATION_ERROR');
 });
 
 test('deep nesting is 400', async () => {
