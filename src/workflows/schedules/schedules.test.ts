@@ -156,7 +156,9 @@ test('a schedule whose single date has passed, kept from an older version, says 
   const broken = await create('broken');
   const other = await create('other');
   await pool.query(`update provisioning.schedules set cron = '2020-12-24T18:00:00' where id = $1`, [ended.id]);
-  await pool.query(`update provisioning.schedules set authority = '{"userId":"x","bindings":[]}' where id = $1`, [broken.id]);
+  await pool.query(`update provisioning.schedules set authority = '{"userId":"x","bindings":[]}' where id = $1`, [
+    broken.id,
+  ]);
   await pool.query(`update provisioning.schedules set next_run_at = now() - interval '9 seconds' where id = any($1)`, [
     [ended.id, broken.id],
   ]);
