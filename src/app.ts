@@ -12,7 +12,7 @@ import { uuidv7 } from './database/uuid.ts';
 import { ApplicationError, errors } from './errors.ts';
 import { type Access, maybePrincipalOf, principalOf, setPrincipal } from './http/context.ts';
 import { errorBody, installErrorHandler } from './http/error-handler.ts';
-import { acceptJsonOnly, answerUnreadable, refuseUnknownInput } from './http/input.ts';
+import { acceptJsonOnly, answerUnreadable, refuseEmptyParameters, refuseUnknownInput } from './http/input.ts';
 import { insertAudit } from './http/mutation.ts';
 import { finishOpenApi } from './http/openapi.ts';
 import type { App, Services } from './http/section.ts';
@@ -86,6 +86,7 @@ export async function buildApp(
   }
   requireAccess(app);
   refuseUnknownInput(app);
+  refuseEmptyParameters(app);
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(securityHeaders(request.url)).header('x-request-id', request.id);
     const access = request.routeOptions.config.access;

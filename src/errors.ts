@@ -89,6 +89,9 @@ export const errors = {
   // 404
   notFound: (what: string, id: string) => make(404, 'NOT_FOUND', `There is no ${what} "${id}".`),
   routeNotFound: (method: string, path: string) => make(404, 'NOT_FOUND', `There is no endpoint ${method} ${path}.`),
+  // 405
+  methodNotAllowed: (method: string, path: string, allowed: string[]) =>
+    make(405, 'METHOD_NOT_ALLOWED', `${path} does not take ${method}, but ${allowed.join(', ')}.`, { allowed }),
   // 409
   conflict: (message: string, details?: unknown) => make(409, 'CONFLICT', message, details),
   resourceBusy: (resource: string, operationId: string, kind: string) =>

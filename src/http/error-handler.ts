@@ -4,6 +4,7 @@ import type {
   FastifyReply,
   FastifyRequest,
   FastifySchemaValidationError,
+  HTTPMethods,
 } from 'fastify';
 import { isDatabaseUnavailable } from '../database/pool.ts';
 import { ApplicationError, errors, type FieldProblem } from '../errors.ts';
@@ -21,9 +22,28 @@ export function installErrorHandler(app: FastifyInstance, onDenied: OnDenied): v
     if (known.status === 401 || known.status === 403) onDenied(request, known);
     return render(reply, request, known);
   });
-  app.setNotFoundHandler((request, reply) =>
-    render(reply, request, errors.routeNotFound(request.method, request.url.split('?')[0] ?? '')),
-  );
+  app.setNotFoundHandler((request, reply) => {
+    const path = request.url.split('?')[0] ?? '';
+    const allowed = methodsOf(app, path);
+    if (allowed.length === 0) return render(reply, request, errors.routeNotFound(request.method, path));
+    reply.header('allow', allowed.join(', '));
+    return render(reply, request, errors.methodNotAllowed(request.method, path, allowed));
+  });
+}
+
+/** The methods that a path takes; none where there is no such endpoint. */
+function methodsOf(app: FastifyInstance, path: string): string[] {
+  return app.supportedMethods.filter((method) => {
+    // With CORS, every path has it.
+    if (method === 'OPTIONS') return false;
+    const route = app.findRoute({ method: method as HTTPMethods, url: path });
+    return route !== null && !lacksParameter(route.params);
+  });
+}
+
+/** `/v1/servers/` fits the path of one server, whose id would be empty: there is no such endpoint. */
+export function lacksParameter(params: unknown): boolean {
+  return Object.entries(params ?? {}).some(([name, value]) => name !== '*' && value === '');
 }
 
 /** The error body, also for answers sent outside the handler. */

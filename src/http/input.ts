@@ -5,7 +5,7 @@ import type { FastifyError, FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
 import { uuidv7 } from '../database/uuid.ts';
 import { ApplicationError, errors } from '../errors.ts';
-import { errorBody } from './error-handler.ts';
+import { errorBody, lacksParameter } from './error-handler.ts';
 import { inexactness } from './exact-json.ts';
 
 /** Objects and lists in one another. No schema asks for more, and what walks a value may then call itself. */
@@ -48,6 +48,14 @@ export function refuseUnknownInput(app: FastifyInstance): void {
       querystring: route.schema?.querystring ?? NoQuery,
       ...(changes ? { body: route.schema?.body ?? NoBody } : {}),
     };
+  });
+}
+
+/** A slash too many at the end of a path, or within, is no id that is empty. */
+export function refuseEmptyParameters(app: FastifyInstance): void {
+  app.addHook('preValidation', (request, _reply, done) => {
+    if (!lacksParameter(request.params)) return done();
+    done(errors.routeNotFound(request.method, request.url.split('?')[0] ?? ''));
   });
 }
 

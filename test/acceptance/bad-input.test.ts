@@ -264,6 +264,28 @@ test('raw paths that are no paths are 400 or 404', async () => {
   }
 });
 
+test('a method that a path does not take is 405 with those it takes', async () => {
+  for (const [method, path, allow] of [
+    ['PUT', '/v1/servers', 'GET, HEAD'],
+    ['PATCH', '/v1/operations/x/cancel', 'POST'],
+    ['PROPFIND', '/v1/servers', 'GET, HEAD'],
+    ['DELETE', '/health', 'GET, HEAD'],
+  ] as const) {
+    const answer = await sendRaw(url, { method, path, headers: { authorization } });
+    expectError(answer, 405, 'METHOD_NOT_ALLOWED');
+    assert.equal(answer.headers.get('allow')?.split(', ').sort().join(', '), allow, `${method} ${path}`);
+  }
+});
+
+test('a path with a slash too many is 404 for every method', async () => {
+  for (const path of ['/v1/servers/', '/v1/servers//status', '/v1/operations/', '/v1/workspaces/default/', '/v1/x/']) {
+    for (const method of ['GET', 'DELETE', 'POST', 'PUT']) {
+      const answer = await sendRaw(url, { method, path, headers: { authorization } });
+      assert.match(expectError(answer, 404, 'NOT_FOUND').message, /no endpoint/, `${method} ${path}`);
+    }
+  }
+});
+
 test('what is no HTTP request, or has headers without end, is refused in the same format', async () => {
   expectError(await sendBytes(url, 'hello\r\n\r\n'), 400, 'BAD_REQUEST');
   expectError(await sendBytes(url, Buffer.from([0x16, 0x03, 0x01, 0x02, 0x00, 0x01])), 400, 'BAD_REQUEST');

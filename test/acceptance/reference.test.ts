@@ -281,9 +281,9 @@ test('403 for a caller without the permission', async () => {
   expectOk(await viewer.request('GET', '/v1/servers'));
 });
 
-test('404 for an endpoint that does not exist', async () => {
+test('404 for an endpoint that does not exist, 405 for a method that it does not take', async () => {
   expectError(await admin.request('GET', '/v1/nothing'), 404, 'NOT_FOUND');
-  expectError(await admin.request('PUT', '/v1/servers'), 404, 'NOT_FOUND');
+  expectError(await admin.request('PUT', '/v1/servers'), 405, 'METHOD_NOT_ALLOWED');
   expectError(await anonymous.request('GET', '/nothing'), 404, 'NOT_FOUND');
 });
 
