@@ -47,15 +47,19 @@ export interface Answer {
   afterCommitAnswer?: () => Promise<string>;
 }
 
-/**
- * Runs one change for one request: a single transaction with its audit row, once per Idempotency-Key.
- * @param check what is to be asked outside of the transaction first. Not asked where the key has its answer already.
- */
-export type Mutate = (
+/** A change that asks something first: of a provider, say, which no transaction should wait for. */
+export interface PreparedChange<Prepared> {
+  /** Runs outside the transaction, once, and not where the Idempotency-Key has its answer already. */
+  prepare(): Promise<Prepared>;
+  /** Runs inside the transaction, again where Postgres asks for that (a deadlock). */
+  work(mutation: Mutation, prepared: Prepared): Promise<Answer>;
+}
+
+/** Runs one change for one request: a single transaction with its audit row, once per Idempotency-Key. */
+export type Mutate = <Prepared>(
   request: FastifyRequest,
   reply: FastifyReply,
-  work: (mutation: Mutation) => Promise<Answer>,
-  check?: () => Promise<void>,
+  change: ((mutation: Mutation) => Promise<Answer>) | PreparedChange<Prepared>,
 ) => Promise<FastifyReply>;
 
 const KEY_PATTERN = /^[\x21-\x7e]{1,255}$/;
@@ -70,13 +74,16 @@ interface Stored {
 }
 
 export function createMutate(db: Database, seal: Seal): Mutate {
-  return async (request, reply, work, check) => {
+  return async (request, reply, change) => {
     const principal = principalOf(request);
     const key = idempotencyKey(request);
-    if (check !== undefined) {
+    let work: (mutation: Mutation) => Promise<Answer>;
+    if (typeof change === 'function') work = change;
+    else {
       const earlier = key === null ? undefined : await findKey(db, principal, key);
-      if (earlier === undefined) await check();
-      else return send(reply, answerOf(earlier, requestHash(request), seal));
+      if (earlier !== undefined) return send(reply, answerOf(earlier, requestHash(request), seal));
+      const prepared = await change.prepare();
+      work = (mutation) => change.work(mutation, prepared);
     }
     for (let attempt = 1; ; attempt += 1) {
       const afterCommit: (() => void)[] = [];

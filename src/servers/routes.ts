@@ -64,12 +64,10 @@ export function registerServerRoutes(app: App, services: Services): void {
       },
     },
     async (request, reply) =>
-      mutate(
-        request,
-        reply,
-        (mutation) => createServer(services, mutation, request.body),
-        () => checkCreate(services, principalOf(request), request.body),
-      ),
+      mutate(request, reply, {
+        prepare: () => checkCreate(services, principalOf(request), request.body),
+        work: (mutation) => createServer(services, mutation, request.body),
+      }),
   );
 
   app.post(

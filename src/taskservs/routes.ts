@@ -6,7 +6,7 @@ import { listQuerySchema, sendList } from '../http/list.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
 import { Operation } from '../operations/schemas.ts';
-import { type CheckedCreate, checkCreate, createTaskserv } from './installing.ts';
+import { checkCreate, createTaskserv } from './installing.ts';
 import { deleteTaskserv } from './removing.ts';
 import {
   CatalogEntry,
@@ -57,18 +57,11 @@ export function registerTaskservRoutes(app: App, services: Services): void {
         response: { 200: Operation, ...errorResponses(400, 401, 403, 409) },
       },
     },
-    async (request, reply) => {
-      const check = () => checkCreate(services, principalOf(request), request.body);
-      let checked: CheckedCreate | undefined;
-      return mutate(
-        request,
-        reply,
-        async (mutation) => createTaskserv(services, mutation, checked ?? (await check())),
-        async () => {
-          checked = await check();
-        },
-      );
-    },
+    async (request, reply) =>
+      mutate(request, reply, {
+        prepare: () => checkCreate(services, principalOf(request), request.body),
+        work: (mutation, checked) => createTaskserv(services, mutation, checked),
+      }),
   );
 
   app.get(

@@ -11,7 +11,7 @@ import { Operation } from '../operations/schemas.ts';
 import { createOpenRequests } from '../operations/sse.ts';
 import { costsOf } from './costs.ts';
 import { graphOf } from './graph-view.ts';
-import { type PreparedWorkflow, prepareWorkflow } from './prepare.ts';
+import { prepareWorkflow } from './prepare.ts';
 import {
   Approve,
   StepId,
@@ -63,13 +63,10 @@ function registerRunRoutes(app: App, services: Services): void {
     },
     async (request, reply) => {
       const { body } = request;
-      const { promise: prepared, resolve } = Promise.withResolvers<PreparedWorkflow>();
-      return mutate(
-        request,
-        reply,
-        async (mutation) => submitWorkflow(services, mutation, body.workspace, await prepared),
-        async () => resolve(await prepareWorkflow(services, principalOf(request), body)),
-      );
+      return mutate(request, reply, {
+        prepare: () => prepareWorkflow(services, principalOf(request), body),
+        work: (mutation, prepared) => submitWorkflow(services, mutation, body.workspace, prepared),
+      });
     },
   );
 

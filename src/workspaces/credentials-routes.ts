@@ -75,15 +75,10 @@ export function registerCredentialsRoutes(app: App, services: Services): void {
     },
     async (request, reply) => {
       const { name, provider } = request.params;
-      let seen: ReadonlySet<string> = new Set();
-      return mutate(
-        request,
-        reply,
-        (mutation) => setCredentials(services, mutation, name, provider, request.body, seen),
-        async () => {
-          seen = await checkCredentials(services, principalOf(request), name, provider, request.body);
-        },
-      );
+      return mutate(request, reply, {
+        prepare: () => checkCredentials(services, principalOf(request), name, provider, request.body),
+        work: (mutation, seen) => setCredentials(services, mutation, name, provider, request.body, seen),
+      });
     },
   );
 

@@ -110,10 +110,9 @@ export function registerScheduleRoutes(app: App, services: Services): void {
       const principal = principalOf(request);
       requireRecurring(cron);
       const next = nextRun(cron, timezone, new Date());
-      return mutate(
-        request,
-        reply,
-        async ({ tx, audit }) => {
+      return mutate(request, reply, {
+        prepare: () => prepareWorkflow(services, principal, body),
+        work: async ({ tx, audit }) => {
           const id = uuidv7();
           const parameters = (body.parameters ?? {}) as JsonObject;
           try {
@@ -145,10 +144,7 @@ export function registerScheduleRoutes(app: App, services: Services): void {
             });
           }
         },
-        async () => {
-          await prepareWorkflow(services, principal, body);
-        },
-      );
+      });
     },
   );
 
