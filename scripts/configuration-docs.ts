@@ -66,6 +66,10 @@ const SETTINGS: Record<string, Setting> = {
     values: 'some of `http`, `private`, `local`, with commas',
   },
   RETENTION_DAYS: { meaning: 'how long ended operations are kept' },
+  SHUTDOWN_DELAY: {
+    meaning:
+      'seconds that the server still takes requests after SIGTERM, with `/health/ready` at 503: time for a load balancer to notice',
+  },
   LOG_LEVEL: { meaning: 'how much is logged' },
   LOG_FORMAT: { meaning: 'the log goes to standard error', default: '`pretty` on a terminal, else `json`' },
   CORS_ORIGINS: { meaning: 'origins of browsers that may call', default: '(none)', values: 'with commas; `*`: any' },

@@ -97,7 +97,7 @@ export async function buildApp(
   });
   app.addHook('onSend', (_request, reply, payload, done) => {
     // A connection kept alive would hold the stop up for as long as it may idle.
-    if (options.readiness.draining) reply.header('connection', 'close');
+    if (options.readiness.leaving) reply.header('connection', 'close');
     done(null, payload);
   });
   await installRateLimit(app, config);

@@ -59,6 +59,8 @@ export interface Config {
   webhooks: { http: boolean; private: boolean; local: boolean };
   /** Days that ended operations are kept. */
   retentionDays: number;
+  /** Seconds from SIGTERM to the moment at which no more connections are taken. `/health/ready` answers 503 meanwhile. */
+  shutdownDelay: number;
   logLevel: string;
   logFormat: LogFormat;
   /** Origins that browsers may call from (`*` for any); empty: none. */
@@ -105,6 +107,7 @@ const NAMES = [
   'LOCAL_CHECKS',
   'WEBHOOK_ALLOW',
   'RETENTION_DAYS',
+  'SHUTDOWN_DELAY',
   'LOG_LEVEL',
   'LOG_FORMAT',
   'CORS_ORIGINS',
@@ -165,6 +168,7 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
     sweepInterval: integer(value, 'SWEEP_INTERVAL', 300, 0, 86_400),
     orphanDeleteAfter: integer(value, 'ORPHAN_DELETE_AFTER', 0, 0, 31_536_000),
     retentionDays: integer(value, 'RETENTION_DAYS', 90, 1, 36_500),
+    shutdownDelay: integer(value, 'SHUTDOWN_DELAY', 0, 0, 3_600),
     logLevel: oneOf(value, 'LOG_LEVEL', LOG_LEVELS, 'info'),
     logFormat: oneOf(value, 'LOG_FORMAT', ['json', 'pretty'] as const, process.stdout.isTTY ? 'pretty' : 'json'),
     corsOrigins: list(value('CORS_ORIGINS')),

@@ -12,7 +12,7 @@ import { createLogger, migrateDatabase, startServer, withDatabase, withSharedDat
 const USAGE_EXIT_STATUS = 2;
 /** Files named one by one at most. */
 const MAX_TOLD = 20;
-/** How long a graceful stop may take before it is cut short. */
+/** How long a graceful stop may take, after `SHUTDOWN_DELAY`, before it is cut short. */
 const STOP_TIMEOUT_MS = 60_000;
 
 /** The command line's flags; each wins over the environment and the file. */
@@ -112,7 +112,7 @@ function configFrom(flags: ServeFlags): Config {
 
 async function startAndStayUp(config: Config): Promise<void> {
   const logger = createLogger(config);
-  const signal = stopSignal(logger);
+  const signal = stopSignal(logger, config.shutdownDelay * 1_000);
   const server = await startServer(config, logger, { signal, showPassword }).catch((error: unknown) => {
     if (!signal.aborted) throw error;
     if (error !== signal.reason) logger.warn({ err: error }, 'stopped while starting');
@@ -143,12 +143,12 @@ function showPassword(password: string): void {
 }
 
 /** Fires at SIGTERM and SIGINT. A second one ends the process at once, and so does a stop that takes too long. */
-function stopSignal(logger: Logger): AbortSignal {
+function stopSignal(logger: Logger, delayMs = 0): AbortSignal {
   const controller = new AbortController();
   const stop = (signal: string) => {
     if (controller.signal.aborted) process.exit(130);
     logger.info(`${signal}: stopping; running work goes on at the next start or on another replica`);
-    setTimeout(() => process.exit(1), STOP_TIMEOUT_MS).unref();
+    setTimeout(() => process.exit(1), STOP_TIMEOUT_MS + delayMs).unref();
     controller.abort(new Error(`${signal} while starting`));
   };
   process.on('SIGTERM', () => stop('SIGTERM'));

@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { type Logger, pino } from 'pino';
 import { buildApp } from './app.ts';
 import { startAuditSealer } from './auth/audit-sealer.ts';
@@ -45,6 +46,8 @@ import { ensureDefaultWorkspace } from './workspaces/service.ts';
 const DATABASE_WAIT_MS = 30_000;
 /** Workflows at once in one process: more than there will be, as each only waits for its nodes. */
 const MAX_WORKFLOWS = 1_000_000;
+/** At a stop: how long a request that has been begun may take. Long polls and streams end by themselves at once. */
+const CUT_OFF_MS = 5_000;
 /** Exit status of a replica that the others have given up (EX_TEMPFAIL: starting it again is right). */
 const FENCED_EXIT_STATUS = 75;
 
@@ -213,6 +216,13 @@ async function closeInReverse(opened: (() => Promise<unknown>)[]): Promise<void>
   if (failures.length > 0) throw failures.length === 1 ? failures[0] : new AggregateError(failures);
 }
 
+/** Answers what is under way; whoever has not sent a whole request, or does not take the answer, is cut off after a while. */
+async function closeHttp(app: App): Promise<void> {
+  const timer = setTimeout(() => app.server.closeAllConnections(), CUT_OFF_MS);
+  await app.close();
+  clearTimeout(timer);
+}
+
 /** @throws ConfigError where the address cannot be had. */
 async function listen(app: App, { host, port }: Config): Promise<string> {
   try {
@@ -329,14 +339,20 @@ async function start(
     const webhooks = startWebhooks({ db, seal, outbound: outboundOf(services), logger, signals: engine.signals });
     opened.push(() => webhooks.stop());
   }
-  opened.push(() => app.close());
+  opened.push(() => closeHttp(app));
   const address = config.role === 'worker' ? null : await listen(app, config);
   return {
     app,
     address,
-    close: () => {
+    close: async () => {
+      readiness.leaving = true;
+      if (address !== null && config.shutdownDelay > 0) await pause(config.shutdownDelay * 1_000);
       readiness.draining = true;
-      return closeAll();
+      // At once: a client that takes its time must not keep work from the other replicas.
+      const handedOver = engine
+        .handOver()
+        .catch((error) => logger.error({ err: error }, 'the handover did not go cleanly'));
+      await Promise.all([handedOver, closeAll()]);
     },
   };
 }

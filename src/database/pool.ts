@@ -132,7 +132,7 @@ export function createDatabase(pool: pg.Pool): Database {
  * The query builder on a connection whose transaction somebody else began and will end (the engine's
  * transactional step).
  */
-export function onConnection(client: pg.PoolClient): Queryable {
+export function onConnection(client: pg.ClientBase): Queryable {
   const connection = { query: client.query.bind(client), release: () => {} };
   return new Kysely<Tables>({
     dialect: new PostgresDialect({

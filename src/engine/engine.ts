@@ -92,7 +92,9 @@ export interface Engine {
     operationId: string,
     by: string,
   ): Promise<{ accepted: boolean; afterCommit: () => void }>;
-  /** Lets running procedures reach a safe point, hands them to the other replicas, and disconnects. */
+  /** Lets running procedures reach a safe point and hands them to the other replicas. Operations can still be submitted. */
+  handOver(): Promise<void>;
+  /** Hands over where that has not been done, and disconnects. */
   close(): Promise<void>;
 }
 
@@ -146,6 +148,11 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const enqueue = createEnqueue(client, procedures);
 
   let worker: Worker | null = null;
+  let handingOver: Promise<void> | undefined;
+  const handOver = () => {
+    handingOver ??= worker?.close() ?? Promise.resolve();
+    return handingOver;
+  };
 
   const submitted = (operationId: string, queueName: string) => {
     worker?.look(queueName);
@@ -220,8 +227,9 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
         },
       };
     },
+    handOver,
     async close() {
-      await worker?.close();
+      await handOver();
       await signals.close();
       await client.destroy();
       await pool.end();

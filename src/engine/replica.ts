@@ -3,7 +3,14 @@ import { performance } from 'node:perf_hooks';
 import { sql } from 'kysely';
 import type pg from 'pg';
 import type { Logger } from 'pino';
-import { type ConnectionSettings, createClient, type Database, PROCESS_TAG } from '../database/pool.ts';
+import {
+  type ConnectionSettings,
+  createClient,
+  type Database,
+  onConnection,
+  PROCESS_TAG,
+  type Queryable,
+} from '../database/pool.ts';
 
 /** How often a replica says that it lives and looks for those that do not. */
 const HEARTBEAT_MS = 1_000;
@@ -81,7 +88,10 @@ export async function joinReplicas(options: {
   const beat = async () => {
     const sentAt = performance.now();
     if (sentAt - lastHeartbeat > SILENCE_SECONDS * 1_000) judgesFrom = sentAt + GRACE_MS;
-    const { known, struck, dead } = await heartbeat(db, id, sentAt >= judgesFrom);
+    // On the connection that holds the lock: requests can use up the pool, and a replica whose heartbeat waits for a
+    // connection would be declared dead.
+    const own = lockSession === undefined ? db : onConnection(lockSession);
+    const { known, struck, dead } = await heartbeat(own, id, sentAt >= judgesFrom);
     if (!known) {
       options.onFenced();
       return;
@@ -157,7 +167,7 @@ interface Heartbeat {
 }
 
 /** Says that `id` lives, strikes dead replicas off the list where it `judges`, and looks for work that nobody has. */
-async function heartbeat(db: Database, id: string, judges: boolean): Promise<Heartbeat> {
+async function heartbeat(db: Queryable, id: string, judges: boolean): Promise<Heartbeat> {
   const { rows } = await sql<Heartbeat>`
     with me as (
       update provisioning.replicas set heartbeat_at = clock_timestamp() where id = ${id} returning id),

@@ -48,7 +48,7 @@ export interface Answer {
 }
 
 /** A change that asks something first: of a provider, say, which no transaction should wait for. */
-export interface PreparedChange<Prepared> {
+interface PreparedChange<Prepared> {
   /** Runs outside the transaction, once, and not where the Idempotency-Key has its answer already. */
   prepare(): Promise<Prepared>;
   /** Runs inside the transaction, again where Postgres asks for that (a deadlock). */

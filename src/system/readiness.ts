@@ -1,9 +1,11 @@
 /** Whether this process still wants new work. Shared between the start-up code and the health endpoints. */
 export interface Readiness {
-  /** Set at the beginning of a shutdown: load balancers then send requests elsewhere. */
+  /** Set at the beginning of a shutdown: load balancers then send requests elsewhere. Requests are still served. */
+  leaving: boolean;
+  /** Set once load balancers have had the time to notice: nothing new is let in. */
   draining: boolean;
 }
 
 export function createReadiness(): Readiness {
-  return { draining: false };
+  return { leaving: false, draining: false };
 }

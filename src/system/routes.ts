@@ -56,7 +56,7 @@ export function registerSystemRoutes(app: App, services: Services, readiness: Re
       },
     },
     async () => {
-      if (readiness.draining) throw errors.unavailable('The server is shutting down.', RETRY_AFTER_SECONDS);
+      if (readiness.leaving) throw errors.unavailable('The server is shutting down.', RETRY_AFTER_SECONDS);
       if (!(await probe()).database) {
         throw errors.unavailable('The database is away. Try again in a moment.', RETRY_AFTER_SECONDS);
       }
@@ -98,7 +98,7 @@ export function registerSystemRoutes(app: App, services: Services, readiness: Re
     async () => {
       const { database, engine: engineUp } = await probe();
       const missing = [
-        ...(readiness.draining ? ['draining'] : []),
+        ...(readiness.leaving ? ['draining'] : []),
         ...(database ? [] : ['database']),
         ...(engineUp ? [] : ['engine']),
       ];

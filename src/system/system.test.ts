@@ -64,7 +64,7 @@ describe('health', () => {
 
   test('is 503 in the error format while the server drains; alive it is all the same', async () => {
     await using server = start(testDatabase.db);
-    server.readiness.draining = true;
+    Object.assign(server.readiness, { leaving: true, draining: true });
     const { status, json, headers } = await server.get('/health');
     assert.equal(status, 503);
     assert.equal(json().code, '503');

@@ -193,6 +193,45 @@ test('SIGTERM: what is under way is answered, streams and long polls end, nothin
   }, 'both servers to run');
 });
 
+test('SIGTERM: a client that says nothing, or half of something, is cut off, and holds no work back', async () => {
+  await using own = await startInstallation();
+  const { hostname, port } = new URL(own.server.url);
+  const token = own.server.admin.token;
+  const halves = [
+    '',
+    'GET /v1/servers HTTP/1.1\r\nhost: x\r\n',
+    `POST /v1/servers/create HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${token}\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"a`,
+  ];
+  const sockets = await Promise.all(
+    halves.map(async (half) => {
+      const socket = net.connect(Number(port), hostname);
+      socket.on('error', () => 'it is to be cut off');
+      await once(socket, 'connect');
+      socket.write(half);
+      return socket;
+    }),
+  );
+  const exited = once(own.server.process, 'exit');
+  const begun = performance.now();
+  own.server.process.kill('SIGTERM');
+  assert.deepEqual(await exited, [0, null], own.server.output());
+  // Less than the 30 s after which a request that is not whole is refused anyway, and the 60 s of a stop.
+  assert.ok(performance.now() - begun < 25_000, `it took ${performance.now() - begun} ms`);
+  for (const socket of sockets) socket.destroy();
+});
+
+test('SHUTDOWN_DELAY: not ready at once, yet requests are served until it has passed', async () => {
+  await using own = await startInstallation({ ROLE: 'api', SHUTDOWN_DELAY: '3' });
+  const { url, admin, process: child } = own.server;
+  const exited = once(child, 'exit');
+  child.kill('SIGTERM');
+  await until(async () => (await fetch(`${url}/health/ready`)).status === 503, 'it to be not ready');
+  assert.equal((await fetch(`${url}/health/live`)).status, 200);
+  expectOk(await admin.request('GET', '/v1/servers'));
+  await askForServer(admin, 'late');
+  assert.deepEqual(await exited, [0, null], own.server.output());
+});
+
 test('SIGTERM while work runs: it is handed over, and the next start ends it', async () => {
   await using own = await startInstallation({ SIMULATED_LATENCY_MS: '6000' });
   const { admin } = own.server;

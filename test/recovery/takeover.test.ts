@@ -21,6 +21,8 @@ const CREATES = scale(40, 100);
 /** The promise: from the death of a replica to the moment another one has its work. */
 const TAKEOVER_MS = 10_000;
 const END_MS = 60_000;
+/** How long a replica may say nothing (LEASE_SECONDS in src/engine/replica.ts). */
+const LEASE_MS = 8_000;
 /** Longer than the lease of a replica that says nothing. Milliseconds. */
 const SLOW_MS = 10_000;
 /** The process does nothing else for that long when its HTTP server is made, as on a machine with too much to do. */
@@ -183,6 +185,24 @@ test('a replica whose application takes longer to come up than its lease is not 
   assert.ok(performance.now() - begun > SLOW_MS, 'it came up as fast as others');
   assert.doesNotMatch(first.output(), /struck off/);
   assert.equal((await books.query('select id from provisioning.replicas')).length, 2);
+});
+
+test('requests that use up every connection of the pool end no replica: its heartbeat has one of its own', async () => {
+  await using stack = new AsyncDisposableStack();
+  const database = stack.use(await createTestDatabase({ poolSize: 1 }));
+  const books = stack.use(await openBooks({ databaseUrl: database.url }));
+  const first = stack.use(await startTestServer({ databaseUrl: database.url, settings: { POOL_SIZE: '4' } }));
+  stack.use(await startTestServer({ databaseUrl: database.url }));
+  const blocker = await database.pool.connect();
+  await blocker.query('begin; lock table provisioning.operations in access exclusive mode');
+  const waiting = Array.from({ length: 50 }, () => first.admin.request('GET', '/v1/operations').catch(() => 'cut off'));
+  // Half as long again as a lease: a replica that was silent meanwhile is off the list.
+  await new Promise((resolve) => setTimeout(resolve, 1.5 * LEASE_MS));
+  await blocker.query('rollback');
+  blocker.release();
+  await Promise.all(waiting);
+  assert.equal((await books.query('select id from provisioning.replicas')).length, 2, first.output().slice(-2_000));
+  assert.equal(first.process.exitCode, null);
 });
 
 /** All that a procedure may write. */
