@@ -119,6 +119,8 @@ create table provisioning.operations (
   finished_at timestamp with time zone,
   cancel_requested_at timestamp with time zone,
   cancel_requested_by text,
+  title text,
+  check_mode boolean not null default false,
   constraint operations_pkey PRIMARY KEY (id),
   constraint operations_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
 );

@@ -10,6 +10,7 @@ import { registerAuthRoutes } from './auth/routes.ts';
 import type { Config } from './config.ts';
 import { uuidv7 } from './database/uuid.ts';
 import { ApplicationError, errors } from './errors.ts';
+import { installCheckMode } from './http/check-mode.ts';
 import { type Access, maybePrincipalOf, principalOf, setPrincipal } from './http/context.ts';
 import { errorBody, installErrorHandler } from './http/error-handler.ts';
 import { acceptJsonOnly, answerUnreadable, refuseEmptyParameters, refuseUnknownInput } from './http/input.ts';
@@ -86,6 +87,7 @@ export async function buildApp(
   }
   requireAccess(app);
   refuseUnknownInput(app);
+  installCheckMode(app);
   refuseEmptyParameters(app);
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(securityHeaders(request.url)).header('x-request-id', request.id);

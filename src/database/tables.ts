@@ -52,6 +52,9 @@ export interface Tables {
     workspace: string;
     resource: string | null;
     parent_id: string | null;
+    /** What it does, in words; null: accepted by a version that did not say. */
+    title: string | null;
+    check_mode: Generated<boolean>;
     input: Json;
     result: NullableJson;
     error: string | null;

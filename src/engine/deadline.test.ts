@@ -75,6 +75,7 @@ async function outcome(what: string) {
   const id = uuidv7();
   const { afterCommit } = await database.db.transaction().execute((tx) =>
     engine.submit(tx, {
+      ...{ title: 'Wait', checkMode: false },
       ...{ id, kind: 'test.wait', workspace: 'default', resource: null, parentId: null, createdBy: 'test' },
       input: { what },
     }),

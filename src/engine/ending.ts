@@ -54,6 +54,8 @@ export async function endInTransaction(
   await insertOperation(tx, {
     id: followUpId,
     kind: followUp.kind,
+    title: followUp.title,
+    checkMode: false,
     workspace: row.workspace,
     resource: followUp.resource,
     parentId: operationId,

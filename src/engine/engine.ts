@@ -50,6 +50,8 @@ interface QueueSettings {
 /** Something that has happened outside, found by looking. */
 interface Happened {
   kind: string;
+  /** What has happened, in words for people. */
+  title: string;
   workspace: string;
   /** What it is about, such as `server:srv-…`. */
   resource: string;
@@ -83,6 +85,15 @@ export interface Engine {
    * @returns what to call after the commit, so that followers see it at once.
    */
   record(tx: Queryable, happened: Happened): Promise<{ afterCommit: () => void }>;
+  /**
+   * Stores the check of an operation, which is over with its answer: what the operation would do stands in `result`.
+   * @returns it as JSON text, and what to call after the commit.
+   */
+  recordCheck(
+    tx: Queryable,
+    operation: NewOperation,
+    result: Record<string, unknown>,
+  ): Promise<{ json: string; afterCommit: () => void }>;
   /**
    * Asks an operation to stop, in the caller's transaction. One still pending ends here and now.
    * @returns false when it has already ended.
@@ -175,7 +186,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     },
     async record(tx, { lines, result, ...happened }) {
       const id = uuidv7();
-      const operation = { ...happened, id, input: {}, createdBy: OBSERVER };
+      const operation = { ...happened, id, checkMode: false, input: {}, createdBy: OBSERVER };
       await insertEndedOperation(
         tx,
         operation,
@@ -183,6 +194,10 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
         lines.map((line) => logEvent(line, {})),
       );
       return { afterCommit: () => signals.operationsChanged([id]) };
+    },
+    async recordCheck(tx, operation, result) {
+      const json = await insertEndedOperation(tx, operation, result, []);
+      return { json, afterCommit: () => signals.operationsChanged([operation.id]) };
     },
     gather: () =>
       createGathering({

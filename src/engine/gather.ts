@@ -5,7 +5,7 @@ import type { Procedure } from './procedure.ts';
 
 /** Operations of one transaction that are stored together, so that many cost little more than one. */
 export interface Gathering {
-  /** As the engine's own; but the answer tells the id alone, and the operation is stored by `flush`. */
+  /** As the engine's own; but there is no text yet (`json` is empty): the operation is stored by `flush`. */
   submit(tx: Queryable, operation: NewOperation): Promise<{ json: string; afterCommit: () => void }>;
   /**
    * Stores what was gathered.
@@ -24,7 +24,7 @@ export function createGathering(options: {
   return {
     async submit(_tx, operation) {
       gathered.push(operation);
-      return { json: JSON.stringify({ id: operation.id }), afterCommit: () => options.submitted(operation) };
+      return { json: '', afterCommit: () => options.submitted(operation) };
     },
     async flush(tx) {
       if (gathered.length === 0) return;

@@ -38,7 +38,8 @@ const work = defineProcedure({
   kind: 'test.work',
   queue: () => 'test',
   run: (_, { finish }) => finish(async () => ({})),
-  settle: async (_tx, _input, { started }) => (started ? { kind: 'test.tidy', resource: null, input: {} } : null),
+  settle: async (_tx, _input, { started }) =>
+    started ? { kind: 'test.tidy', title: 'Tidy up', resource: null, input: {} } : null,
 });
 const procedures = new Map<string, Procedure>([work, tidy].map((procedure) => [procedure.kind, procedure]));
 const enqueue = createEnqueue(client, procedures);
@@ -57,7 +58,15 @@ async function operation(
 ): Promise<string> {
   const id = uuidv7();
   await db.transaction().execute(async (tx) => {
-    const base = { workspace: 'default', resource: null, parentId: null, input: {}, createdBy: 'test' };
+    const base = {
+      title: 'Work',
+      checkMode: false,
+      workspace: 'default',
+      resource: null,
+      parentId: null,
+      input: {},
+      createdBy: 'test',
+    };
     await insertOperation(tx, { ...base, id, kind: 'test.work' });
     await enqueue(tx, id, 'test.work', {});
     await sql`update provisioning.operations set status = ${status}, updated_at = now() - make_interval(secs => ${ageSeconds}::int)

@@ -19,6 +19,10 @@ export interface NewEvent {
 export interface NewOperation {
   id: string;
   kind: string;
+  /** What it does, in words for people: "Install redis on web-01, web-02". */
+  title: string;
+  /** It only says what would be done. */
+  checkMode: boolean;
   workspace: string;
   /** What it changes, such as `server:srv-…`: one unfinished operation a resource. Null: it locks nothing. */
   resource: string | null;
@@ -34,14 +38,16 @@ export const OPERATION_JSON = sql.raw<string>(`json_build_object(
   'created_at', to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
   'updated_at', to_char(updated_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
   'result', result, 'error', error, 'kind', kind, 'workspace', workspace, 'progress', progress,
+  'title', title, 'check_mode', check_mode,
   'created_by', created_by, 'parent_id', parent_id, 'resource', resource, 'error_code', error_code,
   'cancel_requested_at', to_char(cancel_requested_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))::text`);
 
 /** @returns the new operation as JSON text. @throws on the unique index `operations_one_active` when the resource is held. */
 export async function insertOperation(tx: Queryable, operation: NewOperation): Promise<string> {
   const { rows } = await sql<{ json: string }>`
-    insert into provisioning.operations as o (id, kind, workspace, resource, parent_id, input, created_by)
-    values (${operation.id}, ${operation.kind}, ${operation.workspace}, ${operation.resource}, ${operation.parentId},
+    insert into provisioning.operations as o
+      (id, kind, title, check_mode, workspace, resource, parent_id, input, created_by)
+    values (${operation.id}, ${operation.kind}, ${operation.title}, ${operation.checkMode}, ${operation.workspace}, ${operation.resource}, ${operation.parentId},
             ${JSON.stringify(operation.input)}, ${operation.createdBy})
     returning ${OPERATION_JSON} as json`.execute(tx);
   return rows[0]?.json ?? '';
@@ -49,33 +55,39 @@ export async function insertOperation(tx: Queryable, operation: NewOperation): P
 
 /**
  * Stores something that has happened outside, without anybody here having asked for it, as an operation that is over:
- * it shows in the log and in the feed as any other. It holds no resource.
+ * it shows in the log and in the feed as any other. It holds no resource. @returns it as JSON text.
  */
 export async function insertEndedOperation(
   tx: Queryable,
   operation: NewOperation,
   result: Record<string, unknown>,
   events: NewEvent[],
-): Promise<void> {
-  await sql`
+): Promise<string> {
+  const { rows } = await sql<{ json: string }>`
     insert into provisioning.operations
-      (id, kind, status, workspace, resource, parent_id, input, result, progress, created_by, finished_at)
-    values (${operation.id}, ${operation.kind}, 'completed', ${operation.workspace}, ${operation.resource},
+      (id, kind, title, check_mode, status, workspace, resource, parent_id, input, result, progress, created_by,
+       finished_at)
+    values (${operation.id}, ${operation.kind}, ${operation.title}, ${operation.checkMode}, 'completed',
+            ${operation.workspace}, ${operation.resource},
             ${operation.parentId}, ${JSON.stringify(operation.input)}, ${JSON.stringify(result)}, 100,
-            ${operation.createdBy}, now())`.execute(tx);
+            ${operation.createdBy}, now())
+    returning ${OPERATION_JSON} as json`.execute(tx);
   const end: NewEvent = { type: 'status', at: new Date(), data: { status: 'completed', result } };
   await appendEvents(
     tx,
     [...events, end].map((event) => ({ ...event, operationId: operation.id })),
   );
+  return rows[0]?.json ?? '';
 }
 
 /** Many in one statement. @throws as `insertOperation` does, for any of them. */
 export async function insertOperations(tx: Queryable, operations: readonly NewOperation[]): Promise<void> {
   const column = (name: Exclude<keyof NewOperation, 'input'>) => operations.map((operation) => operation[name]);
   await sql`
-    insert into provisioning.operations (id, kind, workspace, resource, parent_id, input, created_by)
-    select * from unnest(${column('id')}::uuid[], ${column('kind')}::text[], ${column('workspace')}::text[],
+    insert into provisioning.operations
+      (id, kind, title, check_mode, workspace, resource, parent_id, input, created_by)
+    select * from unnest(${column('id')}::uuid[], ${column('kind')}::text[], ${column('title')}::text[],
+                         ${column('checkMode')}::boolean[], ${column('workspace')}::text[],
                          ${column('resource')}::text[], ${column('parentId')}::uuid[],
                          ${operations.map(({ input }) => JSON.stringify(input))}::jsonb[], ${column('createdBy')}::text[])`.execute(
     tx,

@@ -58,6 +58,8 @@ export interface ProcedureContext {
 /** An operation that undoes or tidies up after one that was cancelled or failed. */
 export interface FollowUp {
   kind: string;
+  /** What it does, in words for people. */
+  title: string;
   resource: string | null;
   input: Record<string, unknown>;
 }

@@ -7,6 +7,7 @@ import type { Database, Queryable } from '../database/pool.ts';
 import type { Tables } from '../database/tables.ts';
 import { uuidv7 } from '../database/uuid.ts';
 import { errors } from '../errors.ts';
+import { isChecked, takeCheckMode } from './check-mode.ts';
 import { principalOf } from './context.ts';
 
 /** One line of the audit log. */
@@ -24,6 +25,8 @@ export interface Mutation {
   principal: Principal;
   /** The workflow on whose behalf it is made: what its operations carry as `parent_id`. Null: the caller's own wish. */
   parentId: string | null;
+  /** The change is only to be checked: whatever it writes is rolled back. */
+  checkMode: boolean;
   /** Written in the same transaction: no change without its trace. */
   audit(entry: AuditEntry): void;
   /** Runs once the transaction has committed. */
@@ -45,6 +48,16 @@ export interface Answer {
    * Should it throw, `body` is the answer: the change is made.
    */
   afterCommitAnswer?: () => Promise<string>;
+}
+
+/** Ends the work of a request that is only to be checked. `record` stores and answers what was found, in a new transaction. */
+export class CheckedOnly extends Error {
+  override readonly name = 'CheckedOnly';
+  readonly record: (mutation: Mutation) => Promise<Answer>;
+  constructor(record: (mutation: Mutation) => Promise<Answer>) {
+    super('the change was only checked');
+    this.record = record;
+  }
 }
 
 /** A change that asks something first: of a provider, say, which no transaction should wait for. */
@@ -77,56 +90,79 @@ export function createMutate(db: Database, seal: Seal): Mutate {
   return async (request, reply, change) => {
     const principal = principalOf(request);
     const key = idempotencyKey(request);
-    let work: (mutation: Mutation) => Promise<Answer>;
-    if (typeof change === 'function') work = change;
-    else {
-      const earlier = key === null ? undefined : await findKey(db, principal, key);
-      if (earlier !== undefined) return send(reply, answerOf(earlier, requestHash(request), seal));
-      const prepared = await change.prepare();
-      work = (mutation) => change.work(mutation, prepared);
-    }
-    for (let attempt = 1; ; attempt += 1) {
+    const checkMode = takeCheckMode(request);
+    const earlier = key === null || typeof change === 'function' ? undefined : await findKey(db, principal, key);
+    if (earlier !== undefined) return send(reply, answerOf(earlier, requestHash(request), seal));
+    const prepared = typeof change === 'function' ? undefined : await change.prepare();
+    const work = (mutation: Mutation) =>
+      typeof change === 'function'
+        ? change(mutation)
+        : change.work(mutation, prepared as Parameters<typeof change.work>[1]);
+
+    /** One transaction: the key, the work, its lines of the audit log. */
+    const run = async (carryOut: (mutation: Mutation) => Promise<Answer>, dry: boolean) => {
       const afterCommit: (() => void)[] = [];
-      try {
-        const { stored, later } = await db.transaction().execute(async (tx) => {
-          if (key !== null) {
-            const earlier = await claimKey(tx, principal, key, requestHash(request), seal);
-            if (earlier !== null) return { stored: earlier, later: undefined };
-          }
-          const entries: AuditEntry[] = [];
-          const answer = await work({
-            tx,
-            principal,
-            parentId: null,
-            audit: (entry) => entries.push(entry),
-            afterCommit: (callback) => afterCommit.push(callback),
-          });
-          await insertAudits(tx, request, principal.label, 'allowed', entries);
-          const fresh: Stored = {
-            status: answer.status ?? 200,
-            body: typeof answer.body === 'string' ? answer.body : JSON.stringify(answer.body),
-            location: answer.location ?? null,
-          };
-          if (key !== null) await storeAnswer(tx, principal, key, fresh, answer.secret === true ? seal : null);
-          return { stored: fresh, later: answer.afterCommitAnswer };
-        });
-        for (const callback of afterCommit) callback();
-        if (later !== undefined) {
-          try {
-            stored.body = await later();
-            if (key !== null) await storeAnswer(db, principal, key, stored, null);
-          } catch (error) {
-            request.log.warn({ err: error }, 'the state after the commit is unknown; answering the one at the commit');
-          }
+      const done = await db.transaction().execute(async (tx) => {
+        if (key !== null) {
+          const earlier = await claimKey(tx, principal, key, requestHash(request), seal);
+          if (earlier !== null) return { stored: earlier, later: undefined };
         }
-        return send(reply, stored);
+        const entries: AuditEntry[] = [];
+        const answer = await carryOut({
+          tx,
+          principal,
+          parentId: null,
+          checkMode: dry,
+          audit: (entry) => entries.push(entry),
+          afterCommit: (callback) => afterCommit.push(callback),
+        });
+        if (dry) throw new CheckedOnly(async () => ({ ...answer, ...CHECK_ANSWER }));
+        await insertAudits(tx, request, principal.label, 'allowed', entries);
+        const fresh: Stored = {
+          status: answer.status ?? 200,
+          body: typeof answer.body === 'string' ? answer.body : JSON.stringify(answer.body),
+          location: answer.location ?? null,
+        };
+        if (key !== null) await storeAnswer(tx, principal, key, fresh, answer.secret === true ? seal : null);
+        return { stored: fresh, later: answer.afterCommitAnswer };
+      });
+      for (const callback of afterCommit) callback();
+      return done;
+    };
+
+    const { stored, later } = await retryingConflicts(async () => {
+      try {
+        return await run(work, checkMode);
       } catch (error) {
-        const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-        if (RETRYABLE.has(code) && attempt < MAX_TRIES) continue;
+        if (error instanceof CheckedOnly) return run(error.record, false);
         throw error;
       }
+    });
+    if (later !== undefined) {
+      try {
+        stored.body = await later();
+        if (key !== null) await storeAnswer(db, principal, key, stored, null);
+      } catch (error) {
+        request.log.warn({ err: error }, 'the state after the commit is unknown; answering the one at the commit');
+      }
     }
+    return send(reply, stored);
   };
+}
+
+/** What was only checked has no place and no later state. */
+const CHECK_ANSWER = { location: undefined, afterCommitAnswer: undefined } as const;
+
+/** Again where the transaction did nothing and may be tried again. */
+async function retryingConflicts<T>(work: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await work();
+    } catch (error) {
+      const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+      if (!RETRYABLE.has(code) || attempt === MAX_TRIES) throw error;
+    }
+  }
 }
 
 function send(reply: FastifyReply, { status, body, location }: Stored): FastifyReply {
@@ -194,7 +230,7 @@ function idempotencyKey(request: FastifyRequest): string | null {
 /** What makes two requests the same: method, path, query and body. */
 function requestHash(request: FastifyRequest): Buffer {
   return createHash('sha256')
-    .update(`${request.method} ${request.url}\n`)
+    .update(`${request.method} ${request.url}\n${isChecked(request) ? 'check\n' : ''}`)
     .update(canonicalJson(request.body ?? null))
     .digest();
 }

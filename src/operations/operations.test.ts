@@ -93,7 +93,8 @@ async function newOperation(
 ) {
   const id = uuidv7();
   const { workspace = 'a', createdBy = 'admin', kind = 'server.create' } = options;
-  await insertOperation(db, { id, kind, workspace, resource: null, parentId: null, input: {}, createdBy });
+  const base = { title: 'Do something', checkMode: false, resource: null, parentId: null, input: {} };
+  await insertOperation(db, { ...base, id, kind, workspace, createdBy });
   // As when it begins, but without the event of that: each test counts its own from 1.
   if (options.running === true)
     await db.updateTable('provisioning.operations').set({ status: 'running' }).where('id', '=', id).execute();

@@ -55,6 +55,7 @@ export function registerOperationRoutes(app: App, services: Services, recheck?: 
     async (request, reply) => {
       const visible = permittedWorkspaces(principalOf(request), 'operation_read');
       const scope = visible === null ? [] : [sql<boolean>`workspace = any(${visible}::text[])`];
+      if (request.query.check_mode === undefined) scope.push(sql`not check_mode`);
       return sendList(db, OPERATION_LIST, request, reply, scope);
     },
   );
@@ -93,7 +94,7 @@ export function registerOperationRoutes(app: App, services: Services, recheck?: 
   app.post(
     '/v1/operations/:id/wait',
     {
-      config: { access: 'operation_read' },
+      config: { access: 'operation_read', checkMode: false },
       schema: {
         tags,
         summary: 'Wait for an operation to end',

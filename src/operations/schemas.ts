@@ -23,6 +23,8 @@ export const Operation = Type.Object(
     }),
     error: nullable('Why it failed, in words; null otherwise.'),
     kind: Type.String({ description: 'What it does.', examples: ['server.create'] }),
+    title: nullable('What it does, in words. Null: accepted by a version that did not say.'),
+    check_mode: Type.Boolean({ description: 'It only said what would be done.' }),
     workspace: Type.String(),
     progress: Type.Integer({ minimum: 0, maximum: 100, description: 'Per cent.' }),
     created_by: Type.String({ description: 'Name of the user who asked for it.' }),
@@ -135,6 +137,12 @@ export const OPERATION_LIST: ListDefinition = {
     resource: filter<string>(word(253), (value) => sql`resource = ${value}`),
     parent_id: filter<string>(Type.String({ pattern: UUID }), (value) => sql`parent_id = ${value}::uuid`),
     created_by: filter<string>(word(253), (value) => sql`created_by = ${value}`),
+    check_mode: filter<string>(
+      Type.Enum(['false', 'true', 'any'], {
+        description: 'Whether to list checks: without them (`false`, the default), them alone, or both.',
+      }),
+      (value) => (value === 'any' ? sql`true` : sql`check_mode = ${value}::boolean`),
+    ),
     ...createdFilters(),
   },
   sorts: { created_at: { column: 'created_at', type: 'timestamptz' } },

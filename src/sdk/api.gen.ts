@@ -291,14 +291,23 @@ export interface paths {
          */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path?: never;
                 cookie?: never;
             };
             requestBody?: {
                 content: {
-                    "application/json": Record<string, never> | null;
+                    "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
+                    } | null;
                 };
             };
             responses: {
@@ -382,7 +391,10 @@ export interface paths {
          */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path?: never;
                 cookie?: never;
@@ -390,6 +402,11 @@ export interface paths {
             requestBody: {
                 content: {
                     "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
                         current_password: string;
                         new_password: string;
                     };
@@ -606,6 +623,8 @@ export interface paths {
         get: {
             parameters: {
                 query?: {
+                    /** @description Whether to list checks: without them (`false`, the default), them alone, or both. */
+                    check_mode?: "false" | "true" | "any";
                     /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
                     created_after?: string;
                     /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
@@ -704,7 +723,10 @@ export interface paths {
          */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     /** @description UUID of the operation. */
@@ -714,7 +736,13 @@ export interface paths {
             };
             requestBody?: {
                 content: {
-                    "application/json": Record<string, never> | null;
+                    "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
+                    } | null;
                 };
             };
             responses: {
@@ -936,7 +964,10 @@ export interface paths {
          */
         delete: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     id: string;
@@ -945,7 +976,13 @@ export interface paths {
             };
             requestBody?: {
                 content: {
-                    "application/json": Record<string, never> | null;
+                    "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
+                    } | null;
                 };
             };
             responses: {
@@ -1183,7 +1220,10 @@ export interface paths {
          */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path?: never;
                 cookie?: never;
@@ -1191,6 +1231,11 @@ export interface paths {
             requestBody: {
                 content: {
                     "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
                         /**
                          * @description Minute, hour, day, month, day of week; six fields begin with seconds.
                          * @example 0 3 * * *
@@ -1285,7 +1330,10 @@ export interface paths {
          */
         delete: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     id: string;
@@ -1294,7 +1342,13 @@ export interface paths {
             };
             requestBody?: {
                 content: {
-                    "application/json": Record<string, never> | null;
+                    "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
+                    } | null;
                 };
             };
             responses: {
@@ -1409,6 +1463,8 @@ export interface paths {
         delete: {
             parameters: {
                 query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
                     /** @description Also when it still carries taskservs. */
                     force?: boolean;
                     /** @description Must be the id in the path. */
@@ -1425,6 +1481,11 @@ export interface paths {
             requestBody?: {
                 content: {
                     "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
                         /**
                          * @description Also when it still carries taskservs.
                          * @default false
@@ -1470,7 +1531,10 @@ export interface paths {
          */
         delete: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     id: string;
@@ -1479,7 +1543,13 @@ export interface paths {
             };
             requestBody?: {
                 content: {
-                    "application/json": Record<string, never> | null;
+                    "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
+                    } | null;
                 };
             };
             responses: {
@@ -1517,7 +1587,10 @@ export interface paths {
          */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     id: string;
@@ -1572,7 +1645,10 @@ export interface paths {
         /** Restart a server */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     id: string;
@@ -1581,7 +1657,13 @@ export interface paths {
             };
             requestBody?: {
                 content: {
-                    "application/json": Record<string, never> | null;
+                    "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
+                    } | null;
                 };
             };
             responses: {
@@ -1614,7 +1696,10 @@ export interface paths {
         /** Start a server */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     id: string;
@@ -1623,7 +1708,13 @@ export interface paths {
             };
             requestBody?: {
                 content: {
-                    "application/json": Record<string, never> | null;
+                    "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
+                    } | null;
                 };
             };
             responses: {
@@ -1694,7 +1785,10 @@ export interface paths {
         /** Stop a server */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     id: string;
@@ -1703,7 +1797,13 @@ export interface paths {
             };
             requestBody?: {
                 content: {
-                    "application/json": Record<string, never> | null;
+                    "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
+                    } | null;
                 };
             };
             responses: {
@@ -1736,7 +1836,10 @@ export interface paths {
         /** Create a new server */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path?: never;
                 cookie?: never;
@@ -1799,7 +1902,10 @@ export interface paths {
          */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path?: never;
                 cookie?: never;
@@ -1886,7 +1992,10 @@ export interface paths {
          */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path?: never;
                 cookie?: never;
@@ -2016,6 +2125,8 @@ export interface paths {
         delete: {
             parameters: {
                 query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
                     /** @description Also where another taskserv on the same server requires it. */
                     force?: boolean;
                     /** @description Must be the id in the path. */
@@ -2034,6 +2145,11 @@ export interface paths {
             requestBody?: {
                 content: {
                     "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
                         /**
                          * @description Also where another taskserv on the same server requires it.
                          * @default false
@@ -2083,7 +2199,10 @@ export interface paths {
          */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     id: string;
@@ -2092,7 +2211,13 @@ export interface paths {
             };
             requestBody?: {
                 content: {
-                    "application/json": Record<string, never> | null;
+                    "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
+                    } | null;
                 };
             };
             responses: {
@@ -2125,7 +2250,10 @@ export interface paths {
         /** Try again on the servers where a taskserv does not run */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     id: string;
@@ -2135,6 +2263,11 @@ export interface paths {
             requestBody?: {
                 content: {
                     "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
                         /**
                          * @description Wait for other changes on the same servers to end. False: 409 while there are any.
                          * @default true
@@ -2176,7 +2309,10 @@ export interface paths {
          */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path?: never;
                 cookie?: never;
@@ -2280,7 +2416,10 @@ export interface paths {
          */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path?: never;
                 cookie?: never;
@@ -2288,6 +2427,11 @@ export interface paths {
             requestBody: {
                 content: {
                     "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
                         /** @description Seconds. Absent: it does not expire. */
                         expires_in?: number;
                         name: string;
@@ -2355,7 +2499,10 @@ export interface paths {
          */
         delete: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     id: string;
@@ -2364,7 +2511,13 @@ export interface paths {
             };
             requestBody?: {
                 content: {
-                    "application/json": Record<string, never> | null;
+                    "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
+                    } | null;
                 };
             };
             responses: {
@@ -2449,7 +2602,10 @@ export interface paths {
         /** Create a user */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path?: never;
                 cookie?: never;
@@ -2457,6 +2613,11 @@ export interface paths {
             requestBody: {
                 content: {
                     "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
                         password: string;
                         roles?: {
                             /** @enum {unknown} */
@@ -2528,7 +2689,10 @@ export interface paths {
          */
         delete: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     id: string;
@@ -2537,7 +2701,13 @@ export interface paths {
             };
             requestBody?: {
                 content: {
-                    "application/json": Record<string, never> | null;
+                    "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
+                    } | null;
                 };
             };
             responses: {
@@ -2572,7 +2742,10 @@ export interface paths {
          */
         patch: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     id: string;
@@ -2582,6 +2755,11 @@ export interface paths {
             requestBody: {
                 content: {
                     "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
                         disabled?: boolean;
                         password?: string;
                         roles?: {
@@ -2657,7 +2835,10 @@ export interface paths {
          */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path?: never;
                 cookie?: never;
@@ -2667,6 +2848,11 @@ export interface paths {
                     "application/json": {
                         /** @default true */
                         active?: boolean;
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
                         /**
                          * @description What is told: by status (`operation.completed`, `operation.failed`, `operation.cancelled`, `operation.running`), by kind (`server.create`, `server.*`) or by both (`server.create.failed`).
                          * @example [
@@ -2743,7 +2929,10 @@ export interface paths {
          */
         delete: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     id: string;
@@ -2752,7 +2941,13 @@ export interface paths {
             };
             requestBody?: {
                 content: {
-                    "application/json": Record<string, never> | null;
+                    "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
+                    } | null;
                 };
             };
             responses: {
@@ -2800,7 +2995,10 @@ export interface paths {
          */
         patch: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     id: string;
@@ -2811,6 +3009,11 @@ export interface paths {
                 content: {
                     "application/json": {
                         active?: boolean;
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
                         /**
                          * @description What is told: by status (`operation.completed`, `operation.failed`, `operation.cancelled`, `operation.running`), by kind (`server.create`, `server.*`) or by both (`server.create.failed`).
                          * @example [
@@ -2915,7 +3118,10 @@ export interface paths {
          */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     delivery: string;
@@ -2925,7 +3131,13 @@ export interface paths {
             };
             requestBody?: {
                 content: {
-                    "application/json": Record<string, never> | null;
+                    "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
+                    } | null;
                 };
             };
             responses: {
@@ -2961,7 +3173,10 @@ export interface paths {
          */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     id: string;
@@ -2970,7 +3185,13 @@ export interface paths {
             };
             requestBody?: {
                 content: {
-                    "application/json": Record<string, never> | null;
+                    "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
+                    } | null;
                 };
             };
             responses: {
@@ -3178,7 +3399,10 @@ export interface paths {
          */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     /** @description UUID of the workflow. */
@@ -3188,7 +3412,13 @@ export interface paths {
             };
             requestBody?: {
                 content: {
-                    "application/json": Record<string, never> | null;
+                    "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
+                    } | null;
                 };
             };
             responses: {
@@ -3224,7 +3454,10 @@ export interface paths {
          */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     /** @description UUID of the workflow. */
@@ -3234,7 +3467,13 @@ export interface paths {
             };
             requestBody?: {
                 content: {
-                    "application/json": Record<string, never> | null;
+                    "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
+                    } | null;
                 };
             };
             responses: {
@@ -3270,7 +3509,10 @@ export interface paths {
          */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     /** @description UUID of the workflow. */
@@ -3280,7 +3522,13 @@ export interface paths {
             };
             requestBody?: {
                 content: {
-                    "application/json": Record<string, never> | null;
+                    "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
+                    } | null;
                 };
             };
             responses: {
@@ -3360,7 +3608,10 @@ export interface paths {
         /** Approve or reject a node that waits for it */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     /** @description UUID of the workflow. */
@@ -3378,6 +3629,11 @@ export interface paths {
                          * @default true
                          */
                         approve?: boolean;
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
                         comment?: string;
                     } | null;
                 };
@@ -3412,7 +3668,10 @@ export interface paths {
         /** Submit a workflow */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path?: never;
                 cookie?: never;
@@ -3420,6 +3679,11 @@ export interface paths {
             requestBody: {
                 content: {
                     "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
                         /** @description By the schema of the type; provider, plan and zone come from the workspace where they are left out. */
                         parameters?: {
                             [key: string]: unknown;
@@ -3613,7 +3877,10 @@ export interface paths {
          */
         delete: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     /** @description Name of the workspace. */
@@ -3624,6 +3891,11 @@ export interface paths {
             requestBody?: {
                 content: {
                     "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
                         /** @description The name again. One that contradicts the path is refused. */
                         name?: string;
                     } | null;
@@ -3669,7 +3941,10 @@ export interface paths {
         /** Make a workspace the active one */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     /** @description Name of the workspace. */
@@ -3679,7 +3954,13 @@ export interface paths {
             };
             requestBody?: {
                 content: {
-                    "application/json": Record<string, never> | null;
+                    "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
+                    } | null;
                 };
             };
             responses: {
@@ -3762,7 +4043,10 @@ export interface paths {
          */
         put: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     /** @description Name of the workspace. */
@@ -3776,6 +4060,11 @@ export interface paths {
                     "application/json": {
                         /** @description AWS. */
                         access_key_id?: string;
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
                         /** @description UpCloud. */
                         password?: string;
                         /** @description AWS, such as eu-central-1. Default: the installation's. */
@@ -3807,7 +4096,10 @@ export interface paths {
         /** Forget a workspace's credentials at a cloud */
         delete: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     /** @description Name of the workspace. */
@@ -3818,7 +4110,13 @@ export interface paths {
             };
             requestBody?: {
                 content: {
-                    "application/json": Record<string, never> | null;
+                    "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
+                    } | null;
                 };
             };
             responses: {
@@ -3882,7 +4180,10 @@ export interface paths {
          */
         put: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path: {
                     /** @description Name of the workspace. */
@@ -3893,6 +4194,11 @@ export interface paths {
             requestBody: {
                 content: {
                     "application/json": {
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
                         /**
                          * @description Also when servers let only the present key in.
                          * @default false
@@ -3937,7 +4243,10 @@ export interface paths {
          */
         post: {
             parameters: {
-                query?: never;
+                query?: {
+                    /** @description Only answer what the request would: nothing is changed. */
+                    check_mode?: boolean;
+                };
                 header?: never;
                 path?: never;
                 cookie?: never;
@@ -3950,6 +4259,11 @@ export interface paths {
                          * @default false
                          */
                         activate?: boolean;
+                        /**
+                         * @description Only answer what the request would: nothing is changed.
+                         * @default false
+                         */
+                        check_mode?: boolean;
                         /** @description At most 63 lower-case letters, digits and hyphens, a letter or digit first. */
                         name: string;
                         /** @description Absolute, inside one of the workspace roots after resolving links. Default: <first root>/<name>. */
@@ -4137,6 +4451,8 @@ export interface components {
         Operation: {
             /** @description When somebody asked it to stop. It may still be running while a call to a provider is under way. */
             cancel_requested_at: string | null;
+            /** @description It only said what would be done. */
+            check_mode: boolean;
             /**
              * Format: date-time
              * @description When it was accepted.
@@ -4170,6 +4486,8 @@ export interface components {
             } | null;
             /** @enum {unknown} */
             status: "pending" | "running" | "completed" | "failed" | "cancelled";
+            /** @description What it does, in words. Null: accepted by a version that did not say. */
+            title: string | null;
             /**
              * Format: date-time
              * @description When it last changed.

@@ -1,11 +1,11 @@
 /** Servers that exist at a provider. */
 import { isPermitted, permittedWorkspaces } from '../auth/permissions.ts';
-import { uuidv7 } from '../database/uuid.ts';
 import { errors } from '../errors.ts';
-import type { Answer, Mutation } from '../http/mutation.ts';
+import type { Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
+import { type Accepted, accept } from '../operations/accept.ts';
 import { nearMatches } from '../providers/near-matches.ts';
-import { requireWorkspace, touchWorkspace } from '../workspaces/service.ts';
+import { requireWorkspace } from '../workspaces/service.ts';
 import type { AdoptInput } from './procedures/adopt-plan.ts';
 import type { ImportServer } from './schemas.ts';
 
@@ -19,29 +19,27 @@ const isGiven = (value: unknown) => value !== undefined && !(Array.isArray(value
  * Accepts the adoption of servers at a provider: one by its id, or all with a label. Whoever takes over what others have
  * made there must be one who may also set the accounts' credentials.
  */
-export async function adoptServers(services: Services, mutation: Mutation, body: ImportServer): Promise<Answer> {
+export async function adoptServers(services: Services, mutation: Mutation, body: ImportServer): Promise<Accepted> {
   const { tx, principal } = mutation;
   const { workspace, provider = '', server = null, label = null, hostname = null } = body;
   refuseContradictions(services, body);
   await requireWorkspace(tx, principal, 'server_create', workspace);
   if (!isPermitted(principal, 'credential_write', workspace)) throw errors.forbidden('credential_write', workspace);
-  const operationId = uuidv7();
   const checkMode = body.check_mode === true;
   const input: AdoptInput = {
     ...{ provider, server, label, hostname, check_mode: checkMode },
     from_workspaces: permittedWorkspaces(principal, 'credential_write'),
   };
-  const { json, afterCommit } = await services.engine.submit(tx, {
-    ...{ id: operationId, kind: 'server.adopt', workspace, resource: null },
-    ...{ parentId: mutation.parentId, input: { ...input }, createdBy: principal.name },
+  return accept(services, mutation, {
+    kind: 'server.adopt',
+    title: server === null ? `Adopt the servers labelled ${label} at ${provider}` : `Adopt ${server} at ${provider}`,
+    workspace,
+    resource: null,
+    input,
+    checkMode,
+    audit: { details: { provider, server, label, check_mode: checkMode } },
+    plan: {},
   });
-  await touchWorkspace(tx, workspace);
-  mutation.audit({
-    ...{ action: 'server.adopt', workspace, operationId },
-    details: { provider, server, label, check_mode: checkMode },
-  });
-  mutation.afterCommit(afterCommit);
-  return { body: json, location: `/v1/operations/${operationId}` };
 }
 
 function refuseContradictions({ providers }: Services, body: ImportServer): void {

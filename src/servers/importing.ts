@@ -5,8 +5,9 @@ import { shortId, uuidv7 } from '../database/uuid.ts';
 import { errors } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
+import { type Accepted, accept } from '../operations/accept.ts';
 import { readHostKey } from '../transports/keys.ts';
-import { requireWorkspace, touchWorkspace } from '../workspaces/service.ts';
+import { requireWorkspace } from '../workspaces/service.ts';
 import { EXISTING } from './existing.ts';
 import type { ImportServer } from './schemas.ts';
 import { lockPermitted } from './service.ts';
@@ -24,7 +25,7 @@ const DEFAULT_PORT = 22;
 const DEFAULT_USER = 'root';
 
 /** Accepts the adoption of a machine: its row, its operation and the start of its procedure commit together. */
-export async function importServer(services: Services, mutation: Mutation, given: ImportServer): Promise<Answer> {
+export async function importServer(services: Services, mutation: Mutation, given: ImportServer): Promise<Accepted> {
   const { tx, principal } = mutation;
   const body = machineOf(given);
   const { workspace, hostname, ip_address: address } = body;
@@ -42,25 +43,17 @@ export async function importServer(services: Services, mutation: Mutation, given
     await insertRow(mutation, body, serverId, operationId);
     await insertServerSsh(tx, serverId, ssh);
   }
-  const { json, afterCommit } = await services.engine.submit(tx, {
+  return accept(services, mutation, {
     id: operationId,
     kind: 'server.import',
+    title: `Import ${hostname} (${address})`,
     workspace,
     resource,
-    parentId: mutation.parentId,
     input: { server_id: serverId, check_mode: checkMode, workspace, hostname, ip_address: address, ssh },
-    createdBy: principal.name,
+    checkMode,
+    audit: { details: { hostname, ip_address: address, user: ssh.user, port: ssh.port, check_mode: checkMode } },
+    plan: { create: [{ type: 'server', workspace, hostname, ip_address: address }] },
   });
-  await touchWorkspace(tx, workspace);
-  mutation.audit({
-    action: 'server.import',
-    workspace,
-    resource,
-    operationId,
-    details: { hostname, ip_address: address, user: ssh.user, port: ssh.port, check_mode: checkMode },
-  });
-  mutation.afterCommit(afterCommit);
-  return { body: json, location: `/v1/operations/${operationId}` };
 }
 
 type Machine = ImportServer & { hostname: string; ip_address: string };

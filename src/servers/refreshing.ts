@@ -1,8 +1,8 @@
 /** Looking how servers stand at their providers, on demand. */
-import { uuidv7 } from '../database/uuid.ts';
 import { errors } from '../errors.ts';
-import type { Answer, Mutation } from '../http/mutation.ts';
+import type { Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
+import { type Accepted, accept } from '../operations/accept.ts';
 import { requireWorkspace } from '../workspaces/service.ts';
 import { activeWorkspace } from '../workspaces/store.ts';
 import { EXISTING } from './existing.ts';
@@ -12,10 +12,10 @@ import { serversToRefresh } from './store.ts';
 
 /** Accepts a look at servers of a workspace: all of them, or those that are named. */
 export async function refreshServers(
-  { engine }: Services,
+  services: Services,
   mutation: Mutation,
   body: NonNullable<RefreshServers>,
-): Promise<Answer> {
+): Promise<Accepted> {
   const { tx, principal } = mutation;
   const workspace = body.workspace ?? (await activeWorkspace(tx)) ?? '';
   await requireWorkspace(tx, principal, 'server_update', workspace);
@@ -32,15 +32,14 @@ export async function refreshServers(
     servers: Object.fromEntries([...byProvider].map(([name, servers]) => [name, servers.map(({ id }) => id)])),
     check_mode: checkMode,
   };
-  const operationId = uuidv7();
-  const { json, afterCommit } = await engine.submit(tx, {
-    ...{ id: operationId, kind: 'server.refresh', workspace, resource: null },
-    ...{ parentId: mutation.parentId, input: { ...input }, createdBy: principal.name },
+  return accept(services, mutation, {
+    kind: 'server.refresh',
+    title: `Compare ${asked.length === 1 ? asked[0]?.hostname : `${asked.length} servers`} with ${asked.length === 1 ? 'its provider' : 'their providers'}`,
+    workspace,
+    resource: null,
+    input,
+    checkMode,
+    audit: { details: { servers: asked.length, check_mode: checkMode } },
+    plan: {},
   });
-  mutation.audit({
-    ...{ action: 'server.refresh', workspace, operationId },
-    details: { servers: asked.length, check_mode: checkMode },
-  });
-  mutation.afterCommit(afterCommit);
-  return { body: json, location: `/v1/operations/${operationId}` };
 }

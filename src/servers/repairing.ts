@@ -2,8 +2,9 @@
 import type { Queryable } from '../database/pool.ts';
 import { uuidv7 } from '../database/uuid.ts';
 import { errors } from '../errors.ts';
-import type { Answer, Mutation } from '../http/mutation.ts';
+import type { Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
+import { type Accepted, accept } from '../operations/accept.ts';
 import { EXISTING } from './existing.ts';
 import { readKnown } from './observing/store.ts';
 import type { RepairInput } from './procedures/repair.ts';
@@ -18,8 +19,8 @@ export async function repairServer(
   mutation: Mutation,
   id: string,
   body: NonNullable<RepairServer>,
-): Promise<Answer> {
-  const { tx, principal } = mutation;
+): Promise<Accepted> {
+  const { tx } = mutation;
   const server = await lockPermitted(mutation, id, 'server_update');
   if (server.provider === EXISTING) {
     throw errors.conflict(`Server ${id} is an existing machine that no provider made: nobody here can repair it.`, {
@@ -37,19 +38,23 @@ export async function repairServer(
     ...{ check_mode: checkMode, fields: body.fields ?? null },
     recreate: recreate ? await specOf(services, mutation, server) : null,
   };
-  const { json, afterCommit } = await services.engine.submit(tx, {
-    ...{ id: operationId, kind: 'server.repair', workspace: server.workspace, parentId: mutation.parentId },
+  const accepted = await accept(services, mutation, {
+    id: operationId,
+    kind: 'server.repair',
+    title: `${recreate ? 'Recreate' : 'Repair'} ${server.hostname}`,
+    workspace: server.workspace,
     resource: checkMode ? null : `server:${id}`,
-    ...{ input: { ...input }, createdBy: principal.name },
+    input,
+    checkMode,
+    audit: {
+      resource: `server:${id}`,
+      details: { hostname: server.hostname, check_mode: checkMode, recreate },
+    },
+    plan: { change: [{ type: 'server', id, hostname: server.hostname }] },
   });
   // What it may make carries its label, and is known as this server's from here on.
   if (recreate && !checkMode) await setOperation(tx, id, operationId);
-  mutation.audit({
-    ...{ action: 'server.repair', workspace: server.workspace, resource: `server:${id}`, operationId },
-    details: { hostname: server.hostname, check_mode: checkMode, recreate },
-  });
-  mutation.afterCommit(afterCommit);
-  return { body: json, location: `/v1/operations/${operationId}` };
+  return accepted;
 }
 
 /** What the server is made from anew: as it is wanted now; the image and the rest as it was made, where that is still known. */

@@ -55,7 +55,7 @@ export function registerServerRoutes(app: App, services: Services): void {
   app.post(
     '/v1/servers/create',
     {
-      config: { access: 'server_create', expensive: true },
+      config: { access: 'server_create', expensive: true, checkMode: 'operation' },
       schema: {
         tags,
         summary: 'Create a new server',
@@ -73,7 +73,7 @@ export function registerServerRoutes(app: App, services: Services): void {
   app.post(
     '/v1/servers/import',
     {
-      config: { access: 'server_create', expensive: true },
+      config: { access: 'server_create', expensive: true, checkMode: 'operation' },
       schema: {
         tags,
         summary: 'Adopt an existing machine, or servers that exist at a provider',
@@ -94,7 +94,7 @@ export function registerServerRoutes(app: App, services: Services): void {
   app.post(
     '/v1/servers/refresh',
     {
-      config: { access: 'server_update', expensive: true },
+      config: { access: 'server_update', expensive: true, checkMode: 'operation' },
       schema: {
         tags,
         summary: 'Compare servers with what their providers say',
@@ -162,7 +162,7 @@ export function registerServerRoutes(app: App, services: Services): void {
   app.post(
     '/v1/servers/:id/repair',
     {
-      config: { access: 'server_update', expensive: true },
+      config: { access: 'server_update', expensive: true, checkMode: 'operation' },
       schema: {
         tags,
         summary: 'Make a server again as it was left',

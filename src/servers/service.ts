@@ -2,10 +2,11 @@ import { isPermitted, type Principal, requirePermission } from '../auth/permissi
 import { isUniqueViolation } from '../database/pool.ts';
 import { shortId, uuidv7 } from '../database/uuid.ts';
 import { errors } from '../errors.ts';
-import type { Answer, Mutation } from '../http/mutation.ts';
+import type { Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
+import { type Accepted, accept, type ChangePlan } from '../operations/accept.ts';
 import { ProviderError, type ServerSpec } from '../providers/contract.ts';
-import { requireWorkspace, touchWorkspace } from '../workspaces/service.ts';
+import { requireWorkspace } from '../workspaces/service.ts';
 import { workspacePublicKey } from '../workspaces/ssh-keys.ts';
 import { EXISTING } from './existing.ts';
 import type { PowerAction } from './procedures/power.ts';
@@ -63,7 +64,7 @@ function specOf(body: CreateServer): ServerSpec {
 }
 
 /** Accepts a server: its row, its operation and the start of its procedure commit together. */
-export async function createServer(services: Services, mutation: Mutation, body: CreateServer): Promise<Answer> {
+export async function createServer(services: Services, mutation: Mutation, body: CreateServer): Promise<Accepted> {
   const { tx, principal } = mutation;
   const spec = await withSshKey(services, mutation, body.provider, specOf(body));
   const operationId = uuidv7();
@@ -84,36 +85,24 @@ export async function createServer(services: Services, mutation: Mutation, body:
       throw error;
     }
   }
-  const { json, afterCommit } = await services.engine.submit(tx, {
+  const checkMode = body.check_mode === true;
+  const { hostname, workspace, plan, zone } = spec;
+  return accept(services, mutation, {
     id: operationId,
     kind: 'server.create',
-    workspace: spec.workspace,
+    title: `Create ${hostname}`,
+    workspace,
     resource: serverId === null ? null : `server:${serverId}`,
-    parentId: mutation.parentId,
     input: {
       server_id: serverId,
       provider: body.provider,
-      check_mode: body.check_mode === true,
+      check_mode: checkMode,
       spec: closeSpec(services.seal, spec),
     },
-    createdBy: principal.name,
+    checkMode,
+    audit: { details: { hostname, provider: body.provider, plan, zone, check_mode: checkMode } },
+    plan: { create: [{ type: 'server', workspace, hostname, provider: body.provider, plan, zone }] },
   });
-  await touchWorkspace(tx, spec.workspace);
-  mutation.audit({
-    action: 'server.create',
-    workspace: spec.workspace,
-    resource: serverId === null ? null : `server:${serverId}`,
-    operationId,
-    details: {
-      hostname: spec.hostname,
-      provider: body.provider,
-      plan: spec.plan,
-      zone: spec.zone,
-      check_mode: body.check_mode === true,
-    },
-  });
-  mutation.afterCommit(afterCommit);
-  return { body: json, location: `/v1/operations/${operationId}` };
 }
 
 /** With the workspace's public key, for providers whose servers are logged in to. */
@@ -139,7 +128,7 @@ export async function deleteServer(
   mutation: Mutation,
   id: string,
   options: DeleteServer,
-): Promise<Answer> {
+): Promise<Accepted> {
   if (options.server_id !== undefined && options.server_id !== id) {
     throw errors.validation([{ field: 'server_id', message: `contradicts the path, which says "${id}"` }]);
   }
@@ -156,7 +145,13 @@ export async function deleteServer(
       { taskservs: carried },
     );
   }
-  return submitChange(services, mutation, server, 'server.delete', 'deleting', { force: options.force === true });
+  return acceptChange(services, mutation, server, {
+    kind: 'server.delete',
+    title: `Delete ${server.hostname}`,
+    status: 'deleting',
+    extra: { force: options.force === true },
+    plan: { delete: [{ type: 'server', id, hostname: server.hostname, provider: server.provider }] },
+  });
 }
 
 /** Accepts a start, stop or restart. */
@@ -165,7 +160,7 @@ export async function changePower(
   mutation: Mutation,
   id: string,
   action: PowerAction,
-): Promise<Answer> {
+): Promise<Accepted> {
   const server = await lockPermitted(mutation, id, 'server_update');
   if (server.provider === EXISTING) {
     throw errors.conflict(
@@ -173,7 +168,12 @@ export async function changePower(
       { provider: EXISTING },
     );
   }
-  return submitChange(services, mutation, server, `server.${action}`, POWER_STATUS[action], {});
+  return acceptChange(services, mutation, server, {
+    kind: `server.${action}`,
+    title: `${action.charAt(0).toUpperCase()}${action.slice(1)} ${server.hostname}`,
+    status: POWER_STATUS[action],
+    plan: { change: [{ type: 'server', id, hostname: server.hostname, status: server.status, action }] },
+  });
 }
 
 /** The server, locked until the transaction ends. @throws 404 or 403 where the caller may not. */
@@ -194,45 +194,42 @@ export async function lockPermitted(
   return server;
 }
 
-/** Accepts a change of a server whose row the transaction holds. @param status what it shows meanwhile. */
-async function submitChange(
+interface ServerOperation {
+  kind: string;
+  title: string;
+  /** What the server shows meanwhile. */
+  status: string;
+  /** What the procedure is given besides. */
+  extra?: Record<string, unknown>;
+  plan: ChangePlan;
+}
+
+/** Accepts a change of a server whose row the transaction holds. */
+export async function acceptChange(
   services: Services,
   mutation: Mutation,
   server: ServerRecord,
-  kind: string,
-  status: string,
-  extra: Record<string, unknown>,
-): Promise<Answer> {
-  const { tx, principal } = mutation;
-  const resource = `server:${server.id}`;
+  { kind, title, status, extra = {}, plan }: ServerOperation,
+): Promise<Accepted> {
+  const { tx } = mutation;
   const holder = await holderOf(tx, server.id);
   if (holder !== null) throw errors.resourceBusy(`Server ${server.id}`, holder.id, holder.kind);
-  const operationId = uuidv7();
-  const input = {
-    server_id: server.id,
-    provider: server.provider,
-    provider_ref: server.provider_ref,
-    create_operation_id: server.operation_id,
-    previous_status: server.status,
-    ...extra,
-  };
-  const { json, afterCommit } = await services.engine.submit(tx, {
-    id: operationId,
+  const accepted = await accept(services, mutation, {
     kind,
+    title,
     workspace: server.workspace,
-    resource,
-    parentId: mutation.parentId,
-    input,
-    createdBy: principal.name,
+    resource: `server:${server.id}`,
+    input: {
+      server_id: server.id,
+      provider: server.provider,
+      provider_ref: server.provider_ref,
+      create_operation_id: server.operation_id,
+      previous_status: server.status,
+      ...extra,
+    },
+    audit: { details: { hostname: server.hostname, ...extra } },
+    plan,
   });
   await updateServer(tx, server.id, { status });
-  mutation.audit({
-    action: kind,
-    workspace: server.workspace,
-    resource,
-    operationId,
-    details: { hostname: server.hostname, ...extra },
-  });
-  mutation.afterCommit(afterCommit);
-  return { body: json, location: `/v1/operations/${operationId}` };
+  return accepted;
 }

@@ -9,8 +9,9 @@ import {
 } from '../catalog/catalog.ts';
 import { shortId, uuidv7 } from '../database/uuid.ts';
 import { errors } from '../errors.ts';
-import type { Answer, Mutation } from '../http/mutation.ts';
+import type { Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
+import type { Accepted } from '../operations/accept.ts';
 import { nearMatches } from '../providers/near-matches.ts';
 import { requireWorkspace } from '../workspaces/service.ts';
 import { workspaceDirectory } from '../workspaces/store.ts';
@@ -27,7 +28,7 @@ import {
 import type { Host } from './procedures/input.ts';
 import type { CreateTaskserv } from './schemas.ts';
 import { openSecrets, sealConfig } from './secrets.ts';
-import { lockForChange, requireFree, submitOnHosts } from './service.ts';
+import { acceptOnHosts, lockForChange, requireFree } from './service.ts';
 import {
   insertRevision,
   insertTaskserv,
@@ -81,7 +82,11 @@ export async function checkCreate(
  * Accepts a taskserv on servers: a new one, or, where servers carry it already, the change of that one to this version
  * and config. Its rows, its operation and its place in line on the hosts commit together.
  */
-export async function createTaskserv(services: Services, mutation: Mutation, checked: CheckedCreate): Promise<Answer> {
+export async function createTaskserv(
+  services: Services,
+  mutation: Mutation,
+  checked: CheckedCreate,
+): Promise<Accepted> {
   const { tx, principal } = mutation;
   const { body, version, values, secretNames } = checked;
   const servers = await findServers(mutation, body);
@@ -99,20 +104,24 @@ export async function createTaskserv(services: Services, mutation: Mutation, che
     (host) => !carried.some((record) => standing(record) && record.server_id === host.server_id),
   );
   const sealed = sealConfig(services.seal, values, secretNames);
-  const audit = {
+  const details = {
     name: body.name,
     version,
     servers: hosts.map(({ hostname }) => hostname),
     check_mode: body.check_mode === true,
   };
-  const common = { kind: 'taskserv.create', workspace: body.workspace, hosts, audit };
+  const doing = present === null ? `Install ${body.name} on` : `Change ${body.name} on`;
+  const planned = { type: 'taskserv', name: body.name, version, servers: details.servers };
+  const plan = present === null ? { create: [planned] } : { change: [{ ...planned, id: present.id }] };
+  const common = { kind: 'taskserv.create', doing, workspace: body.workspace, hosts, details, plan };
   const current = present === null ? null : await readRevision(tx, present.id);
 
   if (body.check_mode === true) {
-    return submitOnHosts(services, mutation, {
+    return acceptOnHosts(services, mutation, {
       ...common,
       resource: null,
       turns: false,
+      checkMode: true,
       input: {
         check_mode: true,
         taskserv_id: present?.id ?? null,
@@ -131,7 +140,7 @@ export async function createTaskserv(services: Services, mutation: Mutation, che
   if (present === null) {
     await insertTaskserv(tx, { id, workspace: body.workspace, name: body.name, version, createdBy: principal.name });
   }
-  const answer = await submitOnHosts(services, mutation, {
+  const accepted = await acceptOnHosts(services, mutation, {
     ...common,
     id: operationId,
     resource: `taskserv:${id}`,
@@ -152,7 +161,7 @@ export async function createTaskserv(services: Services, mutation: Mutation, che
     { id, name: body.name, operationId },
     hosts.map(({ server_id }) => server_id),
   );
-  return answer;
+  return accepted;
 }
 
 async function findServers({ tx }: Mutation, body: CreateTaskserv): Promise<HostRecord[]> {

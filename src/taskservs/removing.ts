@@ -1,11 +1,12 @@
 import { errors } from '../errors.ts';
-import type { Answer, Mutation } from '../http/mutation.ts';
+import type { Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
+import type { Accepted } from '../operations/accept.ts';
 import { closureOf } from './host-plan.ts';
 import { carriedOn } from './host-store.ts';
 import { definitionsOf } from './procedures/input.ts';
 import type { DeleteTaskserv } from './schemas.ts';
-import { lockWithHosts, requireFree, submitOnHosts } from './service.ts';
+import { acceptOnHosts, lockWithHosts, requireFree } from './service.ts';
 import { updateTaskserv } from './store.ts';
 
 /** Accepts the removal of a taskserv from all its hosts. @throws 409 while another one on a host requires it. */
@@ -14,7 +15,7 @@ export async function deleteTaskserv(
   mutation: Mutation,
   id: string,
   options: DeleteTaskserv,
-): Promise<Answer> {
+): Promise<Accepted> {
   const { tx } = mutation;
   if (options.taskserv_id !== undefined && options.taskserv_id !== id) {
     throw errors.validation([{ field: 'taskserv_id', message: `contradicts the path, which says "${id}"` }]);
@@ -29,17 +30,20 @@ export async function deleteTaskserv(
   const serverIds = hosts.map(({ server_id }) => server_id);
   if (options.force !== true) await requireUnneeded(mutation, { name, workspace, serverIds });
   await requireFree(tx, hosts, options.wait);
-  const answer = await submitOnHosts(services, mutation, {
+  const servers = hosts.map(({ hostname }) => hostname);
+  const accepted = await acceptOnHosts(services, mutation, {
     kind: 'taskserv.delete',
+    doing: `Remove ${name} from`,
     workspace,
     resource: `taskserv:${id}`,
     hosts,
     turns: true,
     input: { taskserv_id: id, name, force: options.force === true, previous_status: taskserv.status },
-    audit: { name, servers: hosts.map(({ hostname }) => hostname), force: options.force === true },
+    details: { name, servers, force: options.force === true },
+    plan: { delete: [{ type: 'taskserv', id, name, servers }] },
   });
   await updateTaskserv(tx, id, { status: 'removing' });
-  return answer;
+  return accepted;
 }
 
 async function requireUnneeded(

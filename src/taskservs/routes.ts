@@ -47,7 +47,7 @@ export function registerTaskservRoutes(app: App, services: Services): void {
   app.post(
     '/v1/taskservs/create',
     {
-      config: { access: 'taskserv_create', expensive: true },
+      config: { access: 'taskserv_create', expensive: true, checkMode: 'operation' },
       schema: {
         tags,
         summary: 'Create a new taskserv',

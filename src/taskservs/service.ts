@@ -1,13 +1,13 @@
 import { isPermitted, type Permission, type Principal, requirePermission } from '../auth/permissions.ts';
 import { loadCatalog, type TaskservDefinition } from '../catalog/catalog.ts';
 import type { Queryable } from '../database/pool.ts';
-import { uuidv7 } from '../database/uuid.ts';
 import { errors } from '../errors.ts';
-import type { Answer, Mutation } from '../http/mutation.ts';
+import type { Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
+import { type Acceptance, type Accepted, accept, type ChangePlan } from '../operations/accept.ts';
 import { holderOf } from '../servers/store.ts';
 import { takeTurns } from '../servers/turn-store.ts';
-import { requireWorkspace, touchWorkspace } from '../workspaces/service.ts';
+import { requireWorkspace } from '../workspaces/service.ts';
 import { workspaceDirectory } from '../workspaces/store.ts';
 import { hostsOf, lockServers, type TaskservHost } from './host-store.ts';
 import type { Host } from './procedures/input.ts';
@@ -40,17 +40,19 @@ export async function readCatalog(
 }
 
 /** Accepts a look at the health on all hosts. */
-export async function checkTaskserv(services: Services, mutation: Mutation, id: string): Promise<Answer> {
+export async function checkTaskserv(services: Services, mutation: Mutation, id: string): Promise<Accepted> {
   const taskserv = await lockPermitted(mutation, id, 'taskserv_update');
   const hosts = await hostsOf(mutation.tx, id);
-  return submitOnHosts(services, mutation, {
+  return acceptOnHosts(services, mutation, {
     kind: 'taskserv.check',
+    doing: `Check ${taskserv.name} on`,
     workspace: taskserv.workspace,
     resource: null,
     hosts,
     turns: false,
     input: { taskserv_id: id, name: taskserv.name },
-    audit: { name: taskserv.name, taskserv: id },
+    details: { name: taskserv.name, taskserv: id },
+    plan: {},
   });
 }
 
@@ -60,7 +62,7 @@ export async function retryTaskserv(
   mutation: Mutation,
   id: string,
   { wait }: { wait?: boolean },
-): Promise<Answer> {
+): Promise<Accepted> {
   const { tx } = mutation;
   const { taskserv, hosts } = await lockWithHosts(mutation, id, 'taskserv_update');
   const failed = hosts.filter(({ status }) => status !== 'running');
@@ -69,17 +71,20 @@ export async function retryTaskserv(
   }
   await requireFree(tx, failed, wait);
   const { version, revision, status } = taskserv;
-  const answer = await submitOnHosts(services, mutation, {
+  const servers = failed.map(({ hostname }) => hostname);
+  const accepted = await acceptOnHosts(services, mutation, {
     kind: 'taskserv.retry',
+    doing: `Install ${taskserv.name} again on`,
     workspace: taskserv.workspace,
     resource: `taskserv:${id}`,
     hosts: failed,
     turns: true,
     input: { taskserv_id: id, name: taskserv.name, previous: { revision, version, status }, made: [], adopted: [] },
-    audit: { name: taskserv.name, servers: failed.map(({ hostname }) => hostname) },
+    details: { name: taskserv.name, servers },
+    plan: { change: [{ type: 'taskserv', id, name: taskserv.name, version, servers }] },
   });
   await updateTaskserv(tx, id, { status: 'installing' });
-  return answer;
+  return accepted;
 }
 
 /** Locks a taskserv that the caller may do this to. */
@@ -143,45 +148,42 @@ export async function requireFree(tx: Queryable, hosts: readonly Host[], wait: b
 }
 
 /** An operation on hosts, as it is accepted. */
-export interface HostsOperation {
-  id?: string;
-  kind: string;
-  workspace: string;
-  resource: string | null;
+export interface HostsOperation extends Pick<Acceptance, 'id' | 'kind' | 'workspace' | 'resource' | 'checkMode'> {
+  /** What it does to the hosts, in words: "Install redis on". */
+  doing: string;
   hosts: readonly Host[];
   /** Whether it changes the hosts. Their rows must be locked. */
   turns: boolean;
   input: Record<string, unknown>;
-  audit: Record<string, unknown>;
+  /** Details for the audit log. */
+  details: Record<string, unknown>;
+  plan: ChangePlan;
 }
 
-/** Stores the operation with its place in line on the hosts, and its line in the audit log. */
-export async function submitOnHosts(
+/** Hosts named in a title; of more than these only the number. */
+const NAMED_HOSTS = 3;
+
+/** Accepts the operation with its place in line on the hosts. */
+export async function acceptOnHosts(
   services: Services,
-  { tx, principal, parentId, audit, afterCommit }: Mutation,
-  operation: HostsOperation,
-): Promise<Answer> {
-  const { kind, workspace, resource } = operation;
-  const id = operation.id ?? uuidv7();
-  const hosts = operation.hosts.map(({ server_id, hostname }) => ({ server_id, hostname }));
-  const submitted = await services.engine.submit(tx, {
-    id,
-    kind,
-    workspace,
-    resource,
-    parentId,
+  mutation: Mutation,
+  { doing, turns, details, hosts: on, ...operation }: HostsOperation,
+): Promise<Accepted> {
+  const hosts = on.map(({ server_id, hostname }) => ({ server_id, hostname }));
+  const names = hosts.map(({ hostname }) => hostname);
+  const where = names.length > NAMED_HOSTS ? `${names.length} servers` : names.join(', ');
+  const accepted = await accept(services, mutation, {
+    ...operation,
+    title: `${doing} ${where}`,
     input: { ...operation.input, hosts },
-    createdBy: principal.name,
+    audit: { details },
   });
-  if (operation.turns) {
+  if (turns) {
     await takeTurns(
-      tx,
-      id,
+      mutation.tx,
+      accepted.id,
       hosts.map(({ server_id }) => server_id),
     );
   }
-  await touchWorkspace(tx, workspace);
-  audit({ action: kind, workspace, resource, operationId: id, details: operation.audit });
-  afterCommit(submitted.afterCommit);
-  return { body: submitted.json, location: `/v1/operations/${id}` };
+  return accepted;
 }

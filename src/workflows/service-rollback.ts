@@ -1,8 +1,8 @@
 import { isPermitted, type Principal, requirePermission } from '../auth/permissions.ts';
-import { uuidv7 } from '../database/uuid.ts';
 import { errors } from '../errors.ts';
-import type { Answer, Mutation } from '../http/mutation.ts';
+import type { Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
+import { type Accepted, accept } from '../operations/accept.ts';
 import { isFinal } from '../operations/events.ts';
 import { isUuid } from '../operations/schemas.ts';
 import { reopenUndo, setRollback } from './running/undo-store.ts';
@@ -38,12 +38,12 @@ export function requireVisible(principal: Principal, workflow: WorkflowRecord | 
  * Accepts that everything a workflow did is undone. Again after one that failed: what is left.
  * @throws 404, 403, 409 while it runs or is being undone, after it has been undone, and where another run goes on with it.
  */
-export async function rollbackWorkflow(services: Services, mutation: Mutation, id: string): Promise<Answer> {
+export async function rollbackWorkflow(services: Services, mutation: Mutation, id: string): Promise<Accepted> {
   const workflow = await lockPermitted(mutation, id, 'workflow_cancel');
   const made = await submitRollbackOf(services, mutation, workflow);
   if (made === null)
     throw errors.conflict(`Workflow ${id} has been undone already.`, { rollback_operation_id: workflow.rollbackId });
-  return { body: made.json, location: `/v1/operations/${made.id}` };
+  return made;
 }
 
 /** As a part of another rollback. @returns the operation's id; null: it has been undone already. @throws 404, 409. */
@@ -56,31 +56,27 @@ export async function submitRollback(services: Services, mutation: Mutation, id:
 
 async function submitRollbackOf(
   services: Services,
-  { tx, principal, parentId, audit, afterCommit }: Mutation,
+  mutation: Mutation,
   workflow: WorkflowRecord,
-): Promise<{ id: string; json: string } | null> {
+): Promise<Accepted | null> {
   const { id, workspace, status, rollbackStatus, retriedBy } = workflow;
-  const holder = await holderOfWorkflow(tx, id);
+  const holder = await holderOfWorkflow(mutation.tx, id);
   if (holder !== null) throw errors.resourceBusy(`Workflow ${id}`, holder.id, holder.kind);
   if (!isFinal(status)) throw errors.conflict(`Workflow ${id} is ${status}. Cancel it first.`, { status });
   if (retriedBy !== null) {
     throw errors.conflict(`Workflow ${id} goes on as ${retriedBy}: undo that one.`, { retried_by: retriedBy });
   }
   if (rollbackStatus === 'completed') return null;
-  const resource = `workflow:${id}`;
-  const operationId = uuidv7();
-  const submitted = await services.engine.submit(tx, {
-    id: operationId,
+  const accepted = await accept(services, mutation, {
     kind: 'workflow.rollback',
+    title: `Undo ${workflow.type ?? 'the workflow'}`,
     workspace,
-    resource,
-    parentId: parentId ?? id,
+    resource: `workflow:${id}`,
+    parentId: mutation.parentId ?? id,
     input: { workflow_id: id, undo: true },
-    createdBy: principal.name,
+    plan: { change: [{ type: 'workflow', id, status }] },
   });
-  await reopenUndo(tx, id);
-  await setRollback(tx, id, operationId);
-  audit({ action: 'workflow.rollback', workspace, resource, operationId });
-  afterCommit(submitted.afterCommit);
-  return { id: operationId, json: submitted.json };
+  await reopenUndo(mutation.tx, id);
+  await setRollback(mutation.tx, id, accepted.id);
+  return accepted;
 }

@@ -4,11 +4,12 @@ import { uuidv7 } from '../database/uuid.ts';
 import { errors } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
+import { type Accepted, accept, type ChangePlan } from '../operations/accept.ts';
 import { isFinal } from '../operations/events.ts';
 import { isUuid } from '../operations/schemas.ts';
 import { type OperationServices, untilEnded } from '../operations/service.ts';
 import { readOperation } from '../operations/store.ts';
-import { requireWorkspace, touchWorkspace, workspaceDirectory } from '../workspaces/service.ts';
+import { requireWorkspace, workspaceDirectory } from '../workspaces/service.ts';
 import { readWorkspaceSettings } from '../workspaces/settings.ts';
 import { patternOf } from './definition/definition.ts';
 import { isObject, type JsonObject } from './json.ts';
@@ -39,7 +40,7 @@ export async function submitWorkflow(
   mutation: Mutation,
   workspace: string,
   prepared: PreparedWorkflow,
-): Promise<Answer & { id: string }> {
+): Promise<Accepted> {
   await requireWorkspace(mutation.tx, mutation.principal, 'workflow_submit', workspace);
   const { plan } = prepared;
   const nodes = plan.nodes.map(
@@ -77,29 +78,34 @@ async function startRun(
   run: Snapshot,
   nodes: NewNode[],
   retryOf: string | null,
-): Promise<Answer & { id: string }> {
-  const { tx, principal } = mutation;
+): Promise<Accepted> {
   const id = uuidv7();
-  const { json, afterCommit } = await services.engine.submit(tx, {
+  const workflowType = run.type ?? 'workflow';
+  const accepted = await accept(services, mutation, {
     id,
     kind: 'workflow.run',
+    title: retryOf === null ? `Run ${workflowType}` : `Run ${workflowType} again`,
     workspace,
     resource: `workflow:${id}`,
-    parentId: mutation.parentId,
     input: { workflow_id: id, workflow_type: run.type },
-    createdBy: principal.name,
+    audit: {
+      action: 'workflow.submit',
+      details: { workflow_type: run.type, nodes: nodes.length, ...(retryOf === null ? {} : { retry_of: retryOf }) },
+    },
+    plan: planOf(run, nodes),
   });
-  await insertRun(tx, id, run, nodes, retryOf);
-  await touchWorkspace(tx, workspace);
-  mutation.audit({
-    action: 'workflow.submit',
-    workspace,
-    resource: `workflow:${id}`,
-    operationId: id,
-    details: { workflow_type: run.type, nodes: nodes.length, ...(retryOf === null ? {} : { retry_of: retryOf }) },
-  });
-  mutation.afterCommit(afterCommit);
-  return { id, body: json, location: `/v1/operations/${id}` };
+  await insertRun(mutation.tx, id, run, nodes, retryOf);
+  return accepted;
+}
+
+/** For a check: what each node that has not been done would do. */
+function planOf({ steps }: Snapshot, nodes: readonly NewNode[]): ChangePlan {
+  const kinds = new Map(steps.map(({ id, kind }) => [id, kind]));
+  const coming = nodes.filter(({ status }) => status === 'waiting');
+  return {
+    create: coming.map(({ key, step }) => ({ type: 'node', node: key, kind: kinds.get(step) ?? null })),
+    order: coming.map(({ key, step }) => `${kinds.get(step)} ${key}`),
+  };
 }
 
 /** The workflow, if the caller may know of it. @throws 404 otherwise. */
@@ -148,7 +154,7 @@ export async function cancelWorkflow(
  * Runs again what failed or never ran, as a further run from the same snapshot: what completed is taken over.
  * @throws 404, 403, 409 while it runs or is being undone, where it completed, and where it has been retried already.
  */
-export async function retryWorkflow(services: Services, mutation: Mutation, id: string): Promise<Answer> {
+export async function retryWorkflow(services: Services, mutation: Mutation, id: string): Promise<Accepted> {
   const { tx, principal } = mutation;
   const workflow = await lockPermitted(mutation, id, 'workflow_submit');
   const holder = await holderOfWorkflow(tx, workflow.id);

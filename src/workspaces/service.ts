@@ -23,7 +23,7 @@ import {
   workspaceNames,
 } from './store.ts';
 
-export { touchWorkspace, workspaceDirectory } from './store.ts';
+export { workspaceDirectory } from './store.ts';
 
 const DEFAULT_WORKSPACE = 'default';
 const NAME = new RegExp(WORKSPACE_NAME_PATTERN);
@@ -59,7 +59,7 @@ export async function getWorkspace(db: Queryable, principal: Principal, name: st
 /** Creates the record, its directory and its `workspace.yaml`. The first workspace of all is active in any case. */
 export async function createWorkspace(
   config: Config,
-  { tx, principal, audit }: Mutation,
+  { tx, principal, audit, checkMode }: Mutation,
   input: { name: string; path?: string; activate?: boolean },
 ): Promise<Answer> {
   if (!isPermitted(principal, 'workspace_create')) throw errors.forbidden('workspace_create');
@@ -78,7 +78,8 @@ export async function createWorkspace(
   const first = !(await anyWorkspace(tx));
   await insertWorkspace(tx, name, place.path);
   if (first || input.activate === true) await setActiveWorkspace(tx, name);
-  await makeWorkspaceDirectory(place, config.defaults);
+  // Nothing rolls a directory back.
+  if (!checkMode) await makeWorkspaceDirectory(place, config.defaults);
   audit({
     action: 'workspace.create',
     workspace: name,

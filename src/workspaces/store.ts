@@ -111,27 +111,6 @@ export async function countContents(tx: Queryable, name: string): Promise<{ serv
   return rows[0] ?? { servers: 0, operations: 0 };
 }
 
-/** What each transaction has noted. */
-const touched = new WeakMap<Queryable, Set<string>>();
-
-/**
- * Notes that the workspace was used, to the minute. Never waits: where another transaction is about to note it, that
- * is enough.
- */
-export async function touchWorkspace(tx: Queryable, name: string): Promise<void> {
-  if (tx.isTransaction) {
-    const noted = touched.get(tx) ?? new Set();
-    touched.set(tx, noted);
-    if (noted.has(name)) return;
-    noted.add(name);
-  }
-  await sql`
-    update provisioning.workspaces set last_used = now() where name in (
-      select name from provisioning.workspaces
-      where name = ${name} and (last_used is null or last_used < now() - interval '1 minute')
-      for no key update skip locked)`.execute(tx);
-}
-
 /** The workspaces of this list only; null: all. A condition for lists. */
 export function withinNames(names: readonly string[] | null): RawBuilder<boolean>[] {
   return names === null ? [] : [sql<boolean>`name = any(${[...names]}::text[])`];

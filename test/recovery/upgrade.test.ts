@@ -25,7 +25,9 @@ test('new code finishes what old code began, step by step, and begins its own wi
     const operation = { kind: 'test.upgraded', workspace: 'default', resource: null, parentId: null, input };
     const { afterCommit } = await database.db
       .transaction()
-      .execute((tx) => api.engine.submit(tx, { ...operation, id, createdBy: 'test' }));
+      .execute((tx) =>
+        api.engine.submit(tx, { ...operation, id, title: 'Upgraded', checkMode: false, createdBy: 'test' }),
+      );
     afterCommit();
     return id;
   };

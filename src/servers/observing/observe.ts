@@ -103,6 +103,7 @@ export async function enterLook(
 function happenedTo(known: KnownServer, { status, drift, changes }: Comparison, parentId: string | null) {
   const { id, workspace, hostname, provider } = known;
   return {
+    title: `${hostname} has changed at ${provider}`,
     ...{ kind: 'server.observed', workspace, resource: `server:${id}`, parentId },
     result: { server_id: id, hostname, provider, status, changes, drift },
     lines: changes.map((change) => `${hostname}: ${describe(change)}`),

@@ -1,9 +1,10 @@
 import { isPermitted, type Principal, requirePermission } from '../../auth/permissions.ts';
 import { errors } from '../../errors.ts';
-import type { Answer, Mutation } from '../../http/mutation.ts';
+import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
-import { submitDeletion } from './deleting.ts';
-import { deletionUnderWay, lockOrphan, readOrphan } from './store.ts';
+import { type Accepted, accept } from '../../operations/accept.ts';
+import { deletionOf } from './deleting.ts';
+import { deletionUnderWay, lockOrphan, lockRef, noteDeletion, readOrphan } from './store.ts';
 
 /** The orphan as JSON text. @throws 404 also where the caller may not see its workspace. */
 export async function getOrphan({ db }: Services, principal: Principal, id: string): Promise<string> {
@@ -13,7 +14,7 @@ export async function getOrphan({ db }: Services, principal: Principal, id: stri
 }
 
 /** Accepts the deletion of an orphan. It is looked at again before anything is deleted. */
-export async function deleteOrphan({ engine }: Services, mutation: Mutation, id: string): Promise<Answer> {
+export async function deleteOrphan(services: Services, mutation: Mutation, id: string): Promise<Accepted> {
   const { tx, principal } = mutation;
   const orphan = await lockOrphan(tx, id);
   if (orphan === null) throw errors.notFound('orphan', id);
@@ -24,14 +25,13 @@ export async function deleteOrphan({ engine }: Services, mutation: Mutation, id:
   });
   const holder = await deletionUnderWay(tx, id);
   if (holder !== null) throw errors.resourceBusy(`Orphan ${id}`, holder.id, holder.kind);
-  const submitted = await submitDeletion(engine, tx, orphan, principal.name);
-  mutation.audit({
-    action: 'orphan.delete',
-    workspace: orphan.workspace,
-    resource: `orphan:${id}`,
-    operationId: submitted.id,
-    details: { provider: orphan.provider, provider_id: orphan.ref, hostname: orphan.hostname },
+  const { provider, ref, hostname } = orphan;
+  await lockRef(tx, provider, ref);
+  const accepted = await accept(services, mutation, {
+    ...deletionOf(orphan),
+    audit: { details: { provider, provider_id: ref, hostname } },
+    plan: { delete: [{ type: 'orphan', id, hostname, provider, provider_id: ref }] },
   });
-  mutation.afterCommit(submitted.afterCommit);
-  return { body: submitted.json, location: `/v1/operations/${submitted.id}` };
+  await noteDeletion(tx, id, accepted.id);
+  return accepted;
 }

@@ -5,21 +5,23 @@
  */
 import type { Logger } from 'pino';
 import type { Database } from '../../database/pool.ts';
-import { shortId } from '../../database/uuid.ts';
-import type { Engine } from '../../engine/engine.ts';
+import { shortId, uuidv7 } from '../../database/uuid.ts';
+import { type Engine, OBSERVER } from '../../engine/engine.ts';
 import type { Provider, ProviderServer } from '../../providers/contract.ts';
 import { isOfInstallation } from '../../providers/installation.ts';
 import type { ProviderAccount, ProviderRegistry } from '../../providers/registry.ts';
 import { enterLook, findAll, usersOf } from '../observing/observe.ts';
 import { standingServers } from '../observing/store.ts';
 import { priceReader } from '../prices.ts';
-import { submitDeletion } from './deleting.ts';
+import { deletionOf } from './deleting.ts';
 import {
   type AccountName,
   dropOrphans,
   forgetDepartures,
   keepOrphans,
   lockOverdue,
+  lockRef,
+  noteDeletion,
   type OrphanRecord,
   operationsOfOurs,
   readClock,
@@ -88,7 +90,12 @@ export async function sweepAccount(
     if (tools.deleteAfter === 0) return;
     for (const orphan of await lockOverdue(tx, account, tools.deleteAfter)) {
       logger.warn({ orphan: orphan.id, provider: orphan.provider, provider_id: orphan.ref }, 'deleting an orphan');
-      done.push((await submitDeletion(tools.engine, tx, orphan, null)).afterCommit);
+      await lockRef(tx, orphan.provider, orphan.ref);
+      const id = uuidv7();
+      const own = { id, checkMode: false, parentId: null, createdBy: OBSERVER };
+      const submitted = await tools.engine.submit(tx, { ...deletionOf(orphan), ...own });
+      await noteDeletion(tx, orphan.id, id);
+      done.push(submitted.afterCommit);
     }
   });
   for (const callback of done) callback();
@@ -141,6 +148,8 @@ async function tell(
   line: string,
 ): Promise<() => void> {
   const result = { orphan_id: id, provider, provider_id: ref, hostname, operation_id };
-  const happened = { kind, workspace, resource: `orphan:${id}`, result, lines: [line], parentId: null };
+  const title =
+    kind === 'orphan.found' ? `Found the orphaned server ${hostname}` : `The orphaned server ${hostname} is gone`;
+  const happened = { kind, title, workspace, resource: `orphan:${id}`, result, lines: [line], parentId: null };
   return (await engine.record(tx, happened)).afterCommit;
 }

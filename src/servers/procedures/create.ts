@@ -60,6 +60,7 @@ export function createProcedure(providers: ProviderRegistry, seal: Seal): Proced
       await updateServer(tx, serverId, { status: 'deleting' });
       return {
         kind: 'server.cleanup',
+        title: `Clean up after creating ${input.spec.hostname}`,
         resource: `server:${serverId}`,
         input: {
           server_id: serverId,

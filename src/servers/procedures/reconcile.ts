@@ -70,6 +70,7 @@ export async function reconcileAfter(
   const { server_id, provider, provider_ref, create_operation_id, previous_status } = input;
   return {
     kind: 'server.reconcile',
+    title: `Record the state of ${server_id} after an interrupted change`,
     resource: `server:${server_id}`,
     input: {
       server_id,

@@ -90,6 +90,7 @@ export function repairProcedure(db: Database, providers: ProviderRegistry, seal:
       // What was made for it is deleted; the server stays in the list as it was.
       return {
         kind: 'server.cleanup',
+        title: `Clean up after recreating ${server_id}`,
         resource: `server:${server_id}`,
         input: {
           ...{ server_id, provider, provider_ref: null, previous_status },

@@ -28,6 +28,7 @@ export function reconcileHosts(input: HostsInput, operationId: string, unknown: 
   if (hosts.length === 0) return null;
   return {
     kind: 'taskserv.reconcile',
+    title: `Record the state of ${input.name} on ${hosts.map(({ hostname }) => hostname).join(', ')} after an interrupted change`,
     resource: null,
     input: { taskserv_id: input.taskserv_id, name: input.name, hosts, interrupted: operationId },
   };

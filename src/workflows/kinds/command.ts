@@ -1,9 +1,8 @@
 import { requirePermission } from '../../auth/permissions.ts';
-import { uuidv7 } from '../../database/uuid.ts';
 import { errors } from '../../errors.ts';
 import { lockServer } from '../../servers/store.ts';
 import { lockHosts } from '../../taskservs/host-store.ts';
-import { submitOnHosts } from '../../taskservs/service.ts';
+import { acceptOnHosts } from '../../taskservs/service.ts';
 import { isObject } from '../json.ts';
 import { requireSecrets } from '../secrets/open.ts';
 import { referencesIn } from '../secrets/reference.ts';
@@ -32,15 +31,16 @@ export const command: KindWork = {
       });
     }
     const hosts = servers.map(({ id, hostname }) => ({ server_id: id, hostname }));
-    return submitOnHosts(services, mutation, {
-      id: uuidv7(),
+    return acceptOnHosts(services, mutation, {
+      doing: `Run ${key} on`,
       kind: 'workflow.command',
       workspace,
       resource: null,
       hosts,
       turns: true,
       input: { workflow_id: workflowId, script: fields.script ?? '', env, timeout: fields.timeout ?? DEFAULT_TIMEOUT },
-      audit: { step: key, servers: hosts.map(({ hostname }) => hostname) },
+      details: { step: key, servers: hosts.map(({ hostname }) => hostname) },
+      plan: {},
     });
   },
   undo({ fields }) {

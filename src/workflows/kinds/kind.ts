@@ -1,7 +1,8 @@
 import type { Principal } from '../../auth/permissions.ts';
 import type { OperationStatus } from '../../database/tables.ts';
-import type { Answer, Mutation } from '../../http/mutation.ts';
+import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
+import type { Accepted } from '../../operations/accept.ts';
 import type { JsonObject } from '../json.ts';
 import type { Snapshot } from '../running/store.ts';
 import type { Kind } from './rules.ts';
@@ -49,7 +50,7 @@ export interface KindWork {
    */
   prepare?(services: Services, principal: Principal, node: NodeRequest): Promise<unknown>;
   /** Submits the operation in the caller's transaction. @throws ApplicationError. */
-  submit(services: Services, mutation: Mutation, node: NodeRequest, prepared: unknown): Promise<Answer>;
+  submit(services: Services, mutation: Mutation, node: NodeRequest, prepared: unknown): Promise<Accepted>;
   /**
    * Nothing that `submit` writes refers to the operation's row, and no other operation can hold what it changes: it may be
    * stored later in the same transaction, with others.

@@ -32,9 +32,5 @@ export async function submitNode(
   node: NodeRequest,
   prepared: unknown,
 ): Promise<string> {
-  const { body } = await KIND_WORK[node.kind].submit(services, mutation, node, prepared);
-  const operation: unknown = typeof body === 'string' ? JSON.parse(body) : body;
-  if (typeof operation !== 'object' || operation === null || !('id' in operation))
-    throw new Error('an operation has no id');
-  return String(operation.id);
+  return (await KIND_WORK[node.kind].submit(services, mutation, node, prepared)).id;
 }

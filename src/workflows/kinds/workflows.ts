@@ -1,6 +1,6 @@
-import { uuidv7 } from '../../database/uuid.ts';
-import type { Answer, Mutation } from '../../http/mutation.ts';
+import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
+import { type Accepted, accept } from '../../operations/accept.ts';
 import { isObject, type JsonObject } from '../json.ts';
 import { type PreparedWorkflow, prepareNested } from '../prepare.ts';
 import { submitWorkflow } from '../service.ts';
@@ -24,33 +24,33 @@ export const nestedWorkflow: KindWork = {
 /** Waits for somebody's decision. */
 export const approval: KindWork = {
   submit: (services, mutation, node) =>
-    submitOwn(services, mutation, node, 'workflow.approval', { message: node.fields.message ?? null }),
+    acceptOwn(services, mutation, node, 'workflow.approval', `Wait for an approval of ${node.key}`, {
+      message: node.fields.message ?? null,
+    }),
 };
 
 /** Waits for a time, or for something to answer. */
 export const wait: KindWork = {
-  submit: (services, mutation, node) => submitOwn(services, mutation, node, 'workflow.wait', { check: node.fields }),
+  submit: (services, mutation, node) =>
+    acceptOwn(services, mutation, node, 'workflow.wait', waitTitle(node.fields), { check: node.fields }),
 };
 
-/** Submits an operation that changes nothing outside. */
-async function submitOwn(
-  { engine }: Services,
-  { tx, parentId, principal, audit, afterCommit }: Mutation,
+function waitTitle({ seconds, http, tcp }: JsonObject): string {
+  return seconds === undefined ? `Wait until ${String(http ?? tcp)} answers` : `Wait for ${String(seconds)} s`;
+}
+
+/** Accepts an operation that changes nothing outside. */
+function acceptOwn(
+  services: Services,
+  mutation: Mutation,
   { workflowId, position, key, workspace }: NodeRequest,
   kind: string,
+  title: string,
   input: JsonObject,
-): Promise<Answer> {
-  const id = uuidv7();
-  const submitted = await engine.submit(tx, {
-    id,
-    kind,
-    workspace,
-    resource: null,
-    parentId,
-    input: { workflow_id: workflowId, position, ...input },
-    createdBy: principal.name,
+): Promise<Accepted> {
+  return accept(services, mutation, {
+    ...{ kind, title, workspace, resource: null, input: { workflow_id: workflowId, position, ...input } },
+    audit: { resource: `workflow:${workflowId}`, details: { step: key } },
+    plan: {},
   });
-  audit({ action: kind, workspace, resource: `workflow:${workflowId}`, operationId: id, details: { step: key } });
-  afterCommit(submitted.afterCommit);
-  return { body: submitted.json };
 }

@@ -39,6 +39,7 @@ export function workflowProcedure(runtime: Promise<Runtime>): Procedure {
       if (!undo && (counts.running ?? 0) === 0) return null;
       return {
         kind: 'workflow.rollback',
+        title: undo ? 'Undo the failed workflow' : 'Stop what the workflow left running',
         resource: `workflow:${workflowId}`,
         input: { workflow_id: workflowId, undo },
       };

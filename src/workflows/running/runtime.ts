@@ -30,6 +30,7 @@ export async function submitTogether<T>(
           tx,
           principal,
           parentId,
+          checkMode: false,
           audit: (entry) => entries.push(entry),
           afterCommit: (callback) => later.push(callback),
         });

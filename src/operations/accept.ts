@@ -1,0 +1,100 @@
+import { sql } from 'kysely';
+import type { Queryable } from '../database/pool.ts';
+import { uuidv7 } from '../database/uuid.ts';
+import type { Engine } from '../engine/engine.ts';
+import { type Answer, CheckedOnly, type Mutation } from '../http/mutation.ts';
+
+/** What a change would make, change and delete, in the shape of every check's `result.plan`. */
+export interface ChangePlan {
+  create?: object[];
+  change?: object[];
+  delete?: object[];
+  /** What would be done, in order, in words. */
+  order?: string[];
+}
+
+/** An operation that a request asks for, once nothing speaks against it. */
+export interface Acceptance {
+  /** Default: a new one. */
+  id?: string;
+  /** A persisted contract: never renamed. */
+  kind: string;
+  /** What it does, in words for people: "Install redis on web-01, web-02". */
+  title: string;
+  workspace: string;
+  /** What it changes, such as `server:srv-…`: one unfinished operation a resource. Null: it locks nothing. */
+  resource: string | null;
+  /** Plain data without secrets. */
+  input: object;
+  /** The operation only looks and says what would be done: its kind has a check of its own. */
+  checkMode?: boolean;
+  /** Default: the workflow on whose behalf the change is made. */
+  parentId?: string | null;
+  /** The line of the audit log, where it says more than kind, resource and operation. */
+  audit?: { action?: string; resource?: string | null; details?: Record<string, unknown> };
+  /** What the answer to a check says would happen. */
+  plan: ChangePlan;
+}
+
+/** The answer to a request whose operation was accepted. */
+export interface Accepted extends Answer {
+  /** Of the operation. */
+  id: string;
+}
+
+/**
+ * Accepts an operation: its row, its place on the queue and its line of the audit log commit with the caller's
+ * transaction, or not at all. Call it when all that can be said against the request has been said: in a request that is
+ * only to be checked it does not return, and what the transaction has written is rolled back.
+ */
+export async function accept(
+  { engine }: { engine: Engine },
+  { tx, principal, parentId, audit, afterCommit, checkMode }: Mutation,
+  acceptance: Acceptance,
+): Promise<Accepted> {
+  const { id = uuidv7(), kind, title, workspace, resource, plan } = acceptance;
+  const operation = {
+    ...{ id, kind, title, workspace, resource, createdBy: principal.name },
+    checkMode: checkMode || acceptance.checkMode === true,
+    parentId: acceptance.parentId === undefined ? parentId : acceptance.parentId,
+    input: { ...acceptance.input },
+  };
+  const location = `/v1/operations/${id}`;
+  const { action = kind, resource: of = resource, details } = acceptance.audit ?? {};
+  if (checkMode) {
+    throw new CheckedOnly(async (again) => {
+      const { create = [], change = [], delete: deleted = [], order = [title] } = plan;
+      const result = { check_mode: true, plan: { create, change, delete: deleted, order, problems: [] } };
+      const checked = await engine.recordCheck(again.tx, operation, result);
+      again.audit({ action, workspace, resource: of, operationId: id, details: { ...details, check_mode: true } });
+      again.afterCommit(checked.afterCommit);
+      return { body: checked.json, location };
+    });
+  }
+  const submitted = await engine.submit(tx, operation);
+  await touchWorkspace(tx, workspace);
+  audit({ action, workspace, resource: of, operationId: id, ...(details === undefined ? {} : { details }) });
+  afterCommit(submitted.afterCommit);
+  return { id, body: submitted.json, location };
+}
+
+/** What each transaction has noted. */
+const touched = new WeakMap<Queryable, Set<string>>();
+
+/**
+ * Notes that the workspace was used, to the minute. Never waits: where another transaction is about to note it, that
+ * is enough.
+ */
+export async function touchWorkspace(tx: Queryable, name: string): Promise<void> {
+  if (tx.isTransaction) {
+    const noted = touched.get(tx) ?? new Set();
+    touched.set(tx, noted);
+    if (noted.has(name)) return;
+    noted.add(name);
+  }
+  await sql`
+    update provisioning.workspaces set last_used = now() where name in (
+      select name from provisioning.workspaces
+      where name = ${name} and (last_used is null or last_used < now() - interval '1 minute')
+      for no key update skip locked)`.execute(tx);
+}
