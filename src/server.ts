@@ -23,7 +23,7 @@ import { readInstallationId } from './providers/installation.ts';
 import { providerQueue } from './providers/registry.ts';
 import { EXISTING } from './servers/existing.ts';
 import { startSweeper } from './servers/orphans/sweeper.ts';
-import { OBSERVE_QUEUE } from './servers/procedures/refresh.ts';
+import { OBSERVE_QUEUE } from './servers/refresh/procedure.ts';
 import { enterServer } from './servers/ssh-way.ts';
 import { createReadiness } from './system/readiness.ts';
 import { startHealthChecks } from './taskservs/health-checks.ts';
@@ -38,7 +38,6 @@ import { startWebhooks } from './webhooks/dispatcher.ts';
 import { outboundOf } from './webhooks/service.ts';
 import { allProcedures } from './worker.ts';
 import { WORKFLOW_QUEUE } from './workflows/procedures/run.ts';
-import type { Runtime } from './workflows/running/runtime.ts';
 import { startSchedules } from './workflows/schedules/scheduler.ts';
 import { ensureDefaultWorkspace } from './workspaces/service.ts';
 
@@ -270,17 +269,12 @@ async function start(
   const hosts = createHosts(db, createWays(config, db), (server) => enterServer(sshTools, server));
   const hostTools = { db, hosts, seal, hostsAtOnce: config.hostsAtOnce };
   signal?.throwIfAborted();
-  const runtime = Promise.withResolvers<Runtime>();
   const engine = await startEngine({
     settings,
     db,
     listener,
     logger: logger.child({ component: 'engine' }),
     version: VERSION,
-    procedures: allProcedures(db, providers, sshTools, hostTools, runtime.promise, {
-      local: config.localChecks,
-      private: true,
-    }),
     queues: [
       ...providers.queues().map((provider) => ({
         name: providerQueue(provider.name),
@@ -311,7 +305,9 @@ async function start(
   const services = { config, db, listener, engine, providers, mutate: createMutate(db, createSeal(secret)), seal };
   const follower = createFollower(db, engine.signals, logger);
   opened.push(async () => follower.close());
-  runtime.resolve({ services, follower });
+  const runtime = { services, follower };
+  const reach = { local: config.localChecks, private: true };
+  engine.register(allProcedures({ db, providers, seal, ssh: sshTools, engine }, { runtime, hosts: hostTools, reach }));
   const authenticator = createAuthenticator({ db, listener, secret });
   const app = await buildApp(services, authenticator, { logger, readiness, pool });
   // Making the application ready keeps the process busy for seconds on a slow machine. A replica that is silent for so
@@ -334,7 +330,7 @@ async function start(
   const sealer = startAuditSealer({ db, logger });
   opened.push(() => sealer.stop());
   if (config.role !== 'api') {
-    const schedules = startSchedules({ services, follower }, logger);
+    const schedules = startSchedules(runtime, logger);
     opened.push(() => schedules.stop());
     const webhooks = startWebhooks({ db, seal, outbound: outboundOf(services), logger, signals: engine.signals });
     opened.push(() => webhooks.stop());

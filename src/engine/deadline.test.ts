@@ -48,22 +48,22 @@ const engine = await startEngine({
   listener,
   logger,
   version: 'test',
-  procedures: [
-    defineProcedure<{ what: string }>({
-      kind: 'test.wait',
-      queue: () => 'test',
-      run: async ({ what }, { step, finish }) => {
-        const said = await step('wait', async (call) => WORK[what]?.(call), { deadline: DEADLINE });
-        return finish(async () => ({ said }));
-      },
-    }),
-  ],
   queues: [{ name: 'test', workerConcurrency: 10 }],
   work: true,
   retentionDays: 1,
   poolSize: 4,
   onFenced: () => assert.fail('fenced'),
 });
+engine.register([
+  defineProcedure<{ what: string }>({
+    kind: 'test.wait',
+    queue: () => 'test',
+    run: async ({ what }, { step, finish }) => {
+      const said = await step('wait', async (call) => WORK[what]?.(call), { deadline: DEADLINE });
+      return finish(async () => ({ said }));
+    },
+  }),
+]);
 await engine.join();
 after(async () => {
   await engine.close();

@@ -67,6 +67,8 @@ export interface Engine {
   readonly signals: Signals;
   /** This process's name among the replicas; null where it carries nothing out (role `api`, or not joined yet). */
   readonly replicaId: string | null;
+  /** Tells the procedures there are. Call it once, before anything is submitted. */
+  register(procedures: readonly Procedure[]): void;
   /**
    * Joins the replicas and begins to carry operations out, where it is to. From here on the process must not stand still
    * for longer than its lease: call it once everything else that takes long at a start is done.
@@ -115,7 +117,6 @@ export interface EngineOptions {
   listener: Listener;
   logger: Logger;
   version: string;
-  procedures: Procedure[];
   queues: QueueSettings[];
   /** False: only submits (role `api`). */
   work: boolean;
@@ -155,7 +156,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     applicationName: APPLICATION_NAME,
     logger: engineLogger(logger),
   });
-  const procedures = new Map(options.procedures.map((procedure) => [procedure.kind, procedure]));
+  const procedures = new Map<string, Procedure>();
   const enqueue = createEnqueue(client, procedures);
 
   let worker: Worker | null = null;
@@ -175,6 +176,9 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     signals,
     get replicaId() {
       return worker?.replica.id ?? null;
+    },
+    register(all) {
+      for (const procedure of all) procedures.set(procedure.kind, procedure);
     },
     async join() {
       if (options.work) worker = await startWorker({ ...options, signals, client, pool, procedures, enqueue });
@@ -260,7 +264,7 @@ interface Worker {
 }
 
 async function startWorker(
-  options: Omit<EngineOptions, 'procedures'> & {
+  options: EngineOptions & {
     signals: Signals;
     client: DBOSClient;
     pool: pg.Pool;

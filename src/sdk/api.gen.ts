@@ -962,41 +962,7 @@ export interface paths {
          * Delete a server that nobody knows
          * @description With its disks. It is looked at once more right before: what belongs to a server or an operation by then is left alone, and the operation fails.
          */
-        delete: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-            };
-        };
+        delete: operations["deleteOrphan"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1460,59 +1426,14 @@ export interface paths {
          * Delete a server
          * @description The body may be absent; the query parameters then serve.
          */
-        delete: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                    /** @description Also when it still carries taskservs. */
-                    force?: boolean;
-                    /** @description Must be the id in the path. */
-                    server_id?: string;
-                    /** @description Must be the workspace of the server. */
-                    workspace?: string;
-                };
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                        /**
-                         * @description Also when it still carries taskservs.
-                         * @default false
-                         */
-                        force?: boolean;
-                        /** @description Must be the id in the path. */
-                        server_id?: string;
-                        /** @description Must be the workspace of the server. */
-                        workspace?: string;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-            };
-        };
+        delete: operations["deleteServer"];
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Change the plan or the tags of a server
+         * @description For another plan the server is stopped and, where it ran, started again; its disk stays as large as it is. Tags replace those that it has, and interrupt nothing.
+         */
+        patch: operations["resizeServer"];
         trace?: never;
     };
     "/v1/servers/{id}/host-key": {
@@ -1585,48 +1506,7 @@ export interface paths {
          * Make a server again as it was left
          * @description Looks what is different, then repairs it: the power state, labels, the plan where the provider can. Where something must be done by hand, nothing is touched and the operation fails naming it; `fields` chooses the rest.
          */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only say what would be done.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                        /** @description Only these. Default: all that differs. */
-                        fields?: ("status" | "plan" | "zone" | "tags")[];
-                        /**
-                         * @description Make a server that is gone anew: empty, with another address.
-                         * @default false
-                         */
-                        recreate?: boolean;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-            };
-        };
+        post: operations["repairServer"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1643,41 +1523,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Restart a server */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-            };
-        };
+        post: operations["restartServer"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1694,41 +1540,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Start a server */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-            };
-        };
+        post: operations["startServer"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1783,41 +1595,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Stop a server */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-            };
-        };
+        post: operations["stopServer"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1834,53 +1612,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Create a new server */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only say what would be done.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                        /** @description Lower-case letters, digits and hyphens; labels of at most 63 characters, parted by dots (RFC 1123). */
-                        hostname: string;
-                        /** @description A neutral name (`debian-12`) or the provider's own id. Default: the provider's. */
-                        image?: string;
-                        /** @description `public`, `private`, or the provider's own ids of networks. Default: with a public address. */
-                        networks?: string[];
-                        plan: string;
-                        provider: string;
-                        /** @default [] */
-                        tags?: string[];
-                        /** @description For cloud-init. Kept encrypted, and shown nowhere here; whoever is logged in on the server can read it there. */
-                        user_data?: string;
-                        workspace: string;
-                        zone: string;
-                    };
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-            };
-        };
+        post: operations["createServer"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1900,77 +1632,7 @@ export interface paths {
          * Adopt an existing machine, or servers that exist at a provider
          * @description With `provider`, a server there by its id or all with a label are taken over and labelled; they are then servers as any other, and deleting one deletes it there. This needs `credential_write`. Without: a machine that no provider made becomes a server of the provider `existing`, once a connection with the workspace's key has worked. Nothing is written on it; deleting the server forgets it and leaves the machine alone.
          */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only say what would be done.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                        /** @description Required without `provider`; with `server` what it is to be called. Default: as it is called there. */
-                        hostname?: string;
-                        /** @description Required without `provider`. */
-                        ip_address?: string;
-                        /** @description With `provider`: all servers with this label, `key=value` or `key`. */
-                        label?: string;
-                        /** @description Where the servers stand that are taken over. Absent: a machine that no provider made. */
-                        provider?: string;
-                        /** @description With `provider`: the provider's id of one server. */
-                        server?: string;
-                        /** @description The user is root, or becomes it by sudo without a password. */
-                        ssh?: {
-                            /** @description Its public host key (`ssh-ed25519 AAAA…`). Absent: the one shown at the first connection is kept. */
-                            host_key?: string;
-                            /** @description The machine on the way to it; it takes the same key. */
-                            jump?: {
-                                address: string;
-                                /** @description Its public host key (`ssh-ed25519 AAAA…`). Absent: the one shown at the first connection is kept. */
-                                host_key?: string;
-                                /** @default 22 */
-                                port?: number;
-                                /**
-                                 * @description Letters, digits and . _ -, no hyphen first.
-                                 * @default root
-                                 */
-                                user?: string;
-                            };
-                            /** @default 22 */
-                            port?: number;
-                            /**
-                             * @description Letters, digits and . _ -, no hyphen first.
-                             * @default root
-                             */
-                            user?: string;
-                        };
-                        /** @default [] */
-                        tags?: string[];
-                        workspace: string;
-                    };
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-            };
-        };
+        post: operations["importServer"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1990,43 +1652,7 @@ export interface paths {
          * Compare servers with what their providers say
          * @description Status, address, plan, zone and tags. What has changed is entered and shown in `drift`; nothing is changed at a provider. An address is taken over and is no drift. Happens by itself every `SWEEP_INTERVAL` seconds.
          */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only say what would be entered.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                        /** @description Ids or host names. Default: all of the workspace. */
-                        servers?: string[];
-                        /** @description Default: the active one. */
-                        workspace?: string;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-            };
-        };
+        post: operations["refreshServer"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2122,63 +1748,7 @@ export interface paths {
          * Delete a taskserv
          * @description Removes it from its servers, with what came along and nothing else there requires. The body may be absent; the query parameters then serve.
          */
-        delete: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                    /** @description Also where another taskserv on the same server requires it. */
-                    force?: boolean;
-                    /** @description Must be the id in the path. */
-                    taskserv_id?: string;
-                    /** @description Wait for other changes on the same servers to end. False: 409 while there are any. */
-                    wait?: boolean;
-                    /** @description Must be the workspace of the taskserv. */
-                    workspace?: string;
-                };
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                        /**
-                         * @description Also where another taskserv on the same server requires it.
-                         * @default false
-                         */
-                        force?: boolean;
-                        /** @description Must be the id in the path. */
-                        taskserv_id?: string;
-                        /**
-                         * @description Wait for other changes on the same servers to end. False: 409 while there are any.
-                         * @default true
-                         */
-                        wait?: boolean;
-                        /** @description Must be the workspace of the taskserv. */
-                        workspace?: string;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-            };
-        };
+        delete: operations["deleteTaskserv"];
         options?: never;
         head?: never;
         patch?: never;
@@ -2197,41 +1767,7 @@ export interface paths {
          * Check the health of a taskserv now
          * @description Completes also where it finds it unhealthy; the result says so for each server.
          */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-            };
-        };
+        post: operations["checkTaskserv"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2248,46 +1784,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Try again on the servers where a taskserv does not run */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                        /**
-                         * @description Wait for other changes on the same servers to end. False: 409 while there are any.
-                         * @default true
-                         */
-                        wait?: boolean;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-            };
-        };
+        post: operations["retryTaskserv"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2307,55 +1804,7 @@ export interface paths {
          * Create a new taskserv
          * @description Installs it with all that it requires on the servers. Where they carry it already, it is changed in place to this version and config.
          */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only look and say what would be done.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                        /**
-                         * @description `version`, and what the definition allows (GET /v1/catalog/taskservs).
-                         * @default {}
-                         */
-                        config?: {
-                            [key: string]: unknown;
-                        };
-                        name: string;
-                        /** @description Hostnames or ids of servers of the workspace. */
-                        servers: string[];
-                        /**
-                         * @description Wait for other changes on the same servers to end. False: 409 while there are any.
-                         * @default true
-                         */
-                        wait?: boolean;
-                        workspace: string;
-                    };
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-            };
-        };
+        post: operations["createTaskserv"];
         delete?: never;
         options?: never;
         head?: never;
@@ -4977,4 +4426,612 @@ export interface components {
     pathItems: never;
 }
 export type $defs = Record<string, never>;
-export type operations = Record<string, never>;
+export interface operations {
+    deleteOrphan: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": {
+                    /**
+                     * @description Only answer what the request would: nothing is changed.
+                     * @default false
+                     */
+                    check_mode?: boolean;
+                } | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    deleteServer: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+                /** @description Also when it still carries taskservs. */
+                force?: boolean;
+                /** @description Must be the id in the path. */
+                server_id?: string;
+                /** @description Must be the workspace of the server. */
+                workspace?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": {
+                    /**
+                     * @description Only answer what the request would: nothing is changed.
+                     * @default false
+                     */
+                    check_mode?: boolean;
+                    /**
+                     * @description Also when it still carries taskservs.
+                     * @default false
+                     */
+                    force?: boolean;
+                    /** @description Must be the id in the path. */
+                    server_id?: string;
+                    /** @description Must be the workspace of the server. */
+                    workspace?: string;
+                } | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    resizeServer: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /**
+                     * @description Only answer what the request would: nothing is changed.
+                     * @default false
+                     */
+                    check_mode?: boolean;
+                    /** @description The plan that it is to have. */
+                    plan?: string;
+                    /** @description In place of those that it has. */
+                    tags?: string[];
+                };
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    repairServer: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": {
+                    /**
+                     * @description Only say what would be done.
+                     * @default false
+                     */
+                    check_mode?: boolean;
+                    /** @description Only these. Default: all that differs. */
+                    fields?: ("status" | "plan" | "zone" | "tags")[];
+                    /**
+                     * @description Make a server that is gone anew: empty, with another address.
+                     * @default false
+                     */
+                    recreate?: boolean;
+                } | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    restartServer: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": {
+                    /**
+                     * @description Only answer what the request would: nothing is changed.
+                     * @default false
+                     */
+                    check_mode?: boolean;
+                } | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    startServer: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": {
+                    /**
+                     * @description Only answer what the request would: nothing is changed.
+                     * @default false
+                     */
+                    check_mode?: boolean;
+                } | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    stopServer: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": {
+                    /**
+                     * @description Only answer what the request would: nothing is changed.
+                     * @default false
+                     */
+                    check_mode?: boolean;
+                } | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    createServer: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /**
+                     * @description Only say what would be done.
+                     * @default false
+                     */
+                    check_mode?: boolean;
+                    /** @description Lower-case letters, digits and hyphens; labels of at most 63 characters, parted by dots (RFC 1123). */
+                    hostname: string;
+                    /** @description A neutral name (`debian-12`) or the provider's own id. Default: the provider's. */
+                    image?: string;
+                    /** @description `public`, `private`, or the provider's own ids of networks. Default: with a public address. */
+                    networks?: string[];
+                    plan: string;
+                    provider: string;
+                    /** @default [] */
+                    tags?: string[];
+                    /** @description For cloud-init. Kept encrypted, and shown nowhere here; whoever is logged in on the server can read it there. */
+                    user_data?: string;
+                    workspace: string;
+                    zone: string;
+                };
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    importServer: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /**
+                     * @description Only say what would be done.
+                     * @default false
+                     */
+                    check_mode?: boolean;
+                    /** @description Required without `provider`; with `server` what it is to be called. Default: as it is called there. */
+                    hostname?: string;
+                    /** @description Required without `provider`. */
+                    ip_address?: string;
+                    /** @description With `provider`: all servers with this label, `key=value` or `key`. */
+                    label?: string;
+                    /** @description Where the servers stand that are taken over. Absent: a machine that no provider made. */
+                    provider?: string;
+                    /** @description With `provider`: the provider's id of one server. */
+                    server?: string;
+                    /** @description The user is root, or becomes it by sudo without a password. */
+                    ssh?: {
+                        /** @description Its public host key (`ssh-ed25519 AAAA…`). Absent: the one shown at the first connection is kept. */
+                        host_key?: string;
+                        /** @description The machine on the way to it; it takes the same key. */
+                        jump?: {
+                            address: string;
+                            /** @description Its public host key (`ssh-ed25519 AAAA…`). Absent: the one shown at the first connection is kept. */
+                            host_key?: string;
+                            /** @default 22 */
+                            port?: number;
+                            /**
+                             * @description Letters, digits and . _ -, no hyphen first.
+                             * @default root
+                             */
+                            user?: string;
+                        };
+                        /** @default 22 */
+                        port?: number;
+                        /**
+                         * @description Letters, digits and . _ -, no hyphen first.
+                         * @default root
+                         */
+                        user?: string;
+                    };
+                    /** @default [] */
+                    tags?: string[];
+                    workspace: string;
+                };
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    refreshServer: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": {
+                    /**
+                     * @description Only say what would be entered.
+                     * @default false
+                     */
+                    check_mode?: boolean;
+                    /** @description Ids or host names. Default: all of the workspace. */
+                    servers?: string[];
+                    /** @description Default: the active one. */
+                    workspace?: string;
+                } | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    deleteTaskserv: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+                /** @description Also where another taskserv on the same server requires it. */
+                force?: boolean;
+                /** @description Must be the id in the path. */
+                taskserv_id?: string;
+                /** @description Wait for other changes on the same servers to end. False: 409 while there are any. */
+                wait?: boolean;
+                /** @description Must be the workspace of the taskserv. */
+                workspace?: string;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": {
+                    /**
+                     * @description Only answer what the request would: nothing is changed.
+                     * @default false
+                     */
+                    check_mode?: boolean;
+                    /**
+                     * @description Also where another taskserv on the same server requires it.
+                     * @default false
+                     */
+                    force?: boolean;
+                    /** @description Must be the id in the path. */
+                    taskserv_id?: string;
+                    /**
+                     * @description Wait for other changes on the same servers to end. False: 409 while there are any.
+                     * @default true
+                     */
+                    wait?: boolean;
+                    /** @description Must be the workspace of the taskserv. */
+                    workspace?: string;
+                } | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    checkTaskserv: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": {
+                    /**
+                     * @description Only answer what the request would: nothing is changed.
+                     * @default false
+                     */
+                    check_mode?: boolean;
+                } | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    retryTaskserv: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": {
+                    /**
+                     * @description Only answer what the request would: nothing is changed.
+                     * @default false
+                     */
+                    check_mode?: boolean;
+                    /**
+                     * @description Wait for other changes on the same servers to end. False: 409 while there are any.
+                     * @default true
+                     */
+                    wait?: boolean;
+                } | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    createTaskserv: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /**
+                     * @description Only look and say what would be done.
+                     * @default false
+                     */
+                    check_mode?: boolean;
+                    /**
+                     * @description `version`, and what the definition allows (GET /v1/catalog/taskservs).
+                     * @default {}
+                     */
+                    config?: {
+                        [key: string]: unknown;
+                    };
+                    name: string;
+                    /** @description Hostnames or ids of servers of the workspace. */
+                    servers: string[];
+                    /**
+                     * @description Wait for other changes on the same servers to end. False: 409 while there are any.
+                     * @default true
+                     */
+                    wait?: boolean;
+                    workspace: string;
+                };
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+}

@@ -1,108 +1,26 @@
 import { isPermitted, type Principal, requirePermission } from '../auth/permissions.ts';
-import { isUniqueViolation } from '../database/pool.ts';
-import { shortId, uuidv7 } from '../database/uuid.ts';
 import { errors } from '../errors.ts';
-import type { Mutation } from '../http/mutation.ts';
+import type { Answer, Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
 import { type Accepted, accept, type ChangePlan } from '../operations/accept.ts';
-import { ProviderError, type ServerSpec } from '../providers/contract.ts';
-import { requireWorkspace } from '../workspaces/service.ts';
+import type { ServerSpec } from '../providers/contract.ts';
 import { workspacePublicKey } from '../workspaces/ssh-keys.ts';
-import { EXISTING } from './existing.ts';
-import type { PowerAction } from './procedures/power.ts';
-import type { CreateServer, DeleteServer } from './schemas.ts';
-import {
-  holderOf,
-  hostnameTaken,
-  insertServer,
-  lockServer,
-  readServer,
-  type ServerRecord,
-  taskservsOn,
-  updateServer,
-} from './store.ts';
-import { closeSpec } from './stored-spec.ts';
-
-const POWER_STATUS: Record<PowerAction, string> = { start: 'starting', stop: 'stopping', restart: 'restarting' };
-
-/** A request waits no longer than this for its turn at a provider. Seconds. */
-const PATIENCE = 5;
+import { forgetHostKeys } from './ssh-store.ts';
+import { holderOf, lockServer, readServer, type ServerRecord, updateServer } from './store.ts';
 
 /** The server as JSON text. @throws 404 also where the caller may not see its workspace. */
 export async function getServer(services: Services, principal: Principal, id: string): Promise<string> {
-  const server = await readServer(services.db, id);
+  return requireVisible(principal, await readServer(services.db, id), id).json;
+}
+
+/** The caller may see the server. @throws 404. */
+export function requireVisible<Visible extends { workspace: string }>(
+  principal: Principal,
+  server: Visible | null,
+  id: string,
+): Visible {
   if (server === null || !isPermitted(principal, 'server_read', server.workspace)) throw errors.notFound('server', id);
-  return server.json;
-}
-
-/**
- * Everything that can be said against the request before anything is written. Asks the provider, so it runs before
- * the transaction; a provider that is away, or does not let us in, does not stop the request from being accepted: its
- * operation waits, or fails with the reason.
- */
-export async function checkCreate(services: Services, principal: Principal, body: CreateServer): Promise<void> {
-  await requireWorkspace(services.db, principal, 'server_create', body.workspace);
-  try {
-    const problems = await services.providers.validate(body.provider, specOf(body), { patience: PATIENCE });
-    if (problems.length > 0) throw errors.validation(problems);
-  } catch (error) {
-    if (!(error instanceof ProviderError)) throw error;
-  }
-}
-
-function specOf(body: CreateServer): ServerSpec {
-  return {
-    workspace: body.workspace,
-    hostname: body.hostname,
-    plan: body.plan,
-    zone: body.zone,
-    tags: body.tags ?? [],
-    ...(body.image === undefined ? {} : { image: body.image }),
-    ...(body.user_data === undefined ? {} : { user_data: body.user_data }),
-    ...(body.networks === undefined ? {} : { networks: body.networks }),
-  };
-}
-
-/** Accepts a server: its row, its operation and the start of its procedure commit together. */
-export async function createServer(services: Services, mutation: Mutation, body: CreateServer): Promise<Accepted> {
-  const { tx, principal } = mutation;
-  const spec = await withSshKey(services, mutation, body.provider, specOf(body));
-  const operationId = uuidv7();
-  const serverId = body.check_mode === true ? null : shortId('srv');
-  if (serverId === null) {
-    if (await hostnameTaken(tx, spec.workspace, spec.hostname)) throw hostnameConflict(spec);
-  } else {
-    try {
-      await insertServer(tx, {
-        ...spec,
-        id: serverId,
-        provider: body.provider,
-        operationId,
-        createdBy: principal.name,
-      });
-    } catch (error) {
-      if (isUniqueViolation(error, 'servers_workspace_hostname_key')) throw hostnameConflict(spec);
-      throw error;
-    }
-  }
-  const checkMode = body.check_mode === true;
-  const { hostname, workspace, plan, zone } = spec;
-  return accept(services, mutation, {
-    id: operationId,
-    kind: 'server.create',
-    title: `Create ${hostname}`,
-    workspace,
-    resource: serverId === null ? null : `server:${serverId}`,
-    input: {
-      server_id: serverId,
-      provider: body.provider,
-      check_mode: checkMode,
-      spec: closeSpec(services.seal, spec),
-    },
-    checkMode,
-    audit: { details: { hostname, provider: body.provider, plan, zone, check_mode: checkMode } },
-    plan: { create: [{ type: 'server', workspace, hostname, provider: body.provider, plan, zone }] },
-  });
+  return server;
 }
 
 /** With the workspace's public key, for providers whose servers are logged in to. */
@@ -116,63 +34,10 @@ export async function withSshKey<Spec extends Pick<ServerSpec, 'workspace' | 'ss
   return { ...spec, ssh_public_key: await workspacePublicKey(tx, seal, spec.workspace, principal.name) };
 }
 
-function hostnameConflict(spec: ServerSpec) {
+/** @returns 409. */
+export function hostnameConflict(spec: { workspace: string; hostname: string }) {
   return errors.conflict(`The hostname "${spec.hostname}" is already taken in workspace "${spec.workspace}".`, {
     field: 'hostname',
-  });
-}
-
-/** Accepts the deletion of a server. */
-export async function deleteServer(
-  services: Services,
-  mutation: Mutation,
-  id: string,
-  options: DeleteServer,
-): Promise<Accepted> {
-  if (options.server_id !== undefined && options.server_id !== id) {
-    throw errors.validation([{ field: 'server_id', message: `contradicts the path, which says "${id}"` }]);
-  }
-  const server = await lockPermitted(mutation, id, 'server_delete');
-  if (options.workspace !== undefined && options.workspace !== server.workspace) {
-    throw errors.validation([
-      { field: 'workspace', message: `server "${id}" does not belong to workspace "${options.workspace}"` },
-    ]);
-  }
-  const carried = options.force === true ? [] : await taskservsOn(mutation.tx, id);
-  if (carried.length > 0) {
-    throw errors.conflict(
-      `Server ${id} still carries ${carried.map(({ name }) => name).join(', ')}. Delete the taskservs first, or send "force": true.`,
-      { taskservs: carried },
-    );
-  }
-  return acceptChange(services, mutation, server, {
-    kind: 'server.delete',
-    title: `Delete ${server.hostname}`,
-    status: 'deleting',
-    extra: { force: options.force === true },
-    plan: { delete: [{ type: 'server', id, hostname: server.hostname, provider: server.provider }] },
-  });
-}
-
-/** Accepts a start, stop or restart. */
-export async function changePower(
-  services: Services,
-  mutation: Mutation,
-  id: string,
-  action: PowerAction,
-): Promise<Accepted> {
-  const server = await lockPermitted(mutation, id, 'server_update');
-  if (server.provider === EXISTING) {
-    throw errors.conflict(
-      `Server ${id} is an existing machine that no provider made: nobody here can ${action} it. Do that where it stands.`,
-      { provider: EXISTING },
-    );
-  }
-  return acceptChange(services, mutation, server, {
-    kind: `server.${action}`,
-    title: `${action.charAt(0).toUpperCase()}${action.slice(1)} ${server.hostname}`,
-    status: POWER_STATUS[action],
-    plan: { change: [{ type: 'server', id, hostname: server.hostname, status: server.status, action }] },
   });
 }
 
@@ -232,4 +97,12 @@ export async function acceptChange(
   });
   await updateServer(tx, server.id, { status });
   return accepted;
+}
+
+/** Has the server's host keys forgotten: those that it shows next are kept. */
+export async function forgetHostKey(mutation: Mutation, id: string): Promise<Answer> {
+  const server = await lockPermitted(mutation, id, 'server_update');
+  await forgetHostKeys(mutation.tx, id);
+  mutation.audit({ action: 'server.forget_host_key', workspace: server.workspace, resource: `server:${id}` });
+  return { body: { server_id: id, forgotten: true } };
 }

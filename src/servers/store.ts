@@ -21,6 +21,9 @@ export interface ServerRecord {
   provider_ref: string | null;
   operation_id: string;
   created_by: string;
+  plan: string;
+  zone: string;
+  tags: string[];
 }
 
 /** The row as JSON text with the workspace it belongs to; null when there is none. */
@@ -34,7 +37,19 @@ export async function readServer(db: Queryable, id: string): Promise<{ json: str
 export async function lockServer(tx: Queryable, id: string): Promise<ServerRecord | null> {
   const row = await tx
     .selectFrom('provisioning.servers')
-    .select(['id', 'workspace', 'hostname', 'provider', 'status', 'provider_ref', 'operation_id', 'created_by'])
+    .select([
+      'id',
+      'workspace',
+      'hostname',
+      'provider',
+      'status',
+      'provider_ref',
+      'operation_id',
+      'created_by',
+      'plan',
+      'zone',
+      'tags',
+    ])
     .where('id', '=', id)
     .forUpdate()
     .executeTakeFirst();
@@ -79,6 +94,19 @@ export async function updateServer(
       ...(change.ipAddress === undefined ? {} : { ip_address: change.ipAddress }),
       ...(change.providerRef === undefined ? {} : { provider_ref: change.providerRef }),
     })
+    .where('id', '=', id)
+    .execute();
+}
+
+/** Writes what a server is wished to be. Null: as it is. */
+export async function setPlanAndTags(
+  tx: Queryable,
+  id: string,
+  { plan, tags }: { plan: string | null; tags: readonly string[] | null },
+): Promise<void> {
+  await tx
+    .updateTable('provisioning.servers')
+    .set({ updated_at: sql`now()`, ...(plan === null ? {} : { plan }), ...(tags === null ? {} : { tags: [...tags] }) })
     .where('id', '=', id)
     .execute();
 }

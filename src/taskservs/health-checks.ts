@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
+import { askHealth } from './check/procedure.ts';
 import { type DueCheck, type Health, noteHealth, takeDueChecks } from './host-store.ts';
 import { createLimiter } from './limiter.ts';
-import { askHealth } from './procedures/check.ts';
 import type { HostTools } from './procedures/input.ts';
 import { lockTaskserv, settleIdle } from './store.ts';
 

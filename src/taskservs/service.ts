@@ -11,7 +11,7 @@ import { requireWorkspace } from '../workspaces/service.ts';
 import { workspaceDirectory } from '../workspaces/store.ts';
 import { hostsOf, lockServers, type TaskservHost } from './host-store.ts';
 import type { Host } from './procedures/input.ts';
-import { lockTaskserv, readTaskserv, type TaskservRecord, updateTaskserv } from './store.ts';
+import { lockTaskserv, readTaskserv, type TaskservRecord } from './store.ts';
 
 /** The taskserv as JSON text. @throws 404 also where the caller may not see its workspace. */
 export async function getTaskserv(services: Services, principal: Principal, id: string): Promise<string> {
@@ -39,56 +39,8 @@ export async function readCatalog(
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-/** Accepts a look at the health on all hosts. */
-export async function checkTaskserv(services: Services, mutation: Mutation, id: string): Promise<Accepted> {
-  const taskserv = await lockPermitted(mutation, id, 'taskserv_update');
-  const hosts = await hostsOf(mutation.tx, id);
-  return acceptOnHosts(services, mutation, {
-    kind: 'taskserv.check',
-    doing: `Check ${taskserv.name} on`,
-    workspace: taskserv.workspace,
-    resource: null,
-    hosts,
-    turns: false,
-    input: { taskserv_id: id, name: taskserv.name },
-    details: { name: taskserv.name, taskserv: id },
-    plan: {},
-  });
-}
-
-/** Accepts another try on the hosts where it does not run. @throws 409 where it runs on all. */
-export async function retryTaskserv(
-  services: Services,
-  mutation: Mutation,
-  id: string,
-  { wait }: { wait?: boolean },
-): Promise<Accepted> {
-  const { tx } = mutation;
-  const { taskserv, hosts } = await lockWithHosts(mutation, id, 'taskserv_update');
-  const failed = hosts.filter(({ status }) => status !== 'running');
-  if (failed.length === 0) {
-    throw errors.conflict(`Taskserv ${id} runs on all of its servers; there is nothing to try again.`);
-  }
-  await requireFree(tx, failed, wait);
-  const { version, revision, status } = taskserv;
-  const servers = failed.map(({ hostname }) => hostname);
-  const accepted = await acceptOnHosts(services, mutation, {
-    kind: 'taskserv.retry',
-    doing: `Install ${taskserv.name} again on`,
-    workspace: taskserv.workspace,
-    resource: `taskserv:${id}`,
-    hosts: failed,
-    turns: true,
-    input: { taskserv_id: id, name: taskserv.name, previous: { revision, version, status }, made: [], adopted: [] },
-    details: { name: taskserv.name, servers },
-    plan: { change: [{ type: 'taskserv', id, name: taskserv.name, version, servers }] },
-  });
-  await updateTaskserv(tx, id, { status: 'installing' });
-  return accepted;
-}
-
 /** Locks a taskserv that the caller may do this to. */
-async function lockPermitted(mutation: Mutation, id: string, permission: Permission): Promise<TaskservRecord> {
+export async function lockPermitted(mutation: Mutation, id: string, permission: Permission): Promise<TaskservRecord> {
   const taskserv = await lockTaskserv(mutation.tx, id);
   if (taskserv === null) throw errors.notFound('taskserv', id);
   requirePermission(mutation.principal, permission, {

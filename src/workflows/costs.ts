@@ -1,7 +1,8 @@
 /** What the servers that a workflow makes cost together, where their providers tell. */
+
+import type { Json, JsonObject } from '../documents/json.ts';
 import type { Services } from '../http/section.ts';
 import { type PricedServer, priceReader, totals } from '../servers/prices.ts';
-import type { Json, JsonObject } from './json.ts';
 import type { Plan } from './planning/plan.ts';
 
 /** Somebody waits for the answer: a provider that is asked too much tells no price. Seconds. */

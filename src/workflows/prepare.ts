@@ -1,4 +1,5 @@
 import { isPermitted, type Permission, type Principal } from '../auth/permissions.ts';
+import type { Json, JsonObject } from '../documents/json.ts';
 import { errors } from '../errors.ts';
 import type { Services } from '../http/section.ts';
 import { nearMatches } from '../providers/near-matches.ts';
@@ -6,7 +7,6 @@ import { requireWorkspace, workspaceDirectory } from '../workspaces/service.ts';
 import { readWorkspaceSettings, type WorkspaceSettings } from '../workspaces/settings.ts';
 import { type WorkflowType, workflowTypes } from './catalog.ts';
 import { type Definition, loadDefinition, loadSnapshot, placeOf } from './definition/definition.ts';
-import type { Json, JsonObject } from './json.ts';
 import { checkOutside } from './kinds/outside-check.ts';
 import { type Plan, planWorkflow } from './planning/plan.ts';
 import { createProblems, throwProblems } from './problems.ts';

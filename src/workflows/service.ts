@@ -1,6 +1,7 @@
 import type { FastifyReply } from 'fastify';
 import { isPermitted, type Principal } from '../auth/permissions.ts';
 import { uuidv7 } from '../database/uuid.ts';
+import { isObject, type JsonObject } from '../documents/json.ts';
 import { errors } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
@@ -12,7 +13,6 @@ import { readOperation } from '../operations/store.ts';
 import { requireWorkspace, workspaceDirectory } from '../workspaces/service.ts';
 import { readWorkspaceSettings } from '../workspaces/settings.ts';
 import { patternOf } from './definition/definition.ts';
-import { isObject, type JsonObject } from './json.ts';
 import { rulesOf } from './kinds/rules.ts';
 import type { PreparedWorkflow } from './prepare.ts';
 import { authorityOf } from './running/authority.ts';

@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 import type { Queryable } from '../database/pool.ts';
 import type { OperationStatus } from '../database/tables.ts';
-import type { Json, JsonObject } from './json.ts';
+import type { Json, JsonObject } from '../documents/json.ts';
 import { taskservSecret } from './secrets/reference.ts';
 
 /** Servers that expressions may choose from at most. */

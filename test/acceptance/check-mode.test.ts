@@ -146,7 +146,11 @@ describe('a change of settings that is only checked', () => {
 
   test('what would be refused is refused', async () => {
     expectError(
-      await admin.request('POST', '/v1/users?check_mode=true', { username: 'admin', password: 'long enough 12', roles: [] }),
+      await admin.request('POST', '/v1/users?check_mode=true', {
+        username: 'admin',
+        password: 'long enough 12',
+        roles: [],
+      }),
       409,
     );
     expectError(await admin.request('DELETE', '/v1/workspaces/nothing?check_mode=true'), 404);

@@ -49,6 +49,8 @@ test(EVERY, { skip: needsSshd() }, async () => {
   await ok(`server show ${id}`);
   await ok(`api GET /v1/servers/${id}/status`);
   for (const verb of ['stop', 'start', 'restart']) await ok(`server ${verb} web-01`);
+  await ok('server resize web-01 --plan 4xCPU-8GB --check');
+  await ok('server resize web-01 --plan 4xCPU-8GB --tag web --tag blue');
   await ok('server refresh web-01');
   await ok('server repair web-01 --check');
   const key = await ok('workspace ssh-key default -o name');

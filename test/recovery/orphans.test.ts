@@ -8,8 +8,8 @@ import { readInstallationId } from '../../src/providers/installation.ts';
 import { createRegistry } from '../../src/providers/registry.ts';
 import { parseFaults } from '../../src/providers/simulated/faults.ts';
 import { createSimulatedProvider } from '../../src/providers/simulated/provider.ts';
+import { orphanDeleteProcedure } from '../../src/servers/orphans/delete/procedure.ts';
 import { sweepAccount } from '../../src/servers/orphans/sweep.ts';
-import { orphanDeleteProcedure } from '../../src/servers/procedures/orphan-delete.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
 import { type Operation, serverRequest, startTestServer, type TestServer, until } from '../support/server.ts';
 import {
@@ -36,8 +36,8 @@ async function sweepOnAndOn(database: TestDatabase, done: AbortSignal): Promise<
   const engine = await startEngine({
     ...{ settings: database.settings, db: database.db, listener, logger, version: 'test', queues: [], work: false },
     ...{ retentionDays: 1, poolSize: 2, onFenced: () => {} },
-    procedures: [orphanDeleteProcedure(database.db, providers)],
   });
+  engine.register([orphanDeleteProcedure(database.db, providers)]);
   let sweeps = 0;
   try {
     const installation = await readInstallationId(database.db);

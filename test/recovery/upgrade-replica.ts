@@ -47,13 +47,13 @@ export async function startReplica(
     listener,
     logger,
     version,
-    procedures: [procedure(version, isOpen)],
     queues: [{ name: QUEUE, workerConcurrency: 10 }],
     work,
     retentionDays: 1,
     poolSize: 4,
     onFenced: () => process.exit(75),
   });
+  engine.register([procedure(version, isOpen)]);
   await engine.join();
   return {
     engine,

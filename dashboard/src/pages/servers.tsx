@@ -1,8 +1,11 @@
+import resizeBody from 'virtual:body/v1/servers/{id}?patch';
 import { Anchor, Button, Group, Stack } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
-import { Link, useParams } from '@tanstack/react-router';
+import { Link, useNavigate, useParams } from '@tanstack/react-router';
 import type { Server } from '../../../src/sdk/client.ts';
 import { Action } from '../components/action.tsx';
+import { FormDialog } from '../components/form-dialog.tsx';
+import type { FieldSchema } from '../components/json-schema.ts';
 import { List, type ListColumn, NothingFound } from '../components/list.tsx';
 import { ListPage } from '../components/list-page.tsx';
 import { Facts, PageHead, Surface, Tags, To } from '../components/page.tsx';
@@ -26,6 +29,11 @@ const SERVER_STATUSES = [
   'missing',
   'unknown',
 ] as const;
+
+/** Checks are asked for elsewhere. */
+const { check_mode: _, ...resizeFields } = resizeBody.properties ?? {};
+const RESIZE: FieldSchema = { ...resizeBody, properties: resizeFields };
+type ResizeBody = Parameters<typeof client.patch<'/v1/servers/{id}'>>[1]['body'];
 
 const COLUMNS: readonly ListColumn<Server>[] = [
   { heading: 'Hostname', sort: 'hostname', cell: ({ id, hostname }) => <To to={`/servers/${id}`}>{hostname}</To> },
@@ -173,6 +181,7 @@ export function ServerPage() {
 }
 
 function ServerActions({ server }: { server: Server }) {
+  const navigate = useNavigate();
   const path = { id: server.id };
   const remove = () =>
     client.delete('/v1/servers/{id}', { path, body: { workspace: server.workspace, server_id: server.id } });
@@ -202,6 +211,18 @@ function ServerActions({ server }: { server: Server }) {
         >
           Restart
         </Action>
+        <FormDialog
+          label="Resize"
+          title="Change plan or tags"
+          about={`For another plan ${server.hostname} is stopped and started again. Tags replace those that it has.`}
+          schema={RESIZE}
+          send="Change"
+          variant="default"
+          run={async (values) => {
+            const operation = await client.patch('/v1/servers/{id}', { path, body: values as ResizeBody });
+            await navigate({ to: '/operations/$id', params: { id: operation.id } });
+          }}
+        />
       </Permitted>
       <Permitted to="server_delete">
         <Action

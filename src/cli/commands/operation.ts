@@ -36,6 +36,7 @@ export const operationCommands: readonly CommandDefinition[] = [
       resource: 'only of this resource, such as server:srv-…',
       parent_id: 'only what belongs to this operation',
       created_by: 'only what this user set off',
+      check_mode: 'checks too: true (only they), any, or false, the default',
     },
     view: VIEW,
   }),

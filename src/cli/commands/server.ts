@@ -80,6 +80,33 @@ async function create(session: Session, [hostname = '']: string[], options: Opti
   await session.operation(started);
 }
 
+const resize: CommandDefinition = {
+  name: 'server resize',
+  summary: 'change the plan or the tags of a server',
+  examples: [
+    'provisioning server resize web-01 --plan 4xCPU-8GB',
+    'provisioning server resize web-01 --tag web --tag blue --check',
+  ],
+  arguments: [SERVER],
+  options: [
+    WORKSPACE,
+    { flags: '--plan <name>', names: 'plan', description: 'its new size; the server is stopped and started again' },
+    { flags: '--tag <tag>', description: 'replaces its tags; may be given several times', repeatable: true },
+  ],
+  covers: ['PATCH /v1/servers/{id}'],
+  check: true,
+  operation: true,
+  async run(session, [name = ''], options) {
+    const plan = text(options, 'plan');
+    const tags = texts(options, 'tag');
+    if (plan === undefined && tags === undefined) throw new UsageError('Give --plan, --tag, or both.');
+    const client = await session.client();
+    const path = { id: (await findServer(client, name, options)).id };
+    const body = given({ plan, tags, check_mode: options.check === true ? true : undefined });
+    await session.operation(await client.patch('/v1/servers/{id}', { path, body, ...session.idempotency() }));
+  },
+};
+
 /** Servers. */
 export const serverCommands: readonly CommandDefinition[] = [
   {
@@ -154,6 +181,7 @@ export const serverCommands: readonly CommandDefinition[] = [
   power('start'),
   power('stop'),
   power('restart'),
+  resize,
   ...careCommands(findServer),
   {
     name: 'server delete',

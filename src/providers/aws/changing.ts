@@ -1,8 +1,8 @@
 import { type MutationOptions, ProviderError, type ServerLabels } from '../contract.ts';
-import { isLabelled, relabelled } from '../labels.ts';
+import { isLabelled, PLAN_LABEL, relabelled } from '../labels.ts';
 import { type Catalog, typeFor } from './catalog.ts';
 import { type Aws, isAwsCode } from './client.ts';
-import { readTags } from './instances.ts';
+import { readTags, TYPE_LABEL } from './instances.ts';
 
 /** Gives the server these tags in place of its own, but for its name. @throws NOT_FOUND. */
 export async function labelServer(
@@ -14,13 +14,8 @@ export async function labelServer(
   const current = await readTags(aws, ref, options);
   const labels = relabelled(current, wanted, aws.settings.installation);
   if (isLabelled(current, labels)) return;
-  const Tags = [...labels].map(([Key, Value]) => ({ Key, Value }));
   const Resources = [ref];
-  await aws.change(
-    'label the server',
-    ({ sdk, client, abortSignal }) => client.send(new sdk.CreateTagsCommand({ Resources, Tags }), { abortSignal }),
-    options,
-  );
+  await addTags(aws, ref, labels, options);
   const gone = [...current.keys()].filter((key) => !labels.has(key)).map((Key) => ({ Key }));
   if (gone.length === 0) return;
   await aws.change(
@@ -31,7 +26,25 @@ export async function labelServer(
   );
 }
 
-/** Changes the type of an instance that is stopped. @throws INVALID_REQUEST, CONFLICT, NOT_FOUND. */
+async function addTags(
+  aws: Aws,
+  ref: string,
+  labels: Iterable<readonly [string, string]>,
+  options: MutationOptions,
+): Promise<void> {
+  const Tags = [...labels].map(([Key, Value]) => ({ Key, Value }));
+  await aws.change(
+    'label the server',
+    ({ sdk, client, abortSignal }) =>
+      client.send(new sdk.CreateTagsCommand({ Resources: [ref], Tags }), { abortSignal }),
+    options,
+  );
+}
+
+/**
+ * Changes the type of an instance that is stopped, and the tag that keeps the plan as it was asked for.
+ * @throws INVALID_REQUEST, CONFLICT, NOT_FOUND.
+ */
 export async function resizeServer(
   aws: Aws,
   catalog: Catalog,
@@ -57,4 +70,15 @@ export async function resizeServer(
     if (isAwsCode(error, 'IncorrectInstanceState')) await readTags(aws, ref, options);
     throw error;
   }
+  const current = await readTags(aws, ref, options);
+  if (current.get(PLAN_LABEL) === plan && current.get(TYPE_LABEL) === type.name) return;
+  await addTags(
+    aws,
+    ref,
+    [
+      [PLAN_LABEL, plan],
+      [TYPE_LABEL, type.name],
+    ],
+    options,
+  );
 }

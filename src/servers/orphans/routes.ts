@@ -5,9 +5,8 @@ import { principalOf, sendJson } from '../../http/context.ts';
 import { listQuerySchema, sendList } from '../../http/list.ts';
 import { errorResponses } from '../../http/schemas.ts';
 import type { App, Services } from '../../http/section.ts';
-import { Operation } from '../../operations/schemas.ts';
 import { ORPHAN_LIST, Orphan, OrphanId } from './schemas.ts';
-import { deleteOrphan, getOrphan } from './service.ts';
+import { getOrphan } from './service.ts';
 
 const tags = ['Orphans'];
 
@@ -45,22 +44,5 @@ export function registerOrphanRoutes(app: App, services: Services): void {
       },
     },
     async (request, reply) => sendJson(reply, await getOrphan(services, principalOf(request), request.params.id)),
-  );
-
-  app.delete(
-    '/v1/orphans/:id',
-    {
-      config: { access: 'server_delete', expensive: true },
-      schema: {
-        tags,
-        summary: 'Delete a server that nobody knows',
-        description:
-          'With its disks. It is looked at once more right before: what belongs to a server or an operation by then is left alone, and the operation fails.',
-        params: OrphanId,
-        response: { 200: Operation, ...errorResponses(401, 403, 404, 409) },
-      },
-    },
-    async (request, reply) =>
-      services.mutate(request, reply, (mutation) => deleteOrphan(services, mutation, request.params.id)),
   );
 }

@@ -13,7 +13,7 @@ import type { ProviderAccount, ProviderRegistry } from '../../providers/registry
 import { enterLook, findAll, usersOf } from '../observing/observe.ts';
 import { standingServers } from '../observing/store.ts';
 import { priceReader } from '../prices.ts';
-import { deletionOf } from './deleting.ts';
+import { deletionOf } from './delete/operation.ts';
 import {
   type AccountName,
   dropOrphans,

@@ -10,10 +10,10 @@ import {
 import { leaveTurns } from '../../servers/turn-store.ts';
 import { abandonHosts, failOnHost, hostsOf } from '../host-store.ts';
 import type { Limiter } from '../limiter.ts';
+import { reconcileHosts } from '../reconcile/procedure.ts';
 import { settleTaskserv } from '../store.ts';
 import { type HostOutcome, onEachHost } from './each-host.ts';
 import type { Host, HostsInput, HostTools } from './input.ts';
-import { reconcileHosts } from './reconcile.ts';
 
 /** Characters of an operation's error at most: a thousand hosts have much to say. */
 const MAX_MESSAGE = 4_000;

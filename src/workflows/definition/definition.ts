@@ -1,7 +1,7 @@
 import { Ajv, type ValidateFunction } from 'ajv';
 import formats from 'ajv-formats';
+import type { JsonObject, Path } from '../../documents/json.ts';
 import { eachTemplate, type Template } from '../expressions/template.ts';
-import type { JsonObject, Path } from '../json.ts';
 import { addSchemaErrors, createProblems, type Place, type Problem, type Problems } from '../problems.ts';
 import { DEFAULT_PATTERN, PatternError, sampleOf } from '../secrets/pattern.ts';
 import { safeRegExp } from './regexp.ts';

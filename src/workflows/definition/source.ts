@@ -1,5 +1,5 @@
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
-import type { Json, Path } from '../json.ts';
+import type { Json, Path } from '../../documents/json.ts';
 import { createProblems, type Place, type Problem } from '../problems.ts';
 
 /** Bytes of a definition's text at most. */

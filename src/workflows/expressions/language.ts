@@ -12,7 +12,7 @@ import {
   TYPE_NUMBER,
   TYPE_STRING,
 } from '@jmespath-community/jmespath';
-import type { Json } from '../json.ts';
+import type { Json } from '../../documents/json.ts';
 
 /** A parsed expression. */
 export type Expression = ReturnType<typeof compile>;

@@ -1,4 +1,4 @@
-import { isObject, type Json, type Path } from '../json.ts';
+import { isObject, type Json, type Path } from '../../documents/json.ts';
 import { type Expression, ExpressionError, evaluate, parseExpression } from './language.ts';
 import { type References, referencesOf } from './references.ts';
 

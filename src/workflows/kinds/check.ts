@@ -1,9 +1,9 @@
 import { Ajv, type ValidateFunction } from 'ajv';
 import formats from 'ajv-formats';
 import type { TSchema } from 'typebox';
-import { isObject, type JsonObject, type Path } from '../json.ts';
+import { isObject, type JsonObject, type Path } from '../../documents/json.ts';
 import { addSchemaErrors, type Problems } from '../problems.ts';
-import { KIND_RULES, KINDS, type Kind } from './rules.ts';
+import { KINDS, type Kind, rulesOf } from './rules.ts';
 
 const ajv = new Ajv({ allErrors: true, strict: false, verbose: true });
 formats.default(ajv, ['uuid', 'date-time', 'date']);
@@ -17,7 +17,7 @@ interface Checks {
 
 const checks = new Map<Kind, Checks>(
   KINDS.map((kind) => {
-    const schema: TSchema = KIND_RULES[kind].with;
+    const schema: TSchema = rulesOf(kind).with;
     const properties = 'properties' in schema && isObject(schema.properties) ? schema.properties : null;
     return [
       kind,

@@ -1,19 +1,19 @@
 import { requirePermission } from '../../auth/permissions.ts';
+import { isObject } from '../../documents/json.ts';
 import { errors } from '../../errors.ts';
 import { lockServer } from '../../servers/store.ts';
 import { lockHosts } from '../../taskservs/host-store.ts';
 import { acceptOnHosts } from '../../taskservs/service.ts';
-import { isObject } from '../json.ts';
 import { requireSecrets } from '../secrets/open.ts';
 import { referencesIn } from '../secrets/reference.ts';
-import type { KindWork } from './kind.ts';
+import type { NodeHandler } from './kind.ts';
 
 /** Seconds that a script may take on a server where the node does not say. */
 const DEFAULT_TIMEOUT = 600;
 
 /** A script on servers, through the way into them; one change a host at a time, as with taskservs. */
-export const command: KindWork = {
-  async submit(services, mutation, { workspace, workflowId, fields, key }) {
+export const command: NodeHandler = {
+  async accept(services, mutation, { workspace, workflowId, fields, key }) {
     const env = isObject(fields.env) ? fields.env : {};
     await requireSecrets({ db: mutation.tx }, mutation.principal, workspace, referencesIn(env).values());
     const names = Array.isArray(fields.servers) ? fields.servers.map(String) : [];

@@ -1,17 +1,16 @@
 import type { Principal } from '../../auth/permissions.ts';
+import { isObject, type JsonObject, type Path, pathText } from '../../documents/json.ts';
 import { ApplicationError, errors, type FieldProblem } from '../../errors.ts';
 import type { Services } from '../../http/section.ts';
-import { ProviderError } from '../../providers/contract.ts';
-import { checkCreate } from '../../taskservs/installing.ts';
+import { checkCreate } from '../../taskservs/create/operation.ts';
 import { type Definition, patternOf, placeOf } from '../definition/definition.ts';
-import { isObject, type JsonObject, type Path, pathText } from '../json.ts';
 import type { Plan } from '../planning/plan.ts';
 import { createProblems, throwProblems } from '../problems.ts';
 import { requireSecrets } from '../secrets/open.ts';
 import { sampleOf } from '../secrets/pattern.ts';
 import { referencesIn } from '../secrets/reference.ts';
 import { refusedNode } from './ownership.ts';
-import type { Kind } from './rules.ts';
+import { type Kind, rulesOf } from './rules.ts';
 import { requireSecretFields } from './taskservs.ts';
 
 /** What is asked before a workflow is accepted; `from`: the fields that the answer depends on. */
@@ -26,45 +25,36 @@ interface Question {
   ): Promise<FieldProblem[]>;
 }
 
-const QUESTIONS: Partial<Record<Kind, Question>> = {
-  'server.create': {
-    from: ['provider', 'plan', 'zone', 'tags'],
-    async ask({ providers }, _principal, workspace, { provider, hostname, plan, zone, tags }) {
-      try {
-        return await providers.validate(String(provider), {
-          workspace,
-          hostname: String(hostname ?? 'host'),
-          plan: String(plan),
-          zone: String(zone),
-          tags: Array.isArray(tags) ? tags.map(String) : [],
-        });
-      } catch (error) {
-        // A provider that is away does not stop a workflow from being accepted.
-        if (error instanceof ProviderError && error.retryable) return [];
-        throw error;
-      }
-    },
-  },
-  'taskserv.create': {
-    from: ['name', 'config'],
-    async ask(services, principal, workspace, { name, config }, definition) {
-      const given = isObject(config) ? config : {};
-      const references = referencesIn(given);
-      await requireSecrets(services, principal, workspace, references.values());
-      try {
-        const body = { workspace, name: String(name), servers: ['any'], config: withSamples(given, definition) };
-        requireSecretFields(references.keys(), (await checkCreate(services, principal, body)).secretNames);
-        return [];
-      } catch (error) {
-        if (!(error instanceof ApplicationError) || error.status !== 400 || !Array.isArray(error.details)) throw error;
-        // What another taskserv holds was held against its own definition.
-        return (error.details as FieldProblem[]).filter(
-          ({ field }) => references.get(field.replace(/^config\./, ''))?.of !== 'taskserv',
-        );
-      }
-    },
+/** As a node of a workflow it may refer to secrets of the run, which the kind itself knows nothing of. */
+const TASKSERV_QUESTION: Question = {
+  from: ['name', 'config'],
+  async ask(services, principal, workspace, { name, config }, definition) {
+    const given = isObject(config) ? config : {};
+    const references = referencesIn(given);
+    await requireSecrets(services, principal, workspace, references.values());
+    try {
+      const body = { workspace, name: String(name), servers: ['any'], config: withSamples(given, definition) };
+      requireSecretFields(references.keys(), (await checkCreate(services, principal, body)).secretNames);
+      return [];
+    } catch (error) {
+      if (!(error instanceof ApplicationError) || error.status !== 400 || !Array.isArray(error.details)) throw error;
+      // What another taskserv holds was held against its own definition.
+      return (error.details as FieldProblem[]).filter(
+        ({ field }) => references.get(field.replace(/^config\./, ''))?.of !== 'taskserv',
+      );
+    }
   },
 };
+
+function questionOf(kind: Kind): Question | undefined {
+  if (kind === 'taskserv.create') return TASKSERV_QUESTION;
+  const { question } = rulesOf(kind);
+  if (question === undefined) return undefined;
+  return {
+    from: question.from,
+    ask: (services, _principal, workspace, known) => question.ask(services, workspace, known),
+  };
+}
 
 /** The config with texts of the right form in the place of secrets that do not exist yet. */
 function withSamples(config: JsonObject, { fields }: Definition): JsonObject {
@@ -116,7 +106,7 @@ async function askOutside(asking: Asking, definition: Definition, plan: Plan): P
     const nodes = (nodesOf.get(step.id) ?? []).filter(({ skipped }) => !skipped);
     const refused = await refusedNode(services.db, principal, workspace, step.kind, nodes);
     if (refused !== null) throw forbidden(definition, [...path, refused.field], refused);
-    const question = QUESTIONS[step.kind];
+    const question = questionOf(step.kind);
     if (question === undefined) continue;
     for (const node of nodes) {
       // Not where a field that the answer depends on is still to come.

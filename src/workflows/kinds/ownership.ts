@@ -1,28 +1,12 @@
 /** Whether the caller may do to things that stand what a workflow's nodes will ask for. */
 import { sql } from 'kysely';
-import { isPermittedOverOthers, type Permission, type Principal, requirePermission } from '../../auth/permissions.ts';
+import { isPermittedOverOthers, type Principal, requirePermission } from '../../auth/permissions.ts';
 import type { Queryable } from '../../database/pool.ts';
+import type { JsonObject } from '../../documents/json.ts';
 import { ApplicationError } from '../../errors.ts';
-import type { JsonObject } from '../json.ts';
+import type { NodeTarget } from '../../operations/node.ts';
 import type { PlannedNode } from '../planning/plan.ts';
-import type { Kind } from './rules.ts';
-
-/** What a kind changes that is there already. */
-interface Change {
-  what: 'server' | 'taskserv';
-  permission: Permission;
-  /** Field of `with` that names it: by id or by name, one or a list. */
-  field: string;
-}
-
-const CHANGES: Partial<Record<Kind, Change>> = {
-  'server.delete': { what: 'server', permission: 'server_delete', field: 'server' },
-  'server.start': { what: 'server', permission: 'server_update', field: 'server' },
-  'server.stop': { what: 'server', permission: 'server_update', field: 'server' },
-  'server.restart': { what: 'server', permission: 'server_update', field: 'server' },
-  command: { what: 'server', permission: 'server_update', field: 'servers' },
-  'taskserv.delete': { what: 'taskserv', permission: 'taskserv_delete', field: 'taskserv' },
-};
+import { type Kind, rulesOf } from './rules.ts';
 
 /** The first of a step's nodes that asks for what the caller may not do, and why; null: none is known to. */
 export async function refusedNode(
@@ -32,9 +16,9 @@ export async function refusedNode(
   kind: Kind,
   nodes: readonly PlannedNode[],
 ): Promise<{ node: PlannedNode; field: string; message: string } | null> {
-  const change = CHANGES[kind];
-  if (change === undefined) return null;
-  const { what, permission, field } = change;
+  const { target } = rulesOf(kind);
+  if (target === undefined) return null;
+  const { what, permission, field } = target;
   if (isPermittedOverOthers(principal, permission, workspace)) return null;
   const nodeOf = new Map(nodes.flatMap((node) => namesIn(node.known, field).map((name) => [name, node] as const)));
   if (nodeOf.size === 0) return null;
@@ -57,7 +41,7 @@ function namesIn(known: JsonObject, field: string): string[] {
 }
 
 /** Those that there are now; what is still to come is the caller's own. */
-async function ownersOf(db: Queryable, what: Change['what'], workspace: string, names: readonly string[]) {
+async function ownersOf(db: Queryable, what: NodeTarget['what'], workspace: string, names: readonly string[]) {
   const table = sql.table(`provisioning.${what}s`);
   const name = sql.ref(what === 'server' ? 'hostname' : 'name');
   const { rows } = await sql<{ id: string; name: string; createdBy: string }>`

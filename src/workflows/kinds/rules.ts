@@ -2,31 +2,22 @@
  * What can be said of each kind of node before anything runs: its fields, the permission it needs, and what its
  * fields are filled with where the definition is silent. Pure; src/workflows/kinds/registry.ts carries them out.
  */
-import { type TSchema, Type } from 'typebox';
-import type { Permission } from '../../auth/permissions.ts';
-import { CreateServer } from '../../servers/schemas.ts';
+import { Type } from 'typebox';
+import type { JsonObject } from '../../documents/json.ts';
+import type { OperationKind } from '../../operations/define.ts';
+import type { NodeKind } from '../../operations/node.ts';
+import { SERVER_OPERATIONS } from '../../servers/operations.ts';
+import { TASKSERV_OPERATIONS } from '../../taskservs/operations.ts';
 import { CreateTaskserv } from '../../taskservs/schemas.ts';
-import type { JsonObject } from '../json.ts';
 
 /** What is known of a kind without running it. */
-export interface KindRules {
-  /** Schema of `with`. */
-  with: TSchema;
-  /** What the submitter must be permitted to do in the workspace; null: nothing beyond submitting workflows. */
-  permission: Permission | null;
-  /** Fields that the workspace's defaults fill in. */
-  defaults?: readonly ('provider' | 'plan' | 'zone')[];
-  /** Two nodes of one workflow must not have the same value here. */
-  unique?: string;
-}
+type KindRules = Pick<NodeKind, 'with' | 'permission' | 'defaults' | 'unique' | 'target' | 'question'>;
 
 const closed = { additionalProperties: false } as const;
 const text = (maxLength: number, description: string) => Type.String({ minLength: 1, maxLength, description });
 const seconds = (description: string, maximum = 31_536_000) => Type.Number({ minimum: 0, maximum, description });
 
 const { name: taskservName, servers, config } = CreateTaskserv.properties;
-const { provider, plan, hostname, zone, tags } = CreateServer.properties;
-const aServer = Type.Object({ server: text(253, 'Id or hostname of a server of the workspace.') }, closed);
 const check = {
   every: Type.Optional(
     Type.Number({ minimum: 0.1, maximum: 3_600, default: 2, description: 'Seconds between two tries.' }),
@@ -36,33 +27,15 @@ const check = {
   ),
 };
 
-export const KIND_RULES = {
-  'server.create': {
-    with: Type.Object({ hostname, provider, plan, zone, tags }, closed),
-    permission: 'server_create',
-    defaults: ['provider', 'plan', 'zone'],
-    unique: 'hostname',
-  },
-  'server.delete': {
-    with: Type.Object({ ...aServer.properties, force: Type.Optional(Type.Boolean({ default: false })) }, closed),
-    permission: 'server_delete',
-  },
-  'server.start': { with: aServer, permission: 'server_update' },
-  'server.stop': { with: aServer, permission: 'server_update' },
-  'server.restart': { with: aServer, permission: 'server_update' },
+/** The kinds that an operation brings along as nodes, by name. */
+export function nodesOf<Tools>(operations: readonly OperationKind<Tools>[]): [string, NodeKind][] {
+  return operations.flatMap(({ kind, node }) => (node === undefined ? [] : [[kind, node]]));
+}
+
+const OWN_RULES: Record<string, KindRules> = {
   'taskserv.create': {
     with: Type.Object({ name: taskservName, servers, config }, closed),
     permission: 'taskserv_create',
-  },
-  'taskserv.delete': {
-    with: Type.Object(
-      {
-        taskserv: text(63, 'Id of a taskserv, or its name where the workspace has one of that name.'),
-        force: Type.Optional(Type.Boolean({ default: false })),
-      },
-      closed,
-    ),
-    permission: 'taskserv_delete',
   },
   command: {
     with: Type.Object(
@@ -82,6 +55,7 @@ export const KIND_RULES = {
       closed,
     ),
     permission: 'server_update',
+    target: { what: 'server', permission: 'server_update', field: 'servers' },
   },
   workflow: {
     with: Type.Object(
@@ -124,13 +98,23 @@ export const KIND_RULES = {
     ]),
     permission: null,
   },
-} as const satisfies Record<string, KindRules>;
+};
 
-export type Kind = keyof typeof KIND_RULES;
-export const KINDS = Object.keys(KIND_RULES) as Kind[];
+const RULES: ReadonlyMap<string, KindRules> = new Map([
+  ...nodesOf(SERVER_OPERATIONS),
+  ...nodesOf(TASKSERV_OPERATIONS),
+  ...Object.entries(OWN_RULES),
+]);
 
+/** Name of a kind, such as `server.create`. */
+export type Kind = string;
+export const KINDS: readonly Kind[] = [...RULES.keys()];
+
+/** @throws where there is no such kind: definitions were checked for that. */
 export function rulesOf(kind: Kind): KindRules {
-  return KIND_RULES[kind];
+  const rules = RULES.get(kind);
+  if (rules === undefined) throw new Error(`There is no kind of node "${kind}".`);
+  return rules;
 }
 
 /** `given` with the fields that it leaves to the workspace. */

@@ -1,12 +1,10 @@
+import { isObject } from '../../documents/json.ts';
 import { errors } from '../../errors.ts';
-import { type CheckedCreate, checkCreate, createTaskserv } from '../../taskservs/installing.ts';
-import { deleteTaskserv } from '../../taskservs/removing.ts';
+import { acceptCreate, type CheckedCreate, checkCreate } from '../../taskservs/create/operation.ts';
 import type { CreateTaskserv } from '../../taskservs/schemas.ts';
-import { taskservIdsOf } from '../../taskservs/store.ts';
-import { isObject } from '../json.ts';
 import { openFields, requireSecrets } from '../secrets/open.ts';
 import { referencesIn } from '../secrets/reference.ts';
-import type { KindWork } from './kind.ts';
+import type { NodeHandler } from './kind.ts';
 
 /** A secret goes only where it is kept as one. @throws 400. */
 export function requireSecretFields(given: Iterable<string>, secretNames: readonly string[]): void {
@@ -17,7 +15,7 @@ export function requireSecretFields(given: Iterable<string>, secretNames: readon
   );
 }
 
-export const taskservCreate: KindWork = {
+export const taskservCreate: NodeHandler = {
   async prepare(services, principal, { workspace, workflowId, fields }) {
     const config = isObject(fields.config) ? fields.config : {};
     const references = referencesIn(config);
@@ -29,7 +27,7 @@ export const taskservCreate: KindWork = {
     requireSecretFields(references.keys(), checked.secretNames);
     return checked;
   },
-  submit: (services, mutation, _node, prepared) => createTaskserv(services, mutation, prepared as CheckedCreate),
+  accept: (services, mutation, _node, prepared) => acceptCreate(services, mutation, prepared as CheckedCreate),
   undo({ input, result, status }) {
     const id = result.taskserv_id ?? input.taskserv_id;
     if (typeof id !== 'string') return { how: 'nothing' };
@@ -40,22 +38,4 @@ export const taskservCreate: KindWork = {
     }
     return { how: 'node', kind: 'taskserv.delete', fields: { taskserv: id, force: true } };
   },
-};
-
-export const taskservDelete: KindWork = {
-  async submit(services, mutation, { workspace, fields }) {
-    const name = String(fields.taskserv);
-    const [id, ...others] = await taskservIdsOf(mutation.tx, workspace, name);
-    if (id === undefined) throw errors.notFound(`taskserv in workspace "${workspace}"`, name);
-    if (others.length > 0) {
-      throw errors.conflict(
-        `There are ${others.length + 1} taskservs "${name}" (${[id, ...others].join(', ')}). Give the id.`,
-      );
-    }
-    return deleteTaskserv(services, mutation, id, { force: fields.force === true });
-  },
-  undo: ({ status }) =>
-    status === 'completed'
-      ? { how: 'keep', why: 'A taskserv that was removed is not installed again.' }
-      : { how: 'nothing' },
 };

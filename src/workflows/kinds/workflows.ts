@@ -1,13 +1,13 @@
+import { isObject, type JsonObject } from '../../documents/json.ts';
 import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import { type Accepted, accept } from '../../operations/accept.ts';
-import { isObject, type JsonObject } from '../json.ts';
 import { type PreparedWorkflow, prepareNested } from '../prepare.ts';
 import { submitWorkflow } from '../service.ts';
-import type { KindWork, NodeRequest } from './kind.ts';
+import type { NodeHandler, NodeRequest } from './kind.ts';
 
 /** A workflow inside a workflow: a run of its own, from the definitions that the outer one keeps. */
-export const nestedWorkflow: KindWork = {
+export const nestedWorkflow: NodeHandler = {
   prepare: (services, principal, { workspace, fields, run }) =>
     prepareNested(services, principal, {
       workspace,
@@ -16,22 +16,22 @@ export const nestedWorkflow: KindWork = {
       nested: run.nested,
       settings: run.workspaceSettings,
     }),
-  submit: (services, mutation, { workspace }, prepared) =>
+  accept: (services, mutation, { workspace }, prepared) =>
     submitWorkflow(services, mutation, workspace, prepared as PreparedWorkflow),
   undo: ({ operationId }) => ({ how: 'rollback', workflowId: operationId }),
 };
 
 /** Waits for somebody's decision. */
-export const approval: KindWork = {
-  submit: (services, mutation, node) =>
+export const approval: NodeHandler = {
+  accept: (services, mutation, node) =>
     acceptOwn(services, mutation, node, 'workflow.approval', `Wait for an approval of ${node.key}`, {
       message: node.fields.message ?? null,
     }),
 };
 
 /** Waits for a time, or for something to answer. */
-export const wait: KindWork = {
-  submit: (services, mutation, node) =>
+export const wait: NodeHandler = {
+  accept: (services, mutation, node) =>
     acceptOwn(services, mutation, node, 'workflow.wait', waitTitle(node.fields), { check: node.fields }),
 };
 

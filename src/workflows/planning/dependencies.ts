@@ -1,4 +1,4 @@
-import type { Json } from '../json.ts';
+import type { Json } from '../../documents/json.ts';
 import type { Problems } from '../problems.ts';
 import type { Edge } from './graph.ts';
 import { operationsIn } from './static.ts';

@@ -1,6 +1,6 @@
+import type { JsonObject } from '../../documents/json.ts';
+import { isObject } from '../../documents/json.ts';
 import type { Definition } from '../definition/definition.ts';
-import type { JsonObject } from '../json.ts';
-import { isObject } from '../json.ts';
 import { rulesOf } from '../kinds/rules.ts';
 import type { Problems } from '../problems.ts';
 import type { Plan, PlanInput, Planned } from './plan.ts';

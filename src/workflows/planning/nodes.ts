@@ -1,5 +1,5 @@
+import type { Json, JsonObject } from '../../documents/json.ts';
 import { eachTemplate } from '../expressions/template.ts';
-import type { Json, JsonObject } from '../json.ts';
 import { checkWith } from '../kinds/check.ts';
 import { withDefaults } from '../kinds/rules.ts';
 import { type Problems, typeName } from '../problems.ts';

@@ -1,5 +1,5 @@
+import type { JsonObject } from '../../documents/json.ts';
 import type { Definition } from '../definition/definition.ts';
-import type { JsonObject } from '../json.ts';
 import { addSchemaErrors, createProblems, type Problem } from '../problems.ts';
 
 /**

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
+import type { Json, JsonObject } from '../../documents/json.ts';
 import { type Definition, loadDefinition } from '../definition/definition.ts';
-import type { Json, JsonObject } from '../json.ts';
 import type { Problem } from '../problems.ts';
 import { findCycle, shapeOf } from './graph.ts';
 import { type Plan, planWorkflow } from './plan.ts';

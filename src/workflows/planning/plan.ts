@@ -1,7 +1,7 @@
 import type { Permission } from '../../auth/permissions.ts';
+import type { Json, JsonObject, Path } from '../../documents/json.ts';
 import type { Definition } from '../definition/definition.ts';
 import { eachTemplate } from '../expressions/template.ts';
-import type { Json, JsonObject, Path } from '../json.ts';
 import { type Kind, rulesOf } from '../kinds/rules.ts';
 import type { Problem, Problems } from '../problems.ts';
 import { secretsForExpressions } from '../secrets/reference.ts';

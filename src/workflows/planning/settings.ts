@@ -1,5 +1,5 @@
+import type { Json, Path } from '../../documents/json.ts';
 import type { Definition } from '../definition/definition.ts';
-import type { Json, Path } from '../json.ts';
 import { type Problems, typeName } from '../problems.ts';
 import { operationsIn, renderStatic } from './static.ts';
 import type { StepSource } from './steps.ts';

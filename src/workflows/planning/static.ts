@@ -1,5 +1,5 @@
+import type { Json, Path } from '../../documents/json.ts';
 import { eachTemplate, render, TemplateError } from '../expressions/template.ts';
-import type { Json, Path } from '../json.ts';
 import type { Problems } from '../problems.ts';
 
 /** A value rendered while planning; a problem at its place and undefined where that fails. */

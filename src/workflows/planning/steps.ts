@@ -1,10 +1,10 @@
 import { Ajv } from 'ajv';
 import { Type } from 'typebox';
+import type { Json, Path } from '../../documents/json.ts';
 import { checkTemplates, type Definition } from '../definition/definition.ts';
 import { MAX_STEPS, type StepFields, StepSchema } from '../definition/schema.ts';
 import { ExpressionError } from '../expressions/language.ts';
 import { renderTemplate, templateOf } from '../expressions/template.ts';
-import type { Json, Path } from '../json.ts';
 import { addSchemaErrors, createProblems, type Problem, type Problems } from '../problems.ts';
 
 /** A step, and where it is written. */

@@ -1,5 +1,5 @@
 import { defineProcedure, OperationError, type Procedure } from '../../engine/procedure.ts';
-import { type Runtime, whenReady } from '../running/runtime.ts';
+import type { Runtime } from '../running/runtime.ts';
 import { type Decision, readDecision } from '../running/store.ts';
 import { createWake } from '../running/wake.ts';
 import { WORKFLOW_QUEUE } from './run.ts';
@@ -14,7 +14,7 @@ interface ApprovalInput {
 const FALLBACK_MS = 10_000;
 
 /** Waits until somebody approves or rejects, however long that takes. */
-export function approvalProcedure(runtime: Promise<Runtime>): Procedure {
+export function approvalProcedure(runtime: Runtime): Procedure {
   return defineProcedure<ApprovalInput>({
     kind: 'workflow.approval',
     queue: () => WORKFLOW_QUEUE,
@@ -22,7 +22,7 @@ export function approvalProcedure(runtime: Promise<Runtime>): Procedure {
       const decision = await step<Decision>(
         'wait for a decision',
         async (call) => {
-          const { services, follower } = await whenReady(runtime, call.signal);
+          const { services, follower } = runtime;
           await call.log(message === null ? 'Waiting for an approval.' : `Waiting for an approval: ${message}`);
           const wake = createWake(follower);
           wake.watch(operationId);

@@ -1,3 +1,4 @@
+import type { JsonObject } from '../../documents/json.ts';
 import { defineProcedure, OperationError, type Procedure } from '../../engine/procedure.ts';
 import { leaveTurns } from '../../servers/turn-store.ts';
 import { onEachHost, withTransport } from '../../taskservs/procedures/each-host.ts';
@@ -5,7 +6,6 @@ import { type Host, type HostTools, TASKSERV_QUEUE } from '../../taskservs/proce
 import { untilTurn } from '../../taskservs/procedures/turn.ts';
 import { createMask } from '../../taskservs/secrets.ts';
 import { runJob } from '../../transports/job.ts';
-import type { JsonObject } from '../json.ts';
 import { openFields } from '../secrets/open.ts';
 
 interface CommandInput {

@@ -1,6 +1,6 @@
 import { defineProcedure, OperationError, type Procedure } from '../../engine/procedure.ts';
 import { stopEverything, undoEverything } from '../running/rollback.ts';
-import { type Runtime, whenReady } from '../running/runtime.ts';
+import type { Runtime } from '../running/runtime.ts';
 import { type RollbackReport, reportOf, setRollback } from '../running/undo-store.ts';
 import { WORKFLOW_QUEUE } from './run.ts';
 
@@ -14,7 +14,7 @@ interface RollbackInput {
 const MAX_NAMED = 20;
 
 /** Undoes what a workflow did. Fails, with its report as result, where something could not be undone. */
-export function rollbackProcedure(runtime: Promise<Runtime>): Procedure {
+export function rollbackProcedure(runtime: Runtime): Procedure {
   return defineProcedure<RollbackInput>({
     kind: 'workflow.rollback',
     queue: () => WORKFLOW_QUEUE,
@@ -22,7 +22,7 @@ export function rollbackProcedure(runtime: Promise<Runtime>): Procedure {
       await step(
         'stop what is running',
         async (call) => {
-          const ready = await whenReady(runtime, call.signal);
+          const ready = runtime;
           await setRollback(ready.services.db, workflowId, operationId);
           await stopEverything({ runtime: ready, workflowId, workspace, call });
         },
@@ -31,14 +31,11 @@ export function rollbackProcedure(runtime: Promise<Runtime>): Procedure {
       if (undo) {
         await step(
           'undo what was done',
-          async (call) =>
-            undoEverything({ runtime: await whenReady(runtime, call.signal), workflowId, workspace, call, progress }),
+          async (call) => undoEverything({ runtime, workflowId, workspace, call, progress }),
           { deadline: Number.POSITIVE_INFINITY, outlivesCancel: true },
         );
       }
-      const report = await step('look what is left', async (call) =>
-        reportOf((await whenReady(runtime, call.signal)).services.db, workflowId),
-      );
+      const report = await step('look what is left', async () => reportOf(runtime.services.db, workflowId));
       if (report.failed.length > 0) throw new OperationError('ROLLBACK_INCOMPLETE', incomplete(report));
       return finish(async () => report);
     },

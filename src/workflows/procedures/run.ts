@@ -1,7 +1,7 @@
 import { defineProcedure, OperationError, type Procedure } from '../../engine/procedure.ts';
 import { coordinate, type Outcome } from '../running/coordinator.ts';
 import { endResult } from '../running/result.ts';
-import { type Runtime, whenReady } from '../running/runtime.ts';
+import type { Runtime } from '../running/runtime.ts';
 import { asksForRollback, closeNodes, countNodes } from '../running/store.ts';
 
 /** Where coordinators wait. It has no limit: one that waits for its nodes costs next to nothing and must not keep a
@@ -13,15 +13,14 @@ interface RunInput {
 }
 
 /** Carries out a submitted graph. Its own operation ends when all of its nodes have. */
-export function workflowProcedure(runtime: Promise<Runtime>): Procedure {
+export function workflowProcedure(runtime: Runtime): Procedure {
   return defineProcedure<RunInput>({
     kind: 'workflow.run',
     queue: () => WORKFLOW_QUEUE,
     async run({ workflow_id: workflowId }, { step, finish, progress, workspace }) {
       const outcome = await step<Outcome>(
         'carry out the graph',
-        async (call) =>
-          coordinate({ runtime: await whenReady(runtime, call.signal), workflowId, workspace, call, progress }),
+        async (call) => coordinate({ runtime, workflowId, workspace, call, progress }),
         { deadline: Number.POSITIVE_INFINITY, outlivesCancel: true },
       );
       if (outcome.status === 'cancelled') throw new OperationError('CANCELLED', 'The workflow was cancelled.');

@@ -1,6 +1,6 @@
 import type { Queryable } from '../../database/pool.ts';
+import { isObject, type Json, type JsonObject } from '../../documents/json.ts';
 import { eachTemplate } from '../expressions/template.ts';
-import { isObject, type Json, type JsonObject } from '../json.ts';
 import { operationsIn } from '../planning/static.ts';
 import { secretsForExpressions } from '../secrets/reference.ts';
 import { serversForExpressions, taskservsForExpressions } from '../store.ts';

@@ -1,6 +1,6 @@
 import type { Queryable } from '../../database/pool.ts';
+import type { Json, JsonObject } from '../../documents/json.ts';
 import { render, TemplateError } from '../expressions/template.ts';
-import type { Json, JsonObject } from '../json.ts';
 import { createRunContext } from './context.ts';
 import { countNodes, readRun } from './store.ts';
 

@@ -6,8 +6,8 @@
 import type { WorkflowNodeStatus, WorkflowUndoStatus } from '../../database/tables.ts';
 import type { StepCall } from '../../engine/procedure.ts';
 import { ApplicationError } from '../../errors.ts';
-import type { Deed, Undo } from '../kinds/kind.ts';
-import { KIND_WORK, submitNode } from '../kinds/registry.ts';
+import type { NodeOutcome, NodeUndo } from '../../operations/node.ts';
+import { acceptNode, handlerOf } from '../kinds/registry.ts';
 import type { PlannedStep } from '../planning/plan.ts';
 import { submitRollback } from '../service-rollback.ts';
 import { undoPrincipalFor } from './authority.ts';
@@ -240,20 +240,23 @@ async function startReady(rollback: Rollback): Promise<void> {
 }
 
 /** How a node is undone; a move where that is already decided, null where there is nothing to do. */
-function undoOf({ begun }: Rollback, node: NodeState): Exclude<Undo, { how: 'nothing' | 'keep' }> | UndoMove | null {
+function undoOf(
+  { begun }: Rollback,
+  node: NodeState,
+): Exclude<NodeUndo, { how: 'nothing' | 'keep' }> | UndoMove | null {
   const of = begun.get(node.position);
   if (of === undefined || of.operationStatus === null) return null;
   const tidied = of.operationStatus === 'completed' ? null : of.cleanupStatus;
   if (tidied === 'completed') return moveOf(node, 'undone', null);
-  const deed: Deed = {
+  const outcome: NodeOutcome = {
     operationId: of.operationId,
-    status: of.operationStatus as Deed['status'],
+    status: of.operationStatus as NodeOutcome['status'],
     input: of.input ?? {},
     result: of.result ?? {},
     fields: of.fields ?? {},
     leftover: tidied !== null,
   };
-  const undo = KIND_WORK[node.step.planned.kind].undo?.(deed) ?? { how: 'nothing' };
+  const undo = handlerOf(node.step.planned.kind).undo?.(outcome) ?? { how: 'nothing' };
   if (undo.how === 'nothing') {
     if (tidied === null) return null;
     return moveOf(node, 'failed', `${of.cleanupError ?? 'What should tidy up after it'} (operation ${of.cleanupId})`);
@@ -265,7 +268,7 @@ function undoOf({ begun }: Rollback, node: NodeState): Exclude<Undo, { how: 'not
 async function start(
   rollback: Rollback,
   node: NodeState,
-  undo: Exclude<Undo, { how: 'nothing' | 'keep' }>,
+  undo: Exclude<NodeUndo, { how: 'nothing' | 'keep' }>,
 ): Promise<UndoMove | null> {
   const { runtime, workflowId, workspace, snapshot, call, wake, scheduler } = rollback;
   const principal = undoPrincipalFor(snapshot.authority, workspace, workflowId);
@@ -277,13 +280,13 @@ async function start(
   call.guard();
   try {
     const prepared =
-      request === null ? null : await KIND_WORK[request.kind].prepare?.(runtime.services, principal, request);
+      request === null ? null : await handlerOf(request.kind).prepare?.(runtime.services, principal, request);
     const operationId = await submitTogether(runtime, principal, call.operationId, async (mutation) => {
       if ((await claimUndo(mutation.tx, workflowId, [node])).length === 0) throw takenElsewhere(key);
       const id =
         request === null
           ? await submitRollback(runtime.services, mutation, undo.how === 'rollback' ? undo.workflowId : '')
-          : await submitNode(runtime.services, mutation, request, prepared);
+          : await acceptNode(runtime.services, mutation, request, prepared);
       const now = id === null ? 'undone' : 'running';
       await moveUndo(mutation.tx, workflowId, [
         { position, undo: now, attempt: node.attempt + 1, operationId: id, error: null },

@@ -5,7 +5,7 @@ import { insertAudits } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import type { Follower } from '../../operations/follow.ts';
 
-/** What procedures of workflows work with. It exists once the server has been put together. */
+/** What procedures of workflows work with. */
 export interface Runtime {
   services: Services;
   follower: Follower;
@@ -50,19 +50,6 @@ const MAX_TRIES = 5;
 /** Deadlock or serialisation failure: the transaction did nothing, and may be tried again. */
 function isConflict(error: unknown): boolean {
   return error instanceof Error && 'code' in error && (error.code === '40P01' || error.code === '40001');
-}
-
-/** The runtime, once there is one. @throws the signal's reason when that comes first. */
-export async function whenReady(runtime: Promise<Runtime>, signal: AbortSignal): Promise<Runtime> {
-  signal.throwIfAborted();
-  const { promise: aborted, reject } = Promise.withResolvers<never>();
-  const abort = () => reject(signal.reason);
-  signal.addEventListener('abort', abort, { once: true });
-  try {
-    return await Promise.race([runtime, aborted]);
-  } finally {
-    signal.removeEventListener('abort', abort);
-  }
 }
 
 /** A node has gone on without this execution: it begins again from the rows, where it still may. */

@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 import type { Database, Queryable } from '../../database/pool.ts';
 import type { OperationStatus, WorkflowNodeStatus } from '../../database/tables.ts';
-import type { Json, JsonObject } from '../json.ts';
+import type { Json, JsonObject } from '../../documents/json.ts';
 import type { Edge } from '../planning/graph.ts';
 import type { PlannedNode, PlannedStep } from '../planning/plan.ts';
 import type { Authority } from './authority.ts';

@@ -1,11 +1,11 @@
 import type { Principal } from '../../auth/permissions.ts';
+import type { JsonObject } from '../../documents/json.ts';
+import { pathText } from '../../documents/json.ts';
 import { ApplicationError } from '../../errors.ts';
 import { render, TemplateError } from '../expressions/template.ts';
-import type { JsonObject } from '../json.ts';
-import { pathText } from '../json.ts';
 import { checkWith } from '../kinds/check.ts';
 import type { NodeRequest } from '../kinds/kind.ts';
-import { KIND_WORK, submitNode } from '../kinds/registry.ts';
+import { acceptNode, handlerOf } from '../kinds/registry.ts';
 import { withDefaults } from '../kinds/rules.ts';
 import { createProblems } from '../problems.ts';
 import { principalFor } from './authority.ts';
@@ -113,8 +113,8 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
       const one = ready.get(position);
       if (one === undefined) throw new Error(`node ${position} of workflow ${workflowId} is gone`);
       const operationId = await refusing(position, () =>
-        submitNode(
-          KIND_WORK[one.request.kind].gathers === true ? gathered : runtime.services,
+        acceptNode(
+          handlerOf(one.request.kind).gathers === true ? gathered : runtime.services,
           mutation,
           one.request,
           one.prepared,
@@ -142,7 +142,7 @@ async function prepareNode(
   const fields = input.fields ?? (await renderFields(options, node, input));
   const request = { workflowId, position, key, workspace, kind, fields, run };
   const prepared = await refusing(position, async () =>
-    KIND_WORK[kind].prepare?.(runtime.services, principal, request),
+    handlerOf(kind).prepare?.(runtime.services, principal, request),
   );
   return { node, request, prepared, rendered: input.fields === null };
 }

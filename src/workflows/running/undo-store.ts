@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 import type { Queryable } from '../../database/pool.ts';
 import type { OperationStatus, WorkflowNodeStatus, WorkflowUndoStatus } from '../../database/tables.ts';
-import type { JsonObject } from '../json.ts';
+import type { JsonObject } from '../../documents/json.ts';
 
 /** A node that has been begun, and how far undoing it is. */
 export interface BegunNode {

@@ -3,6 +3,7 @@ import { Type } from 'typebox';
 import { isPermitted, permittedWorkspaces, requirePermission } from '../../auth/permissions.ts';
 import { isUniqueViolation } from '../../database/pool.ts';
 import { uuidv7 } from '../../database/uuid.ts';
+import type { JsonObject } from '../../documents/json.ts';
 import { errors } from '../../errors.ts';
 import { principalOf, sendJson } from '../../http/context.ts';
 import { createdFilters } from '../../http/created-filters.ts';
@@ -10,7 +11,6 @@ import { filter, type ListDefinition, listQuerySchema, sendList } from '../../ht
 import { errorResponses } from '../../http/schemas.ts';
 import type { App, Services } from '../../http/section.ts';
 import { isUuid } from '../../operations/schemas.ts';
-import type { JsonObject } from '../json.ts';
 import { prepareWorkflow } from '../prepare.ts';
 import { authorityOf } from '../running/authority.ts';
 import { SubmitWorkflow } from '../schemas.ts';

@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 import type { Queryable } from '../../database/pool.ts';
 import type { RoleBinding } from '../../database/tables.ts';
-import type { JsonObject } from '../json.ts';
+import type { JsonObject } from '../../documents/json.ts';
 import type { Authority } from '../running/authority.ts';
 
 const time = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`;

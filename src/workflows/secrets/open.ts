@@ -3,10 +3,10 @@
 import { type Principal, requirePermission } from '../../auth/permissions.ts';
 import type { Seal } from '../../auth/secrets.ts';
 import type { Queryable } from '../../database/pool.ts';
+import type { JsonObject } from '../../documents/json.ts';
 import { errors } from '../../errors.ts';
 import { openSecrets } from '../../taskservs/secrets.ts';
 import { readRevision } from '../../taskservs/store.ts';
-import type { JsonObject } from '../json.ts';
 import { referencesIn, type SecretReference } from './reference.ts';
 import { ownerOfTaskserv, readSecrets } from './store.ts';
 

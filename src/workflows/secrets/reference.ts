@@ -2,7 +2,7 @@
  * How a secret stands in what a workflow stores and shows: as a reference, never as itself. Expressions pass references
  * around like any value; only what hands a secret to a host opens one.
  */
-import { isObject, type Json, type JsonObject } from '../json.ts';
+import { isObject, type Json, type JsonObject } from '../../documents/json.ts';
 
 const MARK = '$secret';
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { test } from 'node:test';
+import { until } from '../../support/server.ts';
 import type { Suite } from './context.ts';
 
 /** What looking after servers needs: everything in the account, labels as they were asked for, changes of them. */
@@ -59,6 +60,14 @@ export function caringTests(suite: Suite): void {
     await provider.resizeServer(ref, { plan, zone }, options);
     await provider.resizeServer(ref, { plan, zone }, options);
     assert.equal((await provider.observeServers([ref])).get(ref)?.plan, plan);
+    // Also another one, by the neutral name that several providers share.
+    const others = (await provider.listPlans()).filter(({ name }) => /^\d+xCPU-\d+GB$/.test(name) && name !== plan);
+    const other = others.find(({ prices }) => prices === undefined || zone in prices) ?? assert.fail('no other plan');
+    await provider.resizeServer(ref, { plan: other.name, zone }, options);
+    await until(
+      async () => (await provider.observeServers([ref])).get(ref)?.plan === other.name,
+      'the plan to be shown as it was asked for',
+    );
   });
 
   test('P25, P21: labels and plan pass the guard, and are NOT_FOUND for what does not exist', async () => {

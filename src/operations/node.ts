@@ -1,0 +1,85 @@
+/** What a kind of operation is in a workflow's graph. */
+import type { TSchema } from 'typebox';
+import type { Permission, Principal } from '../auth/permissions.ts';
+import type { OperationStatus } from '../database/tables.ts';
+import type { JsonObject } from '../documents/json.ts';
+import type { FieldProblem } from '../errors.ts';
+import type { Mutation } from '../http/mutation.ts';
+import type { Services } from '../http/section.ts';
+import type { Accepted } from './accept.ts';
+
+/** A node that is to become an operation. */
+export interface NodeRequest {
+  workflowId: string;
+  position: number;
+  key: string;
+  workspace: string;
+  fields: JsonObject;
+}
+
+/** A node's operation that has ended, as undoing it sees it. */
+export interface NodeOutcome {
+  operationId: string;
+  status: Extract<OperationStatus, 'completed' | 'failed' | 'cancelled'>;
+  /** What the operation was given, and what it brought about. */
+  input: JsonObject;
+  result: JsonObject;
+  /** The node's own fields. */
+  fields: JsonObject;
+  /** It did not complete, and the operation that was to tidy up after it failed as well. */
+  leftover: boolean;
+}
+
+/** How a node is undone. */
+export type NodeUndo =
+  /** Nothing is left of it. */
+  | { how: 'nothing' }
+  /** It cannot be undone. */
+  | { how: 'keep'; why: string }
+  /** By the operation of another node. */
+  | { how: 'node'; kind: string; fields: JsonObject }
+  /** By the rollback of the workflow that it was. */
+  | { how: 'rollback'; workflowId: string };
+
+/** What a kind changes that is there already: whether the submitter may is asked before the workflow is accepted. */
+export interface NodeTarget {
+  what: 'server' | 'taskserv';
+  permission: Permission;
+  /** Field of `with` that names it: by id or by name, one or a list. */
+  field: string;
+}
+
+/** What a provider or the catalog is asked before a workflow is accepted. */
+interface NodeQuestion {
+  /** Fields that the answer depends on: not asked where one of them is still to come. */
+  from: readonly string[];
+  ask(services: Services, workspace: string, fields: JsonObject): Promise<FieldProblem[]>;
+}
+
+/** What makes a kind of node: its fields, how it becomes an operation, and how what it did is undone. */
+export interface NodeKind<Request extends NodeRequest = NodeRequest> {
+  /** Schema of `with`. */
+  with: TSchema;
+  /** What the submitter must be permitted to do in the workspace; null: nothing beyond submitting workflows. */
+  permission: Permission | null;
+  /** Fields that the workspace's defaults fill in. */
+  defaults?: readonly ('provider' | 'plan' | 'zone')[];
+  /** Two nodes of one workflow must not have the same value here. */
+  unique?: string;
+  target?: NodeTarget;
+  question?: NodeQuestion;
+  /**
+   * What has to be asked or read before the transaction, because it leaves the database.
+   * @throws ApplicationError where the node cannot be submitted.
+   */
+  prepare?(services: Services, principal: Principal, node: Request): Promise<unknown>;
+  /** Accepts the operation in the caller's transaction. @throws ApplicationError. */
+  accept(services: Services, mutation: Mutation, node: Request, prepared: unknown): Promise<Accepted>;
+  /**
+   * Nothing that `accept` writes refers to the operation's row, and no other operation can hold what it changes: it may be
+   * stored later in the same transaction, with others.
+   */
+  gathers?: true;
+  /** Absent: there is nothing to undo. Not asked where an operation of its own has tidied up after a failure. */
+  undo?(outcome: NodeOutcome): NodeUndo;
+}

@@ -1,0 +1,147 @@
+import { Type } from 'typebox';
+import type { Principal } from '../../auth/permissions.ts';
+import { isUniqueViolation } from '../../database/pool.ts';
+import { shortId, uuidv7 } from '../../database/uuid.ts';
+import { errors } from '../../errors.ts';
+import type { Mutation } from '../../http/mutation.ts';
+import type { Services } from '../../http/section.ts';
+import { type Accepted, accept } from '../../operations/accept.ts';
+import { defineOperation } from '../../operations/define.ts';
+import { ProviderError, type ServerSpec } from '../../providers/contract.ts';
+import { requireWorkspace } from '../../workspaces/service.ts';
+import { CreateServer } from '../schemas.ts';
+import { hostnameConflict, withSshKey } from '../service.ts';
+import { hostnameTaken, insertServer } from '../store.ts';
+import { closeSpec } from '../stored-spec.ts';
+import type { ServerTools } from '../tools.ts';
+import { createProcedure } from './procedure.ts';
+
+/** A request waits no longer than this for its turn at a provider. Seconds. */
+const PATIENCE = 5;
+
+const { hostname, provider, plan, zone, tags } = CreateServer.properties;
+
+export const createServer = defineOperation({
+  kind: 'server.create',
+  permission: 'server_create',
+  route: {
+    method: 'POST',
+    path: '/v1/servers/create',
+    tag: 'Servers',
+    summary: 'Create a new server',
+    body: CreateServer,
+    refusals: [400, 409],
+    checkMode: 'operation',
+    prepare: (services, principal, { body }) => checkCreate(services, principal, body),
+    accept: (services, mutation, { body }) => acceptCreate(services, mutation, body),
+  },
+  procedure: ({ providers, seal }: ServerTools) => createProcedure(providers, seal),
+  node: {
+    with: Type.Object({ hostname, provider, plan, zone, tags }, { additionalProperties: false }),
+    permission: 'server_create',
+    defaults: ['provider', 'plan', 'zone'],
+    unique: 'hostname',
+    question: {
+      from: ['provider', 'plan', 'zone', 'tags'],
+      async ask({ providers }, workspace, { provider, hostname, plan, zone, tags }) {
+        try {
+          return await providers.validate(
+            String(provider),
+            {
+              workspace,
+              hostname: String(hostname ?? 'host'),
+              plan: String(plan),
+              zone: String(zone),
+              tags: Array.isArray(tags) ? tags.map(String) : [],
+            },
+            { patience: PATIENCE },
+          );
+        } catch (error) {
+          // As with a request: a provider that cannot be asked, or that does not let us in, speaks against nothing.
+          if (error instanceof ProviderError) return [];
+          throw error;
+        }
+      },
+    },
+    // Its resource is the new server.
+    gathers: true,
+    // The fields were held against the schema of this very request.
+    accept: (services, mutation, { workspace, fields }) =>
+      acceptCreate(services, mutation, { ...fields, workspace } as unknown as CreateServer),
+    undo({ status, input, result, leftover }) {
+      if (status !== 'completed' && !leftover) return { how: 'nothing' };
+      const server = String(leftover ? input.server_id : result.server_id);
+      return { how: 'node', kind: 'server.delete', fields: { server, force: true } };
+    },
+  },
+});
+
+/**
+ * Everything that can be said against the request before anything is written. Asks the provider, so it runs before
+ * the transaction; a provider that is away, or does not let us in, does not stop the request from being accepted: its
+ * operation waits, or fails with the reason.
+ */
+async function checkCreate(services: Services, principal: Principal, body: CreateServer): Promise<void> {
+  await requireWorkspace(services.db, principal, 'server_create', body.workspace);
+  try {
+    const problems = await services.providers.validate(body.provider, specOf(body), { patience: PATIENCE });
+    if (problems.length > 0) throw errors.validation(problems);
+  } catch (error) {
+    if (!(error instanceof ProviderError)) throw error;
+  }
+}
+
+function specOf(body: CreateServer): ServerSpec {
+  return {
+    workspace: body.workspace,
+    hostname: body.hostname,
+    plan: body.plan,
+    zone: body.zone,
+    tags: body.tags ?? [],
+    ...(body.image === undefined ? {} : { image: body.image }),
+    ...(body.user_data === undefined ? {} : { user_data: body.user_data }),
+    ...(body.networks === undefined ? {} : { networks: body.networks }),
+  };
+}
+
+/** Accepts a server: its row, its operation and the start of its procedure commit together. */
+async function acceptCreate(services: Services, mutation: Mutation, body: CreateServer): Promise<Accepted> {
+  const { tx, principal } = mutation;
+  const spec = await withSshKey(services, mutation, body.provider, specOf(body));
+  const operationId = uuidv7();
+  const serverId = body.check_mode === true ? null : shortId('srv');
+  if (serverId === null) {
+    if (await hostnameTaken(tx, spec.workspace, spec.hostname)) throw hostnameConflict(spec);
+  } else {
+    try {
+      await insertServer(tx, {
+        ...spec,
+        id: serverId,
+        provider: body.provider,
+        operationId,
+        createdBy: principal.name,
+      });
+    } catch (error) {
+      if (isUniqueViolation(error, 'servers_workspace_hostname_key')) throw hostnameConflict(spec);
+      throw error;
+    }
+  }
+  const checkMode = body.check_mode === true;
+  const { hostname, workspace, plan, zone } = spec;
+  return accept(services, mutation, {
+    id: operationId,
+    kind: 'server.create',
+    title: `Create ${hostname}`,
+    workspace,
+    resource: serverId === null ? null : `server:${serverId}`,
+    input: {
+      server_id: serverId,
+      provider: body.provider,
+      check_mode: checkMode,
+      spec: closeSpec(services.seal, spec),
+    },
+    checkMode,
+    audit: { details: { hostname, provider: body.provider, plan, zone, check_mode: checkMode } },
+    plan: { create: [{ type: 'server', workspace, hostname, provider: body.provider, plan, zone }] },
+  });
+}

@@ -1,0 +1,142 @@
+import type { Seal } from '../../auth/secrets.ts';
+import {
+  defineProcedure,
+  OperationError,
+  type Procedure,
+  type ProcedureContext,
+  type StepCall,
+} from '../../engine/procedure.ts';
+import type { Provider, ProviderServer, ServerSpec } from '../../providers/contract.ts';
+import { untilObserved } from '../../providers/observer.ts';
+import type { ProviderRegistry } from '../../providers/registry.ts';
+import { callOptions, lookOptions, queueOf, tellOf, withAccount } from '../server-change.ts';
+import { removeServer, updateServer } from '../store.ts';
+import { openSpec, type StoredSpec } from '../stored-spec.ts';
+
+interface CreateInput {
+  /** Null in check mode. */
+  server_id: string | null;
+  provider: string;
+  check_mode: boolean;
+  spec: StoredSpec;
+}
+
+/** Makes a server and waits until it runs. What a failure or a cancel leaves behind is deleted by `server.cleanup`. */
+export function createProcedure(providers: ProviderRegistry, seal: Seal): Procedure {
+  return defineProcedure<CreateInput>({
+    kind: 'server.create',
+    queue: queueOf,
+    async run(input, { operationId, step, finish }) {
+      const { server_id: serverId } = input;
+      const spec = openSpec(seal, input.spec);
+      if (serverId === null) {
+        const plan = await step('check what would be made', (call) =>
+          planCreate(providers, input.provider, spec, call),
+        );
+        return finish(async () => ({ check_mode: true, plan }));
+      }
+      const server = await untilRunning(step, spec, (work) =>
+        withAccount(providers, input.provider, spec.workspace, work),
+      );
+      const { ref, ip_address: ipAddress } = server;
+      return finish(async (tx) => {
+        await updateServer(tx, serverId, { status: 'running', ipAddress, providerRef: ref });
+        return {
+          server_id: serverId,
+          hostname: spec.hostname,
+          ip_address: ipAddress,
+          provider: input.provider,
+          operation_id: operationId,
+        };
+      });
+    },
+    async settle(tx, input, { operationId, started }) {
+      const { server_id: serverId } = input;
+      if (serverId === null) return null;
+      if (!started) {
+        await removeServer(tx, serverId);
+        return null;
+      }
+      await updateServer(tx, serverId, { status: 'deleting' });
+      return {
+        kind: 'server.cleanup',
+        title: `Clean up after creating ${input.spec.hostname}`,
+        resource: `server:${serverId}`,
+        input: {
+          server_id: serverId,
+          provider: input.provider,
+          provider_ref: null,
+          create_operation_id: operationId,
+          previous_status: 'creating',
+        },
+      };
+    },
+  });
+}
+
+/** Works with the account that the workspace uses at the time. */
+export type WithProvider = <T>(work: (provider: Provider) => Promise<T>) => Promise<T>;
+
+/** Makes the operation's server and waits until it runs: two steps, the second where it is needed. */
+export async function untilRunning(
+  step: ProcedureContext['step'],
+  spec: ServerSpec,
+  withProvider: WithProvider,
+): Promise<ProviderServer> {
+  const server = await step('create the server', (call) =>
+    withProvider((provider) => provider.ensureServer(spec, callOptions(call))),
+  );
+  if (server.status === 'running') return server;
+  const { ref } = server;
+  return step('wait until the server runs', (call) =>
+    withProvider(async (provider) => {
+      await call.log(`${provider.name} accepted ${spec.hostname} as ${ref}; waiting until it runs.`);
+      return waitUntilRunning(provider, ref, spec, call);
+    }),
+  );
+}
+
+async function waitUntilRunning(
+  provider: Provider,
+  ref: string,
+  spec: ServerSpec,
+  call: StepCall,
+): Promise<ProviderServer> {
+  const listedUntil = Date.now() + (provider.listingLagMs ?? 0);
+  const settled = (now: ProviderServer | null) =>
+    now === null ? Date.now() >= listedUntil : ['running', 'stopped', 'error'].includes(now.status);
+  let seen = await untilObserved(provider, ref, settled, call.signal, tellOf(call));
+  // A create that only half succeeded: asking again finishes it.
+  while (seen?.status === 'stopped') {
+    await provider.ensureServer(spec, callOptions(call));
+    seen = await untilObserved(provider, ref, settled, call.signal, tellOf(call));
+  }
+  if (seen === null) {
+    throw new OperationError(
+      'SERVER_VANISHED',
+      `${provider.name} no longer has the server ${ref}; somebody deleted it while it was being made.`,
+    );
+  }
+  if (seen.status === 'error') {
+    throw new OperationError('SERVER_ERROR', `${provider.name} reports the server ${ref} as broken.`);
+  }
+  return seen;
+}
+
+async function planCreate(providers: ProviderRegistry, name: string, spec: ServerSpec, call: StepCall) {
+  const options = lookOptions(call);
+  const { workspace, hostname, plan, zone, tags } = spec;
+  const problems = await providers.validate(name, spec, options);
+  const provider = problems.length === 0 ? await providers.for(name, workspace) : null;
+  const offered = (await provider?.listPlans(options)) ?? [];
+  // Null where the provider tells none.
+  const price = offered.find(({ name }) => name === plan)?.prices?.[zone] ?? null;
+  return {
+    create: [{ type: 'server', workspace, hostname, provider: name, plan, zone, tags, price }],
+    change: [],
+    delete: [],
+    order: [`create server ${hostname} at ${name}`, 'wait until it runs'],
+    problems,
+    cost: price === null ? null : { currency: price.currency, hourly: price.hourly, monthly: price.monthly },
+  };
+}

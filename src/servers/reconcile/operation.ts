@@ -1,0 +1,9 @@
+import { defineInternalOperation } from '../../operations/define.ts';
+import type { ServerTools } from '../tools.ts';
+import { reconcileProcedure } from './procedure.ts';
+
+/** Records the state of a server after an interrupted change. */
+export const reconcileServer = defineInternalOperation({
+  kind: 'server.reconcile',
+  procedure: ({ providers }: ServerTools) => reconcileProcedure(providers),
+});

@@ -1,0 +1,93 @@
+import type { Queryable } from '../../database/pool.ts';
+import { defineProcedure, type FollowUp, type Procedure, type Settlement } from '../../engine/procedure.ts';
+import type { ProviderServer, ProviderServerStatus } from '../../providers/contract.ts';
+import { untilObserved } from '../../providers/observer.ts';
+import type { ProviderRegistry } from '../../providers/registry.ts';
+import { EXISTING } from '../existing.ts';
+import { findRef, queueOf, type ServerChange, tellOf, withAccount } from '../server-change.ts';
+import { removeServer, updateServer } from '../store.ts';
+
+interface ReconcileInput extends ServerChange {
+  /** The interrupted change was a deletion: a server that is gone is what was wanted. */
+  deleting: boolean;
+}
+
+const IN_BETWEEN: readonly ProviderServerStatus[] = ['creating', 'starting', 'stopping', 'deleting'];
+/** How long a state may stay in between before it is recorded as it is. Seconds. */
+const SETTLE_DEADLINE = 86_400;
+
+/** Records how a server really stands after a change was interrupted. Writes nothing to the provider. */
+export function reconcileProcedure(providers: ProviderRegistry): Procedure {
+  return defineProcedure<ReconcileInput>({
+    kind: 'server.reconcile',
+    queue: queueOf,
+    async run(input, { workspace, step, finish }) {
+      const server = await step(
+        'look how the server stands',
+        (call) =>
+          withAccount(providers, input.provider, workspace, async (provider): Promise<ProviderServer | null> => {
+            const ref = await findRef(provider, input, call);
+            if (ref === null) return null;
+            return untilObserved(
+              provider,
+              ref,
+              (now) => now === null || !IN_BETWEEN.includes(now.status),
+              call.signal,
+              tellOf(call),
+            );
+          }),
+        { deadline: SETTLE_DEADLINE, attempts: 10_000 },
+      );
+      return finish(async (tx) => {
+        const { server_id: serverId } = input;
+        if (server === null && input.deleting) {
+          await removeServer(tx, serverId);
+          return { server_id: serverId, status: 'deleted' };
+        }
+        const status = server?.status ?? 'missing';
+        await updateServer(tx, serverId, { status, ipAddress: server?.ip_address ?? null });
+        return { server_id: serverId, status };
+      });
+    },
+    async settle(tx, input) {
+      await updateServer(tx, input.server_id, { status: 'unknown' });
+      return null;
+    },
+  });
+}
+
+/** The settlement of every change of an existing server: as before where nothing was begun, else look and record. */
+export async function reconcileAfter(
+  tx: Queryable,
+  input: ServerChange,
+  { started }: Settlement,
+): Promise<FollowUp | null> {
+  // There is nobody to ask how an existing machine stands: it was not touched.
+  if (!started || input.provider === EXISTING) {
+    await updateServer(tx, input.server_id, { status: input.previous_status });
+    return null;
+  }
+  const { server_id, provider, provider_ref, create_operation_id, previous_status } = input;
+  return {
+    kind: 'server.reconcile',
+    title: `Record the state of ${server_id} after an interrupted change`,
+    resource: `server:${server_id}`,
+    input: {
+      server_id,
+      provider,
+      provider_ref,
+      create_operation_id,
+      previous_status,
+      deleting: await isBeingDeleted(tx, server_id),
+    },
+  };
+}
+
+async function isBeingDeleted(tx: Queryable, serverId: string): Promise<boolean> {
+  const row = await tx
+    .selectFrom('provisioning.servers')
+    .select('status')
+    .where('id', '=', serverId)
+    .executeTakeFirst();
+  return row?.status === 'deleting';
+}

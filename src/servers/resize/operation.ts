@@ -1,0 +1,155 @@
+import { type Static, Type } from 'typebox';
+import type { Principal } from '../../auth/permissions.ts';
+import { errors } from '../../errors.ts';
+import type { Mutation } from '../../http/mutation.ts';
+import type { Services } from '../../http/section.ts';
+import type { Accepted } from '../../operations/accept.ts';
+import { defineOperation } from '../../operations/define.ts';
+import { ProviderError } from '../../providers/contract.ts';
+import { EXISTING } from '../existing.ts';
+import { serverField, serverOf } from '../node.ts';
+import { readKnown } from '../observing/store.ts';
+import { CreateServer, ServerId } from '../schemas.ts';
+import { acceptChange, lockPermitted, requireVisible } from '../service.ts';
+import { readServer, serverIdOf } from '../store.ts';
+import type { ServerTools } from '../tools.ts';
+import { type ResizeInput, resizeProcedure } from './procedure.ts';
+
+/** A request waits no longer than this for its turn at a provider. Seconds. */
+const PATIENCE = 5;
+
+const { plan, tags } = CreateServer.properties;
+const wanted = {
+  plan: Type.Optional({ ...plan, description: 'The plan that it is to have.' }),
+  // Without a default: tags that are not given stay as they are.
+  tags: Type.Optional(
+    Type.Array(tags.items, { maxItems: 50, uniqueItems: true, description: 'In place of those that it has.' }),
+  ),
+};
+
+const ResizeServer = Type.Object(wanted, { additionalProperties: false });
+type Wanted = Static<typeof ResizeServer>;
+
+export const resizeServer = defineOperation({
+  kind: 'server.resize',
+  permission: 'server_update',
+  route: {
+    method: 'PATCH',
+    path: '/v1/servers/:id',
+    tag: 'Servers',
+    summary: 'Change the plan or the tags of a server',
+    description:
+      'For another plan the server is stopped and, where it ran, started again; its disk stays as large as it is. Tags replace those that it has, and interrupt nothing.',
+    params: ServerId,
+    body: ResizeServer,
+    refusals: [400, 404, 409],
+    prepare: (services, principal, { params, body }) => requireOffered(services, principal, params.id, body),
+    accept: (services, mutation, { params, body }) => acceptResize(services, mutation, params.id, body),
+  },
+  procedure: ({ providers }: ServerTools) => resizeProcedure(providers),
+  node: {
+    with: Type.Object({ server: serverField, ...wanted }, { additionalProperties: false }),
+    permission: 'server_update',
+    target: { what: 'server', permission: 'server_update', field: 'server' },
+    async prepare(services, principal, { workspace, fields }) {
+      const id = await serverIdOf(services.db, workspace, String(fields.server));
+      // Whether there is such a server is said where it is accepted.
+      if (id !== null) await requireOffered(services, principal, id, fields as Wanted);
+    },
+    accept: async (services, mutation, node) =>
+      acceptResize(services, mutation, await serverOf(mutation, node), node.fields as Wanted),
+    undo({ status, input }) {
+      if (status !== 'completed') return { how: 'nothing' };
+      const { server_id, plan: newPlan, tags: newTags, previous_plan, previous_tags } = input;
+      return {
+        how: 'node',
+        kind: 'server.resize',
+        fields: {
+          server: String(server_id),
+          ...(newPlan === null ? {} : { plan: previous_plan ?? null }),
+          ...(newTags === null ? {} : { tags: previous_tags ?? [] }),
+        },
+      };
+    },
+  },
+});
+
+/** Asks the provider whether it has the plan and can change it. @throws 400, 404, 409. */
+async function requireOffered(
+  { db, providers }: Services,
+  principal: Principal,
+  id: string,
+  { plan: newPlan, tags: newTags }: Wanted,
+): Promise<void> {
+  if (newPlan === undefined && newTags === undefined) {
+    throw errors.validation([{ field: 'plan', message: 'give "plan", "tags", or both' }]);
+  }
+  requireVisible(principal, await readServer(db, id), id);
+  const server = await readKnown(db, id);
+  if (server === null || server.provider === EXISTING) return;
+  const { workspace, hostname, zone } = server;
+  try {
+    const provider = await providers.for(server.provider, workspace);
+    if (newPlan !== undefined && provider.resizeServer === undefined) throw cannot(server.provider, id, 'plan');
+    if (newTags !== undefined && provider.labelServer === undefined) throw cannot(server.provider, id, 'tags');
+    const spec = { workspace, hostname, zone, plan: newPlan ?? server.plan, tags: newTags ?? server.tags };
+    const problems = (await providers.validate(server.provider, spec, { patience: PATIENCE })).filter(
+      ({ field }) => (field === 'plan' && newPlan !== undefined) || (field.startsWith('tags') && newTags !== undefined),
+    );
+    if (problems.length > 0) throw errors.validation(problems);
+  } catch (error) {
+    // A provider that is away does not keep the request from being accepted: its operation waits, or fails with the reason.
+    if (!(error instanceof ProviderError)) throw error;
+  }
+}
+
+function cannot(provider: string, id: string, field: 'plan' | 'tags') {
+  return errors.conflict(
+    `${provider} cannot change the ${field} of server ${id}. Create a new server with the ${field} that you want.`,
+    { provider, field },
+  );
+}
+
+async function acceptResize(
+  services: Services,
+  mutation: Mutation,
+  id: string,
+  { plan: newPlan, tags: newTags }: Wanted,
+): Promise<Accepted> {
+  const server = await lockPermitted(mutation, id, 'server_update');
+  if (server.provider === EXISTING && newPlan !== undefined) {
+    throw errors.conflict(`Server ${id} is an existing machine: its plan is what the machine has.`, {
+      provider: EXISTING,
+    });
+  }
+  const { zone, plan: previousPlan, tags: previousTags } = server;
+  const extra: Omit<
+    ResizeInput,
+    'server_id' | 'provider' | 'provider_ref' | 'create_operation_id' | 'previous_status'
+  > = {
+    ...{ plan: newPlan ?? null, tags: newTags ?? null, zone },
+    ...{ previous_plan: previousPlan, previous_tags: previousTags },
+  };
+  const restarts = newPlan !== undefined && newPlan !== previousPlan && server.status === 'running';
+  return acceptChange(services, mutation, server, {
+    kind: 'server.resize',
+    title: newPlan === undefined ? `Change the tags of ${server.hostname}` : `Resize ${server.hostname} to ${newPlan}`,
+    status: restarts ? 'restarting' : server.status,
+    extra,
+    plan: {
+      change: [
+        {
+          ...{ type: 'server', id, hostname: server.hostname, provider: server.provider },
+          ...(newPlan === undefined ? {} : { plan: { from: previousPlan, to: newPlan } }),
+          ...(newTags === undefined ? {} : { tags: { from: previousTags, to: newTags } }),
+        },
+      ],
+      order: [
+        ...(newTags === undefined ? [] : ['set its labels']),
+        ...(restarts ? ['stop it'] : []),
+        ...(newPlan === undefined ? [] : [`give it the plan ${newPlan}`]),
+        ...(restarts ? ['start it'] : []),
+      ],
+    },
+  });
+}

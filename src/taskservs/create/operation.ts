@@ -1,0 +1,285 @@
+/** POST /v1/taskservs/create: what can be said against it, and what is written when it is accepted. */
+import { isPermitted, type Principal } from '../../auth/permissions.ts';
+import {
+  loadCatalog,
+  resolveConfig,
+  resolveOrder,
+  resolveVersion,
+  type TaskservDefinition,
+} from '../../catalog/catalog.ts';
+import { shortId, uuidv7 } from '../../database/uuid.ts';
+import { errors } from '../../errors.ts';
+import type { Mutation } from '../../http/mutation.ts';
+import type { Services } from '../../http/section.ts';
+import type { Accepted } from '../../operations/accept.ts';
+import { defineOperation } from '../../operations/define.ts';
+import { nearMatches } from '../../providers/near-matches.ts';
+import { requireWorkspace } from '../../workspaces/service.ts';
+import { workspaceDirectory } from '../../workspaces/store.ts';
+import { closureOf } from '../host-plan.ts';
+import {
+  type CarriedRecord,
+  carriedOn,
+  type HostRecord,
+  hostnamesOf,
+  hostsOf,
+  lockHosts,
+  placeOnHosts,
+} from '../host-store.ts';
+import type { Host, HostTools } from '../procedures/input.ts';
+import { CreateTaskserv } from '../schemas.ts';
+import { openSecrets, sealConfig } from '../secrets.ts';
+import { acceptOnHosts, lockForChange, requireFree } from '../service.ts';
+import {
+  insertRevision,
+  insertTaskserv,
+  lockTaskserv,
+  type Revision,
+  readRevision,
+  type TaskservRecord,
+  updateTaskserv,
+} from '../store.ts';
+import { createProcedure } from './procedure.ts';
+
+/** Servers that will not come up by waiting cannot be installed on. */
+const UNFIT = ['stopped', 'stopping', 'deleting', 'error', 'missing', 'unknown'];
+
+export const createTaskserv = defineOperation({
+  kind: 'taskserv.create',
+  permission: 'taskserv_create',
+  route: {
+    method: 'POST',
+    path: '/v1/taskservs/create',
+    tag: 'Taskservs',
+    summary: 'Create a new taskserv',
+    description:
+      'Installs it with all that it requires on the servers. Where they carry it already, it is changed in place to this version and config.',
+    body: CreateTaskserv,
+    refusals: [400, 409],
+    checkMode: 'operation',
+    prepare: (services, principal, { body }) => checkCreate(services, principal, body),
+    accept: (services, mutation, _request, checked) => acceptCreate(services, mutation, checked),
+  },
+  procedure: (tools: HostTools) => createProcedure(tools),
+  // Its node opens secrets of workflows: src/workflows/kinds/taskservs.ts.
+});
+
+/** A request that holds against the catalog. */
+export interface CheckedCreate {
+  body: CreateTaskserv;
+  definitions: Map<string, TaskservDefinition>;
+  version: string;
+  values: Record<string, unknown>;
+  secretNames: string[];
+}
+
+/** Everything that can be said against the request by the catalog alone. Reads files, so it runs before the transaction. */
+export async function checkCreate(
+  { db }: Services,
+  principal: Principal,
+  body: CreateTaskserv,
+): Promise<CheckedCreate> {
+  await requireWorkspace(db, principal, 'taskserv_create', body.workspace);
+  const { definitions, problems } = await loadCatalog(await workspaceDirectory(db, body.workspace));
+  const definition = definitions.get(body.name);
+  if (definition === undefined) {
+    const broken = problems.filter(({ taskserv }) => taskserv === body.name);
+    const why = broken.map(({ file, line, message }) => `${file}:${line}: ${message}`).join('; ');
+    throw errors.validation([
+      {
+        field: 'name',
+        message: `there is no taskserv "${body.name}"${why === '' ? '' : `: its definition is wrong (${why})`}`,
+        near_matches: nearMatches(body.name, [...definitions.keys()]),
+      },
+    ]);
+  }
+  resolveOrder(definitions, [body.name]);
+  const { version: wanted, ...config } = body.config ?? {};
+  const version = resolveVersion(definition, wanted);
+  const { values, secrets } = resolveConfig(definition, config);
+  return { body, definitions, version, values, secretNames: secrets };
+}
+
+/**
+ * Accepts a taskserv on servers: a new one, or, where servers carry it already, the change of that one to this version
+ * and config. Its rows, its operation and its place in line on the hosts commit together.
+ */
+export async function acceptCreate(services: Services, mutation: Mutation, checked: CheckedCreate): Promise<Accepted> {
+  const { tx, principal } = mutation;
+  const { body, version, values, secretNames } = checked;
+  const servers = await findServers(mutation, body);
+  const hosts: Host[] = servers.map(({ id, hostname }) => ({ server_id: id, hostname }));
+  const carried = await carriedOn(
+    tx,
+    servers.map(({ id }) => id),
+  );
+  requireNoConflict(checked, carried);
+  const present = await findPresent(mutation, checked, hosts, carried);
+  await requireFree(tx, hosts, body.wait);
+  const standing = (record: CarriedRecord) => record.name === body.name;
+  const adopted = carried.filter((record) => standing(record) && record.taskserv_id === null);
+  const made = hosts.filter(
+    (host) => !carried.some((record) => standing(record) && record.server_id === host.server_id),
+  );
+  const sealed = sealConfig(services.seal, values, secretNames);
+  const details = {
+    name: body.name,
+    version,
+    servers: hosts.map(({ hostname }) => hostname),
+    check_mode: body.check_mode === true,
+  };
+  const doing = present === null ? `Install ${body.name} on` : `Change ${body.name} on`;
+  const planned = { type: 'taskserv', name: body.name, version, servers: details.servers };
+  const plan = present === null ? { create: [planned] } : { change: [{ ...planned, id: present.id }] };
+  const common = { kind: 'taskserv.create', doing, workspace: body.workspace, hosts, details, plan };
+  const current = present === null ? null : await readRevision(tx, present.id);
+
+  if (body.check_mode === true) {
+    return acceptOnHosts(services, mutation, {
+      ...common,
+      resource: null,
+      turns: false,
+      checkMode: true,
+      input: {
+        check_mode: true,
+        taskserv_id: present?.id ?? null,
+        name: body.name,
+        version,
+        ...sealed,
+        made: made.map(({ server_id }) => server_id),
+        differences: current === null ? {} : differences(services, current, checked),
+      },
+    });
+  }
+
+  const id = present?.id ?? shortId('tsk');
+  const operationId = uuidv7();
+  const revision = (present?.revision ?? 0) + 1;
+  if (present === null) {
+    await insertTaskserv(tx, { id, workspace: body.workspace, name: body.name, version, createdBy: principal.name });
+  }
+  const accepted = await acceptOnHosts(services, mutation, {
+    ...common,
+    id: operationId,
+    resource: `taskserv:${id}`,
+    turns: true,
+    input: {
+      taskserv_id: id,
+      name: body.name,
+      previous:
+        present === null ? null : { revision: present.revision, version: present.version, status: present.status },
+      made: made.map(({ server_id }) => server_id),
+      adopted: adopted.map(({ server_id }) => server_id),
+    },
+  });
+  await insertRevision(tx, id, operationId, { revision, version, ...sealed });
+  await updateTaskserv(tx, id, { status: 'installing', version, revision });
+  await placeOnHosts(
+    tx,
+    { id, name: body.name, operationId },
+    hosts.map(({ server_id }) => server_id),
+  );
+  return accepted;
+}
+
+async function findServers({ tx }: Mutation, body: CreateTaskserv): Promise<HostRecord[]> {
+  const servers = await lockHosts(tx, body.workspace, body.servers);
+  const unknown = body.servers.filter((name) => !servers.some(({ id, hostname }) => id === name || hostname === name));
+  if (unknown.length > 0) {
+    const known = await hostnamesOf(tx, body.workspace);
+    throw errors.validation(
+      unknown.map((name) => ({
+        field: `servers[${body.servers.indexOf(name)}]`,
+        message: `there is no server "${name}" in workspace "${body.workspace}"`,
+        near_matches: nearMatches(name, known),
+      })),
+    );
+  }
+  const unfit = servers.filter(({ status }) => UNFIT.includes(status));
+  if (unfit.length > 0) {
+    throw errors.conflict(
+      `Servers must be running: ${unfit.map(({ hostname, status }) => `${hostname} is ${status}`).join(', ')}.`,
+      unfit.map(({ id, hostname, status }) => ({ server: hostname, server_id: id, status })),
+    );
+  }
+  return servers;
+}
+
+/** @throws 409 naming what stands on a host and cannot stand beside what would come. */
+function requireNoConflict({ body, definitions }: CheckedCreate, carried: readonly CarriedRecord[]): void {
+  const coming = closureOf(definitions, body.name);
+  for (const record of carried) {
+    if (coming.has(record.name)) continue;
+    const against = [...coming].find(
+      (name) =>
+        definitions.get(name)?.conflicts.includes(record.name) ||
+        definitions.get(record.name)?.conflicts.includes(name),
+    );
+    if (against === undefined) continue;
+    throw errors.conflict(
+      `${against} cannot be on the same server as ${record.name}, which ${record.hostname} carries. Delete that first.`,
+      { server: record.hostname, taskserv: record.name, taskserv_id: record.taskserv_id },
+    );
+  }
+}
+
+/** The taskserv that the servers carry by that name already, locked; null: none of them does. */
+async function findPresent(
+  mutation: Mutation,
+  { body }: CheckedCreate,
+  hosts: readonly Host[],
+  carried: readonly CarriedRecord[],
+): Promise<TaskservRecord | null> {
+  const ids = carried.filter(({ name }) => name === body.name).flatMap(({ taskserv_id: id }) => id ?? []);
+  const [id, ...others] = [...new Set(ids)].sort();
+  if (id === undefined) return null;
+  if (others.length > 0) {
+    throw errors.conflict(
+      `The servers carry ${body.name} as different taskservs (${[id, ...others].join(', ')}). Change each by itself.`,
+      { taskservs: [id, ...others] },
+    );
+  }
+  const taskserv = await (body.check_mode === true
+    ? lockSeen(mutation, id)
+    : lockForChange(mutation, id, 'taskserv_update'));
+  const left = (await hostsOf(mutation.tx, id)).filter(
+    ({ server_id }) => !hosts.some((host) => host.server_id === server_id),
+  );
+  if (left.length > 0) {
+    throw errors.conflict(
+      `${body.name} is on these servers as ${id}, which is on ${left.map(({ hostname }) => hostname).join(', ')} as well. Name all of its servers to change it.`,
+      { taskserv_id: id, missing_servers: left.map(({ hostname }) => hostname) },
+    );
+  }
+  return taskserv;
+}
+
+/** For check_mode: anybody who may ask for a taskserv may ask what it would change. */
+async function lockSeen({ tx, principal }: Mutation, id: string): Promise<TaskservRecord> {
+  const taskserv = await lockTaskserv(tx, id);
+  if (taskserv === null || !isPermitted(principal, 'taskserv_read', taskserv.workspace)) {
+    throw errors.notFound('taskserv', id);
+  }
+  return taskserv;
+}
+
+/** What the request would change of the wanted version and config. Secrets are told by name alone. */
+function differences(
+  { seal }: Services,
+  current: Revision,
+  { version, values, secretNames }: CheckedCreate,
+): Record<string, unknown> {
+  const secrets = openSecrets(seal, current);
+  const before: Record<string, unknown> = { version: current.version, ...current.config, ...secrets };
+  const after: Record<string, unknown> = { version, ...values };
+  const names = [...new Set([...Object.keys(before), ...Object.keys(after)])].sort();
+  const changed = names.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]));
+  return Object.fromEntries(
+    changed.map((name) => [
+      name,
+      secretNames.includes(name) || name in secrets
+        ? { secret: true, changed: true }
+        : { from: before[name] ?? null, to: after[name] ?? null },
+    ]),
+  );
+}

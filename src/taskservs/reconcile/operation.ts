@@ -1,0 +1,9 @@
+import { defineInternalOperation } from '../../operations/define.ts';
+import type { HostTools } from '../procedures/input.ts';
+import { reconcileProcedure } from './procedure.ts';
+
+/** Records what an interrupted change has left on hosts. */
+export const reconcileTaskserv = defineInternalOperation({
+  kind: 'taskserv.reconcile',
+  procedure: (tools: HostTools) => reconcileProcedure(tools),
+});

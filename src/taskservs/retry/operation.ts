@@ -1,0 +1,57 @@
+import { errors } from '../../errors.ts';
+import type { Mutation } from '../../http/mutation.ts';
+import type { Services } from '../../http/section.ts';
+import type { Accepted } from '../../operations/accept.ts';
+import { defineOperation } from '../../operations/define.ts';
+import { retryProcedure } from '../create/procedure.ts';
+import type { HostTools } from '../procedures/input.ts';
+import { RetryTaskservBody, TaskservId } from '../schemas.ts';
+import { acceptOnHosts, lockWithHosts, requireFree } from '../service.ts';
+import { updateTaskserv } from '../store.ts';
+
+export const retryTaskserv = defineOperation({
+  kind: 'taskserv.retry',
+  permission: 'taskserv_update',
+  route: {
+    method: 'POST',
+    path: '/v1/taskservs/:id/retry',
+    tag: 'Taskservs',
+    summary: 'Try again on the servers where a taskserv does not run',
+    params: TaskservId,
+    body: RetryTaskservBody,
+    refusals: [400, 404, 409],
+    accept: (services, mutation, { params, body }) => acceptRetry(services, mutation, params.id, body ?? {}),
+  },
+  procedure: (tools: HostTools) => retryProcedure(tools),
+});
+
+/** Accepts another try on the hosts where it does not run. @throws 409 where it runs on all. */
+async function acceptRetry(
+  services: Services,
+  mutation: Mutation,
+  id: string,
+  { wait }: { wait?: boolean },
+): Promise<Accepted> {
+  const { tx } = mutation;
+  const { taskserv, hosts } = await lockWithHosts(mutation, id, 'taskserv_update');
+  const failed = hosts.filter(({ status }) => status !== 'running');
+  if (failed.length === 0) {
+    throw errors.conflict(`Taskserv ${id} runs on all of its servers; there is nothing to try again.`);
+  }
+  await requireFree(tx, failed, wait);
+  const { version, revision, status } = taskserv;
+  const servers = failed.map(({ hostname }) => hostname);
+  const accepted = await acceptOnHosts(services, mutation, {
+    kind: 'taskserv.retry',
+    doing: `Install ${taskserv.name} again on`,
+    workspace: taskserv.workspace,
+    resource: `taskserv:${id}`,
+    hosts: failed,
+    turns: true,
+    input: { taskserv_id: id, name: taskserv.name, previous: { revision, version, status }, made: [], adopted: [] },
+    details: { name: taskserv.name, servers },
+    plan: { change: [{ type: 'taskserv', id, name: taskserv.name, version, servers }] },
+  });
+  await updateTaskserv(tx, id, { status: 'installing' });
+  return accepted;
+}
