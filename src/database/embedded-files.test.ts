@@ -6,12 +6,13 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { createDataDir, postmasters, query, startOwner } from '../../test/support/embedded.ts';
+import { skipped } from '../../test/support/needs.ts';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded.ts';
 import { repairLinks } from './embedded-binaries.ts';
 import { boundLog } from './embedded-process.ts';
 
 const onLinux = { skip: process.platform === 'linux' ? false : 'skipped: /proc is absent' };
-const asRoot = { skip: process.getuid?.() === 0 ? onLinux.skip : 'skipped: only root can act as another user' };
+const asRoot = { skip: process.getuid?.() === 0 ? onLinux.skip : skipped('needs root, to act as another user') };
 const NOBODY = { uid: 65_534, gid: 65_534 };
 
 function start(dataDir: string): Promise<EmbeddedPostgres> {
