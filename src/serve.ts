@@ -7,6 +7,7 @@ import { BackupError } from './backup/format.ts';
 import { restore } from './backup/restore.ts';
 import { type Config, ConfigError, loadConfig } from './config.ts';
 import { createLogger, migrateDatabase, startServer, withDatabase, withSharedDatabase } from './server.ts';
+import { nameSources } from './stack-traces.ts';
 
 /** Exit status of a setting that cannot be used. */
 const USAGE_EXIT_STATUS = 2;
@@ -102,7 +103,7 @@ function say(line: string): void {
 function endProcess(error: unknown): never {
   process.stderr.write(`provisioning: ${error instanceof Error ? error.message : String(error)}\n`);
   if (!(error instanceof ConfigError || error instanceof BackupError) && error instanceof Error)
-    process.stderr.write(`${error.stack}\n`);
+    process.stderr.write(`${nameSources(error.stack ?? '')}\n`);
   process.exit(error instanceof ConfigError ? USAGE_EXIT_STATUS : 1);
 }
 

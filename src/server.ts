@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { type Logger, pino } from 'pino';
+import { type Logger, pino, type SerializedError } from 'pino';
 import { buildApp } from './app.ts';
 import { startAuditSealer } from './auth/audit-sealer.ts';
 import { createAuthenticator, USERS_CHANNEL } from './auth/authenticate.ts';
@@ -25,6 +25,7 @@ import { EXISTING } from './servers/existing.ts';
 import { startSweeper } from './servers/orphans/sweeper.ts';
 import { OBSERVE_QUEUE } from './servers/refresh/procedure.ts';
 import { enterServer } from './servers/ssh-way.ts';
+import { nameSources } from './stack-traces.ts';
 import { createReadiness } from './system/readiness.ts';
 import { startHealthChecks } from './taskservs/health-checks.ts';
 import { TASKSERV_QUEUE } from './taskservs/procedures/input.ts';
@@ -71,6 +72,7 @@ export function createLogger(config: Config): Logger {
     level: config.logLevel,
     base: null,
     timestamp: pino.stdTimeFunctions.isoTime,
+    serializers: { err: describeError },
     redact: [
       'password',
       'token',
@@ -87,6 +89,12 @@ export function createLogger(config: Config): Logger {
     ...options,
     transport: { target: 'pino-pretty', options: { destination: 2, translateTime: 'HH:MM:ss' } },
   });
+}
+
+function describeError(error: Error): SerializedError {
+  const described = pino.stdSerializers.err(error);
+  if (typeof described.stack === 'string') described.stack = nameSources(described.stack);
+  return described;
 }
 
 /** Where the database is: the external one, or the embedded one, started. */

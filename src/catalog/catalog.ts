@@ -5,6 +5,7 @@
  */
 import { realpath } from 'node:fs/promises';
 import path from 'node:path';
+import { ROOT } from '../root.ts';
 import type { TaskservDefinition } from './definition.ts';
 import { type CatalogProblem, loadDefinitions } from './load.ts';
 
@@ -20,7 +21,7 @@ export interface Catalog {
   problems: CatalogProblem[];
 }
 
-const BUILT_IN = path.join(import.meta.dirname, 'taskservs');
+const BUILT_IN = path.join(ROOT, 'src/catalog/taskservs');
 const FOLDER = 'taskservs';
 
 let builtIn: Promise<Catalog> | undefined;

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
+import { ROOT } from '../root.ts';
 import {
   DEFAULT_TIMEOUTS,
   type DefinitionFile,
@@ -50,7 +51,8 @@ const MAX_YAML_BYTES = 65_536;
 const MAX_SCRIPT_BYTES = 262_144;
 /** Folders read at once, so that a catalog does not take all file descriptors. */
 const PARALLEL = 16;
-const LIBRARY = path.join(import.meta.dirname, 'library.sh');
+const OWN = path.join(ROOT, 'src/catalog');
+const LIBRARY = path.join(OWN, 'library.sh');
 const INTERPRETERS = ['#!/bin/sh', '#!/bin/bash', '#!/usr/bin/env sh', '#!/usr/bin/env bash'];
 
 /**
@@ -69,7 +71,7 @@ export async function loadDefinitions(
     requirements: new Map(),
   };
   const names = await folderNames(folder, loaded.problems);
-  const library = await readBounded(LIBRARY, import.meta.dirname, MAX_SCRIPT_BYTES);
+  const library = await readBounded(LIBRARY, OWN, MAX_SCRIPT_BYTES);
   if ('problem' in library) throw new Error(`${LIBRARY} ${library.problem}`);
   for (let from = 0; from < names.length; from += PARALLEL) {
     const part = names.slice(from, from + PARALLEL);

@@ -3,9 +3,8 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { createDataDir, type Owner, postmasters, query, startOwner } from '../../test/support/embedded.ts';
-import { until } from '../../test/support/server.ts';
+import { MAIN, until } from '../../test/support/server.ts';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded.ts';
 
 // What is looked for in /proc: these tests must see with their own eyes that no process is left.
@@ -193,9 +192,8 @@ test(
 
 test('a server that is told to stop while it starts ends cleanly and takes its Postgres with it', onLinux, async () => {
   await using place = await createDataDir();
-  const main = fileURLToPath(new URL('../main.ts', import.meta.url));
   for (let round = 0; round < 4; round += 1) {
-    const server = spawn(process.execPath, [main, 'serve', '--port', '0', '--data-dir', place.dataDir], {
+    const server = spawn(process.execPath, [MAIN, 'serve', '--port', '0', '--data-dir', place.dataDir], {
       stdio: 'ignore',
     });
     const exited = once(server, 'exit');

@@ -1,12 +1,14 @@
 import { readdir } from 'node:fs/promises';
 import { hostname } from 'node:os';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { type Migration, Migrator, sql } from 'kysely';
 import type pg from 'pg';
+import { MIGRATIONS } from '../root.ts';
 import { type ConnectionSettings, createClient, type Database } from './pool.ts';
 
 /** `nulls not distinct` came with 15. */
 const OLDEST_POSTGRES = 15;
-const MIGRATIONS_DIR = new URL('../../migrations/', import.meta.url);
 /** Any number, the same in every replica: whoever holds it migrates. */
 const MIGRATION_LOCK = 7_201_001;
 const LOCK_POLL_MS = 100;
@@ -17,11 +19,20 @@ export class UnusableDatabaseError extends Error {
   override readonly name = 'UnusableDatabaseError';
 }
 
-async function loadMigrations(): Promise<Record<string, Migration>> {
-  const names = (await readdir(MIGRATIONS_DIR)).filter((name) => /^\d{4}_.*\.ts$/.test(name)).sort();
+const MIGRATION_FILE = /^(\d{4}_.*)\.[tj]s$/;
+
+/** Each is loaded when it has to run. */
+async function findMigrations(): Promise<Record<string, Migration>> {
   const migrations: Record<string, Migration> = {};
-  for (const name of names) {
-    migrations[name.replace(/\.ts$/, '')] = (await import(new URL(name, MIGRATIONS_DIR).href)) as Migration;
+  for (const file of (await readdir(MIGRATIONS)).sort()) {
+    const name = MIGRATION_FILE.exec(file)?.[1];
+    if (name === undefined) continue;
+    migrations[name] = {
+      async up(db) {
+        const { up } = (await import(pathToFileURL(path.join(MIGRATIONS, file)).href)) as Migration;
+        await up(db);
+      },
+    };
   }
   return migrations;
 }
@@ -59,7 +70,7 @@ async function takeLock(client: pg.Client): Promise<void> {
 
 /** Names of all migrations of this version, in order. */
 export async function knownMigrations(): Promise<string[]> {
-  return Object.keys(await loadMigrations());
+  return Object.keys(await findMigrations());
 }
 
 /**
@@ -70,7 +81,7 @@ export async function knownMigrations(): Promise<string[]> {
  */
 export async function migrate(db: Database, upTo?: string): Promise<string[]> {
   await requirePostgresVersion(db);
-  const migrations = await loadMigrations();
+  const migrations = await findMigrations();
   const migrator = new Migrator({
     db,
     provider: { getMigrations: async () => migrations },

@@ -11,6 +11,7 @@ import utilsModule from '@dbos-inc/dbos-sdk/internal/utils';
 import queueModule from '@dbos-inc/dbos-sdk/internal/wfqueue';
 import type pg from 'pg';
 import type { Logger } from 'pino';
+import { nameSources } from '../stack-traces.ts';
 
 export { DBOS, DBOSClient };
 
@@ -162,6 +163,6 @@ export function engineLogger(logger: Logger): DLogger {
     debug: (entry) => logger.trace(String(entry)),
     info: (entry) => logger.debug(String(entry)),
     warn: (entry) => logger.debug(String(entry)),
-    error: (entry, metadata) => logger.error({ stack: metadata?.stack }, String(entry)),
+    error: (entry, metadata) => logger.error({ stack: nameSources(metadata?.stack ?? '') }, String(entry)),
   };
 }

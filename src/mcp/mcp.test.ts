@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
 import { countRows, expectOk, makeClient, makeServer, startInstallation } from '../../test/support/acceptance.ts';
+import { MAIN } from '../../test/support/server.ts';
 import { bounded } from './bounds.ts';
 import { TOOLS } from './server.ts';
 
@@ -25,11 +25,10 @@ async function overHttp(token: string): Promise<Client> {
 
 async function overStdio(token: string): Promise<Client> {
   const client = new Client({ name: 'test', version: '1' });
-  const main = fileURLToPath(new URL('../main.ts', import.meta.url));
   await client.connect(
     new StdioClientTransport({
       command: process.execPath,
-      args: [main, 'mcp'],
+      args: [MAIN, 'mcp'],
       env: { PATH: process.env.PATH ?? '', PROVISIONING_URL: server.url, PROVISIONING_TOKEN: token },
     }),
   );

@@ -1,10 +1,8 @@
 /** `/mcp`: the server for assistants over streamable HTTP, with the caller's own token. */
 import { Readable } from 'node:stream';
-import { createMcpHandler } from '@modelcontextprotocol/server';
 import type { FastifyReply, FastifyRequest, InjectOptions } from 'fastify';
 import { errors } from '../errors.ts';
 import type { App } from '../http/section.ts';
-import { createAssistantServer } from '../mcp/server.ts';
 import { createClient } from '../sdk/client.ts';
 import { VERSION } from '../version.ts';
 
@@ -14,18 +12,8 @@ import { VERSION } from '../version.ts';
  * @param origins browsers' origins that may call, besides this server's own.
  */
 export function installAssistants(app: App, origins: readonly string[]): void {
-  const handler = createMcpHandler(async ({ authInfo, requestInfo }) => {
-    const address = requestInfo?.headers.get(ADDRESS_HEADER) ?? '127.0.0.1';
-    const client = createClient({
-      url: 'http://provisioning.invalid',
-      token: authInfo?.token ?? '',
-      // A limit is told at once: the assistant decides when to come back.
-      tries: 1,
-      fetch: throughTheApp(app, address),
-    });
-    return createAssistantServer(client, VERSION);
-  });
-  app.addHook('preClose', async () => handler.close());
+  let handler: ReturnType<typeof createHandler> | undefined;
+  app.addHook('preClose', async () => (await handler)?.close());
 
   app.route({
     method: ['POST', 'GET', 'DELETE'],
@@ -35,12 +23,32 @@ export function installAssistants(app: App, origins: readonly string[]): void {
     handler: async (request, reply) => {
       refuseForeignOrigin(request, origins);
       const token = (request.headers.authorization ?? '').replace(/^bearer +/i, '');
-      const answer = await handler.fetch(webRequest(request), {
+      handler ??= createHandler(app);
+      const answer = await (await handler).fetch(webRequest(request), {
         authInfo: { token, clientId: 'bearer', scopes: [] },
         ...(request.method === 'POST' ? { parsedBody: request.body } : {}),
       });
       return send(reply, answer);
     },
+  });
+}
+
+/** The protocol's library is loaded by the first request: a start does without it. */
+async function createHandler(app: App) {
+  const [{ createMcpHandler }, { createAssistantServer }] = await Promise.all([
+    import('@modelcontextprotocol/server'),
+    import('../mcp/server.ts'),
+  ]);
+  return createMcpHandler(async ({ authInfo, requestInfo }) => {
+    const address = requestInfo?.headers.get(ADDRESS_HEADER) ?? '127.0.0.1';
+    const client = createClient({
+      url: 'http://provisioning.invalid',
+      token: authInfo?.token ?? '',
+      // A limit is told at once: the assistant decides when to come back.
+      tries: 1,
+      fetch: throughTheApp(app, address),
+    });
+    return createAssistantServer(client, VERSION);
   });
 }
 

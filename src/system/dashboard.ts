@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import fastifyStatic from '@fastify/static';
 import type { FastifyReply } from 'fastify';
 import type { App } from '../http/section.ts';
+import { ROOT } from '../root.ts';
 
 /** Where `npm run build:dashboard` puts it. */
-const ROOT = fileURLToPath(new URL('../../dist/dashboard', import.meta.url));
+const DASHBOARD = path.join(ROOT, 'dist/dashboard');
 /** The pages of dashboard/src/router.tsx. Anything else is answered as the API answers what it does not know. */
 const PAGES = [
   'servers',
@@ -28,7 +28,7 @@ const PUBLIC = { config: { access: 'public' as const }, schema: { hide: true } }
 
 /** Serves the dashboard at `/`. It is one page; which of its views is shown stands in the address. */
 export async function installDashboard(app: App): Promise<void> {
-  if (!existsSync(path.join(ROOT, 'index.html'))) {
+  if (!existsSync(path.join(DASHBOARD, 'index.html'))) {
     app.get('/', PUBLIC, (_request, reply) =>
       reply
         .type('text/plain; charset=utf-8')
@@ -36,7 +36,7 @@ export async function installDashboard(app: App): Promise<void> {
     );
     return;
   }
-  await app.register(fastifyStatic, { root: ROOT, serve: false, preCompressed: true, index: false });
+  await app.register(fastifyStatic, { root: DASHBOARD, serve: false, preCompressed: true, index: false });
   // The page itself is asked for anew each time; what it refers to carries a hash of its contents in its name.
   const page = (_request: unknown, reply: FastifyReply) =>
     reply.header('cache-control', 'no-cache').sendFile('index.html', { cacheControl: false });

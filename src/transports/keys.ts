@@ -1,5 +1,4 @@
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
-import ssh2 from 'ssh2';
 
 /** A key pair. The private part is never logged, and never leaves but sealed. */
 export interface SshKeyPair {
@@ -56,7 +55,8 @@ function field(content: string | Buffer): Buffer {
  * Reads a private key in OpenSSH or PEM form.
  * @throws Error saying what is wrong with it and what would be right. Never repeats the key.
  */
-export function readSshKey(privateKey: string, comment: string): SshKeyPair {
+export async function readSshKey(privateKey: string, comment: string): Promise<SshKeyPair> {
+  const { default: ssh2 } = await import('ssh2');
   const parsed = ssh2.utils.parseKey(privateKey);
   if (parsed instanceof Error) {
     const protectedKey = /passphrase|encrypted/i.test(parsed.message);

@@ -1,7 +1,7 @@
 /** One authenticated SSH connection to one host, directly or through another one, to a host key that is known. */
 import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
-import ssh2, { type Client, type ServerHostKeyAlgorithm } from 'ssh2';
+import type { Client, ServerHostKeyAlgorithm } from 'ssh2';
 import { TransportError } from './contract.ts';
 
 /** A machine that speaks SSH. */
@@ -111,6 +111,8 @@ async function login(
   signal: AbortSignal,
 ): Promise<SshConnection> {
   const known = await hop.knownKey();
+  // Loaded by the first connection: a start does without it.
+  const { default: ssh2 } = await import('ssh2');
   signal.throwIfAborted();
   const client = new ssh2.Client();
   const { promise, resolve, reject } = Promise.withResolvers<SshConnection>();

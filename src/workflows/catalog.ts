@@ -1,11 +1,11 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { ROOT } from '../root.ts';
 import { type Loaded, loadDefinition } from './definition/definition.ts';
 import { TYPE_NAME } from './definition/schema.ts';
 import { MAX_DEFINITION_BYTES } from './definition/source.ts';
 
-const BUILT_IN = fileURLToPath(new URL('./types', import.meta.url));
+const BUILT_IN = path.join(ROOT, 'src/workflows/types');
 const DIRECTORY = 'workflows';
 /** Types of one workspace at most. */
 const MAX_TYPES = 500;

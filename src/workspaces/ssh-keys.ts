@@ -78,7 +78,7 @@ export async function putSshKey(
   await getWorkspace(tx, principal, workspace);
   if (!isPermitted(principal, 'workspace_update', workspace)) throw errors.forbidden('workspace_update', workspace);
   await requireWorkspace(tx, principal, 'workspace_update', workspace);
-  const { publicKey, privateKey } = parse(body.private_key, workspace);
+  const { publicKey, privateKey } = await parse(body.private_key, workspace);
   const present = await readSshKeyRow(tx, workspace);
   const servers = await serversLettingIn(tx, workspace);
   const changes = present !== null && fingerprintOf(present.public_key) !== fingerprintOf(publicKey);
@@ -106,9 +106,9 @@ export async function putSshKey(
   return { body: publicPart(row) };
 }
 
-function parse(text: string, workspace: string): SshKeyPair {
+async function parse(text: string, workspace: string): Promise<SshKeyPair> {
   try {
-    return readSshKey(text, commentOf(workspace));
+    return await readSshKey(text, commentOf(workspace));
   } catch (error) {
     throw errors.validation([
       { field: 'private_key', message: error instanceof Error ? error.message : 'cannot be read' },

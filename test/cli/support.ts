@@ -4,10 +4,7 @@ import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { COMPILE_CACHE } from '../support/server.ts';
-
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+import { COMPILE_CACHE, MAIN } from '../support/server.ts';
 
 export interface Run {
   status: number | null;
@@ -30,7 +27,7 @@ export async function createCommandLine(): Promise<CommandLine> {
     PATH: process.env.PATH ?? '',
     HOME: home,
     TERM: 'xterm',
-    NODE_COMPILE_CACHE: COMPILE_CACHE,
+    ...COMPILE_CACHE,
     ...env,
   });
   const start = (args: string[], env: Record<string, string> = {}) =>

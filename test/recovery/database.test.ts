@@ -6,10 +6,9 @@ import { mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { startCutProxy } from '../support/cut-proxy.ts';
 import { createTestDatabase } from '../support/database.ts';
-import { createClient, type Operation, serverRequest, startTestServer, until } from '../support/server.ts';
+import { createClient, MAIN, type Operation, serverRequest, startTestServer, until } from '../support/server.ts';
 import {
   assertAllCompleted,
   assertCreatedOnce,
@@ -21,7 +20,6 @@ import {
   untilAllEnded,
 } from './support.ts';
 
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
 const USAGE = 2;
 
 /** Runs the program to its end. */

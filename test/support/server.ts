@@ -10,10 +10,18 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { currentBundle } from '../../bin/bundle.js';
 
-const MAIN = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
-/** Processes that end in order leave here what they have compiled: the next ones start in half the time. */
-export const COMPILE_CACHE = fileURLToPath(new URL('../../node_modules/.cache/node-compile', import.meta.url));
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const BUNDLE = currentBundle(ROOT);
+/** The server's bundle, which a whole run makes first (global-setup.ts); by hand and without one, the sources. */
+export const MAIN = BUNDLE ?? path.join(ROOT, 'src/main.ts');
+/**
+ * For the environment of its processes. What they have compiled stays, so that the next ones start in half the time: the
+ * bundle's beside the bundle, that of the sources here.
+ */
+export const COMPILE_CACHE: Record<string, string> =
+  BUNDLE === null ? { NODE_COMPILE_CACHE: path.join(ROOT, 'node_modules/.cache/node-compile') } : {};
 const READY_TIMEOUT_MS = 60_000;
 export const ADMIN_PASSWORD = 'correct horse battery staple';
 
@@ -114,13 +122,13 @@ export function spawnProvisioning(
   environment: Record<string, string> = {},
 ): CommandRun {
   const inherited = Object.entries(process.env).filter(
-    ([name]) => !name.startsWith('PROVISIONING_') && name !== 'NODE_TEST_CONTEXT',
+    ([name]) => !name.startsWith('PROVISIONING_') && !['NODE_TEST_CONTEXT', 'NODE_COMPILE_CACHE'].includes(name),
   );
   const own = Object.entries(settings).map(([name, value]) => [`PROVISIONING_${name}`, value]);
   const child = spawn(process.execPath, [MAIN, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
-      NODE_COMPILE_CACHE: COMPILE_CACHE,
+      ...COMPILE_CACHE,
       ...Object.fromEntries(inherited),
       ...Object.fromEntries(own),
       ...environment,

@@ -1,7 +1,8 @@
 import { accessSync, constants, statSync } from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
-import Docker from 'dockerode';
+import type Docker from 'dockerode';
+import { requirePackage } from '../../root.ts';
 import { ProviderError } from '../contract.ts';
 
 /** Where an engine listens when nobody says otherwise: Docker first, then Podman run by root. */
@@ -9,7 +10,8 @@ export const USUAL_SOCKETS: readonly string[] = ['/var/run/docker.sock', '/run/p
 
 /** An engine and how to speak of it in messages. */
 export interface Engine {
-  docker: Docker;
+  /** Loads the library when it is first asked for: a start does without it. */
+  readonly docker: Docker;
   /** The address without user names, passwords or query. */
   address: string;
   close(): void;
@@ -38,7 +40,15 @@ export function connect(host: string): Engine {
   const agent =
     target.protocol === 'https' ? new https.Agent({ keepAlive: true }) : new http.Agent({ keepAlive: true });
   const { address, ...options } = { ...target, agent };
-  return { docker: new Docker(options), address, close: () => agent.destroy() };
+  let opened: Docker | undefined;
+  return {
+    get docker() {
+      opened ??= new (requirePackage('dockerode') as typeof Docker)(options);
+      return opened;
+    },
+    address,
+    close: () => agent.destroy(),
+  };
 }
 
 interface Target {
