@@ -4,11 +4,12 @@ import { shortId, uuidv7 } from '../database/uuid.ts';
 import { errors } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
-import { ProviderError, type ServerSpec } from '../providers/contract.ts';
+import type { ServerSpec } from '../providers/contract.ts';
 import { requireWorkspace, touchWorkspace } from '../workspaces/service.ts';
 import { workspacePublicKey } from '../workspaces/ssh-keys.ts';
 import { EXISTING } from './existing.ts';
 import type { PowerAction } from './procedures/power.ts';
+import { providerProblems } from './provider-check.ts';
 import type { CreateServer, DeleteServer } from './schemas.ts';
 import {
   holderOf,
@@ -24,9 +25,6 @@ import { closeSpec } from './stored-spec.ts';
 
 const POWER_STATUS: Record<PowerAction, string> = { start: 'starting', stop: 'stopping', restart: 'restarting' };
 
-/** A request waits no longer than this for its turn at a provider. Seconds. */
-const PATIENCE = 5;
-
 /** The server as JSON text. @throws 404 also where the caller may not see its workspace. */
 export async function getServer(services: Services, principal: Principal, id: string): Promise<string> {
   const server = await readServer(services.db, id);
@@ -41,12 +39,8 @@ export async function getServer(services: Services, principal: Principal, id: st
  */
 export async function checkCreate(services: Services, principal: Principal, body: CreateServer): Promise<void> {
   await requireWorkspace(services.db, principal, 'server_create', body.workspace);
-  try {
-    const problems = await services.providers.validate(body.provider, specOf(body), { patience: PATIENCE });
-    if (problems.length > 0) throw errors.validation(problems);
-  } catch (error) {
-    if (!(error instanceof ProviderError)) throw error;
-  }
+  const problems = await providerProblems(services.providers, body.provider, specOf(body));
+  if (problems !== null && problems.length > 0) throw errors.validation(problems);
 }
 
 function specOf(body: CreateServer): ServerSpec {

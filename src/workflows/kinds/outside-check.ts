@@ -1,7 +1,7 @@
 import type { Principal } from '../../auth/permissions.ts';
 import { ApplicationError, errors, type FieldProblem } from '../../errors.ts';
 import type { Services } from '../../http/section.ts';
-import { ProviderError } from '../../providers/contract.ts';
+import { providerProblems } from '../../servers/provider-check.ts';
 import { checkCreate } from '../../taskservs/installing.ts';
 import { type Definition, patternOf, placeOf } from '../definition/definition.ts';
 import { isObject, type JsonObject, type Path, pathText } from '../json.ts';
@@ -14,36 +14,34 @@ import { refusedNode } from './ownership.ts';
 import type { Kind } from './rules.ts';
 import { requireSecretFields } from './taskservs.ts';
 
-/** What is asked before a workflow is accepted; `from`: the fields that the answer depends on. */
+/** What is asked before a workflow is accepted. */
 interface Question {
+  /** The fields that the answer depends on. */
   from: readonly string[];
+  /** Null: nobody can tell now, which does not stop the workflow from being accepted. */
   ask(
     services: Services,
     principal: Principal,
     workspace: string,
     known: JsonObject,
     definition: Definition,
-  ): Promise<FieldProblem[]>;
+  ): Promise<FieldProblem[] | null>;
+  /** Of whom it is asked: who could not answer one question is asked no further one. */
+  askedOf?(known: JsonObject): string;
 }
 
 const QUESTIONS: Partial<Record<Kind, Question>> = {
   'server.create': {
     from: ['provider', 'plan', 'zone', 'tags'],
-    async ask({ providers }, _principal, workspace, { provider, hostname, plan, zone, tags }) {
-      try {
-        return await providers.validate(String(provider), {
-          workspace,
-          hostname: String(hostname ?? 'host'),
-          plan: String(plan),
-          zone: String(zone),
-          tags: Array.isArray(tags) ? tags.map(String) : [],
-        });
-      } catch (error) {
-        // A provider that is away does not stop a workflow from being accepted.
-        if (error instanceof ProviderError && error.retryable) return [];
-        throw error;
-      }
-    },
+    ask: ({ providers }, _principal, workspace, { provider, hostname, plan, zone, tags }) =>
+      providerProblems(providers, String(provider), {
+        workspace,
+        hostname: String(hostname ?? 'host'),
+        plan: String(plan),
+        zone: String(zone),
+        tags: Array.isArray(tags) ? tags.map(String) : [],
+      }),
+    askedOf: ({ provider }) => String(provider),
   },
   'taskserv.create': {
     from: ['name', 'config'],
@@ -88,7 +86,11 @@ export async function checkOutside(
   plan: Plan,
 ): Promise<void> {
   const problems = createProblems((path) => placeOf(definition, path));
-  const found = await askOutside({ services, principal, workspace, asked: new Set() }, definition, plan);
+  const found = await askOutside(
+    { services, principal, workspace, asked: new Set(), silent: new Set() },
+    definition,
+    plan,
+  );
   for (const { path, message, near } of found) problems.add(path, message, near);
   throwProblems(problems.list);
 }
@@ -99,6 +101,8 @@ interface Asking {
   workspace: string;
   /** Questions that have been asked. */
   asked: Set<string>;
+  /** Those who could not answer: each further question would make the request wait as long again. */
+  silent: Set<string>;
 }
 
 interface Answer {
@@ -108,7 +112,7 @@ interface Answer {
 }
 
 async function askOutside(asking: Asking, definition: Definition, plan: Plan): Promise<Answer[]> {
-  const { services, principal, workspace, asked } = asking;
+  const { services, principal, workspace, asked, silent } = asking;
   const answers: Answer[] = [];
   const nodesOf = Map.groupBy(plan.nodes, ({ step }) => step);
   for (const step of plan.steps) {
@@ -124,7 +128,11 @@ async function askOutside(asking: Asking, definition: Definition, plan: Plan): P
       const key = JSON.stringify([step.kind, question.from.map((name) => node.known[name])]);
       if (asked.has(key)) continue;
       asked.add(key);
-      for (const problem of await question.ask(services, principal, workspace, node.known, definition)) {
+      const of = question.askedOf?.(node.known);
+      if (of !== undefined && silent.has(of)) continue;
+      const found = await question.ask(services, principal, workspace, node.known, definition);
+      if (found === null && of !== undefined) silent.add(of);
+      for (const problem of found ?? []) {
         const { field, message, near_matches: near } = problem;
         answers.push({ path: [...path, ...field.split('.')], message: `${message} (${node.key})`, near });
       }
