@@ -5,6 +5,7 @@
 import { sql } from 'kysely';
 import type { Queryable } from '../database/pool.ts';
 import type { OperationStatus } from '../database/tables.ts';
+import { harmlessJson, harmlessText } from '../util/harmless.ts';
 
 export type EventType = 'status' | 'progress' | 'log';
 
@@ -61,7 +62,7 @@ export async function insertEndedOperation(
     insert into provisioning.operations
       (id, kind, status, workspace, resource, parent_id, input, result, progress, created_by, finished_at)
     values (${operation.id}, ${operation.kind}, 'completed', ${operation.workspace}, ${operation.resource},
-            ${operation.parentId}, ${JSON.stringify(operation.input)}, ${JSON.stringify(result)}, 100,
+            ${operation.parentId}, ${JSON.stringify(operation.input)}, ${harmlessJson(result)}, 100,
             ${operation.createdBy}, now())`.execute(tx);
   const end: NewEvent = { type: 'status', at: new Date(), data: { status: 'completed', result } };
   await appendEvents(
@@ -131,7 +132,7 @@ function columns(events: NewEvent[]) {
   return {
     types: events.map((event) => event.type),
     times: events.map((event) => event.at.toISOString()),
-    data: events.map((event) => JSON.stringify(event.data)),
+    data: events.map((event) => harmlessJson(event.data)),
   };
 }
 
@@ -146,7 +147,7 @@ export async function completeOperation(
   events: NewEvent[],
 ): Promise<boolean> {
   const { types, times, data } = columns(events);
-  const json = JSON.stringify(result);
+  const json = harmlessJson(result);
   const { rows } = await sql`
     with done as (
       update provisioning.operations
@@ -196,9 +197,9 @@ export async function endOperation(
     .updateTable('provisioning.operations')
     .set({
       status: end.status,
-      error: end.error,
+      error: end.error === null ? null : harmlessText(end.error),
       error_code: end.errorCode,
-      result: end.result === null ? null : JSON.stringify(end.result),
+      result: end.result === null ? null : harmlessJson(end.result),
       updated_at: sql`now()`,
       finished_at: sql`now()`,
     })
