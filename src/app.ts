@@ -15,6 +15,7 @@ import { errorBody, installErrorHandler } from './http/error-handler.ts';
 import { acceptJsonOnly, answerUnreadable, refuseEmptyParameters, refuseUnknownInput } from './http/input.ts';
 import { insertAudit } from './http/mutation.ts';
 import { finishOpenApi } from './http/openapi.ts';
+import { RateStore } from './http/rate-store.ts';
 import type { App, Services } from './http/section.ts';
 import { securityHeaders } from './http/security-headers.ts';
 import { installValidation } from './http/validation.ts';
@@ -155,7 +156,7 @@ async function installRateLimit(app: App, config: Config): Promise<void> {
         ? Math.max(1, Math.floor(config.rateLimit / EXPENSIVE_SHARE))
         : config.rateLimit,
     timeWindow: 60_000,
-    cache: 20_000,
+    store: RateStore,
     enableDraftSpec: true,
     skipOnError: true,
     allowList: (request) => request.routeOptions.config.access === 'public',
