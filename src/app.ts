@@ -12,7 +12,14 @@ import { uuidv7 } from './database/uuid.ts';
 import { ApplicationError, errors } from './errors.ts';
 import { type Access, maybePrincipalOf, principalOf, setPrincipal } from './http/context.ts';
 import { errorBody, installErrorHandler } from './http/error-handler.ts';
-import { acceptJsonOnly, answerUnreadable, refuseEmptyParameters, refuseUnknownInput } from './http/input.ts';
+import {
+  acceptJsonOnly,
+  answerUnreadable,
+  answerWhatNodeWould,
+  refuseEmptyParameters,
+  refuseUnknownInput,
+  requireHost,
+} from './http/input.ts';
 import { insertAudit } from './http/mutation.ts';
 import { finishOpenApi } from './http/openapi.ts';
 import { RateStore } from './http/rate-store.ts';
@@ -62,6 +69,8 @@ export async function buildApp(
     // Said by the hook below, in our format.
     return503OnClosing: false,
     clientErrorHandler: answerUnreadable,
+    // A request without a Host is answered by the hook below: Node's own answer has no body.
+    http: { requireHostHeader: false },
     routerOptions: { maxParamLength: 512, ignoreTrailingSlash: false },
     genReqId: (request) => {
       const given = request.headers['x-request-id'];
@@ -76,6 +85,7 @@ export async function buildApp(
     },
   });
 
+  answerWhatNodeWould(app.server);
   installValidation(app);
   installErrorHandler(app, (request, error) => auditDenial(services, request, error));
   acceptJsonOnly(app);
@@ -90,6 +100,7 @@ export async function buildApp(
   refuseEmptyParameters(app);
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(securityHeaders(request.url)).header('x-request-id', request.id);
+    requireHost(request);
     const access = request.routeOptions.config.access;
     if (access === undefined || access === 'public') return;
     if (options.readiness.draining) throw errors.unavailable('The server is shutting down. Try again in a moment.');
