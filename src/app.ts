@@ -23,6 +23,7 @@ import {
 import { insertAudit } from './http/mutation.ts';
 import { finishOpenApi } from './http/openapi.ts';
 import { RateStore } from './http/rate-store.ts';
+import { answersOf } from './http/schemas.ts';
 import type { App, Services } from './http/section.ts';
 import { securityHeaders } from './http/security-headers.ts';
 import { installValidation } from './http/validation.ts';
@@ -186,7 +187,11 @@ async function installDocumentation(app: App): Promise<void> {
       info: {
         title: 'Provisioning',
         version: VERSION,
-        description: 'Creates servers, installs services on them and runs whole-cluster workflows, durably.',
+        description: [
+          'Creates servers, installs services on them and runs whole-cluster workflows, durably.',
+          'A request that never becomes one of an endpoint is refused in the same error format: 405 (a method that the path',
+          'does not take), 408 (not sent in time), 417 (an unknown Expect) and 431 (headers that are too large).',
+        ].join(' '),
         license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
       },
       components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } } },
@@ -195,7 +200,10 @@ async function installDocumentation(app: App): Promise<void> {
       const access: Access | undefined = route.config?.access;
       const security = access === 'public' ? [] : [{ bearer: [] }];
       const permission = access === 'public' || access === 'authenticated' ? {} : { 'x-permission': access };
-      return { schema: { ...schema, security, ...permission }, url };
+      const { method, config } = route;
+      const own = schema?.response as Record<string, unknown> | undefined;
+      const response = { ...answersOf({ method, url, access, changes: config?.changes !== false }), ...own };
+      return { schema: { ...schema, response, security, ...permission }, url };
     },
   });
   app.get('/openapi.json', { config: { access: 'public' }, schema: { hide: true } }, () =>

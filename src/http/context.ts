@@ -10,6 +10,8 @@ declare module 'fastify' {
     access?: Access;
     /** Sets off work at a provider: has a rate limit of its own, a fifth of the general one. */
     expensive?: boolean;
+    /** False: a POST that only asks. */
+    changes?: boolean;
   }
 }
 

@@ -93,7 +93,7 @@ export function registerOperationRoutes(app: App, services: Services, recheck?: 
   app.post(
     '/v1/operations/:id/wait',
     {
-      config: { access: 'operation_read' },
+      config: { access: 'operation_read', changes: false },
       schema: {
         tags,
         summary: 'Wait for an operation to end',

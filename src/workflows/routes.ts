@@ -204,7 +204,7 @@ function registerTypeRoutes(app: App, services: Services): void {
   app.post(
     '/v1/workflows/validate',
     {
-      config: { access: 'workflow_submit' },
+      config: { access: 'workflow_submit', changes: false },
       schema: {
         tags,
         summary: 'Check a workflow and resolve its graph',
