@@ -18,9 +18,18 @@ import { ApplicationError, errors } from './errors.ts';
 import { installCheckMode } from './http/check-mode.ts';
 import { type Access, maybePrincipalOf, principalOf, setPrincipal } from './http/context.ts';
 import { errorBody, installErrorHandler } from './http/error-handler.ts';
-import { acceptJsonOnly, answerUnreadable, refuseEmptyParameters, refuseUnknownInput } from './http/input.ts';
+import {
+  acceptJsonOnly,
+  answerUnreadable,
+  answerWhatNodeWould,
+  refuseEmptyParameters,
+  refuseUnknownInput,
+  requireHost,
+} from './http/input.ts';
 import { insertAudit } from './http/mutation.ts';
 import { finishOpenApi } from './http/openapi.ts';
+import { RateStore } from './http/rate-store.ts';
+import { answersOf } from './http/schemas.ts';
 import type { App, Services } from './http/section.ts';
 import { securityHeaders } from './http/security-headers.ts';
 import { installValidation } from './http/validation.ts';
@@ -69,6 +78,8 @@ export async function buildApp(
     // Said by the hook below, in our format.
     return503OnClosing: false,
     clientErrorHandler: answerUnreadable,
+    // A request without a Host is answered by the hook below: Node's own answer has no body.
+    http: { requireHostHeader: false },
     routerOptions: { maxParamLength: 512, ignoreTrailingSlash: false },
     genReqId: (request) => {
       const given = request.headers['x-request-id'];
@@ -83,6 +94,7 @@ export async function buildApp(
     },
   });
 
+  answerWhatNodeWould(app.server);
   installValidation(app);
   installErrorHandler(app, (request, error) => auditDenial(services, request, error));
   acceptJsonOnly(app);
@@ -98,6 +110,7 @@ export async function buildApp(
   refuseEmptyParameters(app);
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(securityHeaders(request.url)).header('x-request-id', request.id);
+    requireHost(request);
     const access = request.routeOptions.config.access;
     if (access === undefined || access === 'public') return;
     if (options.readiness.draining) throw errors.unavailable('The server is shutting down. Try again in a moment.');
@@ -163,7 +176,7 @@ async function installRateLimit(app: App, config: Config): Promise<void> {
         ? Math.max(1, Math.floor(config.rateLimit / EXPENSIVE_SHARE))
         : config.rateLimit,
     timeWindow: 60_000,
-    cache: 20_000,
+    store: RateStore,
     enableDraftSpec: true,
     skipOnError: true,
     allowList: (request) => request.routeOptions.config.access === 'public',
@@ -182,7 +195,11 @@ async function installDocumentation(app: App): Promise<void> {
       info: {
         title: 'Provisioning',
         version: VERSION,
-        description: 'Creates servers, installs services on them and runs whole-cluster workflows, durably.',
+        description: [
+          'Creates servers, installs services on them and runs whole-cluster workflows, durably.',
+          'A request that never becomes one of an endpoint is refused in the same error format: 405 (a method that the path',
+          'does not take), 408 (not sent in time), 417 (an unknown Expect) and 431 (headers that are too large).',
+        ].join(' '),
         license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
       },
       components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } } },
@@ -191,7 +208,10 @@ async function installDocumentation(app: App): Promise<void> {
       const access: Access | undefined = route.config?.access;
       const security = access === 'public' ? [] : [{ bearer: [] }];
       const permission = access === 'public' || access === 'authenticated' ? {} : { 'x-permission': access };
-      return { schema: { ...schema, security, ...permission }, url };
+      const { method, config } = route;
+      const own = schema?.response as Record<string, unknown> | undefined;
+      const response = { ...answersOf({ method, url, access, changes: config?.checkMode !== false }), ...own };
+      return { schema: { ...schema, response, security, ...permission }, url };
     },
   });
   app.get('/openapi.json', { config: { access: 'public' }, schema: { hide: true } }, () =>

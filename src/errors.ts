@@ -46,6 +46,8 @@ export const errors = {
   validation: (problems: FieldProblem[]) =>
     make(400, 'VALIDATION_ERROR', problems.map((p) => `${p.field}: ${p.message}`).join('; '), problems),
   malformedJson: (message: string) => make(400, 'MALFORMED_JSON', `The request body is not valid JSON: ${message}`),
+  badHost: (hosts: number) =>
+    make(400, 'BAD_REQUEST', `HTTP/1.1 asks for one Host header; the request has ${hosts === 0 ? 'none' : hosts}.`),
   tooDeep: (depth: number) =>
     make(400, 'VALIDATION_ERROR', `The request body nests objects and lists more than ${depth} deep.`, [
       { field: 'body', message: `nests more than ${depth} deep` },
@@ -92,6 +94,8 @@ export const errors = {
   // 405
   methodNotAllowed: (method: string, path: string, allowed: string[]) =>
     make(405, 'METHOD_NOT_ALLOWED', `${path} does not take ${method}, but ${allowed.join(', ')}.`, { allowed }),
+  noProxy: (target: string) =>
+    make(405, 'METHOD_NOT_ALLOWED', `This server is no proxy: it opens no tunnel to ${target}.`, { allowed: [] }),
   // 409
   conflict: (message: string, details?: unknown) => make(409, 'CONFLICT', message, details),
   resourceBusy: (resource: string, operationId: string, kind: string) =>
@@ -114,7 +118,7 @@ export const errors = {
       'IDEMPOTENCY_KEY_REUSED',
       'This Idempotency-Key was used before with a different request. Use a new key for a new request.',
     ),
-  // 413, 415, 429
+  // 413, 415, 417, 429
   tooLarge: (limit: number) => make(413, 'PAYLOAD_TOO_LARGE', `The request body is larger than ${limit} bytes.`),
   unsupportedMediaType: (type: string | undefined) =>
     make(
@@ -124,6 +128,12 @@ export const errors = {
     ),
   unsupportedEncoding: (encoding: string) =>
     make(415, 'UNSUPPORTED_MEDIA_TYPE', `Send the body as it is, without "Content-Encoding: ${encoding}".`),
+  unknownExpectation: (expectation: string) =>
+    make(
+      417,
+      'EXPECTATION_FAILED',
+      `"Expect: ${expectation}" is not known here; leave it out, or send "100-continue".`,
+    ),
   rateLimited: (retryAfter: number) =>
     new ApplicationError(429, 'RATE_LIMITED', `Too many requests. Try again in ${retryAfter} s.`, { retryAfter }),
   tooManyStreams: (limit: number) =>

@@ -114,7 +114,7 @@ async function openDatabase(
 
 /** Creates or updates all tables, one replica at a time. @returns names of the application's migrations that ran. */
 export async function migrateDatabase(settings: ConnectionSettings, db: Database, logger: Logger): Promise<string[]> {
-  const deadline = Date.now() + DATABASE_WAIT_MS;
+  const deadline = performance.now() + DATABASE_WAIT_MS;
   for (;;) {
     try {
       return await withMigrationLock(settings, async () => {
@@ -123,7 +123,7 @@ export async function migrateDatabase(settings: ConnectionSettings, db: Database
         return ran;
       });
     } catch (error) {
-      if (!isDatabaseUnavailable(error) || Date.now() > deadline) throw describeDatabaseError(error);
+      if (!isDatabaseUnavailable(error) || performance.now() > deadline) throw describeDatabaseError(error);
       logger.warn('the database does not answer yet; trying again');
       await new Promise((resolve) => setTimeout(resolve, 1_000));
     }

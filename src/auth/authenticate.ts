@@ -43,8 +43,8 @@ function createCache<T>(trusted: () => boolean): Cache<T> {
     get(key, load) {
       if (!trusted()) return load();
       const known = entries.get(key);
-      if (known !== undefined && Date.now() - known.loadedAt < CACHE_TTL_MS) return known.loading;
-      const entry = { loadedAt: Date.now(), loading: load(), value: null as T | null };
+      if (known !== undefined && performance.now() - known.loadedAt < CACHE_TTL_MS) return known.loading;
+      const entry = { loadedAt: performance.now(), loading: load(), value: null as T | null };
       entries.delete(key);
       entries.set(key, entry);
       const oldest = entries.keys().next().value;
@@ -119,8 +119,8 @@ export function createAuthenticator(options: { db: Database; listener: Listener;
 
   /** Not on the request's way: nobody waits for it, and a failure costs a minute of precision. */
   const touch = (tokenId: string) => {
-    const now = Date.now();
-    if (now - (touched.get(tokenId) ?? 0) < TOUCH_INTERVAL_MS) return;
+    const now = performance.now();
+    if (now - (touched.get(tokenId) ?? Number.NEGATIVE_INFINITY) < TOUCH_INTERVAL_MS) return;
     if (touched.size >= CACHE_SIZE) touched.clear();
     touched.set(tokenId, now);
     touchApiToken(db, tokenId).catch(() => touched.delete(tokenId));

@@ -1,5 +1,6 @@
 import type { FastifyReply } from 'fastify';
 import { errors } from '../errors.ts';
+import { createWindows } from '../util/windows.ts';
 
 const WINDOW_MS = 60_000;
 /** Keys remembered at most; the oldest window is forgotten first. */
@@ -11,23 +12,14 @@ export type Throttle = (key: string, reply: FastifyReply) => void;
 /** So many tries a minute for each key, in this replica. @param limit 0: no limit. */
 export function createThrottle(limit: number): Throttle {
   if (limit === 0) return () => {};
-  const windows = new Map<string, { endsAt: number; tries: number }>();
+  const count = createWindows(WINDOW_MS, MAX_KEYS);
   return (key, reply) => {
-    const now = Date.now();
-    let window = windows.get(key);
-    if (window === undefined || window.endsAt <= now) {
-      windows.delete(key);
-      window = { endsAt: now + WINDOW_MS, tries: 0 };
-      windows.set(key, window);
-      const oldest = windows.keys().next().value;
-      if (windows.size > MAX_KEYS && oldest !== undefined) windows.delete(oldest);
-    }
-    window.tries += 1;
-    const seconds = Math.max(1, Math.ceil((window.endsAt - now) / 1_000));
+    const { tries, left } = count(key);
+    const seconds = Math.max(1, Math.ceil(left / 1_000));
     reply.header('ratelimit-limit', String(limit));
-    reply.header('ratelimit-remaining', String(Math.max(0, limit - window.tries)));
+    reply.header('ratelimit-remaining', String(Math.max(0, limit - tries)));
     reply.header('ratelimit-reset', String(seconds));
-    if (window.tries > limit) throw errors.rateLimited(seconds);
+    if (tries > limit) throw errors.rateLimited(seconds);
   };
 }
 

@@ -6,9 +6,8 @@ import { uuidv7 } from '../database/uuid.ts';
 const API_TOKEN_PREFIX = 'prv_';
 const API_TOKEN_PATTERN = /^prv_[0-9A-Za-z]{40}$/;
 const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
-/** Verified access tokens remembered, so that a signature is checked once and not with every request. */
+/** Access tokens remembered whose signature is right, so that it is checked once and not with every request. */
 const VERIFIED_CACHE_SIZE = 10_000;
-const VERIFIED_CACHE_MS = 60_000;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 type TokenType = 'access' | 'refresh';
@@ -47,14 +46,32 @@ export interface Tokens {
 /** HS256 and nothing else: a token naming another algorithm, or none, is not ours. */
 export function createTokens(secret: string): Tokens {
   const sign = createSigner({ key: secret, algorithm: 'HS256' });
-  const options = {
+  // Whether it has expired is asked of the clock each time: a refusal that is remembered would outlast a clock set back.
+  const verify = createVerifier({
     key: secret,
     algorithms: ['HS256' as const],
     requiredClaims: ['sub', 'roles', 'iat', 'exp', 'jti', 'typ', 'gen'],
+    ignoreExpiration: true,
+  });
+  const verified = new Map<string, TokenClaims>();
+  const remember = (token: string, claims: TokenClaims) => {
+    verified.set(token, claims);
+    const oldest = verified.keys().next().value;
+    if (verified.size > VERIFIED_CACHE_SIZE && oldest !== undefined) verified.delete(oldest);
   };
-  const verifiers = {
-    access: createVerifier({ ...options, cache: VERIFIED_CACHE_SIZE, cacheTTL: VERIFIED_CACHE_MS }),
-    refresh: createVerifier(options),
+  const signedClaims = (token: string): TokenClaims | null => {
+    const known = verified.get(token);
+    if (known !== undefined) return known;
+    try {
+      const claims: unknown = verify(token);
+      if (!isClaims(claims)) return null;
+      // A refresh token comes once.
+      if (claims.typ === 'access') remember(token, claims);
+      return claims;
+    } catch {
+      // Whatever is wrong with it, the answer is the same.
+      return null;
+    }
   };
   return {
     issue(type, subject, ttl) {
@@ -71,13 +88,8 @@ export function createTokens(secret: string): Tokens {
       return { token: sign(claims), expiresAt: new Date(claims.exp * 1_000) };
     },
     verify(type, token) {
-      try {
-        const claims: unknown = verifiers[type](token);
-        return isClaims(claims) && claims.typ === type ? claims : null;
-      } catch {
-        // Whatever is wrong with it, the answer is the same.
-        return null;
-      }
+      const claims = signedClaims(token);
+      return claims !== null && claims.typ === type && claims.exp * 1_000 > Date.now() ? claims : null;
     },
   };
 }

@@ -17,8 +17,8 @@ export async function followToEnd(
   const interrupted = new AbortController();
   const interrupt = () => interrupted.abort(new InterruptedError('interrupted'));
   process.once('SIGINT', interrupt);
-  const begin = Date.now();
-  const elapsed = () => `${((Date.now() - begin) / 1_000).toFixed(1).padStart(6)} s`;
+  const begin = performance.now();
+  const elapsed = () => `${((performance.now() - begin) / 1_000).toFixed(1).padStart(6)} s`;
   const note = (text: string) => terminal.note(`${terminal.paint('dim', elapsed())}  ${text}`);
   let away = false;
   const onLost = () => {

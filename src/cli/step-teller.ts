@@ -10,18 +10,18 @@ export function createStepTeller(client: Client, { id, kind }: Operation, note: 
   const known = new Map<string, string>();
   let next = 0;
   const look = async () => {
-    const begin = Date.now();
+    const begin = performance.now();
     for (const step of await client.get('/v1/workflows/{id}/steps', { path: { id } })) {
       if (['waiting', known.get(step.id)].includes(step.status)) continue;
       known.set(step.id, step.status);
       note(`${step.id}  ${step.kind} ${step.status}${step.error === null ? '' : `: ${step.error}`}`);
     }
-    next = Date.now() + Math.max(LOOK_EVERY_MS, SHARE_OF_TIME * (Date.now() - begin));
+    next = performance.now() + Math.max(LOOK_EVERY_MS, SHARE_OF_TIME * (performance.now() - begin));
   };
   const applies = kind === 'workflow.run';
   return {
     async look(): Promise<void> {
-      if (applies && Date.now() >= next) await look();
+      if (applies && performance.now() >= next) await look();
     },
     async end(): Promise<void> {
       if (applies) await look();

@@ -70,8 +70,8 @@ export async function stopPostmaster(cluster: Cluster, pid: number): Promise<voi
   ] as const) {
     if (!(await isPostmasterOf(cluster, pid))) return;
     process.kill(pid, signal);
-    const deadline = Date.now() + patience;
-    while (Date.now() < deadline) {
+    const deadline = performance.now() + patience;
+    while (performance.now() < deadline) {
       if (!(await isPostmasterOf(cluster, pid))) return;
       await delay(POLL_MS);
     }

@@ -133,7 +133,7 @@ async function release(cluster: Cluster, { session, pid }: Owned): Promise<void>
 
 /** Finds Postgres running or starts it, and makes it ours. What it started does not stay when it fails. */
 async function acquire(cluster: Cluster, signal: AbortSignal): Promise<Owned> {
-  const deadline = Date.now() + START_TIMEOUT_MS;
+  const deadline = performance.now() + START_TIMEOUT_MS;
   let started: Postmaster | null = null;
   try {
     for (;;) {
@@ -150,7 +150,7 @@ async function acquire(cluster: Cluster, signal: AbortSignal): Promise<Owned> {
       } else if (state === 'away') {
         started = await startAgain(cluster, started);
       }
-      if (Date.now() > deadline) throw await notStarted(cluster, state, reason);
+      if (performance.now() > deadline) throw await notStarted(cluster, state, reason);
       await delay(RETRY_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
     }
   } catch (error) {
@@ -224,7 +224,7 @@ async function probe(cluster: Cluster): Promise<{ state: State; reason: string }
  */
 async function own(cluster: Cluster): Promise<pg.Client | null> {
   const client = connectTo(cluster, `${OWNER_NAME} ${process.pid}`);
-  const deadline = Date.now() + DEAD_OWNER_GRACE_MS;
+  const deadline = performance.now() + DEAD_OWNER_GRACE_MS;
   let holder: string | null;
   try {
     await client.connect();
@@ -237,7 +237,7 @@ async function own(cluster: Cluster): Promise<pg.Client | null> {
       );
       if (rows[0]?.locked === true) return client;
       holder = rows[0]?.holder?.slice(OWNER_NAME.length + 1) ?? 'unknown';
-      if (Date.now() > deadline || isAlive(Number(holder))) break;
+      if (performance.now() > deadline || isAlive(Number(holder))) break;
       await delay(RETRY_MS);
     }
   } catch {

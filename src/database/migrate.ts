@@ -53,13 +53,13 @@ export async function withMigrationLock<T>(settings: ConnectionSettings, work: (
 }
 
 async function takeLock(client: pg.Client): Promise<void> {
-  const deadline = Date.now() + LOCK_TIMEOUT_MS;
+  const deadline = performance.now() + LOCK_TIMEOUT_MS;
   for (;;) {
     const { rows } = await client.query<{ locked: boolean }>('select pg_try_advisory_lock($1) as locked', [
       MIGRATION_LOCK,
     ]);
     if (rows[0]?.locked === true) return;
-    if (Date.now() > deadline) {
+    if (performance.now() > deadline) {
       throw new Error(
         `Another process has been migrating this database for ${LOCK_TIMEOUT_MS / 1000} s. Look at pg_stat_activity for "provisioning migrate", and start again when it is done.`,
       );

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import { type Database, isDatabaseUnavailable } from '../database/pool.ts';
+import { harmlessText } from '../util/harmless.ts';
 import { appendEvents, type NewEvent } from './operation-record.ts';
 import type { Signals } from './signals.ts';
 
@@ -29,8 +30,7 @@ export interface EventWriter {
 
 /** A log event. `source` names where it comes from: `server` is our own narration. */
 export function logEvent(line: string, fields: Record<string, unknown> = {}): NewEvent {
-  // NUL is the one character that Postgres cannot store in JSON.
-  const clean = line.replaceAll('\u0000', '\uFFFD');
+  const clean = harmlessText(line);
   const text =
     clean.length > MAX_LINE_LENGTH ? `${clean.slice(0, MAX_LINE_LENGTH)}… (${clean.length} characters, cut)` : clean;
   return { type: 'log', at: new Date(), data: { line: text, ...fields } };

@@ -5,6 +5,7 @@
 import { sql } from 'kysely';
 import type { Queryable } from '../database/pool.ts';
 import type { OperationStatus } from '../database/tables.ts';
+import { harmlessJson, harmlessText } from '../util/harmless.ts';
 
 export type EventType = 'status' | 'progress' | 'log';
 
@@ -69,7 +70,7 @@ export async function insertEndedOperation(
        finished_at)
     values (${operation.id}, ${operation.kind}, ${operation.title}, ${operation.checkMode}, 'completed',
             ${operation.workspace}, ${operation.resource},
-            ${operation.parentId}, ${JSON.stringify(operation.input)}, ${JSON.stringify(result)}, 100,
+            ${operation.parentId}, ${JSON.stringify(operation.input)}, ${harmlessJson(result)}, 100,
             ${operation.createdBy}, now())
     returning ${OPERATION_JSON} as json`.execute(tx);
   const end: NewEvent = { type: 'status', at: new Date(), data: { status: 'completed', result } };
@@ -143,7 +144,7 @@ function columns(events: NewEvent[]) {
   return {
     types: events.map((event) => event.type),
     times: events.map((event) => event.at.toISOString()),
-    data: events.map((event) => JSON.stringify(event.data)),
+    data: events.map((event) => harmlessJson(event.data)),
   };
 }
 
@@ -158,7 +159,7 @@ export async function completeOperation(
   events: NewEvent[],
 ): Promise<boolean> {
   const { types, times, data } = columns(events);
-  const json = JSON.stringify(result);
+  const json = harmlessJson(result);
   const { rows } = await sql`
     with done as (
       update provisioning.operations
@@ -208,9 +209,9 @@ export async function endOperation(
     .updateTable('provisioning.operations')
     .set({
       status: end.status,
-      error: end.error,
+      error: end.error === null ? null : harmlessText(end.error),
       error_code: end.errorCode,
-      result: end.result === null ? null : JSON.stringify(end.result),
+      result: end.result === null ? null : harmlessJson(end.result),
       updated_at: sql`now()`,
       finished_at: sql`now()`,
     })

@@ -1,7 +1,9 @@
 /** What a request may bring: JSON of bounded depth, and no field or parameter that its endpoint does not know. */
 import { isUtf8 } from 'node:buffer';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import type { FastifyError, FastifyInstance } from 'fastify';
+import type { Duplex } from 'node:stream';
+import type { FastifyError, FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import { uuidv7 } from '../database/uuid.ts';
 import { ApplicationError, errors } from '../errors.ts';
@@ -66,12 +68,37 @@ export function answerUnreadable(error: FastifyError & { code?: string }, socket
     socket.destroy();
     return;
   }
-  const known = unreadable(error.code);
-  const body = JSON.stringify(errorBody(known, uuidv7()));
+  answerSocket(socket, unreadable(error.code));
+}
+
+function answerSocket(socket: Duplex, error: ApplicationError): void {
+  const body = JSON.stringify(errorBody(error, uuidv7()));
   socket.end(
-    `HTTP/1.1 ${known.status} ${known.code}\r\ncontent-type: application/json; charset=utf-8\r\n` +
+    `HTTP/1.1 ${error.status} ${error.code}\r\ncontent-type: application/json; charset=utf-8\r\n` +
       `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
   );
+}
+
+/** Node answers these by itself, without a body, or by closing the connection. */
+export function answerWhatNodeWould(server: Server): void {
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    const error = errors.unknownExpectation(request.headers.expect ?? '');
+    const body = JSON.stringify(errorBody(error, uuidv7()));
+    const type = 'application/json; charset=utf-8';
+    const headers = { 'content-type': type, 'content-length': Buffer.byteLength(body), connection: 'close' };
+    response.writeHead(error.status, headers).end(body);
+  });
+  server.on('connect', (request: IncomingMessage, socket: Duplex) => {
+    socket.on('error', () => socket.destroy());
+    answerSocket(socket, errors.noProxy(request.url ?? ''));
+  });
+}
+
+/** @throws 400 where HTTP/1.1 asks for one Host and there is none, or several. */
+export function requireHost({ raw }: FastifyRequest): void {
+  if (raw.httpVersionMajor < 1 || (raw.httpVersionMajor === 1 && raw.httpVersionMinor < 1)) return;
+  const hosts = raw.rawHeaders.filter((name, place) => place % 2 === 0 && name.toLowerCase() === 'host').length;
+  if (hosts !== 1) throw errors.badHost(hosts);
 }
 
 function unreadable(code: string | undefined): ApplicationError {

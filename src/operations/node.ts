@@ -53,7 +53,10 @@ export interface NodeTarget {
 interface NodeQuestion {
   /** Fields that the answer depends on: not asked where one of them is still to come. */
   from: readonly string[];
-  ask(services: Services, workspace: string, fields: JsonObject): Promise<FieldProblem[]>;
+  /** Null: nobody can tell now, which does not stop the workflow from being accepted. */
+  ask(services: Services, workspace: string, fields: JsonObject): Promise<FieldProblem[] | null>;
+  /** Of whom it is asked: who could not answer one question is asked no further one. */
+  askedOf?(fields: JsonObject): string;
 }
 
 /** What makes a kind of node: its fields, how it becomes an operation, and how what it did is undone. */

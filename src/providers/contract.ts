@@ -3,6 +3,8 @@
  * test/contracts/provider.testsuite.ts holds every provider to them.
  */
 
+import { harmlessText } from '../util/harmless.ts';
+
 /** Label key that ties a created thing to the operation that asked for it. */
 export const OPERATION_LABEL = 'provisioning-operation';
 /** Label key that carries the workspace's name. */
@@ -246,7 +248,7 @@ export class ProviderError extends Error {
     message: string,
     options: { retryable: boolean; retryAfter?: number; details?: Record<string, unknown>; cause?: unknown },
   ) {
-    super(message, { cause: options.cause });
+    super(harmlessText(message), { cause: options.cause });
     this.code = code;
     this.retryable = options.retryable;
     this.retryAfter = options.retryAfter;

@@ -48,7 +48,7 @@ export function untilObserved(
   const round = rounds.get(provider) ?? newRound();
   rounds.set(provider, round);
   const { promise, resolve, reject } = Promise.withResolvers<ProviderServer | null>();
-  const waiter: Waiter = { ref, tell, since: Date.now(), accept, resolve, reject };
+  const waiter: Waiter = { ref, tell, since: performance.now(), accept, resolve, reject };
   const abort = () => reject(signal.reason);
   signal.addEventListener('abort', abort, { once: true });
   round.waiters.add(waiter);
@@ -125,5 +125,5 @@ async function look(provider: Provider, round: Round): Promise<number> {
   // Those who came during the look count as well.
   let youngest = 0;
   for (const { since } of round.waiters) youngest = Math.max(youngest, since);
-  return Math.max(least, Math.min(MAX_INTERVAL_MS, (Date.now() - youngest) / AGE_DIVISOR));
+  return Math.max(least, Math.min(MAX_INTERVAL_MS, (performance.now() - youngest) / AGE_DIVISOR));
 }

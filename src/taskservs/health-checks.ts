@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { harmlessText } from '../util/harmless.ts';
 import { askHealth } from './check/procedure.ts';
 import { type DueCheck, type Health, noteHealth, takeDueChecks } from './host-store.ts';
 import { createLimiter } from './limiter.ts';
@@ -43,7 +44,7 @@ export function startHealthChecks(
       return {
         since: check.operation_id,
         ok: false,
-        message: `could not be checked: ${error instanceof Error ? error.message : String(error)}`,
+        message: harmlessText(`could not be checked: ${error instanceof Error ? error.message : String(error)}`),
       };
     });
     const where = { serverId: check.server_id, taskservId: check.taskserv_id };

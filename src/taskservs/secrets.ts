@@ -1,4 +1,5 @@
 import type { Seal } from '../auth/secrets.ts';
+import { harmlessLine, harmlessText } from '../util/harmless.ts';
 import type { Revision } from './store.ts';
 
 /** Shorter pieces of a secret would blank out half of a log. Characters. */
@@ -31,7 +32,8 @@ export type Mask = (text: string) => string;
 export function createMask(secrets: readonly unknown[]): Mask {
   const pieces = new Set<string>();
   for (const text of secrets.flatMap(texts)) {
-    for (const piece of [text, ...text.split('\n')]) {
+    // Output is made harmless before it is masked.
+    for (const piece of [text, ...text.split('\n')].flatMap((part) => [part, harmlessText(part), harmlessLine(part)])) {
       const forms = [
         piece,
         JSON.stringify(piece).slice(1, -1),

@@ -3,10 +3,15 @@
  * test/contracts/transport.testsuite.ts holds every transport to them.
  */
 
+import { harmlessText } from '../util/harmless.ts';
+
 /** One line of output without its end. */
 export interface Line {
   stream: 'stdout' | 'stderr';
-  /** UTF-8; what is not becomes U+FFFD. At most MAX_LINE_BYTES long. */
+  /**
+   * UTF-8; what is not becomes U+FFFD. At most MAX_LINE_BYTES of it. As a terminal shows it in the end: what follows the
+   * last CR, without escape sequences, and with a visible sign for each other control character but tabs.
+   */
   text: string;
   /** The line was longer than that and goes on in the next one of its stream. */
   partial?: true;
@@ -26,6 +31,8 @@ export interface RunOptions {
   timeoutSeconds: number;
   /** Called for each line as it arrives, in order within a stream, never after the call has ended. */
   onLine?: (line: Line) => void;
+  /** Lines come as the host wrote them, for `runJob`, which has to read them first. */
+  raw?: boolean;
   /**
    * What the script is, in two words (`install redis`, `check redis`, `remove redis`): for messages, and for the
    * simulated transport, which runs nothing and answers a `check NAME` by whether the last of `install NAME` and
@@ -108,7 +115,7 @@ export class TransportError extends Error {
 
   /** @param message names the host, what was wrong and what to do; never a secret. */
   constructor(code: TransportErrorCode, message: string, options: { retryable?: boolean; cause?: unknown } = {}) {
-    super(message, { cause: options.cause });
+    super(harmlessText(message), { cause: options.cause });
     this.code = code;
     this.retryable = options.retryable ?? (code === 'UNREACHABLE' || code === 'CONNECTION_LOST');
   }

@@ -101,13 +101,13 @@ async function startOf(container: Docker.Container): Promise<string | null> {
 }
 
 async function statusOf(exec: Docker.Exec, host: string): Promise<Ended> {
-  const deadline = Date.now() + STATUS_WAIT_MS;
+  const deadline = performance.now() + STATUS_WAIT_MS;
   for (;;) {
     const state = await exec.inspect().catch((error: unknown) => {
       throw lost(host, told(error).words, error);
     });
     if (!state.Running && state.ExitCode !== null) return { exitCode: state.ExitCode, signal: null };
-    if (Date.now() > deadline) throw lost(host, 'the output ended, the command did not');
+    if (performance.now() > deadline) throw lost(host, 'the output ended, the command did not');
     await delay(STATUS_INTERVAL_MS);
   }
 }

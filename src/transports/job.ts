@@ -3,6 +3,7 @@
  * as need be. A lost connection or a crash of this process therefore never runs it twice.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { harmlessLine } from '../util/harmless.ts';
 import { type Job, type Line, type RunResult, type Transport, TransportError } from './contract.ts';
 import { END_SECONDS, END_TREE, exportsOf, quote, resultOf } from './shell.ts';
 
@@ -53,6 +54,7 @@ async function attachUntilEnd(
         signal,
         timeoutSeconds: job.timeoutSeconds + 2 * ATTACH_MARGIN,
         onLine: follower.onLine,
+        raw: true,
         label: job.label ?? 'a job',
       });
       return follower.result(exitCode);
@@ -139,7 +141,7 @@ function followJob(host: string, job: Job, onFound: (elapsed: number) => void): 
   const complaints: string[] = [];
 
   const tell = (line: Line) => {
-    job.onLine?.(line, seen);
+    job.onLine?.({ ...line, text: harmlessLine(line.text) }, seen);
     goesOn = line.partial === undefined ? null : line.stream;
   };
   const onStdout = (line: Line) => {

@@ -4,6 +4,7 @@
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { constants } from 'node:os';
+import { harmlessLine } from '../util/harmless.ts';
 import { type Line, type RunOptions, type RunResult, type Transport, TransportError } from './contract.ts';
 import { cutLines } from './lines.ts';
 
@@ -142,7 +143,7 @@ async function runScript(
   const onBegun = () => {
     begun = true;
   };
-  const reader = readOutput(id, options.onLine);
+  const reader = readOutput(id, options);
   try {
     const { command, input } = commandOf(shell, id, script, options);
     const ended = shell.execute(command, { input, onOutput: reader.onOutput, signal: letGo.signal, urgent, onBegun });
@@ -205,7 +206,7 @@ export function quote(text: string): string {
 }
 
 /** Parts the script's own lines from what is around them: a login banner, sudo's refusal, BOOTSTRAP's and FRAME's. */
-function readOutput(id: string, onLine: RunOptions['onLine']) {
+function readOutput(id: string, { onLine, raw = false }: Pick<RunOptions, 'onLine' | 'raw'>) {
   const before: string[] = [];
   const ended = Promise.withResolvers<Ended>();
   const marker = `provisioning-end ${id} `;
@@ -215,7 +216,7 @@ function readOutput(id: string, onLine: RunOptions['onLine']) {
 
   const tell = (line: Line) => {
     if (muted) return;
-    if (begun) onLine?.(line);
+    if (begun) onLine?.(raw ? line : { ...line, text: harmlessLine(line.text) });
     else if (line.text !== '' && before.length < QUOTED_LINES) before.push(line.text);
   };
   const read = (stream: Line['stream']) => {

@@ -57,13 +57,13 @@ export interface SshConnection {
 
 /** @throws TransportError, or the signal's reason. */
 export async function connectSsh(target: SshTarget, signal: AbortSignal): Promise<SshConnection> {
-  const deadline = Date.now() + REFUSED_FOR_MS;
+  const deadline = performance.now() + REFUSED_FOR_MS;
   for (;;) {
     signal.throwIfAborted();
     try {
       return await connectOnce(target, signal);
     } catch (error) {
-      if (!(error instanceof RefusedForNow) || Date.now() > deadline) {
+      if (!(error instanceof RefusedForNow) || performance.now() > deadline) {
         throw error instanceof RefusedForNow ? error.failure : error;
       }
       await delay(REFUSED_WAIT_MS, undefined, { signal }).catch(() => 'the loop says why');

@@ -2,6 +2,7 @@
 import http from 'node:http';
 import https from 'node:https';
 import { guardedLookup, type Reach, type Resolve, refusalOf } from '../outbound/reach.ts';
+import { harmlessText } from '../util/harmless.ts';
 import { VERSION } from '../version.ts';
 
 /** From the first look at the name to the end of the answer. A receiver that needs longer should take note and answer. */
@@ -62,7 +63,10 @@ export async function post(
   }
 }
 
-const failure = (error: string): Outcome => ({ status: null, excerpt: null, retryAfter: null, error });
+const failure = (error: string): Outcome => ({
+  ...{ status: null, excerpt: null, retryAfter: null },
+  error: harmlessText(error),
+});
 
 function exchange(
   url: string,

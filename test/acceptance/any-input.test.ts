@@ -1,6 +1,6 @@
 /**
- * Whatever is sent to whichever endpoint: never a 5xx, every refusal in the reference's format, and a refused request
- * has changed nothing. Requests are generated from the OpenAPI document; the seed of a failure is in its message.
+ * Whatever is sent to whichever endpoint: never a 5xx, every refusal in the reference's format, a refused request has
+ * changed nothing, and the OpenAPI document tells of the answer: its status and the form of its body. Requests are generated from the OpenAPI document; the seed of a failure is in its message.
  */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
@@ -13,7 +13,7 @@ import {
   startInstallation,
   USER_PASSWORD,
 } from '../support/acceptance.ts';
-import { type Endpoint, readEndpoints } from '../support/openapi.ts';
+import { assertDescribed, type Endpoint, readEndpoints } from '../support/openapi.ts';
 import { type RawRequest, sendRaw } from '../support/raw.ts';
 import { type Existing, requestFor } from '../support/requests.ts';
 import type { Answer } from '../support/server.ts';
@@ -88,6 +88,7 @@ for (const endpoint of endpoints) {
       async (request) => {
         const before = await fingerprint();
         const answer = await send(request);
+        assertDescribed(endpoint, answer);
         if (answer.status >= 400) expectError(answer, answer.status);
         assert.ok(answer.status < 500, `${answer.status}: ${JSON.stringify(answer.body)}`);
         if (answer.status >= 400) assert.equal(await fingerprint(), before, `${answer.status} has changed something`);

@@ -299,6 +299,25 @@ test('what is no HTTP request, or has headers without end, is refused in the sam
   );
 });
 
+test('what Node refuses by itself is refused in the same format', async () => {
+  const ask = (line: string, ...headers: string[]) =>
+    sendBytes(url, `${[line, ...headers, 'connection: close'].join('\r\n')}\r\n\r\n`);
+  for (const path of ['/health/live', '/v1/servers', '/nowhere']) {
+    assert.match(expectError(await ask(`GET ${path} HTTP/1.1`), 400, 'BAD_REQUEST').message, /Host header.*has none/);
+    expectError(await ask(`GET ${path} HTTP/1.1`, 'host: a', 'host: b'), 400, 'BAD_REQUEST');
+  }
+  assert.equal((await ask('GET /health/live HTTP/1.0')).status, 200);
+  const expectation = expectError(await ask('POST /v1/servers/create HTTP/1.1', 'host: x', 'expect: foo'), 417);
+  assert.match(expectation.message, /"Expect: foo" is not known here/);
+  expectError(await ask('CONNECT example.com:443 HTTP/1.1', 'host: example.com:443'), 405, 'METHOD_NOT_ALLOWED');
+  for (const method of ['TRACE', 'PROPFIND', 'PURGE', 'OPTIONS'])
+    expectError(await ask(`${method} /v1/servers HTTP/1.1`, 'host: x'), 405, 'METHOD_NOT_ALLOWED');
+  expectError(await ask('OPTIONS * HTTP/1.1', 'host: x'), 405, 'METHOD_NOT_ALLOWED');
+  expectError(await ask('NOSUCH / HTTP/1.1', 'host: x'), 400, 'BAD_REQUEST');
+  expectError(await ask('GET / HTTP/3.7', 'host: x'), 400, 'BAD_REQUEST');
+  assert.equal((await ask('GET /health/live HTTP/1.1', 'host: x', 'upgrade: websocket')).status, 200);
+});
+
 test('an Idempotency-Key that is none is 400', async () => {
   for (const key of ['', ' ', 'x'.repeat(256), 'sch\u00f6n', 'a b']) {
     const answer = await sendRaw(url, {

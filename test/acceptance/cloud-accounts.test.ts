@@ -5,7 +5,7 @@ import type { Cloud } from '../clouds/all.ts';
 import { expectError, expectOk } from '../support/acceptance.ts';
 import { assertFree, assertNotStored } from '../support/canaries.ts';
 import { startCloudInstallation } from '../support/cloud-installation.ts';
-import { ended, until } from '../support/server.ts';
+import { ended, type Operation, until } from '../support/server.ts';
 
 const installation = await startCloudInstallation({ LOG_LEVEL: 'debug' });
 after(() => installation.close());
@@ -111,6 +111,54 @@ function accountTests(cloud: Cloud): void {
     assertFree(server.output(), secrets, 'in the log');
     await assertNotStored(installation.database.pool, secrets);
   });
+
+  for (const [how, begin] of Object.entries({
+    'has revoked them': (id: string) => cloud.accepted.delete(id),
+    'never answers': () => {
+      cloud.fake.chances.half_open = 1;
+    },
+  })) {
+    test(`whose cloud ${how} does not keep workflows from being accepted, and each server says why`, async () => {
+      // An account that has not been used remembers nothing of what the cloud offers.
+      const workspace = `${cloud.name}-${how.split(' ')[0]}`;
+      const path = `${server.dataDir}/workspaces/${workspace}`;
+      expectOk(await admin.request('POST', '/v1/workspaces/create', { name: workspace, path }));
+      const { id, credentials } = cloud.renewed();
+      expectOk(await put(workspace, cloud, credentials));
+      const { hostname: _, workspace: __, ...spec } = cloud.spec();
+      const step = (hostname: string) => ({
+        ...{ id: hostname.replace('-', '_'), kind: 'server.create' },
+        with: { ...spec, provider: cloud.name, hostname, tags: [`of-${hostname}`] },
+      });
+      const operations = Array.from({ length: 5 }, () => step(newName()));
+      const body = { workspace, workflow_type: 'batch', parameters: { operations } };
+      begin(id);
+      const asked = performance.now();
+      const checked = await admin.request<{ unpriced: number }>('POST', '/v1/workflows/validate', body);
+      assert.equal(expectOk(checked).unpriced, operations.length);
+      const submitted = expectOk(await admin.request<Operation>('POST', '/v1/workflows/submit', body));
+      // Not as many times the patience as there are questions.
+      assert.ok(performance.now() - asked < 25_000, `${performance.now() - asked} ms`);
+      expectOk(
+        await admin.request('POST', '/v1/servers/create', {
+          ...spec,
+          workspace,
+          provider: cloud.name,
+          hostname: newName(),
+          check_mode: true,
+        }),
+      );
+      if (how === 'has revoked them') {
+        const run = await ended(admin, submitted.id, 60);
+        assert.equal(run.status, 'failed');
+        assert.match(run.error ?? '', /Check the (API )?(token|access key)|Set credentials that are valid/);
+      }
+      cloud.fake.chances.half_open = 0;
+      await admin.request('POST', `/v1/workflows/${submitted.id}/cancel`);
+      await ended(admin, submitted.id, 120);
+      cloud.accepted.add(id);
+    });
+  }
 
   test('whose credentials are not accepted fails operations at once, and after some of them is not even asked', async () => {
     const kept = [...cloud.accepted];

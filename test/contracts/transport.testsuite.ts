@@ -92,6 +92,11 @@ export function transportSuite(name: string, setUp: () => Promise<TransportSetup
         assert.ok(stdout.every((text) => text.length <= MAX_LINE_BYTES));
       });
 
+      test('T3: control characters are made visible, sequences of terminals go, progress is told as it stands', async () => {
+        const { stdout } = await run(`printf 'nul\\000bell\\007\\n\\033[1mbold\\033[0m\\n1 %%\\r2 %%\\n\\ttab\\n'`);
+        assert.deepEqual(stdout, ['nul␀bell␇', 'bold', '2 %', '\ttab']);
+      });
+
       test('T3: a hundred thousand lines arrive whole', async () => {
         const { stdout, exitCode } = await run('seq 100000');
         assert.equal(exitCode, 0);

@@ -1,6 +1,9 @@
 /** The server's own description of its endpoints, for tests that walk all of them. */
+import assert from 'node:assert/strict';
+import { Ajv, type ValidateFunction } from 'ajv';
+import formats from 'ajv-formats';
 import { expectOk } from './acceptance.ts';
-import type { Client } from './server.ts';
+import type { Answer, Client } from './server.ts';
 
 /** What `/openapi.json` says of one endpoint. */
 export interface Endpoint {
@@ -12,6 +15,8 @@ export interface Endpoint {
   parameters: Parameter[];
   /** JSON schema of the body, null where it takes none. */
   body: Schema | null;
+  /** JSON schema of each answer by its status, null where that is no JSON. */
+  answers: Map<number, Schema | null>;
 }
 
 export interface Parameter {
@@ -75,8 +80,11 @@ interface OperationDescription {
   security?: unknown[];
   'x-permission'?: string;
   parameters?: Parameter[];
-  requestBody?: { content?: Record<string, { schema?: Schema }> };
+  requestBody?: { content?: Content };
+  responses: Record<string, { content?: Content }>;
 }
+
+type Content = Record<string, { schema?: Schema }>;
 
 /** Every endpoint that the server describes. */
 export async function readEndpoints(client: Client): Promise<Endpoint[]> {
@@ -94,9 +102,30 @@ export async function readEndpoints(client: Client): Promise<Endpoint[]> {
         permission,
         parameters: (description.parameters ?? []).map((each) => ({ ...each, schema: resolve(each.schema) })),
         body: body === undefined ? null : resolve(body),
+        answers: new Map(
+          Object.entries(description.responses).map(([status, { content }]) => {
+            const schema = content?.['application/json']?.schema;
+            return [Number(status), schema === undefined ? null : resolve(schema)];
+          }),
+        ),
       };
     }),
   );
+}
+
+const ajv = new Ajv({ strict: false, allErrors: true });
+formats.default(ajv);
+const compiled = new WeakMap<Schema, ValidateFunction>();
+
+/** Asserts that the description tells of this answer: its status, and the form of its body. */
+export function assertDescribed({ method, path, answers }: Endpoint, { status, body, headers }: Answer): void {
+  const what = `${method} ${path} answers ${status}: ${JSON.stringify(body).slice(0, 500)}`;
+  assert.ok(answers.has(status), `${what}; described are ${[...answers.keys()]}`);
+  const schema = answers.get(status) ?? null;
+  if (schema === null || headers.get('content-type')?.startsWith('application/json') !== true) return;
+  const validate = compiled.get(schema) ?? ajv.compile(schema);
+  compiled.set(schema, validate);
+  assert.ok(validate(body), `${what}; ${ajv.errorsText(validate.errors)}`);
 }
 
 function withoutReferences<T>(value: T, named: Record<string, Schema>): T {

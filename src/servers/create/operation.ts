@@ -7,17 +7,15 @@ import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import { type Accepted, accept } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
-import { ProviderError, type ServerSpec } from '../../providers/contract.ts';
+import type { ServerSpec } from '../../providers/contract.ts';
 import { requireWorkspace } from '../../workspaces/service.ts';
+import { providerProblems } from '../provider-check.ts';
 import { CreateServer } from '../schemas.ts';
 import { hostnameConflict, withSshKey } from '../service.ts';
 import { hostnameTaken, insertServer } from '../store.ts';
 import { closeSpec } from '../stored-spec.ts';
 import type { ServerTools } from '../tools.ts';
 import { createProcedure } from './procedure.ts';
-
-/** A request waits no longer than this for its turn at a provider. Seconds. */
-const PATIENCE = 5;
 
 const { hostname, provider, plan, zone, tags } = CreateServer.properties;
 
@@ -43,25 +41,15 @@ export const createServer = defineOperation({
     unique: 'hostname',
     question: {
       from: ['provider', 'plan', 'zone', 'tags'],
-      async ask({ providers }, workspace, { provider, hostname, plan, zone, tags }) {
-        try {
-          return await providers.validate(
-            String(provider),
-            {
-              workspace,
-              hostname: String(hostname ?? 'host'),
-              plan: String(plan),
-              zone: String(zone),
-              tags: Array.isArray(tags) ? tags.map(String) : [],
-            },
-            { patience: PATIENCE },
-          );
-        } catch (error) {
-          // As with a request: a provider that cannot be asked, or that does not let us in, speaks against nothing.
-          if (error instanceof ProviderError) return [];
-          throw error;
-        }
-      },
+      ask: ({ providers }, workspace, { provider, hostname, plan, zone, tags }) =>
+        providerProblems(providers, String(provider), {
+          workspace,
+          hostname: String(hostname ?? 'host'),
+          plan: String(plan),
+          zone: String(zone),
+          tags: Array.isArray(tags) ? tags.map(String) : [],
+        }),
+      askedOf: ({ provider }) => String(provider),
     },
     // Its resource is the new server.
     gathers: true,
@@ -83,12 +71,8 @@ export const createServer = defineOperation({
  */
 async function checkCreate(services: Services, principal: Principal, body: CreateServer): Promise<void> {
   await requireWorkspace(services.db, principal, 'server_create', body.workspace);
-  try {
-    const problems = await services.providers.validate(body.provider, specOf(body), { patience: PATIENCE });
-    if (problems.length > 0) throw errors.validation(problems);
-  } catch (error) {
-    if (!(error instanceof ProviderError)) throw error;
-  }
+  const problems = await providerProblems(services.providers, body.provider, specOf(body));
+  if (problems !== null && problems.length > 0) throw errors.validation(problems);
 }
 
 function specOf(body: CreateServer): ServerSpec {

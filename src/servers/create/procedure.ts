@@ -102,9 +102,9 @@ async function waitUntilRunning(
   spec: ServerSpec,
   call: StepCall,
 ): Promise<ProviderServer> {
-  const listedUntil = Date.now() + (provider.listingLagMs ?? 0);
+  const listedUntil = performance.now() + (provider.listingLagMs ?? 0);
   const settled = (now: ProviderServer | null) =>
-    now === null ? Date.now() >= listedUntil : ['running', 'stopped', 'error'].includes(now.status);
+    now === null ? performance.now() >= listedUntil : ['running', 'stopped', 'error'].includes(now.status);
   let seen = await untilObserved(provider, ref, settled, call.signal, tellOf(call));
   // A create that only half succeeded: asking again finishes it.
   while (seen?.status === 'stopped') {

@@ -15,12 +15,12 @@ const MAX_WAIT_SECONDS = 14_400;
  * @throws HOST_BUSY after four hours, SERVER_MISSING, SERVER_NOT_RUNNING.
  */
 export async function untilTurn(tools: HostTools, host: Host, call: StepCall): Promise<{ address: string | null }> {
-  const began = Date.now();
+  const began = performance.now();
   let told: string | null = null;
   for (let pause = FIRST_LOOK_MS; ; pause = Math.min(MAX_LOOK_MS, pause * 2)) {
     const ahead = await aheadOf(tools.db, call.operationId, host.server_id);
     if (ahead === null) break;
-    if (Date.now() - began > MAX_WAIT_SECONDS * 1_000) {
+    if (performance.now() - began > MAX_WAIT_SECONDS * 1_000) {
       throw new OperationError(
         'HOST_BUSY',
         `operation ${ahead.id} (${ahead.kind}) has held ${host.hostname} for ${MAX_WAIT_SECONDS / 3_600} hours.`,

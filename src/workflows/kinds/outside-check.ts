@@ -13,16 +13,20 @@ import { refusedNode } from './ownership.ts';
 import { type Kind, rulesOf } from './rules.ts';
 import { requireSecretFields } from './taskservs.ts';
 
-/** What is asked before a workflow is accepted; `from`: the fields that the answer depends on. */
+/** What is asked before a workflow is accepted. */
 interface Question {
+  /** The fields that the answer depends on. */
   from: readonly string[];
+  /** Null: nobody can tell now, which does not stop the workflow from being accepted. */
   ask(
     services: Services,
     principal: Principal,
     workspace: string,
     known: JsonObject,
     definition: Definition,
-  ): Promise<FieldProblem[]>;
+  ): Promise<FieldProblem[] | null>;
+  /** Of whom it is asked: who could not answer one question is asked no further one. */
+  askedOf?(known: JsonObject): string;
 }
 
 /** As a node of a workflow it may refer to secrets of the run, which the kind itself knows nothing of. */
@@ -53,6 +57,7 @@ function questionOf(kind: Kind): Question | undefined {
   return {
     from: question.from,
     ask: (services, _principal, workspace, known) => question.ask(services, workspace, known),
+    ...(question.askedOf === undefined ? {} : { askedOf: question.askedOf }),
   };
 }
 
@@ -78,7 +83,11 @@ export async function checkOutside(
   plan: Plan,
 ): Promise<void> {
   const problems = createProblems((path) => placeOf(definition, path));
-  const found = await askOutside({ services, principal, workspace, asked: new Set() }, definition, plan);
+  const found = await askOutside(
+    { services, principal, workspace, asked: new Set(), silent: new Set() },
+    definition,
+    plan,
+  );
   for (const { path, message, near } of found) problems.add(path, message, near);
   throwProblems(problems.list);
 }
@@ -89,6 +98,8 @@ interface Asking {
   workspace: string;
   /** Questions that have been asked. */
   asked: Set<string>;
+  /** Those who could not answer: each further question would make the request wait as long again. */
+  silent: Set<string>;
 }
 
 interface Answer {
@@ -98,7 +109,7 @@ interface Answer {
 }
 
 async function askOutside(asking: Asking, definition: Definition, plan: Plan): Promise<Answer[]> {
-  const { services, principal, workspace, asked } = asking;
+  const { services, principal, workspace, asked, silent } = asking;
   const answers: Answer[] = [];
   const nodesOf = Map.groupBy(plan.nodes, ({ step }) => step);
   for (const step of plan.steps) {
@@ -114,7 +125,11 @@ async function askOutside(asking: Asking, definition: Definition, plan: Plan): P
       const key = JSON.stringify([step.kind, question.from.map((name) => node.known[name])]);
       if (asked.has(key)) continue;
       asked.add(key);
-      for (const problem of await question.ask(services, principal, workspace, node.known, definition)) {
+      const of = question.askedOf?.(node.known);
+      if (of !== undefined && silent.has(of)) continue;
+      const found = await question.ask(services, principal, workspace, node.known, definition);
+      if (found === null && of !== undefined) silent.add(of);
+      for (const problem of found ?? []) {
         const { field, message, near_matches: near } = problem;
         answers.push({ path: [...path, ...field.split('.')], message: `${message} (${node.key})`, near });
       }

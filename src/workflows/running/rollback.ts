@@ -142,7 +142,7 @@ async function untilUndone(rollback: Rollback): Promise<void> {
   let told = 0;
   for (;;) {
     call.signal.throwIfAborted();
-    const late = [...following].flatMap(([id, { until }]) => (until < Date.now() ? id : []));
+    const late = [...following].flatMap(([id, { until }]) => (until < performance.now() ? id : []));
     // Each once: an operation and what looks afterwards may have changed together.
     const asked = new Set([...changed, ...late].map((id) => following.get(id)?.id ?? id));
     const ended = await endedAmong(
@@ -159,9 +159,9 @@ async function untilUndone(rollback: Rollback): Promise<void> {
       const followUp = followUps.get(cleanupId ?? '');
       // A deletion that failed may have taken effect all the same: whoever looks afterwards knows.
       if (followUp?.ended === false) {
-        const waited = following.get(followUp.id) ?? { id, until: Date.now() + FOLLOW_UP_MS };
+        const waited = following.get(followUp.id) ?? { id, until: performance.now() + FOLLOW_UP_MS };
         following.set(followUp.id, waited);
-        if (Date.now() < waited.until) continue;
+        if (performance.now() < waited.until) continue;
       }
       following.delete(followUp?.id ?? '');
       for (const watched of [id, followUp?.id ?? id]) wake.unwatch(watched);

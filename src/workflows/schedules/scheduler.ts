@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { isDatabaseUnavailable } from '../../database/pool.ts';
 import { ApplicationError } from '../../errors.ts';
+import { harmlessText } from '../../util/harmless.ts';
 import { prepareWorkflow } from '../prepare.ts';
 import { type Authority, principalFor } from '../running/authority.ts';
 import { type Runtime, submitTogether } from '../running/runtime.ts';
@@ -101,10 +102,8 @@ async function moveOn(tx: Parameters<typeof lockDue>[0], id: string, error: stri
   const due = await lockDue(tx, id);
   if (due === null) return;
   const after = nextOf(due);
-  await advance(tx, id, after.next, {
-    workflowId: null,
-    error: after.error === null ? error : `${error}; ${after.error}`,
-  });
+  const whole = after.error === null ? error : `${error}; ${after.error}`;
+  await advance(tx, id, after.next, { workflowId: null, error: harmlessText(whole) });
 }
 
 /** When it is due next; with the reason where that is never. */
