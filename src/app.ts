@@ -9,9 +9,9 @@ import Fastify, {
   LogController,
 } from 'fastify';
 import type { Pool } from 'pg';
-import type { Authenticator } from './auth/authenticate.ts';
-import { isPermitted } from './auth/permissions.ts';
-import { registerAuthRoutes } from './auth/routes.ts';
+import type { Authenticator } from './access/authenticate.ts';
+import { isPermitted } from './access/permissions.ts';
+import { registerAuthRoutes } from './accounts/routes.ts';
 import type { Config } from './config.ts';
 import { uuidv7 } from './database/uuid.ts';
 import { ApplicationError, errors } from './errors.ts';

@@ -1,5 +1,5 @@
 import type { Logger } from 'pino';
-import type { Seal } from './auth/secrets.ts';
+import type { Encryption } from './access/encryption.ts';
 import { type Config, ConfigError } from './config.ts';
 import type { Database } from './database/pool.ts';
 import { cloudKinds } from './providers/clouds.ts';
@@ -14,7 +14,7 @@ import { keptAccounts } from './workspaces/credentials.ts';
 export async function openProviders(
   config: Config,
   db: Database,
-  seal: Seal,
+  encryption: Encryption,
   logger: Logger,
 ): Promise<ProviderRegistry> {
   const wanted = (name: string) => config.providers === null || config.providers.includes(name);
@@ -38,7 +38,7 @@ export async function openProviders(
       `PROVISIONING_PROVIDERS names ${missing.join(', ')}, which cannot be enabled here: unknown, or its settings are missing.`,
     );
   }
-  const registry = createRegistry(fixed, clouds, keptAccounts(db, seal));
+  const registry = createRegistry(fixed, clouds, keptAccounts(db, encryption));
   logger.info(
     {
       providers: registry.names(),

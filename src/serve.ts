@@ -1,7 +1,7 @@
 /** The commands that are the server or work on its database: `serve`, `migrate`, `backup`, `restore`. */
 import { once } from 'node:events';
 import type { Logger } from 'pino';
-import { findMasterKey } from './auth/master-key.ts';
+import { findMasterKey } from './access/master-key.ts';
 import { backUp } from './backup/backup.ts';
 import { BackupError } from './backup/format.ts';
 import { restore } from './backup/restore.ts';

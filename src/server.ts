@@ -1,11 +1,11 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { type Logger, pino, type SerializedError } from 'pino';
+import { startAuditSealer } from './access/audit-sealer.ts';
+import { createAuthenticator, USERS_CHANNEL } from './access/authenticate.ts';
+import { createEncryption } from './access/encryption.ts';
+import { prepareInstallation } from './access/installation.ts';
+import { openEncryption } from './access/master-key.ts';
 import { buildApp } from './app.ts';
-import { startAuditSealer } from './auth/audit-sealer.ts';
-import { createAuthenticator, USERS_CHANNEL } from './auth/authenticate.ts';
-import { prepareInstallation } from './auth/installation.ts';
-import { openSeal } from './auth/master-key.ts';
-import { createSeal } from './auth/secrets.ts';
 import { type Config, ConfigError } from './config.ts';
 import { type EmbeddedPostgres, runningEmbeddedPostgres, startEmbeddedPostgres } from './database/embedded.ts';
 import { startListener } from './database/listener.ts';
@@ -269,13 +269,13 @@ async function start(
     () => embedded?.ensureRunning() ?? Promise.resolve(),
   );
   opened.push(() => listener.close());
-  const seal = await openSeal(db, config, logger);
-  const providers = await openProviders(config, db, seal, logger);
+  const encryption = await openEncryption(db, config, logger);
+  const providers = await openProviders(config, db, encryption, logger);
   opened.push(() => providers.close());
-  const sshTools = { db, seal, pool: createSshPool() };
+  const sshTools = { db, encryption, pool: createSshPool() };
   opened.push(() => sshTools.pool.close());
   const hosts = createHosts(db, createWays(config, db), (server) => enterServer(sshTools, server));
-  const hostTools = { db, hosts, seal, hostsAtOnce: config.hostsAtOnce };
+  const hostTools = { db, hosts, encryption, hostsAtOnce: config.hostsAtOnce };
   signal?.throwIfAborted();
   const engine = await startEngine({
     settings,
@@ -310,12 +310,22 @@ async function start(
   signal?.throwIfAborted();
 
   const readiness = createReadiness();
-  const services = { config, db, listener, engine, providers, mutate: createMutate(db, createSeal(secret)), seal };
+  const services = {
+    config,
+    db,
+    listener,
+    engine,
+    providers,
+    mutate: createMutate(db, createEncryption(secret)),
+    encryption,
+  };
   const follower = createFollower(db, engine.signals, logger);
   opened.push(async () => follower.close());
   const runtime = { services, follower };
   const reach = { local: config.localChecks, private: true };
-  engine.register(allProcedures({ db, providers, seal, ssh: sshTools, engine }, { runtime, hosts: hostTools, reach }));
+  engine.register(
+    allProcedures({ db, providers, encryption, ssh: sshTools, engine }, { runtime, hosts: hostTools, reach }),
+  );
   const authenticator = createAuthenticator({ db, listener, secret });
   const app = await buildApp(services, authenticator, { logger, readiness, pool });
   // Making the application ready keeps the process busy for seconds on a slow machine. A replica that is silent for so
@@ -340,7 +350,7 @@ async function start(
   if (config.role !== 'api') {
     const schedules = startSchedules(runtime, logger);
     opened.push(() => schedules.stop());
-    const webhooks = startWebhooks({ db, seal, outbound: outboundOf(services), logger, signals: engine.signals });
+    const webhooks = startWebhooks({ db, encryption, outbound: outboundOf(services), logger, signals: engine.signals });
     opened.push(() => webhooks.stop());
   }
   opened.push(() => closeHttp(app));

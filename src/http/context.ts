@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { Permission, Principal } from '../auth/permissions.ts';
+import type { Permission, Principal } from '../access/permissions.ts';
 import { errors } from '../errors.ts';
 
 /** Who may call a route: a permission, anyone who is logged in, or anyone at all. Every route must say. */

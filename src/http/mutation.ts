@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Selectable } from 'kysely';
-import type { Principal } from '../auth/permissions.ts';
-import type { Seal } from '../auth/secrets.ts';
+import type { Encryption } from '../access/encryption.ts';
+import type { Principal } from '../access/permissions.ts';
 import type { Database, Queryable } from '../database/pool.ts';
 import type { Tables } from '../database/tables.ts';
 import { uuidv7 } from '../database/uuid.ts';
@@ -86,13 +86,13 @@ interface Stored {
   location: string | null;
 }
 
-export function createMutate(db: Database, seal: Seal): Mutate {
+export function createMutate(db: Database, encryption: Encryption): Mutate {
   return async (request, reply, change) => {
     const principal = principalOf(request);
     const key = idempotencyKey(request);
     const checkMode = takeCheckMode(request);
     const earlier = key === null || typeof change === 'function' ? undefined : await findKey(db, principal, key);
-    if (earlier !== undefined) return send(reply, answerOf(earlier, requestHash(request), seal));
+    if (earlier !== undefined) return send(reply, answerOf(earlier, requestHash(request), encryption));
     const prepared = typeof change === 'function' ? undefined : await change.prepare();
     const work = (mutation: Mutation) =>
       typeof change === 'function'
@@ -104,7 +104,7 @@ export function createMutate(db: Database, seal: Seal): Mutate {
       const afterCommit: (() => void)[] = [];
       const done = await db.transaction().execute(async (tx) => {
         if (key !== null) {
-          const earlier = await claimKey(tx, principal, key, requestHash(request), seal);
+          const earlier = await claimKey(tx, principal, key, requestHash(request), encryption);
           if (earlier !== null) return { stored: earlier, later: undefined };
         }
         const entries: AuditEntry[] = [];
@@ -123,7 +123,7 @@ export function createMutate(db: Database, seal: Seal): Mutate {
           body: typeof answer.body === 'string' ? answer.body : JSON.stringify(answer.body),
           location: answer.location ?? null,
         };
-        if (key !== null) await storeAnswer(tx, principal, key, fresh, answer.secret === true ? seal : null);
+        if (key !== null) await storeAnswer(tx, principal, key, fresh, answer.secret === true ? encryption : null);
         return { stored: fresh, later: answer.afterCommitAnswer };
       });
       for (const callback of afterCommit) callback();
@@ -254,7 +254,7 @@ async function claimKey(
   principal: Principal,
   key: string,
   hash: Buffer,
-  seal: Seal,
+  encryption: Encryption,
 ): Promise<Stored | null> {
   const owner = principal.tokenId ?? principal.userId;
   const claimed = await tx
@@ -274,7 +274,7 @@ async function claimKey(
   const earlier = await findKey(tx, principal, key);
   // Another request rolled back between our two statements: let the caller try again.
   if (earlier === undefined) throw errors.unavailable('The request that held this Idempotency-Key has just failed.', 1);
-  return answerOf(earlier, hash, seal);
+  return answerOf(earlier, hash, encryption);
 }
 
 type KeyRow = Selectable<Tables['provisioning.idempotency_keys']>;
@@ -289,12 +289,12 @@ async function findKey(db: Queryable, principal: Principal, key: string): Promis
 }
 
 /** @throws 409 where the key stands for another request. */
-function answerOf(row: KeyRow, hash: Buffer, seal: Seal): Stored {
+function answerOf(row: KeyRow, hash: Buffer, encryption: Encryption): Stored {
   if (!row.request_hash.equals(hash)) throw errors.idempotencyConflict();
   if (row.response_status === null || row.response_body === null) throw errors.internal();
   return {
     status: row.response_status,
-    body: row.response_sealed ? seal.open(row.response_body) : row.response_body,
+    body: row.response_sealed ? encryption.decrypt(row.response_body) : row.response_body,
     location: row.response_location,
   };
 }
@@ -304,14 +304,14 @@ async function storeAnswer(
   principal: Principal,
   key: string,
   answer: Stored,
-  seal: Seal | null,
+  encryption: Encryption | null,
 ): Promise<void> {
   await tx
     .updateTable('provisioning.idempotency_keys')
     .set({
       response_status: answer.status,
-      response_body: seal === null ? answer.body : seal.close(answer.body),
-      response_sealed: seal !== null,
+      response_body: encryption === null ? answer.body : encryption.encrypt(answer.body),
+      response_sealed: encryption !== null,
       response_location: answer.location,
     })
     .where('principal', '=', principal.tokenId ?? principal.userId)

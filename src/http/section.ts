@@ -6,7 +6,7 @@ import type {
   RawRequestDefaultExpression,
   RawServerDefault,
 } from 'fastify';
-import type { Seal } from '../auth/secrets.ts';
+import type { Encryption } from '../access/encryption.ts';
 import type { Config } from '../config.ts';
 import type { Listener } from '../database/listener.ts';
 import type { Database } from '../database/pool.ts';
@@ -32,5 +32,5 @@ export interface Services {
   providers: ProviderRegistry;
   mutate: Mutate;
   /** For what rests in the database encrypted. */
-  seal: Seal;
+  encryption: Encryption;
 }

@@ -5,7 +5,7 @@
  */
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { type Static, type TSchema, Type } from 'typebox';
-import type { Permission, Principal } from '../auth/permissions.ts';
+import type { Permission, Principal } from '../access/permissions.ts';
 import type { Procedure } from '../engine/procedure.ts';
 import { principalOf } from '../http/context.ts';
 import type { Mutation } from '../http/mutation.ts';

@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { type Principal, permittedWorkspaces } from '../auth/permissions.ts';
+import { type Principal, permittedWorkspaces } from '../access/permissions.ts';
 import type { Database } from '../database/pool.ts';
 import { errors } from '../errors.ts';
 import { sendJson } from '../http/context.ts';

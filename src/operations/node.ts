@@ -1,6 +1,6 @@
 /** What a kind of operation is in a workflow's graph. */
 import type { TSchema } from 'typebox';
-import type { Permission, Principal } from '../auth/permissions.ts';
+import type { Permission, Principal } from '../access/permissions.ts';
 import type { OperationStatus } from '../database/tables.ts';
 import type { JsonObject } from '../documents/json.ts';
 import type { FieldProblem } from '../errors.ts';

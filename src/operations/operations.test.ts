@@ -6,8 +6,8 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import Fastify from 'fastify';
 import { createTestDatabase } from '../../test/support/database.ts';
-import type { Principal } from '../auth/permissions.ts';
-import { createSeal } from '../auth/secrets.ts';
+import { createEncryption } from '../access/encryption.ts';
+import type { Principal } from '../access/permissions.ts';
 import type { Queryable } from '../database/pool.ts';
 import type { RoleBinding } from '../database/tables.ts';
 import { uuidv7 } from '../database/uuid.ts';
@@ -72,7 +72,7 @@ async function startApp(): Promise<{ app: App; url: string }> {
     reply.header('x-request-id', 'r1');
     setPrincipal(request, caller);
   });
-  const mutate = createMutate(db, createSeal(randomBytes(32).toString('base64')));
+  const mutate = createMutate(db, createEncryption(randomBytes(32).toString('base64')));
   registerOperationRoutes(app, { db, engine, mutate } as unknown as Services);
   return { app, url: await app.listen({ port: 0, host: '127.0.0.1' }) };
 }

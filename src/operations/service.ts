@@ -1,5 +1,5 @@
 import type { FastifyReply } from 'fastify';
-import { isPermitted, type Principal, requirePermission } from '../auth/permissions.ts';
+import { isPermitted, type Principal, requirePermission } from '../access/permissions.ts';
 import type { Database, Queryable } from '../database/pool.ts';
 import type { Engine } from '../engine/engine.ts';
 import { errors } from '../errors.ts';

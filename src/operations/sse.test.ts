@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { FastifyRequest } from 'fastify';
-import type { Principal } from '../auth/permissions.ts';
+import type { Principal } from '../access/permissions.ts';
 import { errors } from '../errors.ts';
 import { setPrincipal } from '../http/context.ts';
 import { createOpenRequests, formatEvent, formatPosition } from './sse.ts';

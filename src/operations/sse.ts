@@ -3,7 +3,7 @@ import type { ServerResponse } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import type { Principal } from '../auth/permissions.ts';
+import type { Principal } from '../access/permissions.ts';
 import { isDatabaseUnavailable } from '../database/pool.ts';
 import { ApplicationError, errors } from '../errors.ts';
 import { principalOf } from '../http/context.ts';

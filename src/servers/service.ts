@@ -1,4 +1,4 @@
-import { isPermitted, type Principal, requirePermission } from '../auth/permissions.ts';
+import { isPermitted, type Principal, requirePermission } from '../access/permissions.ts';
 import { errors } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
@@ -25,13 +25,13 @@ export function requireVisible<Visible extends { workspace: string }>(
 
 /** With the workspace's public key, for providers whose servers are logged in to. */
 export async function withSshKey<Spec extends Pick<ServerSpec, 'workspace' | 'ssh_public_key'>>(
-  { providers, seal }: Services,
+  { providers, encryption }: Services,
   { tx, principal }: Mutation,
   provider: string,
   spec: Spec,
 ): Promise<Spec> {
   if (!providers.takesSshKey(provider)) return spec;
-  return { ...spec, ssh_public_key: await workspacePublicKey(tx, seal, spec.workspace, principal.name) };
+  return { ...spec, ssh_public_key: await workspacePublicKey(tx, encryption, spec.workspace, principal.name) };
 }
 
 /** @returns 409. */

@@ -1,5 +1,5 @@
 /** The way into servers over SSH, with the key of their workspace. */
-import type { Seal } from '../auth/secrets.ts';
+import type { Encryption } from '../access/encryption.ts';
 import type { Database } from '../database/pool.ts';
 import { type Transport, TransportError } from '../transports/contract.ts';
 import type { SshPool } from '../transports/ssh.ts';
@@ -12,7 +12,7 @@ const MAKER = 'system';
 
 export interface SshTools {
   db: Database;
-  seal: Seal;
+  encryption: Encryption;
   pool: SshPool;
 }
 
@@ -32,7 +32,7 @@ export async function enterServer(tools: SshTools, server: Machine & { id: strin
 
 /** As `enterServer`, for a machine that need not be a server yet. `onHostKey` is told the host key that it shows. */
 export async function enterMachine(
-  { db, seal, pool }: SshTools,
+  { db, encryption, pool }: SshTools,
   { id, workspace, hostname, ip_address: address }: Machine,
   ssh: ServerSsh,
   onHostKey: (hostKey: string) => void = () => {},
@@ -57,7 +57,7 @@ export async function enterMachine(
           ...ssh.jump,
           ...keysOf('jump_host_key', () => {}),
         };
-  const { privateKey } = await workspaceSshKey(db, seal, workspace, MAKER);
+  const { privateKey } = await workspaceSshKey(db, encryption, workspace, MAKER);
   return pool.transport(id ?? `${workspace} ${hostname} ${address}`, {
     name: `${hostname} (${address})`,
     address,

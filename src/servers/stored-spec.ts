@@ -1,4 +1,4 @@
-import type { Seal } from '../auth/secrets.ts';
+import type { Encryption } from '../access/encryption.ts';
 import type { ServerSpec } from '../providers/contract.ts';
 
 /** What a server is made from, as it rests with an operation: the user data encrypted, as it may hold secrets. */
@@ -11,11 +11,11 @@ function contextOf({ workspace }: Pick<ServerSpec, 'workspace'>): string {
   return `user data in ${workspace}`;
 }
 
-export function closeSpec(seal: Seal, { user_data: userData, ...spec }: ServerSpec): StoredSpec {
-  return userData ? { ...spec, sealed_user_data: seal.close(userData, contextOf(spec)) } : spec;
+export function encryptSpec(encryption: Encryption, { user_data: userData, ...spec }: ServerSpec): StoredSpec {
+  return userData ? { ...spec, sealed_user_data: encryption.encrypt(userData, contextOf(spec)) } : spec;
 }
 
 /** @throws where this replica has another master key than the one that closed it. */
-export function openSpec(seal: Seal, { sealed_user_data: sealed, ...spec }: StoredSpec): ServerSpec {
-  return sealed === undefined ? spec : { ...spec, user_data: seal.open(sealed, contextOf(spec)) };
+export function decryptSpec(encryption: Encryption, { sealed_user_data: sealed, ...spec }: StoredSpec): ServerSpec {
+  return sealed === undefined ? spec : { ...spec, user_data: encryption.decrypt(sealed, contextOf(spec)) };
 }

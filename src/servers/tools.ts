@@ -1,4 +1,4 @@
-import type { Seal } from '../auth/secrets.ts';
+import type { Encryption } from '../access/encryption.ts';
 import type { Database } from '../database/pool.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { ProviderRegistry } from '../providers/registry.ts';
@@ -8,7 +8,7 @@ import type { SshTools } from './ssh-way.ts';
 export interface ServerTools {
   db: Database;
   providers: ProviderRegistry;
-  seal: Seal;
+  encryption: Encryption;
   ssh: SshTools;
   engine: Pick<Engine, 'record'>;
 }

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
-import { isPermitted } from '../auth/permissions.ts';
+import { isPermitted } from '../access/permissions.ts';
 import { errors } from '../errors.ts';
 import { principalOf } from '../http/context.ts';
 import { errorResponses } from '../http/schemas.ts';

@@ -1,10 +1,10 @@
 /** What has to stand on one host, in which order, with which values. */
 import { createHash } from 'node:crypto';
-import type { Seal } from '../auth/secrets.ts';
+import type { Encryption } from '../access/encryption.ts';
 import { resolveConfig, resolveOrder, resolveVersion, type TaskservDefinition } from '../catalog/catalog.ts';
 import type { Queryable } from '../database/pool.ts';
 import { type CarriedRecord, carriedOn } from './host-store.ts';
-import { openSecrets } from './secrets.ts';
+import { decryptSecrets } from './secrets.ts';
 import { type Revision, readRevision } from './store.ts';
 
 type Definitions = ReadonlyMap<string, TaskservDefinition>;
@@ -25,12 +25,12 @@ export interface Item {
 
 /** The version and config that a revision asks for, whole. */
 export function itemOf(
-  seal: Seal,
+  encryption: Encryption,
   definition: TaskservDefinition,
   taskservId: string | null,
   revision: Revision,
 ): Item {
-  const values = { ...revision.config, ...openSecrets(seal, revision) };
+  const values = { ...revision.config, ...decryptSecrets(encryption, revision) };
   return {
     definition,
     version: revision.version,
@@ -71,7 +71,7 @@ function digestOf(definition: TaskservDefinition, version: string, values: Recor
  */
 export async function itemsOn(
   db: Queryable,
-  seal: Seal,
+  encryption: Encryption,
   definitions: Definitions,
   serverId: string,
   wanted: Item,
@@ -84,7 +84,7 @@ export async function itemsOn(
     if (name === wanted.definition.name) items.push(wanted);
     else {
       const revision = own === null ? null : await readRevision(db, own);
-      items.push(revision === null ? defaultItem(definition) : itemOf(seal, definition, own, revision));
+      items.push(revision === null ? defaultItem(definition) : itemOf(encryption, definition, own, revision));
     }
   }
   return { items, carried };

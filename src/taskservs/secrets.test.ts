@@ -1,19 +1,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { createSeal } from '../auth/secrets.ts';
+import { createEncryption } from '../access/encryption.ts';
 import { createLimiter } from './limiter.ts';
-import { createMask, openSecrets, sealConfig } from './secrets.ts';
+import { createMask, decryptSecrets, sealConfig } from './secrets.ts';
 
 test('secret values rest encrypted, the rest stays readable, and both come back', () => {
-  const seal = createSeal('a secret of the installation, long enough');
-  const sealed = sealConfig(seal, { port: 1, password: 'canary-0001', users: { root: 'canary-0002' } }, [
+  const encryption = createEncryption('a secret of the installation, long enough');
+  const sealed = sealConfig(encryption, { port: 1, password: 'canary-0001', users: { root: 'canary-0002' } }, [
     'password',
     'users',
   ]);
   assert.deepEqual(sealed.config, { port: 1 });
   assert.deepEqual(sealed.secret_names, ['password', 'users']);
   assert.doesNotMatch(JSON.stringify(sealed), /canary/);
-  assert.deepEqual(openSecrets(seal, sealed), { password: 'canary-0001', users: { root: 'canary-0002' } });
+  assert.deepEqual(decryptSecrets(encryption, sealed), { password: 'canary-0001', users: { root: 'canary-0002' } });
 });
 
 test('a secret is blanked out as it is and in the forms that programs print it in', () => {

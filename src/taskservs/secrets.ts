@@ -1,4 +1,4 @@
-import type { Seal } from '../auth/secrets.ts';
+import type { Encryption } from '../access/encryption.ts';
 import { harmlessLine, harmlessText } from '../util/harmless.ts';
 import type { Revision } from './store.ts';
 
@@ -8,7 +8,7 @@ const HIDDEN = '••••';
 
 /** Parts a resolved config into what may be read and what is kept encrypted. */
 export function sealConfig(
-  seal: Seal,
+  encryption: Encryption,
   values: Record<string, unknown>,
   secretNames: readonly string[],
 ): Pick<Revision, 'config' | 'secret_names' | 'secrets'> {
@@ -17,13 +17,13 @@ export function sealConfig(
   return {
     config,
     secret_names: [...secretNames].sort(),
-    secrets: secretNames.length === 0 ? null : seal.close(JSON.stringify(secret)),
+    secrets: secretNames.length === 0 ? null : encryption.encrypt(JSON.stringify(secret)),
   };
 }
 
 /** The secret values alone. */
-export function openSecrets(seal: Seal, revision: Pick<Revision, 'secrets'>): Record<string, unknown> {
-  return revision.secrets === null ? {} : (JSON.parse(seal.open(revision.secrets)) as Record<string, unknown>);
+export function decryptSecrets(encryption: Encryption, revision: Pick<Revision, 'secrets'>): Record<string, unknown> {
+  return revision.secrets === null ? {} : (JSON.parse(encryption.decrypt(revision.secrets)) as Record<string, unknown>);
 }
 
 /** Blanks secrets out of a line of output: as they are, as JSON and shells write them, in base64, line by line. */

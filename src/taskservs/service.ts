@@ -1,4 +1,4 @@
-import { isPermitted, type Permission, type Principal, requirePermission } from '../auth/permissions.ts';
+import { isPermitted, type Permission, type Principal, requirePermission } from '../access/permissions.ts';
 import { loadCatalog, type TaskservDefinition } from '../catalog/catalog.ts';
 import type { Queryable } from '../database/pool.ts';
 import { errors } from '../errors.ts';

@@ -1,6 +1,6 @@
 /** Turns events into deliveries and sends them, on any number of replicas. */
 import type { Logger } from 'pino';
-import { isPermitted, type Principal, permittedWorkspaces } from '../auth/permissions.ts';
+import { isPermitted, type Principal, permittedWorkspaces } from '../access/permissions.ts';
 import type { Queryable } from '../database/pool.ts';
 import { uuidv7 } from '../database/uuid.ts';
 import type { Signals } from '../engine/signals.ts';
@@ -46,7 +46,7 @@ const GIVE_UP_DAYS = 5;
 /** Whom the audit log names for what nobody asked for. */
 const SERVER = 'provisioning';
 
-type Tools = Pick<Services, 'db' | 'seal'> & { outbound: Outbound; logger: Logger; signals: Signals };
+type Tools = Pick<Services, 'db' | 'encryption'> & { outbound: Outbound; logger: Logger; signals: Signals };
 
 /**
  * Tells webhooks what happens. Nothing is lost: the deliveries of a piece of the feed and the place behind it commit
@@ -208,12 +208,12 @@ async function deliver(tools: Tools, claimed: Claimed, signal: AbortSignal): Pro
   });
 }
 
-async function attempt({ seal, outbound }: Tools, claimed: Claimed, signal: AbortSignal): Promise<Outcome> {
+async function attempt({ encryption, outbound }: Tools, claimed: Claimed, signal: AbortSignal): Promise<Outcome> {
   const { id, webhook_id: webhookId, url, payload, secret, previous_secret: previous } = claimed;
   let headers: Record<string, string>;
   try {
     const secrets = [secret, ...(previous === null ? [] : [previous])];
-    const opened = secrets.map((sealed) => seal.open(sealed, sealContext(webhookId)));
+    const opened = secrets.map((sealed) => encryption.decrypt(sealed, sealContext(webhookId)));
     headers = signedHeaders(id, payload, opened, new Date());
   } catch (error) {
     // Of this replica's making (another master key): visible in the log of deliveries.

@@ -1,5 +1,5 @@
-import { isPermitted, type Permission, type Principal, permittedWorkspaces } from '../auth/permissions.ts';
-import { holdWorkspaces } from '../auth/store.ts';
+import { isPermitted, type Permission, type Principal, permittedWorkspaces } from '../access/permissions.ts';
+import { holdWorkspaces } from '../access/store.ts';
 import type { Queryable } from '../database/pool.ts';
 import { uuidv7 } from '../database/uuid.ts';
 import { errors, type FieldProblem } from '../errors.ts';
@@ -101,7 +101,7 @@ export async function createWebhook(services: Services, mutation: Mutation, body
     events,
     workspace,
     active,
-    secret: services.seal.close(secret, sealContext(id)),
+    secret: services.encryption.encrypt(secret, sealContext(id)),
     ownerId: principal.userId,
     createdBy: principal.name,
   });
@@ -139,7 +139,10 @@ export async function changeWebhook(
   const { secret, ...plain } = body;
   const change: WebhookChange = { ...plain };
   if (secret !== undefined) {
-    change.secret = { sealed: services.seal.close(secret, sealContext(id.toLowerCase())), overlapHours: OVERLAP_HOURS };
+    change.secret = {
+      sealed: services.encryption.encrypt(secret, sealContext(id.toLowerCase())),
+      overlapHours: OVERLAP_HOURS,
+    };
   }
   if (body.active === true && !active) await skipWhatNobodyHeard(tx);
   const json = await updateWebhook(tx, id, change);

@@ -1,4 +1,4 @@
-import { isPermitted, type Permission, type Principal } from '../auth/permissions.ts';
+import { isPermitted, type Permission, type Principal } from '../access/permissions.ts';
 import type { Json, JsonObject } from '../documents/json.ts';
 import { errors } from '../errors.ts';
 import type { Services } from '../http/section.ts';

@@ -1,5 +1,5 @@
 import type { FastifyReply } from 'fastify';
-import { isPermitted, type Principal } from '../auth/permissions.ts';
+import { isPermitted, type Principal } from '../access/permissions.ts';
 import { uuidv7 } from '../database/uuid.ts';
 import { isObject, type JsonObject } from '../documents/json.ts';
 import { errors } from '../errors.ts';
@@ -36,7 +36,7 @@ const CANCEL_WAIT_MS = 5_000;
 
 /** Accepts a workflow: its operation, its graph and the start of its procedure commit together. */
 export async function submitWorkflow(
-  services: Pick<Services, 'engine' | 'seal'>,
+  services: Pick<Services, 'engine' | 'encryption'>,
   mutation: Mutation,
   workspace: string,
   prepared: PreparedWorkflow,
@@ -51,7 +51,7 @@ export async function submitWorkflow(
   const secrets = Object.keys(fields.secrets ?? {}).map(
     (name) => [name, generateSecret(patternOf(fields, name))] as const,
   );
-  await insertSecrets(mutation.tx, services.seal, answer.id, new Map(secrets));
+  await insertSecrets(mutation.tx, services.encryption, answer.id, new Map(secrets));
   return answer;
 }
 
@@ -176,7 +176,7 @@ export async function retryWorkflow(services: Services, mutation: Mutation, id: 
   }
   const run = { ...read.run, authority: authorityOf(principal) };
   const answer = await startRun(services, mutation, workflow.workspace, run, nodes, workflow.id);
-  await insertSecrets(tx, services.seal, answer.id, await readSecrets(tx, services.seal, workflow.id));
+  await insertSecrets(tx, services.encryption, answer.id, await readSecrets(tx, services.encryption, workflow.id));
   await setRetriedBy(tx, workflow.id, answer.id);
   return answer;
 }

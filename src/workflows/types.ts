@@ -1,4 +1,4 @@
-import type { Principal } from '../auth/permissions.ts';
+import type { Principal } from '../access/permissions.ts';
 import { errors } from '../errors.ts';
 import type { Services } from '../http/section.ts';
 import { requireWorkspace, workspaceDirectory } from '../workspaces/service.ts';

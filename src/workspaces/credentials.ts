@@ -1,6 +1,7 @@
 /** Accounts that a workspace has at clouds: credentials go in, and never come out again. */
-import { isPermitted, type Principal, requirePermission } from '../auth/permissions.ts';
-import type { Seal } from '../auth/secrets.ts';
+
+import type { Encryption } from '../access/encryption.ts';
+import { isPermitted, type Principal, requirePermission } from '../access/permissions.ts';
 import type { Queryable } from '../database/pool.ts';
 import { ApplicationError, errors, type FieldProblem } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
@@ -28,9 +29,9 @@ function contextOf(provider: string, workspace: string): string {
 }
 
 /** The workspaces' accounts for the registry. */
-export function keptAccounts(db: Queryable, seal: Seal): KeptAccounts {
+export function keptAccounts(db: Queryable, encryption: Encryption): KeptAccounts {
   const opened = (sealed: string, provider: string, workspace: string): Credentials =>
-    JSON.parse(seal.open(sealed, contextOf(provider, workspace)));
+    JSON.parse(encryption.decrypt(sealed, contextOf(provider, workspace)));
   return {
     async find(provider, workspace) {
       const sealed = await sealedCredentials(db, provider, workspace);
@@ -169,7 +170,7 @@ async function tryOut(provider: Provider) {
  * proof a server that is being made could be lost from sight.
  */
 export async function setCredentials(
-  { seal }: Services,
+  { encryption }: Services,
   { tx, principal, audit }: Mutation,
   workspace: string,
   provider: string,
@@ -188,7 +189,7 @@ export async function setCredentials(
     );
   }
   const fields = Object.keys(credentials).toSorted();
-  const sealed = seal.close(JSON.stringify(credentials), contextOf(provider, workspace));
+  const sealed = encryption.encrypt(JSON.stringify(credentials), contextOf(provider, workspace));
   const body = await putCredentials(tx, { workspace, provider, sealed, fields, by: principal.name });
   audit({ action: 'credentials.set', workspace, resource: `credentials:${provider}`, details: { fields } });
   return { body };

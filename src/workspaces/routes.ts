@@ -1,5 +1,5 @@
 import { Type } from 'typebox';
-import { permittedWorkspaces } from '../auth/permissions.ts';
+import { permittedWorkspaces } from '../access/permissions.ts';
 import { principalOf, sendJson } from '../http/context.ts';
 import { sendList } from '../http/list.ts';
 import { errorResponses } from '../http/schemas.ts';

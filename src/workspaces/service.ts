@@ -1,5 +1,5 @@
 import path from 'node:path';
-import { isPermitted, type Permission, type Principal, permittedWorkspaces } from '../auth/permissions.ts';
+import { isPermitted, type Permission, type Principal, permittedWorkspaces } from '../access/permissions.ts';
 import { type Config, ConfigError } from '../config.ts';
 import type { Database, Queryable } from '../database/pool.ts';
 import { ApplicationError, errors } from '../errors.ts';

@@ -34,7 +34,7 @@ const PutSshKey = Type.Object(
   { additionalProperties: false },
 );
 
-export function registerSshKeyRoutes(app: App, { db, seal, mutate }: Services): void {
+export function registerSshKeyRoutes(app: App, { db, encryption, mutate }: Services): void {
   app.get(
     '/v1/workspaces/:name/ssh-key',
     {
@@ -47,7 +47,7 @@ export function registerSshKeyRoutes(app: App, { db, seal, mutate }: Services): 
         response: { 200: SshKey, ...errorResponses(401, 403, 404) },
       },
     },
-    async (request) => getSshKey(db, seal, principalOf(request), request.params.name),
+    async (request) => getSshKey(db, encryption, principalOf(request), request.params.name),
   );
 
   app.put(
@@ -64,6 +64,6 @@ export function registerSshKeyRoutes(app: App, { db, seal, mutate }: Services): 
       },
     },
     async (request, reply) =>
-      mutate(request, reply, (mutation) => putSshKey(seal, mutation, request.params.name, request.body)),
+      mutate(request, reply, (mutation) => putSshKey(encryption, mutation, request.params.name, request.body)),
   );
 }

@@ -1,6 +1,7 @@
 /** Each workspace's SSH key pair: its servers let the public part in, the private part is kept encrypted. */
-import { isPermitted, type Principal } from '../auth/permissions.ts';
-import type { Seal } from '../auth/secrets.ts';
+
+import type { Encryption } from '../access/encryption.ts';
+import { isPermitted, type Principal } from '../access/permissions.ts';
 import type { Queryable } from '../database/pool.ts';
 import { errors } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
@@ -14,32 +15,37 @@ const commentOf = (workspace: string) => `provisioning-${workspace}`;
 /** The workspace's key pair, made now where it has none. Any number of callers at once get the same. */
 export async function workspaceSshKey(
   db: Queryable,
-  seal: Seal,
+  encryption: Encryption,
   workspace: string,
   createdBy: string,
 ): Promise<SshKeyPair> {
-  const row = await ensureRow(db, seal, workspace, createdBy);
-  return { publicKey: row.public_key, privateKey: seal.open(row.private_key, contextOf(workspace)) };
+  const row = await ensureRow(db, encryption, workspace, createdBy);
+  return { publicKey: row.public_key, privateKey: encryption.decrypt(row.private_key, contextOf(workspace)) };
 }
 
 /** The public part alone. */
 export async function workspacePublicKey(
   db: Queryable,
-  seal: Seal,
+  encryption: Encryption,
   workspace: string,
   createdBy: string,
 ): Promise<string> {
-  return (await ensureRow(db, seal, workspace, createdBy)).public_key;
+  return (await ensureRow(db, encryption, workspace, createdBy)).public_key;
 }
 
-async function ensureRow(db: Queryable, seal: Seal, workspace: string, createdBy: string): Promise<SshKeyRow> {
+async function ensureRow(
+  db: Queryable,
+  encryption: Encryption,
+  workspace: string,
+  createdBy: string,
+): Promise<SshKeyRow> {
   const known = await readSshKeyRow(db, workspace);
   if (known !== null) return known;
   const { publicKey, privateKey } = generateSshKey(commentOf(workspace));
   await insertSshKey(db, {
     workspace,
     public_key: publicKey,
-    private_key: seal.close(privateKey, contextOf(workspace)),
+    private_key: encryption.encrypt(privateKey, contextOf(workspace)),
     generated: true,
     created_by: createdBy,
   });
@@ -49,9 +55,9 @@ async function ensureRow(db: Queryable, seal: Seal, workspace: string, createdBy
 }
 
 /** What clients see of a workspace's key. @throws 404 also where the caller may not see the workspace. */
-export async function getSshKey(db: Queryable, seal: Seal, principal: Principal, workspace: string) {
+export async function getSshKey(db: Queryable, encryption: Encryption, principal: Principal, workspace: string) {
   await getWorkspace(db, principal, workspace);
-  return publicPart(await ensureRow(db, seal, workspace, principal.name));
+  return publicPart(await ensureRow(db, encryption, workspace, principal.name));
 }
 
 function publicPart(row: SshKeyRow) {
@@ -70,7 +76,7 @@ function publicPart(row: SshKeyRow) {
  * @throws 409 where servers let the present one in: they would let nobody in from then on. `force` does it all the same.
  */
 export async function putSshKey(
-  seal: Seal,
+  encryption: Encryption,
   { tx, principal, audit }: Mutation,
   workspace: string,
   body: { private_key: string; force?: boolean },
@@ -91,7 +97,7 @@ export async function putSshKey(
   await replaceSshKey(tx, {
     workspace,
     public_key: publicKey,
-    private_key: seal.close(privateKey, contextOf(workspace)),
+    private_key: encryption.encrypt(privateKey, contextOf(workspace)),
     generated: false,
     created_by: principal.name,
   });

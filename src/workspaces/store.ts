@@ -1,5 +1,5 @@
 import { type RawBuilder, sql } from 'kysely';
-import { USERS_CHANNEL } from '../auth/authenticate.ts';
+import { USERS_CHANNEL } from '../access/authenticate.ts';
 import type { Queryable } from '../database/pool.ts';
 import { WORKSPACE_JSON } from './schemas.ts';
 

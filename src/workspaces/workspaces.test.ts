@@ -7,9 +7,9 @@ import { after, before, beforeEach, describe, test } from 'node:test';
 import Fastify from 'fastify';
 import { sql } from 'kysely';
 import { createTestDatabase } from '../../test/support/database.ts';
-import { USERS_CHANNEL } from '../auth/authenticate.ts';
-import type { Principal } from '../auth/permissions.ts';
-import { createSeal } from '../auth/secrets.ts';
+import { USERS_CHANNEL } from '../access/authenticate.ts';
+import { createEncryption } from '../access/encryption.ts';
+import type { Principal } from '../access/permissions.ts';
 import { type Config, ConfigError, loadConfig } from '../config.ts';
 import { createClient } from '../database/pool.ts';
 import type { RoleBinding } from '../database/tables.ts';
@@ -46,7 +46,7 @@ before(async () => {
   installValidation(app);
   installErrorHandler(app, () => {});
   app.addHook('onRequest', async (request) => setPrincipal(request, caller));
-  const services = { config, db, mutate: createMutate(db, createSeal(randomBytes(32).toString('base64'))) };
+  const services = { config, db, mutate: createMutate(db, createEncryption(randomBytes(32).toString('base64'))) };
   registerWorkspaceRoutes(app, services as unknown as Services);
 });
 after(async () => {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
-import { PERMISSIONS } from '../../src/auth/permissions.ts';
+import { PERMISSIONS } from '../../src/access/permissions.ts';
 import { SERVER_OPERATIONS } from '../../src/servers/operations.ts';
 import { TASKSERV_OPERATIONS } from '../../src/taskservs/operations.ts';
 import { WORKFLOW_OPERATIONS } from '../../src/workflows/operations.ts';

@@ -8,7 +8,7 @@ import { after, test } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import pg from 'pg';
 import { pino } from 'pino';
-import { verifyAudit } from '../../src/auth/audit-sealer.ts';
+import { verifyAudit } from '../../src/access/audit-sealer.ts';
 import { BackupError } from '../../src/backup/format.ts';
 import { restore } from '../../src/backup/restore.ts';
 import { startEmbeddedPostgres } from '../../src/database/embedded.ts';

@@ -1,5 +1,5 @@
 /** Servers that exist at a provider. */
-import { isPermitted, permittedWorkspaces } from '../../auth/permissions.ts';
+import { isPermitted, permittedWorkspaces } from '../../access/permissions.ts';
 import { errors } from '../../errors.ts';
 import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';

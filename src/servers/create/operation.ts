@@ -1,5 +1,5 @@
 import { Type } from 'typebox';
-import type { Principal } from '../../auth/permissions.ts';
+import type { Principal } from '../../access/permissions.ts';
 import { isUniqueViolation } from '../../database/pool.ts';
 import { shortId, uuidv7 } from '../../database/uuid.ts';
 import { errors } from '../../errors.ts';
@@ -13,7 +13,7 @@ import { providerProblems } from '../provider-check.ts';
 import { CreateServer } from '../schemas.ts';
 import { hostnameConflict, withSshKey } from '../service.ts';
 import { hostnameTaken, insertServer } from '../store.ts';
-import { closeSpec } from '../stored-spec.ts';
+import { encryptSpec } from '../stored-spec.ts';
 import type { ServerTools } from '../tools.ts';
 import { createProcedure } from './procedure.ts';
 
@@ -33,7 +33,7 @@ export const createServer = defineOperation({
     prepare: (services, principal, { body }) => checkCreate(services, principal, body),
     accept: (services, mutation, { body }) => acceptCreate(services, mutation, body),
   },
-  procedure: ({ providers, seal }: ServerTools) => createProcedure(providers, seal),
+  procedure: ({ providers, encryption }: ServerTools) => createProcedure(providers, encryption),
   node: {
     with: Type.Object({ hostname, provider, plan, zone, tags }, { additionalProperties: false }),
     permission: 'server_create',
@@ -122,7 +122,7 @@ async function acceptCreate(services: Services, mutation: Mutation, body: Create
       server_id: serverId,
       provider: body.provider,
       check_mode: checkMode,
-      spec: closeSpec(services.seal, spec),
+      spec: encryptSpec(services.encryption, spec),
     },
     checkMode,
     audit: { details: { hostname, provider: body.provider, plan, zone, check_mode: checkMode } },

@@ -1,4 +1,4 @@
-import type { Seal } from '../../auth/secrets.ts';
+import type { Encryption } from '../../access/encryption.ts';
 import {
   defineProcedure,
   OperationError,
@@ -11,7 +11,7 @@ import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import { callOptions, lookOptions, queueOf, tellOf, withAccount } from '../server-change.ts';
 import { removeServer, updateServer } from '../store.ts';
-import { openSpec, type StoredSpec } from '../stored-spec.ts';
+import { decryptSpec, type StoredSpec } from '../stored-spec.ts';
 
 interface CreateInput {
   /** Null in check mode. */
@@ -22,13 +22,13 @@ interface CreateInput {
 }
 
 /** Makes a server and waits until it runs. What a failure or a cancel leaves behind is deleted by `server.cleanup`. */
-export function createProcedure(providers: ProviderRegistry, seal: Seal): Procedure {
+export function createProcedure(providers: ProviderRegistry, encryption: Encryption): Procedure {
   return defineProcedure<CreateInput>({
     kind: 'server.create',
     queue: queueOf,
     async run(input, { operationId, step, finish }) {
       const { server_id: serverId } = input;
-      const spec = openSpec(seal, input.spec);
+      const spec = decryptSpec(encryption, input.spec);
       if (serverId === null) {
         const plan = await step('check what would be made', (call) =>
           planCreate(providers, input.provider, spec, call),

@@ -1,5 +1,5 @@
 /** Machines that no provider made. */
-import { isPermitted } from '../../auth/permissions.ts';
+import { isPermitted } from '../../access/permissions.ts';
 import { isUniqueViolation } from '../../database/pool.ts';
 import { shortId, uuidv7 } from '../../database/uuid.ts';
 import { errors } from '../../errors.ts';

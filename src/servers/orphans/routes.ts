@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
 import { Type } from 'typebox';
-import { permittedWorkspaces } from '../../auth/permissions.ts';
+import { permittedWorkspaces } from '../../access/permissions.ts';
 import { principalOf, sendJson } from '../../http/context.ts';
 import { listQuerySchema, sendList } from '../../http/list.ts';
 import { errorResponses } from '../../http/schemas.ts';

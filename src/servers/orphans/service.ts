@@ -1,4 +1,4 @@
-import { isPermitted, type Principal } from '../../auth/permissions.ts';
+import { isPermitted, type Principal } from '../../access/permissions.ts';
 import { errors } from '../../errors.ts';
 import type { Services } from '../../http/section.ts';
 import { readOrphan } from './store.ts';

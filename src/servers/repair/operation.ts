@@ -32,7 +32,7 @@ export const repairServer = defineOperation({
     checkMode: 'operation',
     accept: (services, mutation, { params, body }) => acceptRepair(services, mutation, params.id, body ?? {}),
   },
-  procedure: ({ db, providers, seal }: ServerTools) => repairProcedure(db, providers, seal),
+  procedure: ({ db, providers, encryption }: ServerTools) => repairProcedure(db, providers, encryption),
 });
 
 /** Accepts the repair of a server. What there is to repair is looked for by the operation. */

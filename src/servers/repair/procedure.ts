@@ -1,4 +1,4 @@
-import type { Seal } from '../../auth/secrets.ts';
+import type { Encryption } from '../../access/encryption.ts';
 import type { Database } from '../../database/pool.ts';
 import {
   defineProcedure,
@@ -18,7 +18,7 @@ import { priceReader, totals } from '../prices.ts';
 import { reconcileAfter } from '../reconcile/procedure.ts';
 import { callOptions, lookOptions, queueOf, type ServerChange, withAccount } from '../server-change.ts';
 import { forgetDrift, type RecreatedServer, restoreAfterRecreation, updateServer } from '../store.ts';
-import { openSpec, type StoredSpec } from '../stored-spec.ts';
+import { decryptSpec, type StoredSpec } from '../stored-spec.ts';
 import { type Difference, differencesOf } from './plan.ts';
 
 export interface RepairInput extends ServerChange {
@@ -40,7 +40,7 @@ interface Findings {
 }
 
 /** Makes a server as it was left, as far as its provider can. What it cannot is refused before anything is touched. */
-export function repairProcedure(db: Database, providers: ProviderRegistry, seal: Seal): Procedure {
+export function repairProcedure(db: Database, providers: ProviderRegistry, encryption: Encryption): Procedure {
   return defineProcedure<RepairInput>({
     kind: 'server.repair',
     queue: queueOf,
@@ -54,7 +54,7 @@ export function repairProcedure(db: Database, providers: ProviderRegistry, seal:
       if (input.check_mode) return finish(async () => planOf(input, found, recreates));
       if (found.missing) {
         if (input.recreate === null) throw gone(input);
-        const spec = openSpec(seal, input.recreate);
+        const spec = decryptSpec(encryption, input.recreate);
         return recreate(input, spec, withProvider, context);
       }
       refuseByHand(found.differences);

@@ -1,5 +1,5 @@
 /** POST /v1/taskservs/create: what can be said against it, and what is written when it is accepted. */
-import { isPermitted, type Principal } from '../../auth/permissions.ts';
+import { isPermitted, type Principal } from '../../access/permissions.ts';
 import {
   loadCatalog,
   resolveConfig,
@@ -28,7 +28,7 @@ import {
 } from '../host-store.ts';
 import type { Host, HostTools } from '../procedures/input.ts';
 import { CreateTaskserv } from '../schemas.ts';
-import { openSecrets, sealConfig } from '../secrets.ts';
+import { decryptSecrets, sealConfig } from '../secrets.ts';
 import { acceptOnHosts, lockForChange, requireFree } from '../service.ts';
 import {
   insertRevision,
@@ -121,7 +121,7 @@ export async function acceptCreate(services: Services, mutation: Mutation, check
   const made = hosts.filter(
     (host) => !carried.some((record) => standing(record) && record.server_id === host.server_id),
   );
-  const sealed = sealConfig(services.seal, values, secretNames);
+  const sealed = sealConfig(services.encryption, values, secretNames);
   const details = {
     name: body.name,
     version,
@@ -265,11 +265,11 @@ async function lockSeen({ tx, principal }: Mutation, id: string): Promise<Taskse
 
 /** What the request would change of the wanted version and config. Secrets are told by name alone. */
 function differences(
-  { seal }: Services,
+  { encryption }: Services,
   current: Revision,
   { version, values, secretNames }: CheckedCreate,
 ): Record<string, unknown> {
-  const secrets = openSecrets(seal, current);
+  const secrets = decryptSecrets(encryption, current);
   const before: Record<string, unknown> = { version: current.version, ...current.config, ...secrets };
   const after: Record<string, unknown> = { version, ...values };
   const names = [...new Set([...Object.keys(before), ...Object.keys(after)])].sort();

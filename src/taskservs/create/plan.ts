@@ -80,8 +80,8 @@ async function lookOnHost(
   const definitions = await definitionsOf(tools.db, workspace);
   const definition = definitions.get(input.name);
   if (definition === undefined) throw definitionMissing(input.name);
-  const wanted = itemOf(tools.seal, definition, input.taskserv_id, { revision: 0, ...input });
-  const { items } = await itemsOn(tools.db, tools.seal, definitions, host.server_id, wanted);
+  const wanted = itemOf(tools.encryption, definition, input.taskserv_id, { revision: 0, ...input });
+  const { items } = await itemsOn(tools.db, tools.encryption, definitions, host.server_id, wanted);
   return withTransport(tools, host, call.signal, async (transport) => {
     const facts = { hostname: host.hostname, address };
     const { platform, installed, health } = await lookAt(transport, items, facts, call.signal);

@@ -41,7 +41,7 @@ export async function installOnHost(
     withTransport(tools, host, call.signal, async (transport) => {
       const definitions = await definitionsOf(tools.db, workspace);
       const wanted = await wantedItem(tools, definitions, input);
-      const { items, carried } = await itemsOn(tools.db, tools.seal, definitions, host.server_id, wanted);
+      const { items, carried } = await itemsOn(tools.db, tools.encryption, definitions, host.server_id, wanted);
       const facts = { hostname: host.hostname, address };
       const look = await lookAt(transport, items, facts, call.signal);
       const work: HostWork = { tools, transport, host, call, facts };

@@ -1,4 +1,4 @@
-import type { Seal } from '../../auth/secrets.ts';
+import type { Encryption } from '../../access/encryption.ts';
 import { loadCatalog, type TaskservDefinition } from '../../catalog/catalog.ts';
 import type { Database, Queryable } from '../../database/pool.ts';
 import { OperationError } from '../../engine/procedure.ts';
@@ -14,7 +14,7 @@ export const TASKSERV_QUEUE = 'taskservs';
 export interface HostTools {
   db: Database;
   hosts: Hosts;
-  seal: Seal;
+  encryption: Encryption;
   /** Hosts that one operation works on at once. */
   hostsAtOnce: number;
 }
@@ -39,7 +39,7 @@ export async function definitionsOf(db: Queryable, workspace: string): Promise<M
 
 /** What is wanted of a taskserv. @throws TASKSERV_MISSING, DEFINITION_MISSING. */
 export async function wantedItem(
-  { db, seal }: HostTools,
+  { db, encryption }: HostTools,
   definitions: ReadonlyMap<string, TaskservDefinition>,
   { taskserv_id: id, name }: { taskserv_id: string; name: string },
 ): Promise<Item> {
@@ -47,7 +47,7 @@ export async function wantedItem(
   if (revision === null) throw new OperationError('TASKSERV_MISSING', `There is no taskserv ${id} any more.`);
   const definition = definitions.get(name);
   if (definition === undefined) throw definitionMissing(name);
-  return itemOf(seal, definition, id, revision);
+  return itemOf(encryption, definition, id, revision);
 }
 
 export function definitionMissing(name: string): OperationError {

@@ -111,7 +111,7 @@ async function itemsOf(
   host: Host,
 ): Promise<Item[]> {
   const wanted = await wantedItem(tools, definitions, input);
-  return (await itemsOn(tools.db, tools.seal, definitions, host.server_id, wanted)).items;
+  return (await itemsOn(tools.db, tools.encryption, definitions, host.server_id, wanted)).items;
 }
 
 function judge(

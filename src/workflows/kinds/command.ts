@@ -1,4 +1,4 @@
-import { requirePermission } from '../../auth/permissions.ts';
+import { requirePermission } from '../../access/permissions.ts';
 import { isObject } from '../../documents/json.ts';
 import { errors } from '../../errors.ts';
 import { lockServer } from '../../servers/store.ts';

@@ -1,4 +1,4 @@
-import type { Principal } from '../../auth/permissions.ts';
+import type { Principal } from '../../access/permissions.ts';
 import { isObject, type JsonObject, type Path, pathText } from '../../documents/json.ts';
 import { ApplicationError, errors, type FieldProblem } from '../../errors.ts';
 import type { Services } from '../../http/section.ts';

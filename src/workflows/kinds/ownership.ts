@@ -1,6 +1,6 @@
 /** Whether the caller may do to things that stand what a workflow's nodes will ask for. */
 import { sql } from 'kysely';
-import { isPermittedOverOthers, type Principal, requirePermission } from '../../auth/permissions.ts';
+import { isPermittedOverOthers, type Principal, requirePermission } from '../../access/permissions.ts';
 import type { Queryable } from '../../database/pool.ts';
 import type { JsonObject } from '../../documents/json.ts';
 import { ApplicationError } from '../../errors.ts';

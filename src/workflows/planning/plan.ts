@@ -1,4 +1,4 @@
-import type { Permission } from '../../auth/permissions.ts';
+import type { Permission } from '../../access/permissions.ts';
 import type { Json, JsonObject, Path } from '../../documents/json.ts';
 import type { Definition } from '../definition/definition.ts';
 import { eachTemplate } from '../expressions/template.ts';

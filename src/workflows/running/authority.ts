@@ -1,4 +1,4 @@
-import type { Principal } from '../../auth/permissions.ts';
+import type { Principal } from '../../access/permissions.ts';
 import type { RoleBinding } from '../../database/tables.ts';
 
 /** On whose behalf a run submits its operations, as it is stored: who, and what they were permitted when they asked. */

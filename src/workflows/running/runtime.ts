@@ -1,4 +1,4 @@
-import type { Principal } from '../../auth/permissions.ts';
+import type { Principal } from '../../access/permissions.ts';
 import { OperationError } from '../../engine/procedure.ts';
 import type { AuditEntry, Mutation } from '../../http/mutation.ts';
 import { insertAudits } from '../../http/mutation.ts';

@@ -1,4 +1,4 @@
-import type { Principal } from '../../auth/permissions.ts';
+import type { Principal } from '../../access/permissions.ts';
 import type { JsonObject } from '../../documents/json.ts';
 import { pathText } from '../../documents/json.ts';
 import { ApplicationError } from '../../errors.ts';

@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
 import { Type } from 'typebox';
-import { isPermitted, permittedWorkspaces, requirePermission } from '../../auth/permissions.ts';
+import { isPermitted, permittedWorkspaces, requirePermission } from '../../access/permissions.ts';
 import { isUniqueViolation } from '../../database/pool.ts';
 import { uuidv7 } from '../../database/uuid.ts';
 import type { JsonObject } from '../../documents/json.ts';

@@ -1,11 +1,11 @@
 /** Opens references to secrets, right before what they stand for goes to a host. */
 
-import { type Principal, requirePermission } from '../../auth/permissions.ts';
-import type { Seal } from '../../auth/secrets.ts';
+import type { Encryption } from '../../access/encryption.ts';
+import { type Principal, requirePermission } from '../../access/permissions.ts';
 import type { Queryable } from '../../database/pool.ts';
 import type { JsonObject } from '../../documents/json.ts';
 import { errors } from '../../errors.ts';
-import { openSecrets } from '../../taskservs/secrets.ts';
+import { decryptSecrets } from '../../taskservs/secrets.ts';
 import { readRevision } from '../../taskservs/store.ts';
 import { referencesIn, type SecretReference } from './reference.ts';
 import { ownerOfTaskserv, readSecrets } from './store.ts';
@@ -13,7 +13,7 @@ import { ownerOfTaskserv, readSecrets } from './store.ts';
 /** What opening works with. */
 export interface SecretTools {
   db: Queryable;
-  seal: Seal;
+  encryption: Encryption;
 }
 
 /**
@@ -41,7 +41,7 @@ export async function requireSecrets(
 
 /** The object with its references opened: never to be stored or told. @throws 404 where one leads nowhere. */
 export async function openFields(
-  { db, seal }: SecretTools,
+  { db, encryption }: SecretTools,
   workflowId: string,
   fields: JsonObject,
 ): Promise<{ fields: Record<string, unknown>; secrets: string[] }> {
@@ -51,14 +51,14 @@ export async function openFields(
   let ofRun: Map<string, string> | null = null;
   for (const [name, reference] of references) {
     if (reference.of === 'run') {
-      ofRun ??= await readSecrets(db, seal, workflowId);
+      ofRun ??= await readSecrets(db, encryption, workflowId);
       const value = ofRun.get(reference.name);
       if (value === undefined) throw errors.notFound('secret of this workflow', reference.name);
       opened[name] = value;
       continue;
     }
     const revision = await readRevision(db, reference.id);
-    const value = revision === null ? undefined : openSecrets(seal, revision)[reference.field];
+    const value = revision === null ? undefined : decryptSecrets(encryption, revision)[reference.field];
     if (value === undefined) throw errors.notFound(`secret of taskserv ${reference.id}`, reference.field);
     opened[name] = value;
   }

@@ -11,8 +11,8 @@ import { expectError, expectOk, makeClient, makeServer, startInstallation } from
 import { assertFree, assertNotStored } from '../../../test/support/canaries.ts';
 import { ended, type Operation } from '../../../test/support/server.ts';
 import { stepsOf, submit, submitBatch } from '../../../test/support/workflows.ts';
-import { openSeal } from '../../auth/master-key.ts';
-import { openSecrets } from '../../taskservs/secrets.ts';
+import { openEncryption } from '../../access/master-key.ts';
+import { decryptSecrets } from '../../taskservs/secrets.ts';
 import { readRevision } from '../../taskservs/store.ts';
 import { generateSecret, PatternError, sampleOf } from './pattern.ts';
 import { readSecrets } from './store.ts';
@@ -65,12 +65,12 @@ describe('a run', async () => {
   expectOk(await admin.request('POST', '/v1/workspaces/create', { name: 'own', path: `${root}/own` }));
   await mkdir(`${root}/own/workflows`);
   const define = (name: string, text: string) => writeFile(`${root}/own/workflows/${name}.yaml`, text);
-  const seal = await openSeal(
+  const encryption = await openEncryption(
     database.db,
     { masterKey, previousMasterKeys: [], dataDir: root },
     pino({ level: 'silent' }),
   );
-  const secretsOf = async (id: string) => Object.fromEntries(await readSecrets(database.db, seal, id));
+  const secretsOf = async (id: string) => Object.fromEntries(await readSecrets(database.db, encryption, id));
   const taskserv = async (name: string, host: string) => {
     const all = expectOk(
       await admin.request<{ id: string; servers: string[]; config: object }[]>('GET', `/v1/taskservs?name=${name}`),
@@ -79,7 +79,7 @@ describe('a run', async () => {
     assert.ok(found, `${name} is not on ${host}`);
     const revision = await readRevision(database.db, found.id);
     assert.ok(revision !== null);
-    return { ...found, secrets: openSecrets(seal, revision) };
+    return { ...found, secrets: decryptSecrets(encryption, revision) };
   };
 
   test('of cluster_create gives every node the same secret, also those that come later, and nobody sees it', async () => {
@@ -142,7 +142,7 @@ describe('a run', async () => {
       [first.id],
     );
     assert.throws(
-      () => seal.open(rows[0]?.sealed ?? '', `secret password of workflow ${again.id}`),
+      () => encryption.decrypt(rows[0]?.sealed ?? '', `secret password of workflow ${again.id}`),
       'it opens for its own run alone',
     );
   });

@@ -1,5 +1,5 @@
 import { sql } from 'kysely';
-import type { Seal } from '../../auth/secrets.ts';
+import type { Encryption } from '../../access/encryption.ts';
 import type { Queryable } from '../../database/pool.ts';
 
 const contextOf = (workflowId: string, name: string) => `secret ${name} of workflow ${workflowId}`;
@@ -7,7 +7,7 @@ const contextOf = (workflowId: string, name: string) => `secret ${name} of workf
 /** Stores a run's secrets, sealed for this run alone. */
 export async function insertSecrets(
   tx: Queryable,
-  seal: Seal,
+  encryption: Encryption,
   workflowId: string,
   secrets: ReadonlyMap<string, string>,
 ): Promise<void> {
@@ -18,20 +18,24 @@ export async function insertSecrets(
       [...secrets].map(([name, value]) => ({
         workflow_id: workflowId,
         name,
-        sealed: seal.close(value, contextOf(workflowId, name)),
+        sealed: encryption.encrypt(value, contextOf(workflowId, name)),
       })),
     )
     .execute();
 }
 
 /** A run's secrets, opened. Never to be stored or told. */
-export async function readSecrets(db: Queryable, seal: Seal, workflowId: string): Promise<Map<string, string>> {
+export async function readSecrets(
+  db: Queryable,
+  encryption: Encryption,
+  workflowId: string,
+): Promise<Map<string, string>> {
   const rows = await db
     .selectFrom('provisioning.workflow_secrets')
     .select(['name', 'sealed'])
     .where('workflow_id', '=', workflowId)
     .execute();
-  return new Map(rows.map(({ name, sealed }) => [name, seal.open(sealed, contextOf(workflowId, name))]));
+  return new Map(rows.map(({ name, sealed }) => [name, encryption.decrypt(sealed, contextOf(workflowId, name))]));
 }
 
 /** Whose a taskserv is; null: there is none of this id. */

@@ -1,4 +1,4 @@
-import { requirePermission } from '../../../auth/permissions.ts';
+import { requirePermission } from '../../../access/permissions.ts';
 import { errors } from '../../../errors.ts';
 import type { Mutation } from '../../../http/mutation.ts';
 import type { Services } from '../../../http/section.ts';

@@ -1,10 +1,10 @@
 import { Type } from 'typebox';
+import type { Authenticator } from '../access/authenticate.ts';
 import { principalOf } from '../http/context.ts';
 import { listQuerySchema, sendList } from '../http/list.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
 import { createApiToken, removeApiToken, visibleTokens } from './api-tokens.ts';
-import type { Authenticator } from './authenticate.ts';
 import { API_TOKEN_LIST, ApiToken, CreateApiToken, CreatedApiToken, DeletedApiToken, IdParams } from './schemas.ts';
 
 const tags = ['Users'];

@@ -1,15 +1,15 @@
 import { type RawBuilder, sql } from 'kysely';
+import type { Authenticator } from '../access/authenticate.ts';
+import { isPermitted, type Principal } from '../access/permissions.ts';
+import { lockUser, notifyUserChanged } from '../access/store.ts';
+import { holdsBinding } from '../access/token-roles.ts';
+import { countApiTokens, deleteApiToken, insertApiToken, readApiToken } from '../access/token-store.ts';
+import { newApiTokenSecret, tokenHash } from '../access/tokens.ts';
 import { isUniqueViolation } from '../database/pool.ts';
 import { uuidv7 } from '../database/uuid.ts';
 import { errors } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
-import type { Authenticator } from './authenticate.ts';
-import { isPermitted, type Principal } from './permissions.ts';
 import type { CreateApiToken } from './schemas.ts';
-import { lockUser, notifyUserChanged } from './store.ts';
-import { holdsBinding } from './token-roles.ts';
-import { countApiTokens, deleteApiToken, insertApiToken, readApiToken } from './token-store.ts';
-import { newApiTokenSecret, tokenHash } from './tokens.ts';
 import { bindingsFrom, idFrom } from './users.ts';
 
 /** Of one user. */

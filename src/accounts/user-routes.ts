@@ -1,10 +1,10 @@
 import { Type } from 'typebox';
+import type { Authenticator } from '../access/authenticate.ts';
+import { hashPassword } from '../access/passwords.ts';
 import { sendJson } from '../http/context.ts';
 import { listQuerySchema, sendList } from '../http/list.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
-import type { Authenticator } from './authenticate.ts';
-import { hashPassword } from './passwords.ts';
 import { CreateUser, DeletedUser, IdParams, UpdateUser, USER_LIST, User } from './schemas.ts';
 import { changeUser, createUser, deleteUser, getUser } from './users.ts';
 

@@ -1,5 +1,5 @@
 /**
- * The seal for what must rest unreadable in the database and its backups: SSH keys, secrets in configurations. They are
+ * The encryption for what must rest unreadable in the database and its backups: SSH keys, secrets in configurations. They are
  * encrypted with a data key, and that under the master key, which is not in the database.
  */
 import { createHash, randomBytes } from 'node:crypto';
@@ -9,7 +9,7 @@ import type { Logger } from 'pino';
 import { type Config, ConfigError } from '../config.ts';
 import type { Database } from '../database/pool.ts';
 import { errors } from '../errors.ts';
-import { createSeal, type Seal } from './secrets.ts';
+import { createEncryption, type Encryption } from './encryption.ts';
 import { insertDataKey, readDataKey, replaceDataKey } from './store.ts';
 
 const KEY_FILE = 'master.key';
@@ -17,16 +17,16 @@ const KEY_BYTES = 32;
 const DATA_KEY = 'main';
 
 /**
- * Opens the installation's seal. At the first start it makes the data key, and the master key where none is set; where
+ * Opens the installation's encryption. At the first start it makes the data key, and the master key where none is set; where
  * a previous master key is given, the data key changes over to the current one. A replica whose master key is not the
- * installation's starts all the same: its seal then throws, and says what to do.
+ * installation's starts all the same: its encryption then throws, and says what to do.
  * @throws ConfigError where the key file cannot be used.
  */
-export async function openSeal(
+export async function openEncryption(
   db: Database,
   config: Pick<Config, 'masterKey' | 'previousMasterKeys' | 'dataDir'>,
   logger: Logger,
-): Promise<Seal> {
+): Promise<Encryption> {
   const current = config.masterKey ?? (await keyFromFile(config.dataDir));
   const fresh = randomBytes(KEY_BYTES).toString('base64');
   await insertDataKey(db, { name: DATA_KEY, sealed: wrap(current, fresh), master_key_id: idOf(current) });
@@ -47,7 +47,7 @@ export async function openSeal(
     });
     logger.info('the data key is now encrypted under the current master key; the previous one is no longer needed');
   }
-  return createSeal(dataKey);
+  return createEncryption(dataKey);
 }
 
 /**
@@ -64,19 +64,21 @@ export async function findMasterKey(
   return { place, present: key !== null, fits: key !== null && (id === null || idOf(key) === id) };
 }
 
-const wrap = (masterKey: string, dataKey: string) => createSeal(masterKey).close(dataKey, `data key ${DATA_KEY}`);
-const unwrap = (masterKey: string, sealed: string) => createSeal(masterKey).open(sealed, `data key ${DATA_KEY}`);
+const wrap = (masterKey: string, dataKey: string) =>
+  createEncryption(masterKey).encrypt(dataKey, `data key ${DATA_KEY}`);
+const unwrap = (masterKey: string, sealed: string) =>
+  createEncryption(masterKey).decrypt(sealed, `data key ${DATA_KEY}`);
 
 /** Tells master keys apart. One hash of 32 random bytes gives nothing away. */
 function idOf(masterKey: string): string {
   return createHash('sha256').update('provisioning master key id\0').update(masterKey).digest('hex').slice(0, 16);
 }
 
-function lockedSeal(): Seal {
+function lockedSeal(): Encryption {
   const refuse = () => {
     throw errors.masterKeyMismatch();
   };
-  return { close: refuse, open: refuse };
+  return { encrypt: refuse, decrypt: refuse };
 }
 
 /** Reads `<data dir>/master.key`, which it makes where it is missing: several replicas on one directory agree on it. */

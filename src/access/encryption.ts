@@ -1,27 +1,27 @@
 import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
 
 /** Encrypts short texts that must rest in the database unreadable. */
-export interface Seal {
+export interface Encryption {
   /** @param context what the text belongs to, such as `ssh key of default`: it opens only for the same. */
-  close(text: string, context?: string): string;
+  encrypt(text: string, context?: string): string;
   /** @throws when it was made with another key or for another context, or changed. */
-  open(sealed: string, context?: string): string;
+  decrypt(sealed: string, context?: string): string;
 }
 
 const IV_BYTES = 12;
 const TAG_BYTES = 16;
 
 /** AES-256-GCM under a key derived from the secret, which must have 32 bytes of chance or more. */
-export function createSeal(secret: string): Seal {
+export function createEncryption(secret: string): Encryption {
   const key = Buffer.from(hkdfSync('sha256', secret, '', 'provisioning seal v1', 32));
   return {
-    close(text, context = '') {
+    encrypt(text, context = '') {
       const iv = randomBytes(IV_BYTES);
       const cipher = createCipheriv('aes-256-gcm', key, iv).setAAD(Buffer.from(context));
       const sealed = Buffer.concat([iv, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()]);
       return sealed.toString('base64');
     },
-    open(sealed, context = '') {
+    decrypt(sealed, context = '') {
       const bytes = Buffer.from(sealed, 'base64');
       const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, IV_BYTES), { authTagLength: TAG_BYTES });
       decipher.setAAD(Buffer.from(context)).setAuthTag(bytes.subarray(-TAG_BYTES));

@@ -1,13 +1,7 @@
 import type { FastifyRequest } from 'fastify';
-import type { Config } from '../config.ts';
-import type { Database, Queryable } from '../database/pool.ts';
-import { uuidv7 } from '../database/uuid.ts';
-import { errors } from '../errors.ts';
-import { type Answer, insertAudit, type Mutation } from '../http/mutation.ts';
-import type { Authenticator } from './authenticate.ts';
-import { hashPassword, verifyPassword } from './passwords.ts';
-import { isPermitted, PERMISSIONS, type Principal } from './permissions.ts';
-import { type ChangePassword, type Login, type TokenPair, USERNAME_PATTERN } from './schemas.ts';
+import type { Authenticator } from '../access/authenticate.ts';
+import { hashPassword, verifyPassword } from '../access/passwords.ts';
+import { isPermitted, PERMISSIONS, type Principal } from '../access/permissions.ts';
 import {
   endSessions,
   findCredentials,
@@ -19,9 +13,15 @@ import {
   spendRefreshToken,
   type UserState,
   updateUser,
-} from './store.ts';
-import { revokeApiTokens } from './token-store.ts';
-import { type Tokens, tokenHash } from './tokens.ts';
+} from '../access/store.ts';
+import { revokeApiTokens } from '../access/token-store.ts';
+import { type Tokens, tokenHash } from '../access/tokens.ts';
+import type { Config } from '../config.ts';
+import type { Database, Queryable } from '../database/pool.ts';
+import { uuidv7 } from '../database/uuid.ts';
+import { errors } from '../errors.ts';
+import { type Answer, insertAudit, type Mutation } from '../http/mutation.ts';
+import { type ChangePassword, type Login, type TokenPair, USERNAME_PATTERN } from './schemas.ts';
 
 /** What logging in and refreshing need. */
 export interface Sessions {

@@ -1,12 +1,12 @@
 import { Type } from 'typebox';
+import type { Authenticator } from '../access/authenticate.ts';
+import { addressKey, createThrottle } from '../access/throttle.ts';
 import { principalOf, sendJson } from '../http/context.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
 import { registerAuditRoutes } from './audit-routes.ts';
-import type { Authenticator } from './authenticate.ts';
 import { ChangePassword, Login, Me, Refresh, TokenPair } from './schemas.ts';
 import { changePassword, describePrincipal, login, logout, preparePassword, refresh } from './service.ts';
-import { addressKey, createThrottle } from './throttle.ts';
 import { registerTokenRoutes } from './token-routes.ts';
 import { registerUserRoutes } from './user-routes.ts';
 

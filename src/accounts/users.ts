@@ -1,12 +1,4 @@
-import { isUniqueViolation, type Queryable } from '../database/pool.ts';
-import type { RoleBinding } from '../database/tables.ts';
-import { uuidv7 } from '../database/uuid.ts';
-import { errors, type FieldProblem } from '../errors.ts';
-import type { Answer, Mutation } from '../http/mutation.ts';
-import { nearMatches } from '../providers/near-matches.ts';
-import type { Authenticator } from './authenticate.ts';
-import type { CreateUser, RolesInput, UpdateUser } from './schemas.ts';
-import { setPassword } from './service.ts';
+import type { Authenticator } from '../access/authenticate.ts';
 import {
   anyAdministrator,
   deleteUserRow,
@@ -20,7 +12,15 @@ import {
   replaceBindings,
   type UserState,
   updateUser,
-} from './store.ts';
+} from '../access/store.ts';
+import { isUniqueViolation, type Queryable } from '../database/pool.ts';
+import type { RoleBinding } from '../database/tables.ts';
+import { uuidv7 } from '../database/uuid.ts';
+import { errors, type FieldProblem } from '../errors.ts';
+import type { Answer, Mutation } from '../http/mutation.ts';
+import { nearMatches } from '../providers/near-matches.ts';
+import type { CreateUser, RolesInput, UpdateUser } from './schemas.ts';
+import { setPassword } from './service.ts';
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 

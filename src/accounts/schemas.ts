@@ -1,11 +1,11 @@
 import { sql } from 'kysely';
 import { type Static, Type } from 'typebox';
+import { PASSWORD_LENGTH } from '../access/passwords.ts';
+import { PERMISSIONS, ROLE_NAMES } from '../access/permissions.ts';
+import { USER_JSON } from '../access/store.ts';
+import { API_TOKEN_JSON } from '../access/token-store.ts';
 import { createdFilters } from '../http/created-filters.ts';
 import { filter, type ListDefinition } from '../http/list.ts';
-import { PASSWORD_LENGTH } from './passwords.ts';
-import { PERMISSIONS, ROLE_NAMES } from './permissions.ts';
-import { USER_JSON } from './store.ts';
-import { API_TOKEN_JSON } from './token-store.ts';
 
 /** What a new user may be called. */
 export const USERNAME_PATTERN = '^[a-z0-9][a-z0-9._-]{0,62}$';
