@@ -1,6 +1,6 @@
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { errors, type FieldProblem } from '../errors.ts';
-import { nearMatches } from '../providers/near-matches.ts';
+import { nearMatches } from '../util/near-matches.ts';
 import type { ConfigProperty, TaskservDefinition } from './definition.ts';
 import { environmentText } from './render.ts';
 

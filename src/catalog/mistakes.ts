@@ -1,5 +1,5 @@
 import { Ajv, type ErrorObject } from 'ajv';
-import { nearMatches } from '../providers/near-matches.ts';
+import { nearMatches } from '../util/near-matches.ts';
 import type { ConfigProperty, DefinitionFile } from './definition.ts';
 import type { YamlPath, YamlSource } from './yaml.ts';
 

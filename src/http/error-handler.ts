@@ -8,7 +8,7 @@ import type {
 } from 'fastify';
 import { isDatabaseUnavailable } from '../database/pool.ts';
 import { ApplicationError, errors, type FieldProblem } from '../errors.ts';
-import { nearMatches } from '../providers/near-matches.ts';
+import { nearMatches } from '../util/near-matches.ts';
 
 /** Called with every denial (401, 403) so that it reaches the audit log. */
 export type OnDenied = (request: FastifyRequest, error: ApplicationError) => void;

@@ -2,7 +2,7 @@ import { isPermitted, type Permission, type Principal } from '../access/permissi
 import type { Json, JsonObject } from '../documents/json.ts';
 import { errors } from '../errors.ts';
 import type { Services } from '../http/section.ts';
-import { nearMatches } from '../providers/near-matches.ts';
+import { nearMatches } from '../util/near-matches.ts';
 import { requireWorkspace, workspaceDirectory } from '../workspaces/service.ts';
 import { readWorkspaceSettings, type WorkspaceSettings } from '../workspaces/settings.ts';
 import { type WorkflowType, workflowTypes } from './catalog.ts';

@@ -1,7 +1,7 @@
 import type { ErrorObject } from 'ajv';
 import { type Path, pathText } from '../documents/json.ts';
 import { errors, type FieldProblem } from '../errors.ts';
-import { nearMatches } from '../providers/near-matches.ts';
+import { nearMatches } from '../util/near-matches.ts';
 
 /** A place in a YAML text, both from 1. */
 export interface Place {
