@@ -1,5 +1,6 @@
 import { isPermitted, type Permission, type Principal } from '../access/permissions.ts';
 import type { Json, JsonObject } from '../documents/json.ts';
+import { createProblems, throwProblems } from '../documents/problems.ts';
 import { errors } from '../errors.ts';
 import type { Services } from '../http/section.ts';
 import { nearMatches } from '../util/near-matches.ts';
@@ -9,7 +10,6 @@ import { type WorkflowType, workflowTypes } from './catalog.ts';
 import { type Definition, loadDefinition, loadSnapshot, placeOf } from './definition/definition.ts';
 import { checkOutside } from './kinds/outside-check.ts';
 import { type Plan, planWorkflow } from './planning/plan.ts';
-import { createProblems, throwProblems } from './problems.ts';
 import { serversForExpressions, taskservsForExpressions } from './store.ts';
 
 /** What a workflow is made from: a type, or a definition's text. */

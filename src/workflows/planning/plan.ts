@@ -1,9 +1,9 @@
 import type { Permission } from '../../access/permissions.ts';
 import type { Json, JsonObject, Path } from '../../documents/json.ts';
+import type { Problem, Problems } from '../../documents/problems.ts';
 import type { Definition } from '../definition/definition.ts';
 import { eachTemplate } from '../expressions/template.ts';
 import { type Kind, rulesOf } from '../kinds/rules.ts';
-import type { Problem, Problems } from '../problems.ts';
 import { secretsForExpressions } from '../secrets/reference.ts';
 import { addDependencies } from './dependencies.ts';
 import { type Edge, findCycle, type Shape, shapeOf } from './graph.ts';
