@@ -2,6 +2,7 @@
  * A thin client for the JSON APIs of clouds. Each request has a time limit and a bounded answer, waits for the account's
  * turn, and fails as a ProviderError that carries no credential.
  */
+import { retryAfterSeconds } from '../util/retry-after.ts';
 import type { Account, RateFacts } from './account.ts';
 import { type CallKind, type CallOptions, type MutationOptions, ProviderError } from './contract.ts';
 import { lookingAgain, untilNotThrottled } from './waiting.ts';
@@ -121,7 +122,10 @@ async function exchange(
     const refused = response.status === 429;
     if (response.status >= 500) account.failed();
     else account.answered({ ...rateFacts(response.headers), refused, denied: response.status === 401 });
-    if (refused) return { throttledFor: account.throttled(retryAfterOf(response.headers)) };
+    if (refused)
+      return {
+        throttledFor: account.throttled(retryAfterSeconds(response.headers.get('retry-after'), MAX_RETRY_AFTER)),
+      };
     return { status: response.status, body: parse(account.name, what, response.status, text) };
   } catch (error) {
     if (signal?.aborted) {
@@ -171,15 +175,6 @@ function rateFacts(headers: Headers): RateFacts {
     return text === null || !Number.isFinite(number) ? null : number;
   };
   return { limit: value('limit'), remaining: value('remaining') };
-}
-
-/** Seconds to wait after a 429: `Retry-After` as seconds or date; null where it lacks. */
-function retryAfterOf(headers: Headers): number | null {
-  const text = headers.get('retry-after');
-  if (text === null) return null;
-  const seconds = /^\d+(\.\d+)?$/.test(text.trim()) ? Number(text) : (Date.parse(text) - Date.now()) / 1_000;
-  if (!Number.isFinite(seconds)) return null;
-  return Math.min(MAX_RETRY_AFTER, Math.max(0.05, seconds));
 }
 
 function timedOut({ account }: CloudHttpSettings, what: string, timeoutMs: number): ProviderError {

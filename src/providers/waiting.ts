@@ -1,15 +1,7 @@
-import { setTimeout as delay } from 'node:timers/promises';
+import { backoff } from '../util/backoff.ts';
+import { sleep } from '../util/sleep.ts';
 import type { Account } from './account.ts';
 import { type CallKind, type CallOptions, ProviderError } from './contract.ts';
-
-/** Waits. @throws the signal's reason as soon as it fires. */
-export async function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
-  try {
-    await delay(milliseconds, undefined, { signal });
-  } catch (error) {
-    throw signal?.aborted ? signal.reason : error;
-  }
-}
 
 /** What the work comes to, unless the signal fires first: then its reason is thrown, and the work goes on unheard. */
 export async function whileWanted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
@@ -87,9 +79,9 @@ export async function untilNotThrottled<T>(
   }
 }
 
-/** Tries of something that only looks, and the pause before the second: doubled each time, with jitter. */
+/** Tries of something that only looks, and the pauses between them. Milliseconds. */
 const LOOKS = 4;
-const LOOK_PAUSE_MS = 100;
+const LOOK_PAUSES = { first: 150, most: 600 };
 
 /**
  * Looks again where an answer was lost or unreadable: looking changes nothing. But a caller whose patience is bounded is
@@ -103,7 +95,7 @@ export async function lookingAgain<T>(account: Account, options: CallOptions, lo
       const passing = error instanceof ProviderError && error.retryable && error.retryAfter === undefined;
       const held = options.patience !== undefined && account.state().state !== 'ok';
       if (!passing || held || tried >= LOOKS) throw error;
-      await pause(LOOK_PAUSE_MS * 2 ** (tried - 1) * (0.5 + Math.random()), options.signal);
+      await sleep(backoff(tried, LOOK_PAUSES), options.signal);
     }
   }
 }

@@ -2,15 +2,16 @@
  * Long scripts. A job runs detached on its host, in a directory of its own; whoever has its id attaches to it, as often
  * as need be. A lost connection or a crash of this process therefore never runs it twice.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
+import { backoff } from '../util/backoff.ts';
 import { harmlessLine } from '../util/harmless.ts';
+import { sleep } from '../util/sleep.ts';
 import { type Job, type Line, type RunResult, type Transport, TransportError } from './contract.ts';
 import { END_SECONDS, END_TREE, exportsOf, quote, resultOf } from './shell.ts';
 
 /** Where jobs lie on a host, each with: script, env (gone once read), log, claim, exit. */
 const JOBS = '/var/lib/provisioning/jobs';
-/** Waits between tries to attach again. Milliseconds: the first, and the longest. */
-const RECONNECT_MS = [200, 5_000] as const;
+/** Waits between tries to attach again. Milliseconds. */
+const RECONNECT_WAITS = { first: 200, most: 5_000 };
 /** Seconds beyond the job's own time in which a host must have said that it knows the job. */
 const ATTACH_MARGIN = 30;
 const ID = /^[A-Za-z0-9_-]{1,100}$/;
@@ -48,7 +49,7 @@ async function attachUntilEnd(
   follower: Follower,
   signal: AbortSignal,
 ): Promise<RunResult> {
-  for (let tries = 0; ; tries += 1) {
+  for (let tries = 1; ; tries += 1) {
     try {
       const { exitCode } = await transport.run(attachScript(job, follower.next()), {
         signal,
@@ -61,8 +62,8 @@ async function attachUntilEnd(
     } catch (error) {
       const worthwhile = error instanceof TransportError && error.retryable && follower.running();
       if (signal.aborted || !worthwhile) throw error;
-      if (follower.progressed()) tries = 0;
-      await sleep(Math.min(RECONNECT_MS[1], RECONNECT_MS[0] * 2 ** tries), undefined, { signal });
+      if (follower.progressed()) tries = 1;
+      await sleep(backoff(tries, RECONNECT_WAITS), signal);
     }
   }
 }
