@@ -5,7 +5,7 @@
 import { retryAfterSeconds } from '../util/retry-after.ts';
 import type { Account, RateFacts } from './account.ts';
 import { type CallKind, type CallOptions, type MutationOptions, ProviderError } from './contract.ts';
-import { lookingAgain, untilNotThrottled } from './waiting.ts';
+import { ask, change, type Outcome } from './waiting.ts';
 
 /** How long one answer may take. Clouds answer a create within some seconds; past this the connection is half open. */
 const DEFAULT_TIMEOUT_MS = 30_000;
@@ -49,44 +49,17 @@ export interface CloudHttp {
 
 export function createCloudHttp(settings: CloudHttpSettings): CloudHttp {
   const { account } = settings;
-
-  /** One call with its place in the account's line. @returns the body of a success. */
-  const call = async (
-    what: string,
-    kind: CallKind,
-    options: CallOptions,
-    send: () => Promise<CloudAnswer | { throttledFor: number }>,
-  ): Promise<unknown> => {
-    const answer = await untilNotThrottled(account, kind, options, async () => {
-      const received = await send();
-      return 'throttledFor' in received ? received : { answer: received };
-    });
-    if (answer.status >= 200 && answer.status < 300) return answer.body;
-    throw settings.refusal(what, answer);
+  const send = async (what: string, method: string, path: string, body: unknown, signal?: AbortSignal) => {
+    const outcome = await exchange(settings, what, method, path, body, signal);
+    if ('throttledFor' in outcome) return outcome;
+    const { status, body: answer } = outcome.answer;
+    if (status >= 200 && status < 300) return { answer };
+    throw settings.refusal(what, outcome.answer);
   };
-
   return {
     read: (what, path, options = {}, kind = 'look') =>
-      lookingAgain(account, options, () =>
-        call(what, kind, options, () => {
-          if (options.signal?.aborted) {
-            account.released(false);
-            throw options.signal.reason;
-          }
-          return exchange(settings, what, 'GET', path, undefined, options.signal);
-        }),
-      ),
-    change: (what, method, path, body, options) =>
-      call(what, 'change', options, () => {
-        try {
-          options.signal?.throwIfAborted();
-          options.guard();
-        } catch (error) {
-          account.released(false);
-          throw error;
-        }
-        return exchange(settings, what, method, path, body, undefined);
-      }),
+      ask(account, kind, options, () => send(what, 'GET', path, undefined, options.signal)),
+    change: (what, method, path, body, options) => change(account, options, () => send(what, method, path, body)),
   };
 }
 
@@ -98,7 +71,7 @@ async function exchange(
   path: string,
   body: unknown,
   signal: AbortSignal | undefined,
-): Promise<CloudAnswer | { throttledFor: number }> {
+): Promise<Outcome<CloudAnswer>> {
   const { account, timeoutMs = DEFAULT_TIMEOUT_MS } = settings;
   const request = new AbortController();
   const late = new Error('late');
@@ -126,7 +99,7 @@ async function exchange(
       return {
         throttledFor: account.throttled(retryAfterSeconds(response.headers.get('retry-after'), MAX_RETRY_AFTER)),
       };
-    return { status: response.status, body: parse(account.name, what, response.status, text) };
+    return { answer: { status: response.status, body: parse(account.name, what, response.status, text) } };
   } catch (error) {
     if (signal?.aborted) {
       account.released(true);
