@@ -9,7 +9,8 @@ import { readWorkspaceSettings, type WorkspaceSettings } from '../workspaces/set
 import { type WorkflowType, workflowTypes } from './catalog.ts';
 import { type Definition, loadDefinition, loadSnapshot, placeOf } from './definition/definition.ts';
 import { checkOutside } from './kinds/outside-check.ts';
-import { type Plan, planWorkflow } from './planning/plan.ts';
+import type { Plan } from './planning/contract.ts';
+import { planWorkflow } from './planning/plan.ts';
 import { serversForExpressions, taskservsForExpressions } from './store.ts';
 
 /** What a workflow is made from: a type, or a definition's text. */

@@ -135,8 +135,8 @@ test('a name that an object has twice is 400 naming it, and nothing is carried o
   for (const [body, field] of [
     [`{${server},"check_mode":true,"check_mode":false}`, 'check_mode'],
     [`{"check_mode":true,${server},"check\\u005fmode" : false}`, 'check_mode'],
-    [`\ufeff{"a":[{"b":"}","\\"":"\\\\"},{"b":{"x":1,"y":[],"x":2}}]}`, 'a.1.b.x'],
-    ['[[],[{"":1,"":1}]]', '1.0.'],
+    [`\ufeff{"a":[{"b":"}","\\"":"\\\\"},{"b":{"x":1,"y":[],"x":2}}]}`, 'a[1].b.x'],
+    ['[[],[{"":1,"":1}]]', '[1][0].'],
     [`{"a":${deep},"a":1}`, 'body'],
   ] as const) {
     const answer = await sendRaw(url, { method: 'POST', path: '/v1/servers/create', headers: json, body });

@@ -5,7 +5,7 @@ import { ApplicationError, errors, type FieldProblem } from '../../errors.ts';
 import type { Services } from '../../http/section.ts';
 import { checkCreate } from '../../taskservs/create/operation.ts';
 import { type Definition, patternOf, placeOf } from '../definition/definition.ts';
-import type { Plan } from '../planning/plan.ts';
+import type { Plan } from '../planning/contract.ts';
 import { requireSecrets } from '../secrets/open.ts';
 import { sampleOf } from '../secrets/pattern.ts';
 import { referencesIn } from '../secrets/reference.ts';

@@ -3,7 +3,7 @@ import { isObject } from '../../documents/json.ts';
 import type { Problems } from '../../documents/problems.ts';
 import type { Definition } from '../definition/definition.ts';
 import { rulesOf } from '../kinds/rules.ts';
-import type { Plan, PlanInput, Planned } from './plan.ts';
+import type { Plan, PlanInput, Planned } from './contract.ts';
 import { operationsIn } from './static.ts';
 import type { StepSource } from './steps.ts';
 

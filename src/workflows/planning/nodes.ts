@@ -4,7 +4,7 @@ import type { Problems } from '../../documents/problems.ts';
 import { eachTemplate } from '../expressions/template.ts';
 import { checkWith } from '../kinds/check.ts';
 import { withDefaults } from '../kinds/rules.ts';
-import type { PlannedNode } from './plan.ts';
+import type { PlannedNode } from './contract.ts';
 import { operationsIn, renderStatic } from './static.ts';
 import type { StepSource } from './steps.ts';
 

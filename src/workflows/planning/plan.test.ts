@@ -5,8 +5,9 @@ import fc from 'fast-check';
 import type { Json, JsonObject } from '../../documents/json.ts';
 import type { Problem } from '../../documents/problems.ts';
 import { type Definition, loadDefinition } from '../definition/definition.ts';
+import type { Plan } from './contract.ts';
 import { findCycle, shapeOf } from './graph.ts';
-import { type Plan, planWorkflow } from './plan.ts';
+import { planWorkflow } from './plan.ts';
 
 const DEFAULTS = { provider: 'simulated', plan: '2xCPU-4GB', zone: 'de-fra1' };
 

@@ -9,7 +9,7 @@ import { ApplicationError } from '../../errors.ts';
 import type { NodeOutcome, NodeUndo } from '../../operations/node.ts';
 import { backoff } from '../../util/backoff.ts';
 import { acceptNode, handlerOf } from '../kinds/registry.ts';
-import type { PlannedStep } from '../planning/plan.ts';
+import type { PlannedStep } from '../planning/contract.ts';
 import { submitRollback } from '../service-rollback.ts';
 import { undoPrincipalFor } from './authority.ts';
 import { type Runtime, submitTogether, takenElsewhere } from './runtime.ts';
