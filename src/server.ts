@@ -38,7 +38,7 @@ import { VERSION } from './version.ts';
 import { startWebhooks } from './webhooks/dispatcher.ts';
 import { outboundOf } from './webhooks/service.ts';
 import { allProcedures } from './worker.ts';
-import { WORKFLOW_QUEUE } from './workflows/procedures/run.ts';
+import { WORKFLOW_QUEUE } from './workflows/procedures/queue.ts';
 import { startSchedules } from './workflows/schedules/scheduler.ts';
 import { ensureDefaultWorkspace } from './workspaces/service.ts';
 
