@@ -31,6 +31,7 @@ import { answersOf } from './http/schemas.ts';
 import type { App, Services } from './http/section.ts';
 import { securityHeaders } from './http/security-headers.ts';
 import { installValidation } from './http/validation.ts';
+import type { Follower } from './operations/follow.ts';
 import { registerOperationRoutes } from './operations/routes.ts';
 import { SERVER_OPERATIONS } from './servers/operations.ts';
 import { registerOrphanRoutes } from './servers/orphans/routes.ts';
@@ -60,7 +61,7 @@ const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
 export async function buildApp(
   services: Services,
   auth: Authenticator,
-  options: { logger: FastifyBaseLogger; readiness: Readiness; pool: Pool },
+  options: { logger: FastifyBaseLogger; readiness: Readiness; pool: Pool; follower: Follower },
 ): Promise<App> {
   const { config } = services;
   const app: App = Fastify({
@@ -146,9 +147,9 @@ export async function buildApp(
     registerServerRoutes(api as App, services);
     registerOrphanRoutes(api as App, services);
     registerTaskservRoutes(api as App, services);
-    registerWorkflowRoutes(api as App, services);
+    registerWorkflowRoutes(api as App, services, options.follower);
     registerScheduleRoutes(api as App, services);
-    registerOperationRoutes(api as App, services, auth.authenticate);
+    registerOperationRoutes(api as App, services, options.follower, auth.authenticate);
     registerWebhookRoutes(api as App, services);
   });
   return app;

@@ -327,7 +327,7 @@ async function start(
     allProcedures({ db, providers, encryption, ssh: sshTools, engine }, { runtime, hosts: hostTools, reach }),
   );
   const authenticator = createAuthenticator({ db, listener, secret });
-  const app = await buildApp(services, authenticator, { logger, readiness, pool });
+  const app = await buildApp(services, authenticator, { logger, readiness, pool, follower });
   // Making the application ready keeps the process busy for seconds on a slow machine. A replica that is silent for so
   // long counts as dead: it joins afterwards.
   if (config.role !== 'worker') await app.ready();
