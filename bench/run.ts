@@ -2,6 +2,7 @@
 import { cpus } from 'node:os';
 import { accept } from './accept.ts';
 import { ansible } from './ansible.ts';
+import { backlogs } from './backlog.ts';
 import { carryOut } from './carry-out.ts';
 import { cliLists } from './cli-lists.ts';
 import { dashboard } from './dashboard.ts';
@@ -16,6 +17,7 @@ import { workflows } from './workflows.ts';
 const BENCHMARKS: Benchmark[] = [
   accept,
   carryOut,
+  ...backlogs,
   reads,
   lists,
   memory,
