@@ -1,6 +1,7 @@
 /** `npm run bench [-- name…]`: measures, and prints a table in Markdown. What it says is in docs/benchmarks.md. */
 import { cpus } from 'node:os';
 import { accept } from './accept.ts';
+import { backlogs } from './backlog.ts';
 import { carryOut } from './carry-out.ts';
 import { cliLists } from './cli-lists.ts';
 import { dashboard } from './dashboard.ts';
@@ -16,6 +17,7 @@ import { workflows } from './workflows.ts';
 const BENCHMARKS: Benchmark[] = [
   accept,
   carryOut,
+  ...backlogs,
   reads,
   lists,
   memory,
