@@ -17,7 +17,7 @@ const MAX_WAIT_SECONDS = 14_400;
  * Waits until the host is this operation's to change, and is running.
  * @throws HOST_BUSY after four hours, SERVER_MISSING, SERVER_NOT_RUNNING.
  */
-export async function untilTurn(tools: HostTools, host: Host, call: StepCall): Promise<{ address: string | null }> {
+async function untilTurn(tools: HostTools, host: Host, call: StepCall): Promise<{ address: string | null }> {
   const began = performance.now();
   let told: string | null = null;
   for (let looks = 1; ; looks += 1) {
