@@ -120,7 +120,10 @@ export async function buildApp(
     done(null, payload);
   });
   await installRateLimit(app, config.rateLimit);
-  app.addHook('onResponse', async (request, reply) => {
+  const readsAreLogged = ['debug', 'trace'].includes(config.logLevel);
+  app.addHook('onResponse', (request, reply, done) => {
+    const isRead = request.method === 'GET';
+    if (isRead && !readsAreLogged) return done();
     const line = {
       request_id: request.id,
       method: request.method,
@@ -129,8 +132,8 @@ export async function buildApp(
       ms: Math.round(reply.elapsedTime * 10) / 10,
       user: maybePrincipalOf(request)?.label,
     };
-    if (request.method === 'GET') request.log.debug(line, 'request');
-    else request.log.info(line, 'request');
+    request.log[isRead ? 'debug' : 'info'](line, 'request');
+    done();
   });
   await installDocumentation(app);
   await installDashboard(app);

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises';
-import { type Logger, pino, type SerializedError } from 'pino';
+import { type DestinationStream, type Logger, pino, type SerializedError } from 'pino';
 import { startAuditSealer } from './access/audit-sealer.ts';
 import { createAuthenticator, USERS_CHANNEL } from './access/authenticate.ts';
 import { createEncryption } from './access/encryption.ts';
@@ -84,11 +84,37 @@ export function createLogger(config: Config): Logger {
       '*.authorization',
     ],
   };
-  if (config.logFormat === 'json') return pino(options, pino.destination({ fd: 2, sync: false }));
+  if (config.logFormat === 'json') return pino(options, gatheredLines());
   return pino({
     ...options,
     transport: { target: 'pino-pretty', options: { destination: 2, translateTime: 'HH:MM:ss' } },
   });
+}
+
+/** Log lines wait this long for others. Milliseconds. */
+const LOG_GATHER_MS = 10;
+/** More than this is written without waiting. Bytes. */
+const LOG_GATHER_BYTES = 8_192;
+
+/**
+ * Standard error, where lines that come close together are written at once: under load a write for each line is a seventh
+ * of what a request costs. Pino writes what is left after a fatal line and at the end of the process.
+ */
+function gatheredLines(): DestinationStream & { flush(): void; flushSync(): void } {
+  const destination = pino.destination({ fd: 2, sync: false, minLength: LOG_GATHER_BYTES });
+  let timer: NodeJS.Timeout | undefined;
+  return {
+    write(line) {
+      destination.write(line);
+      if (timer !== undefined) return;
+      timer = setTimeout(() => {
+        timer = undefined;
+        destination.flush();
+      }, LOG_GATHER_MS).unref();
+    },
+    flush: (done?: (error?: Error) => void) => destination.flush(done),
+    flushSync: () => destination.flushSync(),
+  };
 }
 
 function describeError(error: Error): SerializedError {

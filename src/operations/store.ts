@@ -1,7 +1,7 @@
-import { sql } from 'kysely';
+import { CompiledQuery, sql } from 'kysely';
 import type { Database, Queryable } from '../database/pool.ts';
 import type { OperationStatus } from '../database/tables.ts';
-import { type EventType, OPERATION_JSON } from '../engine/operation-record.ts';
+import { type EventType, OPERATION_JSON_TEXT } from '../engine/operation-record.ts';
 import { type Position, positionBefore } from './cursor.ts';
 
 /** An operation for the client, and what decides whether they may have it. */
@@ -13,11 +13,13 @@ export interface OperationRecord {
   resource: string | null;
 }
 
+/** As text, since it is asked most of all: building a statement costs a tenth of what the answer does. */
+const READ_OPERATION = `select ${OPERATION_JSON_TEXT} as json, status, workspace, created_by, resource
+  from provisioning.operations where id = $1`;
+
 /** Null when there is none. */
 export async function readOperation(db: Queryable, id: string): Promise<OperationRecord | null> {
-  const { rows } = await sql<OperationRecord>`
-    select ${OPERATION_JSON} as json, status, workspace, created_by, resource
-    from provisioning.operations where id = ${id}`.execute(db);
+  const { rows } = await db.executeQuery<OperationRecord>(CompiledQuery.raw(READ_OPERATION, [id]));
   return rows[0] ?? null;
 }
 
