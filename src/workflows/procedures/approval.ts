@@ -2,7 +2,7 @@ import { defineProcedure, OperationError, type Procedure } from '../../engine/pr
 import type { Runtime } from '../running/runtime.ts';
 import { type Decision, readDecision } from '../running/store.ts';
 import { createWake } from '../running/wake.ts';
-import { WORKFLOW_QUEUE } from './run.ts';
+import { WORKFLOW_QUEUE } from './queue.ts';
 
 interface ApprovalInput {
   workflow_id: string;

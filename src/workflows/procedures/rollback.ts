@@ -2,7 +2,7 @@ import { defineProcedure, OperationError, type Procedure } from '../../engine/pr
 import { stopEverything, undoEverything } from '../running/rollback.ts';
 import type { Runtime } from '../running/runtime.ts';
 import { type RollbackReport, reportOf, setRollback } from '../running/undo-store.ts';
-import { WORKFLOW_QUEUE } from './run.ts';
+import { WORKFLOW_QUEUE } from './queue.ts';
 
 interface RollbackInput {
   workflow_id: string;
