@@ -38,7 +38,9 @@ export async function endInTransaction(
   const result: Record<string, unknown> = {};
   const followUp = (await procedure.settle?.(tx, input, { operationId, outcome, started, error, result })) ?? null;
   const followUpId = followUp === null ? null : uuidv7();
-  if (followUpId !== null) result.cleanup_operation_id = followUpId;
+  // `cleanup_operation_id` is its name of before: clients read it.
+  if (followUpId !== null)
+    Object.assign(result, { cleanup_operation_id: followUpId, follow_up_operation_id: followUpId });
   await endOperation(
     tx,
     operationId,

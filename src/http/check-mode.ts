@@ -53,7 +53,8 @@ export function installCheckMode(app: FastifyInstance): void {
     if (!CHANGING.includes(request.method)) return done();
     const { query, body } = request;
     const byOperation = request.routeOptions.config.checkMode === 'operation';
-    const asked = takeField(query) || (!byOperation && takeField(body));
+    const given = [takeField(query), !byOperation && takeField(body)];
+    const asked = given.includes(true);
     if (asked && byOperation) request.body = { ...(isObject(body) ? body : {}), check_mode: true };
     else if (asked) checked.add(request);
     done();

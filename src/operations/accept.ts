@@ -72,7 +72,7 @@ export async function accept(
     });
   }
   const submitted = await engine.submit(tx, operation);
-  await touchWorkspace(tx, workspace);
+  if (!operation.checkMode) await touchWorkspace(tx, workspace);
   audit({ action, workspace, resource: of, operationId: id, ...(details === undefined ? {} : { details }) });
   afterCommit(submitted.afterCommit);
   return { id, body: submitted.json, location };

@@ -1,3 +1,4 @@
+import type { OperationKind } from '../../operations/define.ts';
 import type { NodeKind, NodeRequest as OperationNodeRequest } from '../../operations/node.ts';
 import type { Snapshot } from '../running/store.ts';
 import type { Kind } from './rules.ts';
@@ -8,5 +9,10 @@ export interface NodeRequest extends OperationNodeRequest {
   run: Pick<Snapshot, 'nested' | 'workspaceSettings' | 'authority'>;
 }
 
-/** How a node of a kind is carried out and undone; its rules are in rules.ts. */
-export type NodeHandler = Pick<NodeKind<NodeRequest>, 'prepare' | 'accept' | 'gathers' | 'undo'>;
+/** How nodes of each kind are carried out and undone, by the name that definitions use. */
+export type NodeHandlers = ReadonlyMap<Kind, NodeKind<NodeRequest>>;
+
+/** The nodes that these kinds of operations bring along, by the name that definitions use. */
+export function nodesOf<Tools>(operations: readonly OperationKind<Tools>[]): [string, NodeKind][] {
+  return operations.flatMap(({ kind, node }) => (node === undefined ? [] : [[node.name ?? kind, node]]));
+}

@@ -1,8 +1,8 @@
 import { defineProcedure, OperationError, type Procedure } from '../../engine/procedure.ts';
+import { WORKFLOW_QUEUE } from '../run/procedure.ts';
 import { stopEverything, undoEverything } from '../running/rollback.ts';
 import type { Runtime } from '../running/runtime.ts';
 import { type RollbackReport, reportOf, setRollback } from '../running/undo-store.ts';
-import { WORKFLOW_QUEUE } from './run.ts';
 
 interface RollbackInput {
   workflow_id: string;

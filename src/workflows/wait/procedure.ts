@@ -2,7 +2,7 @@ import { defineProcedure, OperationError, type Procedure } from '../../engine/pr
 import { sleep } from '../../engine/runner.ts';
 import type { Reach } from '../../outbound/reach.ts';
 import { tryHttp, tryTcp } from '../checks.ts';
-import { WORKFLOW_QUEUE } from './run.ts';
+import { WORKFLOW_QUEUE } from '../run/procedure.ts';
 
 interface WaitInput {
   check:
