@@ -100,7 +100,7 @@ test('O12: what fails or is cancelled says what holds, wherever something was ch
   // They change nothing but what they look at, or wait.
   assert.deepEqual(
     silent.map(({ kind }) => kind),
-    ['taskserv.check', 'workflow.approval', 'workflow.wait'],
+    ['taskserv.check', 'taskserv.reconcile', 'workflow.approval', 'workflow.wait'],
   );
 });
 
