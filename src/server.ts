@@ -39,7 +39,7 @@ import { VERSION } from './version.ts';
 import { startWebhooks } from './webhooks/dispatcher.ts';
 import { outboundOf } from './webhooks/service.ts';
 import { allProcedures } from './worker.ts';
-import { nodesOf } from './workflows/kinds/kind.ts';
+import { nodesOf } from './workflows/kinds/nodes.ts';
 import { WORKFLOW_QUEUE } from './workflows/run/procedure.ts';
 import { startSchedules } from './workflows/schedules/scheduler.ts';
 import { ensureDefaultWorkspace } from './workspaces/service.ts';

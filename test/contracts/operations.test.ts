@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { PERMISSIONS } from '../../src/access/permissions.ts';
 import { OPERATION_KINDS } from '../../src/operation-kinds.ts';
-import { nodesOf } from '../../src/workflows/kinds/kind.ts';
+import { nodesOf } from '../../src/workflows/kinds/nodes.ts';
 import { KINDS } from '../../src/workflows/kinds/rules.ts';
 
 /** Kinds of the first release and since: stored in databases out there, so none may go or be renamed. */

@@ -10,7 +10,7 @@ import { approvalNode } from '../approval/node.ts';
 import { commandNode } from '../command/node.ts';
 import { workflowNode } from '../run/node.ts';
 import { waitNode } from '../wait/node.ts';
-import { nodesOf } from './kind.ts';
+import { nodesOf } from './nodes.ts';
 
 /** The workflows' own: apart from what carries them out, which plans workflows by these rules. */
 const OWN_RULES: readonly NodeRules[] = [commandNode, workflowNode, approvalNode, waitNode];
