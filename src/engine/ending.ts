@@ -36,7 +36,7 @@ export async function endInTransaction(
   const outcome = row.cancel_requested_at === null ? 'failed' : 'cancelled';
   const error = outcome === 'cancelled' ? null : failure.message;
   const result: Record<string, unknown> = {};
-  const followUp = (await procedure.settle?.(tx, input, { operationId, outcome, started, error, result })) ?? null;
+  const followUp = (await procedure.compensate?.(tx, input, { operationId, outcome, started, error, result })) ?? null;
   const followUpId = followUp === null ? null : uuidv7();
   // `cleanup_operation_id` is its name of before: clients read it.
   if (followUpId !== null)

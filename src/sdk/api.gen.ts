@@ -2589,7 +2589,7 @@ export interface components {
         WorkflowStep: {
             /** @description Tries begun. */
             attempt: number;
-            /** @description What tidies up after a try that failed. */
+            /** @description The same as follow_up_operation_id, for clients that know only this name. */
             cleanup_operation_id: string | null;
             /** @description Of an approval. */
             decision: {
@@ -2605,6 +2605,8 @@ export interface components {
             error: string | null;
             /** @description When it ended for good. */
             finished_at: string | null;
+            /** @description What cleans up, or looks what is left, after a try that failed. */
+            follow_up_operation_id: string | null;
             /** @example web[0] */
             id: string;
             kind: string;

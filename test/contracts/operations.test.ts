@@ -96,7 +96,7 @@ test('O5: every kind that is asked for names a permission that exists', () => {
 
 test('O12: what fails or is cancelled says what holds, wherever something was changed', () => {
   const tools = new Proxy({}, { get: () => tools });
-  const silent = OPERATION_KINDS.filter(({ procedure }) => procedure(tools as never).settle === undefined);
+  const silent = OPERATION_KINDS.filter(({ procedure }) => procedure(tools as never).compensate === undefined);
   // They change nothing but what they look at, or wait.
   assert.deepEqual(
     silent.map(({ kind }) => kind),

@@ -39,7 +39,7 @@ export function rollbackProcedure(runtime: Runtime): Procedure {
       if (report.failed.length > 0) throw new OperationError('ROLLBACK_INCOMPLETE', incomplete(report));
       return finish(async () => report);
     },
-    async settle(tx, { workflow_id: workflowId }, { result }) {
+    async compensate(tx, { workflow_id: workflowId }, { result }) {
       Object.assign(result, await reportOf(tx, workflowId));
       return null;
     },

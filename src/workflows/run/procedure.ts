@@ -29,7 +29,7 @@ export function workflowProcedure(runtime: Runtime): Procedure {
       }
       return finish((tx) => endResult(tx, workflowId, workspace));
     },
-    async settle(tx, { workflow_id: workflowId }, { result, outcome }) {
+    async compensate(tx, { workflow_id: workflowId }, { result, outcome }) {
       await closeNodes(tx, workflowId);
       const counts = await countNodes(tx, workflowId);
       result.nodes_by_status = counts;
