@@ -136,7 +136,7 @@ export async function checkCreate(
  * Accepts a taskserv on servers: a new one, or, where servers carry it already, the change of that one to this version
  * and config. Its rows, its operation and its place in line on the hosts commit together.
  */
-export async function acceptCreate(services: Services, mutation: Mutation, checked: CheckedCreate): Promise<Accepted> {
+async function acceptCreate(services: Services, mutation: Mutation, checked: CheckedCreate): Promise<Accepted> {
   const { tx, principal } = mutation;
   const { body, version, values, secretNames } = checked;
   const servers = await findServers(mutation, body);
