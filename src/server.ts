@@ -40,7 +40,7 @@ import { startWebhooks } from './webhooks/dispatcher.ts';
 import { outboundOf } from './webhooks/service.ts';
 import { allProcedures } from './worker.ts';
 import { nodesOf } from './workflows/kinds/nodes.ts';
-import { WORKFLOW_QUEUE } from './workflows/run/procedure.ts';
+import { WORKFLOW_QUEUE } from './workflows/queue.ts';
 import { startSchedules } from './workflows/schedules/scheduler.ts';
 import { ensureDefaultWorkspace } from './workspaces/service.ts';
 
@@ -329,7 +329,7 @@ async function start(
     allProcedures({ db, providers, encryption, ssh: sshTools, engine }, { runtime, hosts: hostTools, reach }),
   );
   const authenticator = createAuthenticator({ db, listener, secret });
-  const app = await buildApp(services, authenticator, { logger, readiness, pool });
+  const app = await buildApp(services, authenticator, { logger, readiness, pool, follower });
   // Making the application ready keeps the process busy for seconds on a slow machine. A replica that is silent for so
   // long counts as dead: it joins afterwards.
   if (config.role !== 'worker') await app.ready();

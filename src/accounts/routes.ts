@@ -1,7 +1,7 @@
 import { Type } from 'typebox';
 import type { Authenticator } from '../access/authenticate.ts';
-import { addressKey, createThrottle } from '../access/throttle.ts';
 import { principalOf, sendJson } from '../http/context.ts';
+import { ownLimit } from '../http/rate-limit.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
 import { registerAuditRoutes } from './audit-routes.ts';
@@ -18,14 +18,11 @@ const REFRESHES_PER_LOGIN = 10;
 export function registerAuthRoutes(app: App, services: Services, auth: Authenticator): void {
   const { config, db, mutate } = services;
   const sessions = { config, db, tokens: auth.tokens };
-  const loginThrottle = createThrottle(config.loginRateLimit);
-  const refreshThrottle = createThrottle(config.loginRateLimit * REFRESHES_PER_LOGIN);
-  const passwordThrottle = createThrottle(config.loginRateLimit);
 
   app.post(
     '/v1/auth/login',
     {
-      config: { access: 'public' },
+      config: { access: 'public', ...ownLimit(config.loginRateLimit) },
       schema: {
         tags,
         operationId: 'login',
@@ -36,7 +33,6 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
       },
     },
     async (request, reply) => {
-      loginThrottle(addressKey(request.ip), reply);
       const pair = await login(sessions, request, request.body);
       return sendJson(reply.header('cache-control', 'no-store'), JSON.stringify(pair));
     },
@@ -45,7 +41,7 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
   app.post(
     '/v1/auth/refresh',
     {
-      config: { access: 'public' },
+      config: { access: 'public', ...ownLimit(config.loginRateLimit * REFRESHES_PER_LOGIN) },
       schema: {
         tags,
         operationId: 'refreshTokens',
@@ -57,7 +53,6 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
       },
     },
     async (request, reply) => {
-      refreshThrottle(addressKey(request.ip), reply);
       const pair = await refresh(sessions, request, request.body.refresh_token);
       return sendJson(reply.header('cache-control', 'no-store'), JSON.stringify(pair));
     },
@@ -96,7 +91,7 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
   app.post(
     '/v1/auth/password',
     {
-      config: { access: 'authenticated' },
+      config: { access: 'authenticated', ...ownLimit(config.loginRateLimit) },
       schema: {
         tags,
         operationId: 'changePassword',
@@ -109,7 +104,6 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
     },
     async (request, reply) => {
       const principal = principalOf(request);
-      passwordThrottle(principal.userId, reply);
       const password = await preparePassword(db, principal, request.body);
       return mutate(request, reply, (mutation) => changePassword(auth, mutation, password));
     },

@@ -8,7 +8,7 @@ import type { App, Services } from '../http/section.ts';
 import { sendOperationEvents, streamOperationEvents } from './events.ts';
 import { createFeed } from './feed.ts';
 import { feedScope, sendFeed, streamFeed } from './feed-replies.ts';
-import { createFollower } from './follow.ts';
+import type { Follower } from './follow.ts';
 import {
   FeedEvent,
   FeedQuery,
@@ -27,18 +27,17 @@ const tags = ['Operations'];
 
 /**
  * Routes of operations and their events. Everything that stays open ends when the app closes.
+ * @param follower tells of changes of operations, also to other sections: not closed here.
  * @param recheck looks at a token again, for streams that outlive it: `authenticate`.
  */
-export function registerOperationRoutes(app: App, services: Services, recheck?: Recheck): void {
+export function registerOperationRoutes(app: App, services: Services, follower: Follower, recheck?: Recheck): void {
   const { db, engine, mutate } = services;
-  const follower = createFollower(db, engine.signals, app.log);
   const feed = createFeed(db, follower, app.log);
   const openRequests = createOpenRequests(recheck);
   const own = { db, engine, follower, feed, openRequests };
   app.addHook('preClose', async () => {
     openRequests.closeAll();
     feed.close();
-    follower.close();
   });
 
   app.get(

@@ -6,7 +6,7 @@ import { principalOf, sendJson } from '../http/context.ts';
 import { listQuerySchema, sendList } from '../http/list.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
-import { createFollower } from '../operations/follow.ts';
+import type { Follower } from '../operations/follow.ts';
 import { Operation } from '../operations/schemas.ts';
 import { createOpenRequests } from '../operations/sse.ts';
 import { costsOf } from './costs.ts';
@@ -32,20 +32,19 @@ import { getType, listTypes } from './types.ts';
 
 const tags = ['Workflows'];
 
-export function registerWorkflowRoutes(app: App, services: Services): void {
+/** @param follower tells of changes of operations; not closed here. */
+export function registerWorkflowRoutes(app: App, services: Services, follower: Follower): void {
   registerTypeRoutes(app, services);
-  registerRunRoutes(app, services);
+  registerRunRoutes(app, services, follower);
   registerApprovalRoute(app, services);
 }
 
-function registerRunRoutes(app: App, services: Services): void {
+function registerRunRoutes(app: App, services: Services, follower: Follower): void {
   const { db, engine, mutate } = services;
-  const follower = createFollower(db, engine.signals, app.log);
   const openRequests = createOpenRequests();
   const waiting = { db, engine, follower, openRequests };
   app.addHook('preClose', async () => {
     openRequests.closeAll();
-    follower.close();
   });
 
   app.get(

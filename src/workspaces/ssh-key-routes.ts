@@ -3,7 +3,7 @@ import { principalOf } from '../http/context.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
 import { workspaceParams } from './schemas.ts';
-import { getSshKey, putSshKey } from './ssh-keys.ts';
+import { getSshKey, putSshKey } from './ssh-key-service.ts';
 
 /** Private keys are far smaller: RSA of 16384 bits has some 13 000 characters. */
 const MAX_KEY_LENGTH = 20_000;

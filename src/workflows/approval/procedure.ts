@@ -1,5 +1,5 @@
 import { defineProcedure, OperationError, type Procedure } from '../../engine/procedure.ts';
-import { WORKFLOW_QUEUE } from '../run/procedure.ts';
+import { WORKFLOW_QUEUE } from '../queue.ts';
 import type { Runtime } from '../running/runtime.ts';
 import { type Decision, readDecision } from '../running/store.ts';
 import { createWake } from '../running/wake.ts';

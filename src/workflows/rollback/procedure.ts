@@ -1,5 +1,5 @@
 import { defineProcedure, OperationError, type Procedure } from '../../engine/procedure.ts';
-import { WORKFLOW_QUEUE } from '../run/procedure.ts';
+import { WORKFLOW_QUEUE } from '../queue.ts';
 import { stopEverything, undoEverything } from '../running/rollback.ts';
 import type { Runtime } from '../running/runtime.ts';
 import { type RollbackReport, reportOf, setRollback } from '../running/undo-store.ts';
