@@ -15,6 +15,7 @@ import { type ConnectionSettings, createDatabase, createPool, isDatabaseUnavaila
 import { CHANNELS, migrateEngine, startEngine } from './engine/engine.ts';
 import { createMutate } from './http/mutation.ts';
 import type { App } from './http/section.ts';
+import { OPERATION_KINDS } from './operation-kinds.ts';
 import { createFollower } from './operations/follow.ts';
 
 import { openProviders } from './provider-setup.ts';
@@ -38,7 +39,8 @@ import { VERSION } from './version.ts';
 import { startWebhooks } from './webhooks/dispatcher.ts';
 import { outboundOf } from './webhooks/service.ts';
 import { allProcedures } from './worker.ts';
-import { WORKFLOW_QUEUE } from './workflows/procedures/queue.ts';
+import { nodesOf } from './workflows/kinds/nodes.ts';
+import { WORKFLOW_QUEUE } from './workflows/queue.ts';
 import { startSchedules } from './workflows/schedules/scheduler.ts';
 import { ensureDefaultWorkspace } from './workspaces/service.ts';
 
@@ -347,7 +349,7 @@ async function start(
   };
   const follower = createFollower(db, engine.signals, logger);
   opened.push(async () => follower.close());
-  const runtime = { services, follower };
+  const runtime = { services, follower, nodes: new Map(nodesOf(OPERATION_KINDS)) };
   const reach = { local: config.localChecks, private: true };
   engine.register(
     allProcedures({ db, providers, encryption, ssh: sshTools, engine }, { runtime, hosts: hostTools, reach }),

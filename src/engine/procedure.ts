@@ -65,14 +65,14 @@ export interface FollowUp {
 }
 
 /** How an operation ended without completing. */
-export interface Settlement {
+export interface Compensation {
   operationId: string;
   outcome: 'failed' | 'cancelled';
   /** False: cancelled before anything was done. */
   started: boolean;
   /** What went wrong, for the user; null when cancelled. */
   error: string | null;
-  /** Fields that settling adds here stand in the ended operation's result: what was brought about all the same. */
+  /** Fields that compensating adds here stand in the ended operation's result: what was brought about all the same. */
   result: Record<string, unknown>;
 }
 
@@ -85,7 +85,7 @@ export interface Procedure {
    * Runs in the transaction that ends the operation as failed or cancelled: writes what must be true from then on and
    * answers the operation, if any, that tidies up. Its id will stand in the ended one's result.
    */
-  settle?(tx: Queryable, input: Record<string, unknown>, settlement: Settlement): Promise<FollowUp | null>;
+  compensate?(tx: Queryable, input: Record<string, unknown>, compensation: Compensation): Promise<FollowUp | null>;
   /** Which queue carries it out, by its input. */
   queue(input: Record<string, unknown>): string;
 }
@@ -94,7 +94,7 @@ export interface Procedure {
 export function defineProcedure<Input extends object>(definition: {
   kind: string;
   run(input: Input, context: ProcedureContext): Promise<Finished>;
-  settle?(tx: Queryable, input: Input, settlement: Settlement): Promise<FollowUp | null>;
+  compensate?(tx: Queryable, input: Input, compensation: Compensation): Promise<FollowUp | null>;
   queue(input: Input): string;
 }): Procedure {
   return definition as unknown as Procedure;

@@ -105,7 +105,7 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
           await procedure.run(begun.input, createContext(operationId, begun, controller));
         } catch (error) {
           if (isEngineStop(error) || isDatabaseUnavailable(error) || stopping) throw error;
-          await settle(procedure, operationId, begun.input, error);
+          await compensate(procedure, operationId, begun.input, error);
         }
       });
     } finally {
@@ -148,13 +148,19 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
     return { finished: true };
   };
 
-  const settle = async (procedure: Procedure, operationId: string, input: Record<string, unknown>, cause: unknown) => {
+  const compensate = async (
+    procedure: Procedure,
+    operationId: string,
+    input: Record<string, unknown>,
+    cause: unknown,
+  ) => {
     const failure = describeFailure(cause);
     if (failure.code === 'INTERNAL_ERROR')
       logger.error({ err: cause, operation_id: operationId }, 'a procedure failed unexpectedly');
     const pending = await events.take(operationId);
     let followUpQueue: string | undefined;
     try {
+      // The step's name is stored: it is of before `compensate` was called so.
       await transactionalStep('settle', async (client) => {
         const tx = onConnection(client);
         followUpQueue = await endUnfinished(tx, { operationId, procedure, input, failure, started: true, pending });

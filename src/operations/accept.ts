@@ -72,7 +72,7 @@ export async function accept(
     });
   }
   const submitted = await engine.submit(tx, operation);
-  if (isTouchDue(engine, workspace)) {
+  if (!operation.checkMode && isTouchDue(engine, workspace)) {
     await touchWorkspace(tx, workspace);
     afterCommit(() => noteTouch(engine, workspace));
   }

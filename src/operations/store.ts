@@ -90,6 +90,8 @@ export interface FeedRow {
   position: Position;
   workspace: string;
   kind: string;
+  /** The operation only says what would be done. */
+  checkMode: boolean;
   type: EventType;
   json: string;
 }
@@ -111,19 +113,20 @@ interface FeedColumns {
   seq: number;
   workspace: string;
   kind: string;
+  check_mode: boolean;
   type: EventType;
   json: string;
 }
 
-const FEED_COLUMNS = sql.raw(`e.xid::text as xid, e.operation_id, e.seq, o.workspace, o.kind, e.type,
+const FEED_COLUMNS = sql.raw(`e.xid::text as xid, e.operation_id, e.seq, o.workspace, o.kind, o.check_mode, e.type,
   (e.data || jsonb_build_object('seq', e.seq, 'type', e.type,
     'at', to_char(e.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
     'id', concat_ws('.', e.xid, e.operation_id, e.seq),
     'operation_id', e.operation_id, 'kind', o.kind, 'workspace', o.workspace))::text as json`);
 const HORIZON = sql.raw('pg_snapshot_xmin(pg_current_snapshot())');
 
-function feedRow({ xid, operation_id, seq, workspace, kind, type, json }: FeedColumns): FeedRow {
-  return { position: { xid: BigInt(xid), operationId: operation_id, seq }, workspace, kind, type, json };
+function feedRow({ xid, operation_id: operationId, seq, check_mode: checkMode, ...row }: FeedColumns): FeedRow {
+  return { ...row, position: { xid: BigInt(xid), operationId, seq }, checkMode };
 }
 
 /** Where the feed stands now. */

@@ -230,7 +230,7 @@ export async function serverAtRef(
  * What was being taken over when it was given up: whether its labels are set is not known, so it is kept in sight. Only
  * such a server is in the making and has the provider's id already.
  */
-export async function settleAdoptions(tx: Queryable, provider: string, operationId: string): Promise<void> {
+export async function compensateAdoptions(tx: Queryable, provider: string, operationId: string): Promise<void> {
   await sql`
     update provisioning.servers s set status = 'unknown', updated_at = now()
     from provisioning.operations o

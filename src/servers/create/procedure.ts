@@ -50,7 +50,7 @@ export function createProcedure(providers: ProviderRegistry, encryption: Encrypt
         };
       });
     },
-    async settle(tx, input, { operationId, started }) {
+    async compensate(tx, input, { operationId, started }) {
       const { server_id: serverId } = input;
       if (serverId === null) return null;
       if (!started) {

@@ -47,7 +47,7 @@ export function deleteProcedure(providers: ProviderRegistry): Procedure {
         return { server_id: input.server_id, deleted: true };
       });
     },
-    settle: reconcileAfter,
+    compensate: reconcileAfter,
   });
 }
 
@@ -76,7 +76,7 @@ export function cleanupProcedure(providers: ProviderRegistry): Procedure {
         return { server_id: input.server_id, deleted };
       });
     },
-    async settle(tx, input) {
+    async compensate(tx, input) {
       // It may still exist and cost money: keep it in sight, to be deleted again.
       await updateServer(tx, input.server_id, { status: 'error' });
       return null;

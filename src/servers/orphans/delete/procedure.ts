@@ -40,7 +40,7 @@ export function orphanDeleteProcedure(db: Database, providers: ProviderRegistry)
       });
     },
     // It stays reported: nothing has to be tidied up.
-    settle: async () => null,
+    compensate: async () => null,
   });
 }
 
