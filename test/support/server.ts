@@ -1,6 +1,6 @@
 /**
  * A real server in a process of its own, for tests through the outside: HTTP, signals, a real database. It imports
- * nothing from src.
+ * nothing of the server from src.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -11,6 +11,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { currentBundle } from '../../bin/bundle.js';
+import { tellSeed } from './seed.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const BUNDLE = currentBundle(ROOT);
@@ -170,6 +171,7 @@ export async function startTestServer(options: ServerOptions = {}): Promise<Test
     ...(options.databaseUrl === undefined ? {} : { DATABASE_URL: options.databaseUrl }),
     ...options.settings,
   };
+  if (settings.SIMULATED_FAULTS) settings.SIMULATED_FAULTS += `,seed=${tellSeed()}`;
   const {
     process: child,
     output,
