@@ -86,7 +86,7 @@ describe('the aws provider', () => {
 
   test('P28, P30: garbage, half an answer, a lost one and none at all can be tried again', async () => {
     await using it = await open();
-    const provider = createAwsProvider({ ...settingsFor(it.fake), timeoutMs: 200 });
+    const provider = createAwsProvider({ ...settingsFor(it.fake), timeoutMs: 2_000 });
     for (const fault of ['garbage', 'truncated', 'lost_answer', 'half_open', 'lost_request', 'server_error'] as const) {
       const options = permitted();
       it.fake.next(/Action=RunInstances/, fault);
