@@ -23,7 +23,8 @@ export const MAIN = BUNDLE ?? path.join(ROOT, 'src/main.ts');
  */
 export const COMPILE_CACHE: Record<string, string> =
   BUNDLE === null ? { NODE_COMPILE_CACHE: path.join(ROOT, 'node_modules/.cache/node-compile') } : {};
-const READY_TIMEOUT_MS = 60_000;
+/** A machine that is busy with other things takes long. */
+const READY_TIMEOUT_MS = 180_000;
 export const ADMIN_PASSWORD = 'correct horse battery staple';
 
 export interface ServerOptions {
