@@ -9,6 +9,8 @@ export interface StepCall {
   cancelled: AbortSignal;
   /** Throws when nothing may be changed any more on behalf of this operation. Call it right before each change. */
   guard: () => void;
+  /** An earlier try of this step may have taken effect: here, or in an execution that was cut off. */
+  readonly repeated: boolean;
   /** So many milliseconds were spent waiting for a turn (a rate limit): they do not count towards the step's deadline. */
   waited: (milliseconds: number) => void;
   /** Adds a line to the operation's events. Never a secret. */

@@ -33,7 +33,7 @@ export const createServer = defineOperation({
     prepare: (services, principal, { body }) => checkCreate(services, principal, body),
     accept: (services, mutation, { body }) => acceptCreate(services, mutation, body),
   },
-  procedure: ({ providers, encryption }: ServerTools) => createProcedure(providers, encryption),
+  procedure: ({ db, providers, encryption }: ServerTools) => createProcedure(db, providers, encryption),
   node: {
     with: Type.Object({ hostname, provider, plan, zone, tags }, { additionalProperties: false }),
     permission: 'server_create',

@@ -171,7 +171,7 @@ async function recreate(
   withProvider: WithProvider,
   { operationId, step, finish }: ProcedureContext,
 ) {
-  const server = await untilRunning(step, spec, withProvider);
+  const server = await untilRunning(step, spec, { withProvider });
   return finish(async (tx) => {
     await updateServer(tx, input.server_id, {
       ...{ status: 'running', ipAddress: server.ip_address, providerRef: server.ref },
