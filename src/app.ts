@@ -31,9 +31,9 @@ import { answersOf } from './http/schemas.ts';
 import type { App, Services } from './http/section.ts';
 import { securityHeaders } from './http/security-headers.ts';
 import { installValidation } from './http/validation.ts';
+import { OPERATION_KINDS } from './operation-kinds.ts';
 import type { Follower } from './operations/follow.ts';
 import { registerOperationRoutes } from './operations/routes.ts';
-import { SERVER_OPERATIONS } from './servers/operations.ts';
 import { registerOrphanRoutes } from './servers/orphans/routes.ts';
 import { registerServerRoutes } from './servers/routes.ts';
 import { installAssistants } from './system/assistants.ts';
@@ -41,7 +41,6 @@ import { installDashboard } from './system/dashboard.ts';
 import { registerProviderRoutes } from './system/provider-routes.ts';
 import type { Readiness } from './system/readiness.ts';
 import { registerSystemRoutes } from './system/routes.ts';
-import { TASKSERV_OPERATIONS } from './taskservs/operations.ts';
 import { registerTaskservRoutes } from './taskservs/routes.ts';
 import { VERSION } from './version.ts';
 import { registerWebhookRoutes } from './webhooks/routes.ts';
@@ -120,7 +119,10 @@ export async function buildApp(
     done(null, payload);
   });
   await installRateLimit(app, config.rateLimit);
-  app.addHook('onResponse', async (request, reply) => {
+  const readsAreLogged = ['debug', 'trace'].includes(config.logLevel);
+  app.addHook('onResponse', (request, reply, done) => {
+    const isRead = request.method === 'GET';
+    if (isRead && !readsAreLogged) return done();
     const line = {
       request_id: request.id,
       method: request.method,
@@ -129,8 +131,8 @@ export async function buildApp(
       ms: Math.round(reply.elapsedTime * 10) / 10,
       user: maybePrincipalOf(request)?.label,
     };
-    if (request.method === 'GET') request.log.debug(line, 'request');
-    else request.log.info(line, 'request');
+    request.log[isRead ? 'debug' : 'info'](line, 'request');
+    done();
   });
   await installDocumentation(app);
   await installDashboard(app);
@@ -143,7 +145,9 @@ export async function buildApp(
     registerCredentialsRoutes(api as App, services);
     registerSshKeyRoutes(api as App, services);
     registerProviderRoutes(api as App, services);
-    for (const { route } of [...SERVER_OPERATIONS, ...TASKSERV_OPERATIONS]) route?.(api as App, services);
+    for (const { endpoints } of OPERATION_KINDS) {
+      for (const endpoint of endpoints) endpoint.register(api as App, services);
+    }
     registerServerRoutes(api as App, services);
     registerOrphanRoutes(api as App, services);
     registerTaskservRoutes(api as App, services);

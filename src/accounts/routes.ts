@@ -25,6 +25,7 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
       config: { access: 'public', ...ownLimit(config.loginRateLimit) },
       schema: {
         tags,
+        operationId: 'login',
         summary: 'Login and receive access token',
         description: 'Tries are limited for each address.',
         body: Login,
@@ -43,6 +44,7 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
       config: { access: 'public', ...ownLimit(config.loginRateLimit * REFRESHES_PER_LOGIN) },
       schema: {
         tags,
+        operationId: 'refreshTokens',
         summary: 'Refresh access token using refresh token',
         description:
           'A refresh token is good for one use and answers with the next. Using one again means that it was stolen: every refresh token that came of the same login is revoked.',
@@ -62,6 +64,7 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
       config: { access: 'authenticated' },
       schema: {
         tags,
+        operationId: 'logout',
         summary: 'End every login of the caller',
         description:
           'Every access and refresh token of the user ends at once, on every replica. API tokens stay; they end when deleted, when they expire, or with a new password.',
@@ -75,7 +78,12 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
     '/v1/auth/me',
     {
       config: { access: 'authenticated' },
-      schema: { tags, summary: 'Who the caller is', response: { 200: Me, ...errorResponses(401) } },
+      schema: {
+        tags,
+        operationId: 'getCaller',
+        summary: 'Who the caller is',
+        response: { 200: Me, ...errorResponses(401) },
+      },
     },
     async (request, reply) => sendJson(reply, JSON.stringify(describePrincipal(principalOf(request)))),
   );
@@ -86,6 +94,7 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
       config: { access: 'authenticated', ...ownLimit(config.loginRateLimit) },
       schema: {
         tags,
+        operationId: 'changePassword',
         summary: 'Change the own password',
         description:
           'Every token of the user ends at once, on every replica: access, refresh and API tokens, those of this request too. Log in again afterwards.',

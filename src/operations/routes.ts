@@ -46,6 +46,7 @@ export function registerOperationRoutes(app: App, services: Services, follower: 
       config: { access: 'operation_read' },
       schema: {
         tags,
+        operationId: 'listOperations',
         summary: 'List all operations',
         querystring: listQuerySchema(OPERATION_LIST),
         response: { 200: Type.Array(Operation), ...errorResponses(400, 401, 403) },
@@ -65,6 +66,7 @@ export function registerOperationRoutes(app: App, services: Services, follower: 
       config: { access: 'operation_read' },
       schema: {
         tags,
+        operationId: 'getOperation',
         summary: 'Get operation status',
         params: OperationId,
         response: { 200: Operation, ...errorResponses(401, 403, 404) },
@@ -79,6 +81,7 @@ export function registerOperationRoutes(app: App, services: Services, follower: 
       config: { access: 'operation_cancel' },
       schema: {
         tags,
+        operationId: 'cancelOperation',
         summary: 'Cancel an operation',
         description:
           'Waits up to 5 s for the end. An operation that is still `running` then, with `cancel_requested_at`, stops as soon as the call to its provider comes back.',
@@ -96,6 +99,7 @@ export function registerOperationRoutes(app: App, services: Services, follower: 
       config: { access: 'operation_read', checkMode: false },
       schema: {
         tags,
+        operationId: 'waitForOperation',
         summary: 'Wait for an operation to end',
         description: 'A long poll: answers the operation when it has ended, or as it stands when the time is over.',
         params: OperationId,
@@ -118,6 +122,7 @@ export function registerOperationRoutes(app: App, services: Services, follower: 
       config: { access: 'operation_read' },
       schema: {
         tags,
+        operationId: 'listOperationEvents',
         summary: 'Follow an operation: status, progress and log lines',
         description:
           'A JSON array, or Server-Sent Events with `Accept: text/event-stream`, which end with `event: end`. `Last-Event-ID` goes on without loss or repeat; with nothing left of an ended operation the answer is 204.',
@@ -141,6 +146,7 @@ export function registerOperationRoutes(app: App, services: Services, follower: 
       config: { access: 'operation_read' },
       schema: {
         tags,
+        operationId: 'listEvents',
         summary: 'Follow all operations: status and progress',
         description:
           'A JSON array of the newest events or of those behind `after` (`Link` says where to go on), or Server-Sent Events with `Accept: text/event-stream`, from now on. `Last-Event-ID` goes on without loss or repeat.',

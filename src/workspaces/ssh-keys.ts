@@ -18,8 +18,21 @@ export async function workspaceSshKey(
   workspace: string,
   createdBy: string,
 ): Promise<SshKeyPair> {
-  const row = await ensureSshKeyRow(db, encryption, workspace, createdBy);
-  return { publicKey: row.public_key, privateKey: encryption.decrypt(row.private_key, contextOf(workspace)) };
+  return keyPairOf(await ensureSshKeyRow(db, encryption, workspace, createdBy), encryption);
+}
+
+/** The same for a look alone: where the workspace has none yet, one that nothing lets in and that is not kept. */
+export async function workspaceSshKeyToTry(
+  db: Queryable,
+  encryption: Encryption,
+  workspace: string,
+): Promise<SshKeyPair> {
+  const row = await readSshKeyRow(db, workspace);
+  return row === null ? generateSshKey(commentOf(workspace)) : keyPairOf(row, encryption);
+}
+
+function keyPairOf({ workspace, public_key, private_key }: SshKeyRow, encryption: Encryption): SshKeyPair {
+  return { publicKey: public_key, privateKey: encryption.decrypt(private_key, contextOf(workspace)) };
 }
 
 /** The public part alone. */

@@ -1,12 +1,12 @@
 import type { TaskservDefinition } from '../../catalog/catalog.ts';
 import type { Queryable } from '../../database/pool.ts';
 import {
+  type Compensation,
   defineProcedure,
   type FollowUp,
   OperationError,
   type Procedure,
   type ProcedureContext,
-  type Settlement,
   type StepCall,
 } from '../../engine/procedure.ts';
 import { leaveTurns } from '../../servers/turn-store.ts';
@@ -40,7 +40,7 @@ export function deleteProcedure(tools: HostTools): Procedure {
     kind: 'taskserv.delete',
     queue: () => TASKSERV_QUEUE,
     run: (input, context) => remove(tools, input, context),
-    settle: settleRemoval,
+    compensate: compensateRemoval,
   });
 }
 
@@ -137,8 +137,8 @@ async function removeOne(
   await call.log(`${host.hostname}: ${name} is gone.`, { ...fields, verdict: 'removed' });
 }
 
-function settleRemoval(tx: Queryable, input: RemoveInput, settlement: Settlement): Promise<FollowUp | null> {
-  return settleChange(tx, input, settlement, () =>
+function compensateRemoval(tx: Queryable, input: RemoveInput, compensation: Compensation): Promise<FollowUp | null> {
+  return settleChange(tx, input, compensation, () =>
     updateTaskserv(tx, input.taskserv_id, { status: input.previous_status }),
   );
 }

@@ -2,12 +2,15 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
+import { SEED } from '../../../test/support/seed.ts';
 import type { Json, JsonObject } from '../../documents/json.ts';
 import type { Problem } from '../../documents/problems.ts';
 import { type Definition, loadDefinition } from '../definition/definition.ts';
 import type { Plan } from './contract.ts';
 import { findCycle, shapeOf } from './graph.ts';
 import { planWorkflow } from './plan.ts';
+
+fc.configureGlobal({ seed: SEED });
 
 const DEFAULTS = { provider: 'simulated', plan: '2xCPU-4GB', zone: 'de-fra1' };
 

@@ -8,12 +8,11 @@ import type { StepCall } from '../../engine/procedure.ts';
 import { ApplicationError } from '../../errors.ts';
 import type { NodeOutcome, NodeUndo } from '../../operations/node.ts';
 import { backoff } from '../../util/backoff.ts';
-import { acceptNode, handlerOf } from '../kinds/registry.ts';
 import type { PlannedStep } from '../planning/contract.ts';
 import { submitRollback } from '../service-rollback.ts';
 import { undoPrincipalFor } from './authority.ts';
 import { createReport, nextRetry, soon, wokenByCancel } from './loop.ts';
-import { type Runtime, submitTogether, takenElsewhere } from './runtime.ts';
+import { handlerOf, prepareNode, type Runtime, submitTogether, takenElsewhere } from './runtime.ts';
 import { createScheduler, type NodeState, type Scheduler } from './scheduler.ts';
 import { endedAmong, readRun, type Snapshot } from './store.ts';
 import { type BegunNode, claimUndo, moveUndo, readBegun, readFollowUps, type UndoMove } from './undo-store.ts';
@@ -226,7 +225,7 @@ async function startReady(rollback: Rollback): Promise<void> {
 
 /** How a node is undone; a move where that is already decided, null where there is nothing to do. */
 function undoOf(
-  { begun }: Rollback,
+  { begun, runtime }: Rollback,
   node: NodeState,
 ): Exclude<NodeUndo, { how: 'nothing' | 'keep' }> | UndoMove | null {
   const of = begun.get(node.position);
@@ -241,7 +240,7 @@ function undoOf(
     fields: of.fields ?? {},
     leftover: tidied !== null,
   };
-  const undo = handlerOf(node.step.planned.kind).undo?.(outcome) ?? { how: 'nothing' };
+  const undo = handlerOf(runtime, node.step.planned.kind).undo?.(outcome) ?? { how: 'nothing' };
   if (undo.how === 'nothing') {
     if (tidied === null) return null;
     return moveOf(node, 'failed', `${of.cleanupError ?? 'What should tidy up after it'} (operation ${of.cleanupId})`);
@@ -260,18 +259,17 @@ async function start(
   const { position, key } = node;
   const request =
     undo.how === 'node'
-      ? { workflowId, position, key, workspace, kind: undo.kind, fields: undo.fields, run: snapshot }
+      ? { workflowId, position, key, workspace, kind: undo.kind, fields: undo.fields, secretNames: [], run: snapshot }
       : null;
   call.guard();
   try {
-    const prepared =
-      request === null ? null : await handlerOf(request.kind).prepare?.(runtime.services, principal, request);
+    const prepared = request === null ? null : await prepareNode(runtime, principal, request);
     const operationId = await submitTogether(runtime, principal, call.operationId, async (mutation) => {
       if ((await claimUndo(mutation.tx, workflowId, [node])).length === 0) throw takenElsewhere(key);
       const id =
         request === null
           ? await submitRollback(runtime.services, mutation, undo.how === 'rollback' ? undo.workflowId : '')
-          : await acceptNode(runtime.services, mutation, request, prepared);
+          : (await handlerOf(runtime, request.kind).accept(runtime.services, mutation, request, prepared)).id;
       const now = id === null ? 'undone' : 'running';
       await moveUndo(mutation.tx, workflowId, [
         { position, undo: now, attempt: node.attempt + 1, operationId: id, error: null },

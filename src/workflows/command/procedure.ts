@@ -81,7 +81,7 @@ export function commandProcedure(tools: HostTools): Procedure {
         };
       });
     },
-    async settle(tx, _input, { operationId }) {
+    async compensate(tx, _input, { operationId }) {
       await leaveTurns(tx, operationId);
       return null;
     },
