@@ -7,13 +7,12 @@ import type { FastifyError, FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import { uuidv7 } from '../database/uuid.ts';
 import { ApplicationError, errors } from '../errors.ts';
+import { CHANGING_METHODS } from './context.ts';
 import { errorBody, lacksParameter } from './error-handler.ts';
 import { inexactness } from './exact-json.ts';
 
 /** Objects and lists in one another. No schema asks for more, and what walks a value may then call itself. */
 const MAX_DEPTH = 64;
-/** Methods whose unknown fields could have meant something. */
-const CHANGING = ['POST', 'PUT', 'PATCH', 'DELETE'];
 
 const NoQuery = Type.Object({}, { additionalProperties: false });
 const NoBody = Type.Union([Type.Object({}, { additionalProperties: false }), Type.Null()]);
@@ -44,7 +43,7 @@ export function acceptJsonOnly(app: FastifyInstance): void {
 export function refuseUnknownInput(app: FastifyInstance): void {
   app.addHook('onRoute', (route) => {
     if (!route.url.startsWith('/v1/')) return;
-    const changes = [route.method].flat().some((method) => CHANGING.includes(method));
+    const changes = [route.method].flat().some((method) => CHANGING_METHODS.includes(method));
     route.schema = {
       ...route.schema,
       querystring: route.schema?.querystring ?? NoQuery,
