@@ -171,6 +171,11 @@ const MISTAKES: [what: string, yaml: string, expected: string[]][] = [
     minimal('x', 'requires:\n  - os-base\n  - nope\n'),
     ['7:5 requires "nope", which neither'],
   ],
+  [
+    'a number that would not be kept exactly',
+    minimal('x', 'config:\n  port: { type: integer, default: 1909198862420847982 }\n'),
+    ['6:35 1909198862420847982 is a number past ±9007199254740991'],
+  ],
   ['an alias', minimal('x', 'config: { a: &a { type: string }, b: *a }\n'), ['1:1 must not use aliases']],
 ];
 

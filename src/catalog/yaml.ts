@@ -1,4 +1,5 @@
 import { isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml';
+import { inexactNumbers } from '../documents/exact-yaml.ts';
 import type { Mistake } from './mistakes.ts';
 
 /** Where a value stands in a document: keys and indexes from the top. */
@@ -32,6 +33,8 @@ export function readYaml(text: string): YamlSource {
     const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true });
     const broken = [...document.errors, ...document.warnings];
     if (broken.length > 0) return failed(broken.map(({ pos, message }) => ({ ...at(pos[0]), message })));
+    const inexact = inexactNumbers(document);
+    if (inexact.length > 0) return failed(inexact.map(({ offset, message }) => ({ ...at(offset), message })));
     const value: unknown = document.toJS({ maxAliasCount: 0 });
     const position = (path: YamlPath) => {
       for (let length = path.length; length >= 0; length--) {

@@ -6,9 +6,9 @@ import type { Duplex } from 'node:stream';
 import type { FastifyError, FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import { uuidv7 } from '../database/uuid.ts';
+import { inexactness } from '../documents/exact-json.ts';
 import { ApplicationError, errors } from '../errors.ts';
 import { errorBody, lacksParameter } from './error-handler.ts';
-import { inexactness } from './exact-json.ts';
 
 /** Objects and lists in one another. No schema asks for more, and what walks a value may then call itself. */
 const MAX_DEPTH = 64;
@@ -32,9 +32,16 @@ export function acceptJsonOnly(app: FastifyInstance): void {
     const text = body.toString();
     return parse(request, text, (error, value: unknown) => {
       if (error !== null) done(errors.malformedJson(error.message));
-      else done(inexactness(text, MAX_DEPTH) ?? null, value);
+      else done(refusalOf(text), value);
     });
   });
+}
+
+/** Why JSON that can be parsed is not taken all the same; null: it is. */
+function refusalOf(text: string): ApplicationError | null {
+  const problem = inexactness(text, MAX_DEPTH);
+  if (problem === null) return null;
+  return problem === 'too deep' ? errors.tooDeep(MAX_DEPTH) : errors.validation([problem]);
 }
 
 /**

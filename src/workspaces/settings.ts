@@ -1,6 +1,7 @@
 import { open } from 'node:fs/promises';
 import path from 'node:path';
-import { parse } from 'yaml';
+import { parseDocument } from 'yaml';
+import { inexactNumbers } from '../documents/exact-yaml.ts';
 import { errors } from '../errors.ts';
 
 const FILE = 'workspace.yaml';
@@ -29,11 +30,18 @@ export async function readWorkspaceSettings(directory: string): Promise<Workspac
   } finally {
     await handle.close();
   }
+  const invalid = (error: unknown) =>
+    problem(`is not valid YAML: ${error instanceof Error ? error.message.split('\n')[0] : String(error)}`);
+  const document = parseDocument(text, { schema: 'core' });
+  const [fault] = document.errors;
+  if (fault !== undefined) throw invalid(fault);
+  const [inexact] = inexactNumbers(document);
+  if (inexact !== undefined) throw problem(`cannot be used: ${inexact.message}`);
   let value: unknown;
   try {
-    value = parse(text, { schema: 'core', maxAliasCount: 10 });
+    value = document.toJS({ maxAliasCount: 10 });
   } catch (error) {
-    throw problem(`is not valid YAML: ${error instanceof Error ? error.message.split('\n')[0] : String(error)}`);
+    throw invalid(error);
   }
   if (value === null) return {};
   if (typeof value !== 'object' || Array.isArray(value)) throw problem('must hold names and values');

@@ -1,4 +1,5 @@
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import { inexactNumbers } from '../../documents/exact-yaml.ts';
 import type { Json, Path } from '../../documents/json.ts';
 import { createProblems, type Place, type Problem } from '../problems.ts';
 
@@ -37,6 +38,13 @@ export function readYaml(text: string): { source: Source; problems: [] } | { sou
         message: `is not valid YAML: ${message}`,
         ...place(pos[0]),
       })),
+    };
+  }
+  const inexact = inexactNumbers(document);
+  if (inexact.length > 0) {
+    return {
+      source: null,
+      problems: inexact.map(({ offset, message }) => ({ path: [], field: 'definition', message, ...place(offset) })),
     };
   }
   let value: Json;
