@@ -154,14 +154,24 @@ export function parseExpression(text: string): Expression {
     expression = compile(text);
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    const hint = /\(Number\)/.test(message) ? '; write a number in backticks: `3`' : '';
-    throw new ExpressionError(`cannot read the expression "${text.trim()}": ${message}${hint}`);
+    throw new ExpressionError(`cannot read the expression "${text.trim()}": ${message}${hintFor(text, message)}`);
   }
   for (const [, json] of text.matchAll(QUOTED)) {
     const problem = json === undefined ? null : inexactness(json.replaceAll('\\`', '`'), MAX_LENGTH);
     if (problem !== null && problem !== 'too deep') throw new ExpressionError(`\`${json}\` ${problem.message}`);
   }
   return expression;
+}
+
+function hintFor(text: string, message: string): string {
+  const [, step] = /\boperations\.([\w-]+-\w*)/.exec(text) ?? [];
+  if (step !== undefined) return `; ${inQuotes(step)}`;
+  return /\(Number\)/.test(message) ? '; write a number in backticks: `3`' : '';
+}
+
+/** How to write the id of a step, whose hyphens are minus signs outside of quotes. */
+export function inQuotes(step: string): string {
+  return `write the id of a step that has a hyphen in quotes: operations."${step}"`;
 }
 
 /** @throws ExpressionError with the library's reason, such as a wrong type of an argument. */

@@ -41,7 +41,10 @@ const OWN_RULES: Record<string, KindRules> = {
     with: Type.Object(
       {
         servers,
-        script: text(65_536, 'POSIX shell, run as root on each server. It is stored: secrets go through `env`.'),
+        script: text(
+          65_536,
+          'Run as root on each server, by a POSIX shell or by what its first line names: `#!/usr/bin/env bash`. It is stored: secrets go through `env`.',
+        ),
         env: Type.Optional(
           Type.Record(
             Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]{0,63}$' }),
@@ -50,7 +53,7 @@ const OWN_RULES: Record<string, KindRules> = {
           ),
         ),
         timeout: Type.Optional(seconds('Seconds that it may take on a server. Default 600.', 86_400)),
-        undo_script: Type.Optional(text(65_536, 'Run on the same servers to undo it.')),
+        undo_script: Type.Optional(text(65_536, 'Run on the same servers, in the same way, to undo it.')),
       },
       closed,
     ),
