@@ -96,7 +96,7 @@ export async function buildApp(
 
   answerWhatNodeWould(app.server);
   installValidation(app);
-  installErrorHandler(app, (request, error) => auditDenial(services, request, error));
+  installErrorHandler(app, (request, error) => auditDenial(services, request, error), options.readiness.disk);
   acceptJsonOnly(app);
   if (config.corsOrigins.length > 0) {
     await app.register(cors, {
