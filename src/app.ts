@@ -22,8 +22,8 @@ import {
   acceptJsonOnly,
   answerUnreadable,
   answerWhatNodeWould,
-  refuseEmptyParameters,
   refuseUnknownInput,
+  refuseUnreadableAddress,
   requireHost,
 } from './http/input.ts';
 import { insertAudit } from './http/mutation.ts';
@@ -107,7 +107,7 @@ export async function buildApp(
   requireAccess(app);
   refuseUnknownInput(app);
   installCheckMode(app);
-  refuseEmptyParameters(app);
+  refuseUnreadableAddress(app);
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(securityHeaders(request.url)).header('x-request-id', request.id);
     requireHost(request);

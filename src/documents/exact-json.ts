@@ -20,8 +20,8 @@ export interface Inexactness {
 }
 
 /**
- * What `JSON.parse` passes over in silence: a name that an object has twice, of which the last would count; and a number
- * in whose place another one would be kept. Also nesting beyond `maxDepth` (`too deep`), which a name given twice might
+ * What `JSON.parse` passes over in silence: a name that an object has twice, of which the last would count; a number in
+ * whose place another one would be kept; and half of a surrogate pair (`\ud800`), which UTF-8 cannot hold. Also nesting beyond `maxDepth` (`too deep`), which a name given twice might
  * hide. One pass, without recursion.
  * @param text JSON that has been parsed.
  */
@@ -34,11 +34,12 @@ export function inexactness(text: string, maxDepth: number): Inexactness | 'too 
     const sign = text.charCodeAt(i);
     if (sign === QUOTE) {
       const end = endOfString(text, i);
+      const value = read(text.slice(i + 1, end));
+      if (!value.isWellFormed()) return { field: pathOf(), message: 'holds half of a surrogate pair: no character' };
       if (nameIsNext && inside?.names !== undefined) {
-        const name = nameIn(text.slice(i + 1, end));
-        inside.at = name;
-        if (inside.names.has(name)) return { field: pathOf(), message: 'is given more than once' };
-        inside.names.add(name);
+        inside.at = value;
+        if (inside.names.has(value)) return { field: pathOf(), message: 'is given more than once' };
+        inside.names.add(value);
         nameIsNext = false;
       }
       i = end;
@@ -72,7 +73,7 @@ function endOfString(text: string, start: number): number {
   return i;
 }
 
-/** `"a"` and `"\u0061"` are the same name. */
-function nameIn(written: string): string {
+/** `"a"` and `"\u0061"` are the same. */
+function read(written: string): string {
   return written.includes('\\') ? String(JSON.parse(`"${written}"`)) : written;
 }

@@ -31,10 +31,26 @@ export function acceptJsonOnly(app: FastifyInstance): void {
     if (!isUtf8(body)) return done(errors.malformedJson('it is not encoded in UTF-8.'));
     const text = body.toString();
     return parse(request, text, (error, value: unknown) => {
-      if (error !== null) done(errors.malformedJson(error.message));
+      if (error !== null)
+        done(isJson(text) ? errors.validation([FORBIDDEN_NAME]) : errors.malformedJson(error.message));
       else done(refusalOf(text), value);
     });
   });
+}
+
+/** What the parser refuses although it is JSON. */
+const FORBIDDEN_NAME = {
+  field: 'body',
+  message: 'has an object with the field "__proto__", or "constructor" with "prototype": these names are not accepted',
+};
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Why JSON that can be parsed is not taken all the same; null: it is. */
@@ -60,12 +76,23 @@ export function refuseUnknownInput(app: FastifyInstance): void {
   });
 }
 
-/** A slash too many at the end of a path, or within, is no id that is empty. */
-export function refuseEmptyParameters(app: FastifyInstance): void {
+/** A slash too many at the end of a path, or within, is no id that is empty. A query is UTF-8, as a body is. */
+export function refuseUnreadableAddress(app: FastifyInstance): void {
   app.addHook('preValidation', (request, _reply, done) => {
-    if (!lacksParameter(request.params)) return done();
-    done(errors.routeNotFound(request.method, request.url.split('?')[0] ?? ''));
+    const [path = '', query = ''] = request.url.split('?');
+    if (lacksParameter(request.params)) return done(errors.routeNotFound(request.method, path));
+    if (isDecodable(query)) return done();
+    done(errors.validation([{ field: 'query', message: 'is not UTF-8, percent-encoded (% itself is %25)' }]));
   });
+}
+
+function isDecodable(text: string): boolean {
+  try {
+    // The result is used: the bundler leaves out a call that is made for its error alone.
+    return decodeURIComponent(text).length <= text.length;
+  } catch {
+    return false;
+  }
 }
 
 /** Answers what is no HTTP at all, or too much of it, before there is a request. */
