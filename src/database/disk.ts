@@ -19,7 +19,7 @@ export class DiskError extends Error {
 }
 
 /** Why nothing more can be written below the directory, or soon cannot; null: it can. */
-export function diskProblem(directory: string): string | null {
+function diskProblem(directory: string): string | null {
   const place = nearest(directory);
   try {
     accessSync(place, constants.W_OK);

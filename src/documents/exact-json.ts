@@ -1,4 +1,5 @@
 import { numberProblem } from './exact-numbers.ts';
+import { pathText } from './json.ts';
 
 const [QUOTE, BACKSLASH, COMMA] = [...'"\\,'].map((sign) => sign.charCodeAt(0));
 const [BRACE, BRACE_END, BRACKET, BRACKET_END] = [...'{}[]'].map((sign) => sign.charCodeAt(0));
@@ -13,7 +14,7 @@ interface Container {
   at: string | number;
 }
 
-/** What is wrong, and where: `with.servers.2`. */
+/** What is wrong, and where: `with.servers[2]`. */
 export interface Inexactness {
   field: string;
   message: string;
@@ -21,15 +22,15 @@ export interface Inexactness {
 
 /**
  * What `JSON.parse` passes over in silence: a name that an object has twice, of which the last would count; a number in
- * whose place another one would be kept; and half of a surrogate pair (`\ud800`), which UTF-8 cannot hold. Also nesting beyond `maxDepth` (`too deep`), which a name given twice might
- * hide. One pass, without recursion.
+ * whose place another one would be kept; and half of a surrogate pair (`\ud800`), which UTF-8 cannot hold. Also nesting
+ * beyond `maxDepth` (`too deep`), which a name given twice might hide. One pass, without recursion.
  * @param text JSON that has been parsed.
  */
 export function inexactness(text: string, maxDepth: number): Inexactness | 'too deep' | null {
   const open: Container[] = [];
   let inside: Container | undefined;
   let nameIsNext = false;
-  const pathOf = () => open.map(({ at }) => at).join('.') || 'body';
+  const pathOf = () => pathText(open.map(({ at }) => at)) || 'body';
   for (let i = 0; i < text.length; i += 1) {
     const sign = text.charCodeAt(i);
     if (sign === QUOTE) {

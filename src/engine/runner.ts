@@ -1,5 +1,7 @@
 import type { Logger } from 'pino';
 import { type Database, isDatabaseUnavailable, onConnection, type Queryable } from '../database/pool.ts';
+import { backoff } from '../util/backoff.ts';
+import { sleep } from '../util/sleep.ts';
 import { DBOS, engineStop, isEngineStop, transactionalStep } from './dbos.ts';
 import { type EndOptions, endInTransaction, type Failure } from './ending.ts';
 import type { Enqueue } from './enqueue.ts';
@@ -103,7 +105,7 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
           await procedure.run(begun.input, createContext(operationId, begun, controller));
         } catch (error) {
           if (isEngineStop(error) || isDatabaseUnavailable(error) || stopping) throw error;
-          await settle(procedure, operationId, begun.input, error);
+          await compensate(procedure, operationId, begun.input, error);
         }
       });
     } finally {
@@ -113,14 +115,14 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
 
   const createContext = (
     operationId: string,
-    begun: { workspace: string; createdBy: string },
+    begun: { workspace: string; createdBy: string; first: boolean },
     controller: Controllers,
   ): ProcedureContext => ({
     operationId,
     workspace: begun.workspace,
     createdBy: begun.createdBy,
     step: (name, work, options) =>
-      DBOS.runStep(() => runStep(operationId, name, work, options ?? {}, controller), { name }),
+      DBOS.runStep(() => runStep({ operationId, first: begun.first }, name, work, options ?? {}, controller), { name }),
     progress: (percent) =>
       events.append(operationId, { type: 'progress', at: new Date(), data: { progress: Math.trunc(percent) } }),
     finish: (write) => finish(operationId, write),
@@ -146,13 +148,19 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
     return { finished: true };
   };
 
-  const settle = async (procedure: Procedure, operationId: string, input: Record<string, unknown>, cause: unknown) => {
+  const compensate = async (
+    procedure: Procedure,
+    operationId: string,
+    input: Record<string, unknown>,
+    cause: unknown,
+  ) => {
     const failure = describeFailure(cause);
     if (failure.code === 'INTERNAL_ERROR')
       logger.error({ err: cause, operation_id: operationId }, 'a procedure failed unexpectedly');
     const pending = await events.take(operationId);
     let followUpQueue: string | undefined;
     try {
+      // The step's name is stored: it is of before `compensate` was called so.
       await transactionalStep('settle', async (client) => {
         const tx = onConnection(client);
         followUpQueue = await endUnfinished(tx, { operationId, procedure, input, failure, started: true, pending });
@@ -168,7 +176,7 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
   const endUnfinished = (tx: Queryable, options: EndOptions) => endInTransaction(tx, options, dependencies.enqueue);
 
   const runStep = async <T>(
-    operationId: string,
+    { operationId, first }: { operationId: string; first: boolean },
     name: string,
     work: (call: StepCall) => Promise<T>,
     options: StepOptions,
@@ -196,6 +204,7 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
     };
     const signal = AbortSignal.any([operationSignal, deadline]);
     const replica = dependencies.replica();
+    let tries = 0;
     const call: StepCall = {
       operationId,
       signal,
@@ -205,6 +214,9 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
         if (!replica.alive())
           throw new OperationError('REPLICA_STALLED', 'This replica lost its lease.', { retryable: true });
       },
+      get repeated() {
+        return !first || tries > 1;
+      },
       waited,
       log: (line, fields) => events.append(operationId, logEvent(line, { step: name, ...fields })),
     };
@@ -213,6 +225,7 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
         try {
           stopIfInterrupted(operationId, operationSignal);
           await replica.untilAlive(signal);
+          tries += 1;
           return await work(call);
         } catch (error) {
           if (isEngineStop(error)) throw error;
@@ -289,26 +302,10 @@ function retryDelay(
   const code = 'code' in error ? error.code : undefined;
   if (code === 'REPLICA_STALLED') return { seconds: 0, counts: false, announce: false };
   const asked = 'retryAfter' in error && typeof error.retryAfter === 'number' ? error.retryAfter : 0;
-  const base = Math.min(MAX_RETRY_DELAY_SECONDS, (options.retryDelay ?? 1) * 2 ** (attempt - 1));
-  const seconds = Math.max(asked, base * (0.5 + Math.random() / 2));
+  const own = backoff(attempt, { first: options.retryDelay ?? 1, most: MAX_RETRY_DELAY_SECONDS });
+  const seconds = Math.max(asked, own);
   if (code === 'RATE_LIMITED') return { seconds, counts: false, announce: true };
   return attempt >= (options.attempts ?? DEFAULT_ATTEMPTS) ? null : { seconds, counts: true, announce: true };
-}
-
-/** Resolves after `ms`, or rejects with the signal's reason. */
-export function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.reject(signal.reason);
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const timer = setTimeout(() => {
-    signal.removeEventListener('abort', abort);
-    resolve();
-  }, ms);
-  const abort = () => {
-    clearTimeout(timer);
-    reject(signal.reason);
-  };
-  signal.addEventListener('abort', abort, { once: true });
-  return promise;
 }
 
 async function untilDatabase<T>(query: () => Promise<T>): Promise<T> {

@@ -2,7 +2,7 @@ import { sql } from 'kysely';
 import { type Static, Type } from 'typebox';
 import { createdFilters } from '../http/created-filters.ts';
 import { filter, type ListDefinition } from '../http/list.ts';
-import { MAX_DEFINITION_BYTES } from './definition/source.ts';
+import { MAX_DEFINITION_BYTES } from './definition/schema.ts';
 import { WORKFLOW_JSON } from './store.ts';
 
 const closed = { additionalProperties: false } as const;
@@ -165,7 +165,8 @@ export const WorkflowStep = Type.Object(
     started_at: nullableTime('Begin of the last try.'),
     finished_at: nullableTime('When it ended for good.'),
     next_attempt_at: nullableTime('Of one that is retrying.'),
-    cleanup_operation_id: nullableText('What tidies up after a try that failed.'),
+    cleanup_operation_id: nullableText('The same as follow_up_operation_id, for clients that know only this name.'),
+    follow_up_operation_id: nullableText('What cleans up, or looks what is left, after a try that failed.'),
     decision: Type.Union([anyObject, Type.Null()], { description: 'Of an approval.' }),
     undo: nullableText('How far undoing it is: running, retrying, undone, failed, nothing (to undo), kept.'),
     undo_operation_id: nullableText('The operation that undoes it.'),

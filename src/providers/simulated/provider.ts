@@ -3,7 +3,9 @@
  * faults on demand. It enters every call in its books (`simulated_cloud.calls`) and refuses what it should never be
  * asked, so that a test can prove "one create, no orphan" from them. Errors of the database pass through as they are.
  */
+
 import type { Database } from '../../database/pool.ts';
+import { sleep } from '../../util/sleep.ts';
 import {
   type MutationOptions,
   type Provider,
@@ -25,7 +27,7 @@ import {
   readAllServers,
   readServers,
 } from './cloud.ts';
-import type { SimulatedFaults } from './faults.ts';
+import { happens, type SimulatedFaults } from './faults.ts';
 
 /** How many times longer a slow deletion takes. */
 const SLOW_FACTOR = 20;
@@ -45,8 +47,8 @@ export function createSimulatedProvider(options: {
 
   /** What the cloud turns away before it has any effect. */
   const refusalOf = (call: CloudCall | 'read'): Refusal | null => {
-    if (happens(faults.rate_limited)) return 'rate_limited';
-    return call !== 'find' && call !== 'read' && happens(faults.server_error) ? 'error' : null;
+    if (happens(faults, 'rate_limited')) return 'rate_limited';
+    return call !== 'find' && call !== 'read' && happens(faults, 'server_error') ? 'error' : null;
   };
   const refuse = async (refusal: Refusal, call: CloudCall, ref: string | null, operationId: string) => {
     await enterRefusal(db, call, ref, operationId, refusal);
@@ -69,7 +71,7 @@ export function createSimulatedProvider(options: {
 
   /** The request's way to the cloud. What follows sends it, awaiting nothing before. */
   const approach = async ({ signal, guard }: MutationOptions) => {
-    if (latencyMs > 0) await pause(latencyMs / 4, signal);
+    if (latencyMs > 0) await sleep(latencyMs / 4, signal);
     signal?.throwIfAborted();
     return guard;
   };
@@ -79,9 +81,9 @@ export function createSimulatedProvider(options: {
     guard();
     const refusal = refusalOf('create');
     if (refusal !== null) return refuse(refusal, 'create', null, call.operationId);
-    const stuck = happens(faults.stuck);
-    const half = !stuck && happens(faults.half_created);
-    const lost = happens(faults.lost_answer);
+    const stuck = happens(faults, 'stuck');
+    const half = !stuck && happens(faults, 'half_created');
+    const lost = happens(faults, 'lost_answer');
     const made = await insertServer(db, spec, call.operationId, { latencyMs, half, stuck, lost });
     if (made !== null && lost) throw answerLost();
     return made;
@@ -92,14 +94,14 @@ export function createSimulatedProvider(options: {
     guard();
     const refusal = refusalOf(kind);
     if (refusal !== null) return refuse(refusal, kind, ref, call.operationId);
-    if (kind === 'delete' && happens(faults.delete_refused)) {
+    if (kind === 'delete' && happens(faults, 'delete_refused')) {
       await enterRefusal(db, kind, ref, call.operationId, 'error');
       throw isProtected(ref);
     }
-    const slow = kind === 'delete' && happens(faults.slow_delete) ? SLOW_FACTOR : 1;
+    const slow = kind === 'delete' && happens(faults, 'slow_delete') ? SLOW_FACTOR : 1;
     const outcome = await changeServer(db, kind, ref, call.operationId, {
       latencyMs: latencyMs * slow,
-      lost: happens(faults.lost_answer),
+      lost: happens(faults, 'lost_answer'),
     });
     if (outcome === 'lost') throw answerLost();
     if (kind === 'delete') return;
@@ -116,7 +118,7 @@ export function createSimulatedProvider(options: {
     guard();
     const refusal = refusalOf(what.call);
     if (refusal !== null) return refuse(refusal, what.call, ref, call.operationId);
-    const outcome = await modifyServer(db, ref, call.operationId, what, happens(faults.lost_answer));
+    const outcome = await modifyServer(db, ref, call.operationId, what, happens(faults, 'lost_answer'));
     if (outcome === 'lost') throw answerLost();
     if (outcome === 'missing') throw notFound(ref);
     if (outcome === 'deleting') throw underDeletion(ref);
@@ -245,10 +247,6 @@ function refusedTwice(operationId: string): ProviderError {
   });
 }
 
-function happens(probability: number): boolean {
-  return probability > 0 && Math.random() < probability;
-}
-
 /** Begins the work unless the signal has fired, and stops waiting for it when the signal fires. */
 async function whileWanted<T>(work: () => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (signal === undefined) return work();
@@ -261,14 +259,4 @@ async function whileWanted<T>(work: () => Promise<T>, signal: AbortSignal | unde
   } finally {
     signal.removeEventListener('abort', abort);
   }
-}
-
-/** @throws the signal's reason as soon as it fires. */
-function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const elapsed = () =>
-    new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, ms);
-    });
-  return whileWanted(elapsed, signal).finally(() => clearTimeout(timer));
 }

@@ -5,7 +5,7 @@ import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import { type Accepted, accept } from '../../operations/accept.ts';
 import { defineInternalOperation } from '../../operations/define.ts';
-import { nearMatches } from '../../providers/near-matches.ts';
+import { nearMatches } from '../../util/near-matches.ts';
 import { requireWorkspace } from '../../workspaces/service.ts';
 import type { ImportServer } from '../schemas.ts';
 import type { ServerTools } from '../tools.ts';
@@ -13,8 +13,9 @@ import type { AdoptInput } from './plan.ts';
 import { adoptProcedure } from './procedure.ts';
 
 /** Asked for by POST /v1/servers/import with a provider (`import/operation.ts`). */
-export const adoptServersKind = defineInternalOperation({
+export const adoptServers = defineInternalOperation({
   kind: 'server.adopt',
+  startedBy: '`POST /v1/servers/import` with `provider`',
   procedure: ({ db, providers }: ServerTools) => adoptProcedure(db, providers),
 });
 

@@ -1,15 +1,15 @@
 /** What every change of a taskserv on its hosts has in common: its work, how it fails, and what holds when it was interrupted. */
 import type { Queryable } from '../../database/pool.ts';
 import {
+  type Compensation,
   type FollowUp,
   OperationError,
   type ProcedureContext,
-  type Settlement,
   type StepCall,
 } from '../../engine/procedure.ts';
 import { leaveTurns } from '../../servers/turn-store.ts';
+import type { Slots } from '../../util/slots.ts';
 import { abandonHosts, failOnHost, hostsOf } from '../host-store.ts';
-import type { Limiter } from '../limiter.ts';
 import { reconcileHosts } from '../reconcile/procedure.ts';
 import { settleTaskserv } from '../store.ts';
 import { type HostOutcome, onEachHost } from './each-host.ts';
@@ -34,7 +34,7 @@ export async function changeHosts<T>(
   input: HostsInput,
   context: ProcedureContext,
   { what, failed }: { what: string; failed: (hosts: number, all: number) => string },
-  work: (host: Host, call: StepCall, limiter: Limiter) => Promise<T>,
+  work: (host: Host, call: StepCall, slots: Slots) => Promise<T>,
 ): Promise<Done<T>[]> {
   const outcomes = await onEachHost(context, tools, what, input.hosts, work);
   const failures = outcomes.filter((outcome) => !outcome.ok);
@@ -80,13 +80,13 @@ export async function summaries(db: Queryable, input: HostsInput) {
 }
 
 /**
- * Settles a change that has failed or was cancelled.
+ * Compensates for a change that has failed or was cancelled.
  * @param takeBack when nothing was begun: makes all as it was before the request.
  */
 export async function settleChange(
   tx: Queryable,
   input: HostsInput,
-  { operationId, started, result }: Settlement,
+  { operationId, started, result }: Compensation,
   takeBack: () => Promise<void>,
 ): Promise<FollowUp | null> {
   await leaveTurns(tx, operationId);

@@ -1,14 +1,35 @@
 import type { Principal } from '../../access/permissions.ts';
+import { retryingConflicts } from '../../database/conflicts.ts';
 import { OperationError } from '../../engine/procedure.ts';
 import type { AuditEntry, Mutation } from '../../http/mutation.ts';
 import { insertAudits } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import type { Follower } from '../../operations/follow.ts';
+import type { NodeKind } from '../../operations/node.ts';
+import type { NodeHandlers, NodeRequest } from '../kinds/kind.ts';
+import type { Kind } from '../kinds/rules.ts';
+import { openNode } from '../secrets/open.ts';
 
 /** What procedures of workflows work with. */
 export interface Runtime {
   services: Services;
   follower: Follower;
+  /** How nodes become operations. */
+  nodes: NodeHandlers;
+}
+
+/** @throws where there is no such kind: definitions were checked for that. */
+export function handlerOf({ nodes }: Runtime, kind: Kind): NodeKind<NodeRequest> {
+  const handler = nodes.get(kind);
+  if (handler === undefined) throw new Error(`There is no kind of node "${kind}".`);
+  return handler;
+}
+
+/** What a node has to ask or read before it is accepted. @throws ApplicationError where it cannot be. */
+export async function prepareNode(runtime: Runtime, principal: Principal, request: NodeRequest): Promise<unknown> {
+  const { services } = runtime;
+  const handler = handlerOf(runtime, request.kind);
+  return handler.prepare?.(services, principal, await openNode(services, principal, handler, request));
 }
 
 /**
@@ -21,35 +42,24 @@ export async function submitTogether<T>(
   parentId: string | null,
   work: (mutation: Mutation) => Promise<T>,
 ): Promise<T> {
-  for (let attempt = 1; ; attempt += 1) {
+  return retryingConflicts(async () => {
     const later: (() => void)[] = [];
-    try {
-      const made = await services.db.transaction().execute(async (tx) => {
-        const entries: AuditEntry[] = [];
-        const result = await work({
-          tx,
-          principal,
-          parentId,
-          checkMode: false,
-          audit: (entry) => entries.push(entry),
-          afterCommit: (callback) => later.push(callback),
-        });
-        await insertAudits(tx, { ip: null, id: null }, principal.label, 'allowed', entries);
-        return result;
+    const made = await services.db.transaction().execute(async (tx) => {
+      const entries: AuditEntry[] = [];
+      const result = await work({
+        tx,
+        principal,
+        parentId,
+        checkMode: false,
+        audit: (entry) => entries.push(entry),
+        afterCommit: (callback) => later.push(callback),
       });
-      for (const callback of later) callback();
-      return made;
-    } catch (error) {
-      if (!isConflict(error) || attempt === MAX_TRIES) throw error;
-    }
-  }
-}
-
-const MAX_TRIES = 5;
-
-/** Deadlock or serialisation failure: the transaction did nothing, and may be tried again. */
-function isConflict(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && (error.code === '40P01' || error.code === '40001');
+      await insertAudits(tx, { ip: null, id: null }, principal.label, 'allowed', entries);
+      return result;
+    });
+    for (const callback of later) callback();
+    return made;
+  });
 }
 
 /** A node has gone on without this execution: it begins again from the rows, where it still may. */
