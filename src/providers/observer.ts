@@ -148,11 +148,21 @@ async function answer(provider: Provider, waiter: Waiter, listed: ProviderServer
   try {
     const server = listed ?? (await readAbsent(provider, waiter));
     if (listed !== undefined) waiter.absentAt = undefined;
-    if (server !== undefined && waiter.accept(server)) waiter.resolve(server);
+    if (server === undefined || !waiter.accept(server)) return;
+    const whole =
+      server !== null && provider.readServer !== undefined && isWithoutAddress(server)
+        ? await provider.readServer(waiter.ref, waiter.tell)
+        : server;
+    if (waiter.accept(whole)) waiter.resolve(whole);
   } catch (error) {
     // The next look asks again.
     if (!isRetryable(error)) waiter.reject(error);
   }
+}
+
+/** A list may show a server without its address: what is recorded of it must not lose the address by that. */
+function isWithoutAddress({ status, ip_address: address }: ProviderServer): boolean {
+  return address === null && (status === 'running' || status === 'stopped');
 }
 
 /** @returns what is true of a server that a list lacks; undefined: that is not known yet. */

@@ -8,7 +8,7 @@ import {
   type StepCall,
 } from '../../engine/procedure.ts';
 import type { Provider, ProviderServer, ServerSpec } from '../../providers/contract.ts';
-import { readServer, untilObserved } from '../../providers/observer.ts';
+import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import { callOptions, lookOptions, queueOf, tellOf, withAccount } from '../server-change.ts';
 import { lockServer, noteRef, removeServer, updateServer } from '../store.ts';
@@ -131,8 +131,7 @@ async function waitUntilRunning(
   if (seen.status === 'error') {
     throw new OperationError('SERVER_ERROR', `${provider.name} reports the server ${ref} as broken.`);
   }
-  // A list may show it without its address yet.
-  return seen.ip_address === null ? ((await readServer(provider, ref, lookOptions(call))) ?? seen) : seen;
+  return seen;
 }
 
 async function planCreate(providers: ProviderRegistry, name: string, spec: ServerSpec, call: StepCall) {
