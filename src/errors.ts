@@ -153,6 +153,13 @@ export const errors = {
       'MASTER_KEY_MISMATCH',
       'This replica has another master key than the one that the secrets in the database are encrypted under. Start it with the same PROVISIONING_MASTER_KEY (or <data dir>/master.key) as the others.',
     ),
+  databaseDisk: (problem: string) =>
+    new ApplicationError(
+      503,
+      'SERVICE_UNAVAILABLE',
+      `The database cannot store anything: ${problem}. Make room there; the same request can be sent again then.`,
+      { retryAfter: 10 },
+    ),
   unavailable: (message: string, retryAfter = 2) =>
     new ApplicationError(503, 'SERVICE_UNAVAILABLE', message, { retryAfter }),
 } as const;

@@ -181,6 +181,11 @@ const MISTAKES: [what: string, yaml: string, expected: string[]][] = [
     ['7:5 requires "nope", which neither'],
   ],
   [
+    'a number that would not be kept exactly',
+    minimal('x', 'config:\n  port: { type: integer, default: 1909198862420847982 }\n'),
+    ['6:35 1909198862420847982 is a number past ±9007199254740991'],
+  ],
+  [
     'a type that there is not',
     minimal('x', 'config:\n  port: { type: integr }\n'),
     ['6:17 config.port.type: must be one of string, integer, number, boolean, array, object; did you mean integer?'],

@@ -49,7 +49,7 @@ export interface paths {
         };
         /**
          * Whether the server takes requests
-         * @description 503 names the part that is missing in `details`: the database, the engine, or the server is draining.
+         * @description 503 names in `details` what is missing: the database, the engine, room on the disk of the database (`disk`), or that the server is draining.
          */
         get: operations["getReadiness"];
         put?: never;

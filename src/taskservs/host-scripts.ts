@@ -3,6 +3,7 @@ import { renderScripts } from '../catalog/catalog.ts';
 import type { StepCall } from '../engine/procedure.ts';
 import { type Line, type Transport, TransportError } from '../transports/contract.ts';
 import { runJob } from '../transports/job.ts';
+import { asShell } from '../transports/program.ts';
 import type { Item } from './host-plan.ts';
 import { createMask } from './secrets.ts';
 
@@ -186,18 +187,4 @@ export function outcomeOf(
   const how = result.exitCode === null ? `was ended by ${result.signal}` : `ended with status ${result.exitCode}`;
   const words = said.all();
   return { ok: false, message: words === '' ? `${how}, without a word` : `${how}: ${words}` };
-}
-
-/** A program whose first line names another interpreter than a POSIX shell is written to a file and run by that. */
-export function asShell(program: string): string {
-  const interpreter = /^#!\s*(\S.*)/.exec(program)?.[1]?.trim();
-  if (interpreter === undefined || /^(\/usr)?\/bin\/(env )?(da)?sh$/.test(interpreter)) return program;
-  const end = 'END_OF_PROGRAM_8f1c';
-  return `program=$(mktemp) || exit 125
-trap 'rm -f "$program"' EXIT
-cat >"$program" <<'${end}'
-${program}
-${end}
-${interpreter} "$program"
-`;
 }

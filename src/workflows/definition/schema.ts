@@ -5,8 +5,10 @@ import { DEFAULT_PATTERN } from '../secrets/pattern.ts';
 
 /** Names of types. */
 export const TYPE_NAME = '^[a-z][a-z0-9_-]{0,62}$';
-/** Ids of steps: names that an expression can use as they are. */
-const STEP_ID = '^[a-z][a-z0-9_]{0,62}$';
+/** Names that an expression can use as they are. */
+const NAME = '^[a-z][a-z0-9_]{0,62}$';
+/** One with hyphens stands in quotes there. */
+const STEP_ID = '^[a-z][a-z0-9_-]{0,62}$';
 const TEMPLATE = '\\$\\{\\{';
 /** Steps of one definition at most. */
 export const MAX_STEPS = 2_000;
@@ -51,7 +53,10 @@ const Retry = Type.Object(
 
 export const StepSchema = Type.Object(
   {
-    id: Type.String({ pattern: STEP_ID, description: 'Expressions name it: operations.<id>.' }),
+    id: Type.String({
+      pattern: STEP_ID,
+      description: 'Expressions name it: operations.<id>, or operations."<id>" where it has a hyphen.',
+    }),
     kind: Type.Enum(KINDS, { description: 'What it does: docs/contracts/workflow.md.' }),
     for_each: optional(
       Type.Union([Type.Array(Type.Unknown(), { maxItems: 10_000 }), expression('')], {
@@ -94,11 +99,7 @@ const ParameterSchema = Type.Object(
   {
     type: Type.Literal('object'),
     properties: optional(
-      Type.Record(
-        Type.String({ pattern: '^[a-z][a-z0-9_]{0,62}$' }),
-        Type.Object({}, { additionalProperties: true }),
-        closed,
-      ),
+      Type.Record(Type.String({ pattern: NAME }), Type.Object({}, { additionalProperties: true }), closed),
     ),
     required: optional(Type.Array(Type.String(), { maxItems: 200 })),
     additionalProperties: optional(Type.Literal(false)),
@@ -130,7 +131,7 @@ export const DefinitionSchema = Type.Object(
       expression('A list of steps.'),
     ]),
     secrets: optional(
-      Type.Record(Type.String({ pattern: STEP_ID }), Secret, {
+      Type.Record(Type.String({ pattern: NAME }), Secret, {
         ...closed,
         maxProperties: 50,
         description: 'What `secrets.<name>` stands for, in the config of a taskserv or the environment of a command.',

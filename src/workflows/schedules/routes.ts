@@ -47,7 +47,7 @@ const fields = {
 const CreateSchedule = Type.Object(
   {
     ...fields,
-    timezone: Type.Optional(Type.String({ maxLength: 64, default: 'UTC', examples: ['Europe/Berlin'] })),
+    timezone: Type.Optional(Type.String({ minLength: 1, maxLength: 64, default: 'UTC', examples: ['Europe/Berlin'] })),
     overlap: Type.Optional(Overlap),
     missed: Type.Optional(Missed),
   },
