@@ -460,4 +460,12 @@ local_address() {
 # http_get URL [CURL OPTION…]   the body of a 2xx answer
 http_get() { curl --fail --silent --show-error --max-time 5 --noproxy '*' "$@"; }
 
+# --- services across servers ------------------------------------------------------------------------------------------
+
+# fact NAME VALUE   in admit.sh: what the newcomer's install.sh and check.sh get as FACT_NAME. It is in no log and no file.
+fact() { printf '%s %s %s\n' "$FACT_MARK" "$1" "$(printf '%s' "$2" | base64 -w 0)"; }
+
+# cluster_members [ROLE]   the addresses of all members, or of those with the role, one in a line
+cluster_members() { lines "${CLUSTER_MEMBERS:-}" | awk -v role="${1:-}" 'role == "" || $2 == role { print $3 }'; }
+
 # --- the taskserv -----------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import {
   type DefinitionFile,
   isDefinitionFile,
   NAME_PATTERN,
+  type PeerScriptName,
   type TaskservDefinition,
 } from './definition.ts';
 import { readBounded } from './files.ts';
@@ -43,6 +44,7 @@ export interface LoadedDefinitions {
 
 const DEFINITION_FILE = 'taskserv.yaml';
 const SCRIPTS = ['install', 'check', 'remove'] as const;
+const PEER_SCRIPTS: readonly PeerScriptName[] = ['admit', 'drain', 'resume'];
 /** Definitions in one folder at most; each costs four reads. */
 const MAX_DEFINITIONS = 500;
 /** Bytes. The longest built-in taskserv.yaml has some 5,000. */
@@ -138,9 +140,13 @@ async function loadOne(
   const mistakes = meaningMistakes(yaml, yaml.value, name);
   if (mistakes.length > 0) return failed(file, mistakes);
 
-  const scripts = { install: '', check: '', remove: '' };
-  for (const script of SCRIPTS) {
+  const scripts: TaskservDefinition['scripts'] = { install: '', check: '', remove: '' };
+  const files = new Set(await readdir(folder));
+  for (const script of [...SCRIPTS, ...PEER_SCRIPTS.filter((peer) => files.has(`${peer}.sh`))]) {
     const scriptFile = path.join(folder, `${script}.sh`);
+    if (yaml.value.cluster === undefined && PEER_SCRIPTS.some((peer) => peer === script)) {
+      failed(scriptFile, at('is for services across servers: taskserv.yaml has no "cluster"'));
+    }
     const read = await readBounded(scriptFile, root, MAX_SCRIPT_BYTES);
     const wrong = 'problem' in read ? at(read.problem) : scriptMistakes(read.text);
     if (wrong.length > 0) failed(scriptFile, wrong);
@@ -163,7 +169,7 @@ function complete(
     name: file.name,
     summary: file.summary,
     source,
-    versions: file.versions,
+    versions: { upgrade: 'any', ...file.versions },
     requires: (file.requires ?? []).map((entry) =>
       typeof entry === 'string' ? { name: entry, type: 'hard' as const } : entry,
     ),
@@ -172,7 +178,18 @@ function complete(
     config: file.config ?? {},
     timeouts: { ...DEFAULT_TIMEOUTS, ...file.timeouts },
     ports: file.ports ?? [],
+    cluster: clusterOf(file),
     scripts,
+  };
+}
+
+function clusterOf({ cluster }: DefinitionFile): TaskservDefinition['cluster'] {
+  if (cluster === undefined) return null;
+  return {
+    roles: cluster.roles.map(({ name, count, at_once }) => ({ name, count: count ?? null, at_once: at_once ?? null })),
+    leader: cluster.leader ?? 'any',
+    follows_members: cluster.follows_members ?? false,
+    unless: cluster.unless ?? [],
   };
 }
 

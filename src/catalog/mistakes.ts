@@ -1,5 +1,6 @@
 import { Ajv, type ErrorObject } from 'ajv';
 import { nearMatches } from '../providers/near-matches.ts';
+import { PatternError, sampleOf } from '../util/secret-pattern.ts';
 import type { ConfigProperty, DefinitionFile } from './definition.ts';
 import type { YamlPath, YamlSource } from './yaml.ts';
 
@@ -93,18 +94,62 @@ export function meaningMistakes(yaml: YamlSource, file: DefinitionFile, folder: 
     if (property.required === true && 'default' in property) {
       add([...path, 'default'], 'is never used: the value is required');
     }
+    const ungenerated = generateProblem(property);
+    if (ungenerated !== null) add([...path, 'generate'], ungenerated);
     const wrong = schemaProblem(property);
     if (wrong !== null) add([...path, ...wrong.path], wrong.message);
   }
+  clusterMistakes(file, add);
   return mistakes;
+}
+
+/** Whether what is generated is a secret that the property takes. */
+function generateProblem(property: ConfigProperty): string | null {
+  const { generate, secret, required } = property;
+  if (generate === undefined) return null;
+  if (secret !== true || property.type !== 'string') return 'is for texts with "secret: true"';
+  if (required === true) return 'is never used: the value is required';
+  try {
+    const sample = sampleOf(generate);
+    const ajv = new Ajv({ strict: false });
+    if (ajv.validate(schemaOf(property), sample)) return null;
+    return `makes what the property does not take: ${ajv.errorsText(ajv.errors, { dataVar: 'value' })}`;
+  } catch (error) {
+    if (!(error instanceof PatternError)) throw error;
+    return error.message;
+  }
+}
+
+function clusterMistakes({ cluster, config = {} }: DefinitionFile, add: (path: YamlPath, message: string) => void) {
+  if (cluster === undefined) return;
+  const names = cluster.roles.map(({ name }) => name);
+  for (const [index, { name, count }] of cluster.roles.entries()) {
+    const path = ['cluster', 'roles', index];
+    const last = index === cluster.roles.length - 1;
+    if (names.indexOf(name) < index) add([...path, 'name'], `"${name}" is a role already`);
+    if (last && count !== undefined) add([...path, 'count'], 'the last role takes all servers that are left');
+    if (!last && count === undefined) add(path, 'lacks "count": only the last role takes all servers that are left');
+    const counted = typeof count === 'string' ? config[count] : undefined;
+    if (typeof count === 'string' && (counted?.type !== 'integer' || !('default' in counted))) {
+      add([...path, 'count'], `config.${count} must be an integer with a default`);
+    }
+  }
+  for (const [index, name] of (cluster.unless ?? []).entries()) {
+    if (!(name in config)) add(['cluster', 'unless', index], `there is no config.${name}`);
+  }
+}
+
+/** A property without the keywords of our own. */
+export function schemaOf(property: ConfigProperty): object {
+  const { secret: _secret, required: _required, multiline: _multiline, generate: _generate, ...schema } = property;
+  return schema;
 }
 
 /** Whether a property's keywords make a schema, and whether its default meets it. */
 function schemaProblem(property: ConfigProperty): { path: string[]; message: string } | null {
-  const { secret: _secret, required: _required, multiline: _multiline, ...schema } = property;
   const ajv = new Ajv({ strict: false, allErrors: true });
   try {
-    const validate = ajv.compile(schema);
+    const validate = ajv.compile(schemaOf(property));
     if ('default' in property && !validate(property.default)) {
       return { path: ['default'], message: `the default ${ajv.errorsText(validate.errors, { dataVar: 'value' })}` };
     }

@@ -10,19 +10,21 @@ import {
   resolveVersion,
   type TaskservDefinition,
 } from './catalog.ts';
+import { DEFAULT_TIMEOUTS } from './definition.ts';
 
 function definition(name: string, more: Partial<TaskservDefinition> = {}): TaskservDefinition {
   return {
     name,
     summary: 'A test',
     source: 'workspace',
-    versions: { default: 'distro', supported: ['distro', '7.0'] },
+    versions: { default: 'distro', supported: ['distro', '7.0'], upgrade: 'any' },
     requires: [],
     conflicts: [],
     platforms: ['debian-12'],
     config: {},
-    timeouts: { install: 600, check: 30, remove: 300 },
+    timeouts: DEFAULT_TIMEOUTS,
     ports: [],
+    cluster: null,
     scripts: { install: '', check: '', remove: '' },
     ...more,
   };

@@ -153,7 +153,7 @@ export async function attemptScript(
   const { env, configFile } = renderScripts(definition, version, resolveConfig(definition, own).values);
   await host.put(configFile.path, configFile.content, '0600');
   const file = `/run/${definition.name}-${script}`;
-  await host.put(file, definition.scripts[script], '0700');
+  await host.put(file, definition.scripts[script] ?? '', '0700');
   return host.attempt([file], { env });
 }
 

@@ -15,6 +15,12 @@ const MAX_WAIT_SECONDS = 14_400;
  * @throws HOST_BUSY after four hours, SERVER_MISSING, SERVER_NOT_RUNNING.
  */
 export async function untilTurn(tools: HostTools, host: Host, call: StepCall): Promise<{ address: string | null }> {
+  await waitForTurn(tools, host, call);
+  return requireRunning(tools, host);
+}
+
+/** As `untilTurn`, whether the host runs or not. @throws HOST_BUSY. */
+export async function waitForTurn(tools: HostTools, host: Host, call: StepCall): Promise<void> {
   const began = performance.now();
   let told: string | null = null;
   for (let pause = FIRST_LOOK_MS; ; pause = Math.min(MAX_LOOK_MS, pause * 2)) {
@@ -35,7 +41,6 @@ export async function untilTurn(tools: HostTools, host: Host, call: StepCall): P
     }
     await sleep(pause, call.signal);
   }
-  return requireRunning(tools, host);
 }
 
 /** @throws SERVER_MISSING, SERVER_NOT_RUNNING. */

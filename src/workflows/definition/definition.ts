@@ -1,9 +1,9 @@
 import { Ajv, type ValidateFunction } from 'ajv';
 import formats from 'ajv-formats';
 import type { JsonObject, Path } from '../../documents/json.ts';
+import { DEFAULT_PATTERN, PatternError, sampleOf } from '../../util/secret-pattern.ts';
 import { eachTemplate, type Template } from '../expressions/template.ts';
 import { addSchemaErrors, createProblems, type Place, type Problem, type Problems } from '../problems.ts';
-import { DEFAULT_PATTERN, PatternError, sampleOf } from '../secrets/pattern.ts';
 import { safeRegExp } from './regexp.ts';
 import { type DefinitionFields, DefinitionSchema } from './schema.ts';
 import { readYaml, type Source } from './source.ts';

@@ -3,11 +3,11 @@ import { isObject, type JsonObject, type Path, pathText } from '../../documents/
 import { ApplicationError, errors, type FieldProblem } from '../../errors.ts';
 import type { Services } from '../../http/section.ts';
 import { checkCreate } from '../../taskservs/create/operation.ts';
+import { sampleOf } from '../../util/secret-pattern.ts';
 import { type Definition, patternOf, placeOf } from '../definition/definition.ts';
 import type { Plan } from '../planning/plan.ts';
 import { createProblems, throwProblems } from '../problems.ts';
 import { requireSecrets } from '../secrets/open.ts';
-import { sampleOf } from '../secrets/pattern.ts';
 import { referencesIn } from '../secrets/reference.ts';
 import { refusedNode } from './ownership.ts';
 import { type Kind, rulesOf } from './rules.ts';
