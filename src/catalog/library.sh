@@ -9,6 +9,9 @@ PROVISIONING_ETC=/etc/provisioning
 PROVISIONING_STATE=/var/lib/provisioning/state
 PROVISIONING_LIB=/usr/local/lib/provisioning
 
+# Set where the servers of the taskserv make one service; empty for a service of the host's own.
+: "${CLUSTER_ROLE:=}" "${CLUSTER_LEADS:=}" "${CLUSTER_LEADER:=}" "${CLUSTER_LEADER_ADDRESS:=}" "${CLUSTER_MEMBERS:=}"
+
 say() { printf '%s\n' "$*"; }
 
 fail() {
@@ -466,6 +469,6 @@ http_get() { curl --fail --silent --show-error --max-time 5 --noproxy '*' "$@"; 
 fact() { printf '%s %s %s\n' "$FACT_MARK" "$1" "$(printf '%s' "$2" | base64 -w 0)"; }
 
 # cluster_members [ROLE]   the addresses of all members, or of those with the role, one in a line
-cluster_members() { lines "${CLUSTER_MEMBERS:-}" | awk -v role="${1:-}" 'role == "" || $2 == role { print $3 }'; }
+cluster_members() { lines "$CLUSTER_MEMBERS" | awk -v role="${1:-}" 'role == "" || $2 == role { print $3 }'; }
 
 # --- the taskserv -----------------------------------------------------------------------------------------------------
