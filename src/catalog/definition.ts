@@ -88,7 +88,8 @@ const ClusterSchema = Type.Object(
 
 const timeout = Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_TIMEOUT }));
 
-const DefinitionFileSchema = Type.Object(
+/** The form of taskserv.yaml. `npm run generate` publishes it as docs/contracts/taskserv.schema.json. */
+export const DefinitionFileSchema = Type.Object(
   {
     name,
     summary: Type.String({ minLength: 1, maxLength: 200 }),

@@ -351,8 +351,7 @@ suite('catalog: dry runs', { skip, concurrency: 3 }, () => {
       for (const program of ['modprobe', 'sysctl']) await replace(host, program);
       await install(host, catalog, 'containerd', { containerd: { snapshotter: 'native' } });
     }
-    const kubeadm = async (host: typeof leader) =>
-      (await recorded(host)).filter((call) => call.startsWith('kubeadm'));
+    const kubeadm = async (host: typeof leader) => (await recorded(host)).filter((call) => call.startsWith('kubeadm'));
 
     await runScript(leader, definition, 'install', config, leading);
     await runScript(leader, definition, 'check', config, leading);

@@ -145,7 +145,10 @@ describe('services across servers', { skip: needsSshd() || needs('unshare') }, (
       'remove ring-2',
     ]);
     const { left } = replaced.result as { left: { server: string; removed: string[] }[] };
-    assert.deepEqual(left.map(({ server: name, removed }) => [name, removed]), [['ring-2', ['ring']]]);
+    assert.deepEqual(
+      left.map(({ server: name, removed }) => [name, removed]),
+      [['ring-2', ['ring']]],
+    );
     assert.deepEqual(roles(await read(id)), ['ring-1 keeper running', 'ring-3 helper running']);
 
     done(await patch({ version: '2' }));
