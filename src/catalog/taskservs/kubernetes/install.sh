@@ -202,11 +202,11 @@ shared=
 [ -z "$endpoint" ] || shared="controlPlaneEndpoint: \"$endpoint\""
 proxy=
 # In a container the kernel's table of connections is not ours to size.
-[ -w /proc/sys/net/netfilter/nf_conntrack_max ] || proxy="---
+if [ "$TASKSERV_SKIP_KUBE_PROXY" = false ] && [ ! -w /proc/sys/net/netfilter/nf_conntrack_max ]; then proxy="---
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 conntrack:
-  maxPerCore: 0"
+  maxPerCore: 0"; fi
 cluster="apiVersion: kubeadm.k8s.io/$api
 kind: ClusterConfiguration
 kubernetesVersion: v$TASKSERV_VERSION
@@ -368,7 +368,7 @@ clusters: [{ name: cluster, cluster: { server: "https://$endpoint", certificate-
 users: [{ name: pod-network, user: { token: "$network_token" } }]
 contexts: [{ name: cluster, context: { cluster: cluster, user: pod-network } }]
 CONF
-  write_file "$PROVISIONING_LIB/pod-network" 0755 restart <<'SCRIPT'
+  write_file "$PROVISIONING_LIB/pod-network" 0755 root:root restart <<'SCRIPT'
 #!/bin/sh
 # pod-network NODE ADDRESS POD_SUBNET   a bridge for the pods of this node, and a way to those of the others by VXLAN.
 # By provisioning. The addresses of the tunnels' ends follow from the nodes': nobody has to agree on them.
