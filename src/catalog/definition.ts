@@ -57,6 +57,12 @@ const ConfigPropertySchema = Type.Object(
 /** One value of a taskserv's config: JSON Schema with `secret`, `generate`, `required` and `multiline`. */
 export type ConfigProperty = Static<typeof ConfigPropertySchema>;
 
+/** A property without the keywords of our own. */
+export function schemaOf(property: ConfigProperty): object {
+  const { secret: _secret, required: _required, multiline: _multiline, generate: _generate, ...schema } = property;
+  return schema;
+}
+
 const property = Type.String({ pattern: PROPERTY_PATTERN });
 
 /** How the servers of one taskserv make one service. Rules T17 to T24 of docs/contracts/taskserv.md. */

@@ -36,7 +36,7 @@ async function remove(tools: HostTools, input: RemoveInput, context: ProcedureCo
       failed: (hosts, all) => `${input.name} could not be removed from ${hosts} of ${all} servers`,
       goesOn: true,
     },
-    (host, call, limiter) => removeFromHost(tools, input, context.workspace, host, call, limiter),
+    (host, call, slots) => removeFromHost(tools, input, context.workspace, host, call, slots),
   );
   return context.finish(async (tx) => {
     await removeTaskserv(tx, input.taskserv_id);

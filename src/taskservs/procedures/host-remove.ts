@@ -3,11 +3,11 @@ import type { TaskservDefinition } from '../../catalog/catalog.ts';
 import { OperationError, type StepCall } from '../../engine/procedure.ts';
 import { leaveTurns } from '../../servers/turn-store.ts';
 import { TransportError } from '../../transports/contract.ts';
+import type { Slots } from '../../util/slots.ts';
 import { coordinate } from '../cluster/peer-scripts.ts';
 import { defaultItem, type Item, namesToRemove } from '../host-plan.ts';
 import { removeItem } from '../host-scripts.ts';
 import { type CarriedRecord, carriedOn, forgetOnHost, noteOnHost } from '../host-store.ts';
-import type { Limiter } from '../limiter.ts';
 import { withTransport } from './each-host.ts';
 import { outputOf } from './host-install.ts';
 import { definitionMissing, definitionsOf, type Host, type HostsInput, type HostTools, wantedItem } from './input.ts';
@@ -31,12 +31,12 @@ export async function removeFromHost(
   workspace: string,
   host: Host,
   call: StepCall,
-  limiter: Limiter,
+  slots: Slots,
   leaving?: readonly string[],
 ): Promise<string[]> {
   await waitForTurn(tools, host, call);
   if (leaving === undefined) await requireRunning(tools, host);
-  return limiter.run(call.signal, async () => {
+  return slots.run(call.signal, async () => {
     const definitions = await definitionsOf(tools.db, workspace);
     if (leaving !== undefined) await drainHost(tools, input, definitions, host, call, leaving);
     const carried = await carriedOn(tools.db, [host.server_id]);

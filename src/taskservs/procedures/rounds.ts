@@ -1,14 +1,14 @@
 /** Work on the hosts of a service across servers, in order. */
 import type { ProcedureContext, StepCall } from '../../engine/procedure.ts';
+import type { Slots } from '../../util/slots.ts';
 import type { Round } from '../cluster/members.ts';
-import type { Limiter } from '../limiter.ts';
 import { type HostOutcome, onEachHost } from './each-host.ts';
 import type { Host, HostsInput, HostTools } from './input.ts';
 
 /** What is done on a host in a round, and the step's name before the hostname, which is a persisted contract. */
 export interface RoundWork<T> {
   what: string;
-  work(host: Host, call: StepCall, limiter: Limiter): Promise<T>;
+  work(host: Host, call: StepCall, slots: Slots): Promise<T>;
 }
 
 /**

@@ -47,12 +47,12 @@ async function update(tools: HostTools, input: UpdateInput, context: ProcedureCo
     {
       install: {
         what: 'install on',
-        work: (host, call, limiter) => installOnHost(tools, input, workspace, host, call, limiter),
+        work: (host, call, slots) => installOnHost(tools, input, workspace, host, call, slots),
       },
       remove: {
         what: 'remove from',
-        work: async (host, call, limiter) => ({
-          removed: await removeFromHost(tools, input, workspace, host, call, limiter, input.leaving),
+        work: async (host, call, slots) => ({
+          removed: await removeFromHost(tools, input, workspace, host, call, slots, input.leaving),
         }),
       },
     },

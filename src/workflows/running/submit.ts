@@ -1,13 +1,13 @@
 import type { Principal } from '../../access/permissions.ts';
 import type { JsonObject } from '../../documents/json.ts';
 import { pathText } from '../../documents/json.ts';
+import { createProblems } from '../../documents/problems.ts';
 import { ApplicationError } from '../../errors.ts';
 import { render, TemplateError } from '../expressions/template.ts';
 import { checkWith } from '../kinds/check.ts';
 import type { NodeRequest } from '../kinds/kind.ts';
 import { acceptNode, handlerOf } from '../kinds/registry.ts';
 import { withDefaults } from '../kinds/rules.ts';
-import { createProblems } from '../problems.ts';
 import { principalFor } from './authority.ts';
 import type { RunContext } from './context.ts';
 import { type Runtime, submitTogether } from './runtime.ts';
