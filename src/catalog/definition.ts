@@ -143,7 +143,7 @@ export const DefinitionFileSchema = Type.Object(
 export type DefinitionFile = Static<typeof DefinitionFileSchema>;
 
 /** How many servers have a role: `count` null takes the rest; a text names the integer of the config that says it. */
-export interface ClusterRole {
+interface ClusterRole {
   name: string;
   count: number | string | null;
   /** Servers of the role that are changed at once; null: all. */
@@ -159,7 +159,7 @@ export interface ClusterDefinition {
 }
 
 /** What runs on a host for that host itself, and what runs on the leader of a cluster for another member. */
-export type ScriptName = 'install' | 'check' | 'remove' | PeerScriptName;
+type ScriptName = 'install' | 'check' | 'remove' | PeerScriptName;
 export type PeerScriptName = 'admit' | 'drain' | 'resume';
 
 /** A taskserv that can be installed: its taskserv.yaml with everything optional filled in, and its scripts. */

@@ -79,7 +79,7 @@ export function wantedPlaces(
 }
 
 /** Settings by which the servers are set up each by itself. */
-export function ownSettings(definition: TaskservDefinition, values: Record<string, unknown>): string[] {
+function ownSettings(definition: TaskservDefinition, values: Record<string, unknown>): string[] {
   return (definition.cluster?.unless ?? []).filter((name) => {
     const value = values[name];
     return value !== undefined && JSON.stringify(value) !== JSON.stringify(definition.config[name]?.default);
@@ -92,7 +92,7 @@ export function ownSettings(definition: TaskservDefinition, values: Record<strin
  * @param wanted all servers that are to be members, in the order in which they were named.
  * @throws 400 where there are too few servers for the roles, 409 where a member would need another role.
  */
-export function placesOf(
+function placesOf(
   name: string,
   cluster: ClusterDefinition,
   values: Record<string, unknown>,
