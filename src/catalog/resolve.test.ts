@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { SEED } from '../../test/support/seed.ts';
 import {
   type ConfigProperty,
   loadCatalog,
@@ -11,6 +12,8 @@ import {
   type TaskservDefinition,
 } from './catalog.ts';
 import { DEFAULT_TIMEOUTS } from './definition.ts';
+
+fc.configureGlobal({ seed: SEED });
 
 function definition(name: string, more: Partial<TaskservDefinition> = {}): TaskservDefinition {
   return {

@@ -74,7 +74,6 @@ export const taskservCommands: readonly CommandDefinition[] = [
       NO_QUEUE,
     ],
     covers: ['POST /v1/taskservs/create'],
-    check: true,
     operation: true,
     async run(session, [name = ''], options) {
       const body = {
@@ -82,7 +81,6 @@ export const taskservCommands: readonly CommandDefinition[] = [
         name,
         servers: texts(options, 'server') ?? [],
         config: await namedValues('--config', texts(options, 'config')),
-        check_mode: options.check === true,
         wait: options.queue !== false,
       };
       const client = await session.client();
@@ -172,7 +170,6 @@ export const taskservCommands: readonly CommandDefinition[] = [
       NO_QUEUE,
     ],
     covers: ['PATCH /v1/taskservs/{id}'],
-    check: true,
     operation: true,
     async run(session, [name = ''], options) {
       const client = await session.client();
@@ -182,7 +179,6 @@ export const taskservCommands: readonly CommandDefinition[] = [
       const body = {
         ...given({ servers: texts(options, 'server'), version: text(options, 'toVersion') }),
         ...(Object.keys(config).length === 0 ? {} : { config }),
-        ...given({ check_mode: options.check === true ? true : undefined }),
         force: options.force === true,
         wait: options.queue !== false,
       };

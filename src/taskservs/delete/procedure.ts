@@ -1,10 +1,10 @@
 import type { Queryable } from '../../database/pool.ts';
 import {
+  type Compensation,
   defineProcedure,
   type FollowUp,
   type Procedure,
   type ProcedureContext,
-  type Settlement,
 } from '../../engine/procedure.ts';
 import { leaveTurns } from '../../servers/turn-store.ts';
 import { changeHosts, settleChange } from '../procedures/change-hosts.ts';
@@ -22,7 +22,7 @@ export function deleteProcedure(tools: HostTools): Procedure {
     kind: 'taskserv.delete',
     queue: () => TASKSERV_QUEUE,
     run: (input, context) => remove(tools, input, context),
-    settle: settleRemoval,
+    compensate: compensateRemoval,
   });
 }
 
@@ -50,8 +50,8 @@ async function remove(tools: HostTools, input: RemoveInput, context: ProcedureCo
   });
 }
 
-function settleRemoval(tx: Queryable, input: RemoveInput, settlement: Settlement): Promise<FollowUp | null> {
-  return settleChange(tx, input, settlement, () =>
+function compensateRemoval(tx: Queryable, input: RemoveInput, compensation: Compensation): Promise<FollowUp | null> {
+  return settleChange(tx, input, compensation, () =>
     updateTaskserv(tx, input.taskserv_id, { status: input.previous_status }),
   );
 }

@@ -1,8 +1,11 @@
 import { OperationError, type StepCall } from '../../engine/procedure.ts';
 import { aheadOf } from '../../servers/turn-store.ts';
+import type { Transport } from '../../transports/contract.ts';
 import { backoff } from '../../util/backoff.ts';
 import { sleep } from '../../util/sleep.ts';
+import type { Slots } from '../../util/slots.ts';
 import { readHost } from '../host-store.ts';
+import { withTransport } from './each-host.ts';
 import type { Host, HostTools } from './input.ts';
 
 /** Pauses between looks for the turn. Milliseconds. */
@@ -41,6 +44,22 @@ export async function waitForTurn(tools: HostTools, host: Host, call: StepCall):
     }
     await sleep(backoff(looks, LOOK_PAUSES), call.signal);
   }
+}
+
+/**
+ * Does the work on the host when it is this operation's turn there and a place is free. The way into the host is closed
+ * after the work; the turn is the work's to give back.
+ * @throws as `untilTurn`; the signal's reason; whatever `work` throws.
+ */
+export async function inTurn<T>(
+  tools: HostTools,
+  host: Host,
+  call: StepCall,
+  slots: Slots,
+  work: (transport: Transport, address: string | null) => Promise<T>,
+): Promise<T> {
+  const { address } = await untilTurn(tools, host, call);
+  return slots.run(call.signal, () => withTransport(tools, host, call.signal, (transport) => work(transport, address)));
 }
 
 /** @throws SERVER_MISSING, SERVER_NOT_RUNNING. */

@@ -17,7 +17,7 @@ import type { Accepted } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
 import { workspaceDirectory } from '../../workspaces/store.ts';
 import { fixedLeader, placesAmong, type Round, wantedPlaces } from '../cluster/members.ts';
-import { findServers, requireNoConflict } from '../create/operation.ts';
+import { findServers, requireNoConflict, requireSecretFields } from '../create/operation.ts';
 import { assignPlaces, carriedOn, hostsOf, lockHosts, placeOnHosts, type TaskservHost } from '../host-store.ts';
 import { definitionMissing, type HostTools } from '../procedures/input.ts';
 import { CreateTaskserv, TaskservId } from '../schemas.ts';
@@ -89,13 +89,17 @@ export const updateTaskservOperation = defineOperation({
     ),
     permission: 'taskserv_update',
     target: { what: 'taskserv', permission: 'taskserv_update', field: 'taskserv' },
-    prepare: async ({ db }, _principal, { workspace }) =>
-      (await loadCatalog(await workspaceDirectory(db, workspace))).definitions,
-    async accept(services, mutation, { workspace, fields }, prepared) {
-      const { taskserv, ...body } = fields;
-      const id = await taskservIdOf(mutation.tx, workspace, String(taskserv));
-      // The fields were held against the schema above, and `prepare` answers these.
-      return acceptUpdate(services, mutation, id, body as UpdateTaskserv, prepared as Definitions);
+    secrets: 'config',
+    async prepare({ db }, _principal, { workspace, fields, secretNames }) {
+      const { definitions } = await loadCatalog(await workspaceDirectory(db, workspace));
+      // The fields were held against the schema above.
+      const { taskserv, ...body } = fields as { taskserv: string } & UpdateTaskserv;
+      return { taskserv, body, definitions, references: [...secretNames] } satisfies PreparedNode;
+    },
+    async accept(services, mutation, { workspace }, prepared) {
+      const { taskserv, body, definitions, references } = prepared as PreparedNode;
+      const id = await taskservIdOf(mutation.tx, workspace, taskserv);
+      return acceptUpdate(services, mutation, id, body, definitions, references);
     },
     undo({ input, status }) {
       if (status !== 'completed') {
@@ -113,6 +117,15 @@ export const updateTaskservOperation = defineOperation({
 
 type Definitions = ReadonlyMap<string, TaskservDefinition>;
 
+/** A node's fields with its secrets opened: never stored as they are. */
+interface PreparedNode {
+  taskserv: string;
+  body: UpdateTaskserv;
+  definitions: Definitions;
+  /** Settings that refer to secrets. */
+  references: string[];
+}
+
 /** The catalog of the taskserv's workspace. @throws 404 also where the caller may not see it. */
 async function definitionsFor({ db }: Services, principal: Principal, id: string): Promise<Definitions> {
   const place = await readTaskservPlace(db, id);
@@ -128,6 +141,7 @@ async function acceptUpdate(
   id: string,
   body: UpdateTaskserv,
   definitions: Definitions,
+  references: readonly string[] = [],
 ): Promise<Accepted> {
   const { tx } = mutation;
   const { taskserv, present, named } = await lockAll(mutation, id, body);
@@ -137,6 +151,7 @@ async function acceptUpdate(
   const current = await readRevision(tx, id);
   if (current === null) throw errors.notFound('taskserv', id);
   const change = changeOf(services, definition, current, body);
+  requireSecretFields(references, change.secrets);
 
   const coming = named.filter(({ server_id }) => !present.some((host) => host.server_id === server_id));
   const leaving = present.filter(({ server_id }) => !named.some((host) => host.server_id === server_id));

@@ -1,10 +1,10 @@
 import type { Queryable } from '../../database/pool.ts';
 import {
+  type Compensation,
   defineProcedure,
   type FollowUp,
   type Procedure,
   type ProcedureContext,
-  type Settlement,
 } from '../../engine/procedure.ts';
 import { leaveTurns } from '../../servers/turn-store.ts';
 import type { Round } from '../cluster/members.ts';
@@ -34,7 +34,7 @@ export function updateProcedure(tools: HostTools): Procedure {
     kind: 'taskserv.update',
     queue: () => TASKSERV_QUEUE,
     run: (input, context) => update(tools, input, context),
-    settle: settleUpdate,
+    compensate: compensateUpdate,
   });
 }
 
@@ -81,8 +81,8 @@ async function update(tools: HostTools, input: UpdateInput, context: ProcedureCo
   });
 }
 
-function settleUpdate(tx: Queryable, input: UpdateInput, settlement: Settlement): Promise<FollowUp | null> {
-  return settleChange(tx, input, settlement, async () => {
+function compensateUpdate(tx: Queryable, input: UpdateInput, compensation: Compensation): Promise<FollowUp | null> {
+  return settleChange(tx, input, compensation, async () => {
     await displaceFromHosts(tx, input.taskserv_id, input.adopted, input.made);
     await returnToRevision(tx, input.taskserv_id, input.previous);
   });

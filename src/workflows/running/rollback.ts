@@ -8,11 +8,11 @@ import type { StepCall } from '../../engine/procedure.ts';
 import { ApplicationError } from '../../errors.ts';
 import type { NodeOutcome, NodeUndo } from '../../operations/node.ts';
 import { backoff } from '../../util/backoff.ts';
-import { acceptNode, handlerOf } from '../kinds/registry.ts';
 import type { PlannedStep } from '../planning/contract.ts';
 import { submitRollback } from '../service-rollback.ts';
 import { undoPrincipalFor } from './authority.ts';
-import { type Runtime, submitTogether, takenElsewhere } from './runtime.ts';
+import { createReport, nextRetry, soon, wokenByCancel } from './loop.ts';
+import { handlerOf, prepareNode, type Runtime, submitTogether, takenElsewhere } from './runtime.ts';
 import { createScheduler, type NodeState, type Scheduler } from './scheduler.ts';
 import { endedAmong, readRun, type Snapshot } from './store.ts';
 import { type BegunNode, claimUndo, moveUndo, readBegun, readFollowUps, type UndoMove } from './undo-store.ts';
@@ -20,7 +20,6 @@ import { createWake, type Wake } from './wake.ts';
 
 /** Waits between tries of undoing a node. Seconds. */
 const RETRY_DELAYS = { first: 1, most: 60 };
-const FALLBACK_MS = 10_000;
 /** What looks how things stand may wait for a day for a server that hangs: then the try has failed. */
 const FOLLOW_UP_MS = 30_000;
 
@@ -61,7 +60,7 @@ export async function stopEverything({ runtime, workflowId, call }: Omit<Rollbac
         afterCommit();
       }
       for (const { cleanupId } of tidying) if (cleanupId !== null) wake.watch(cleanupId);
-      await wake.wait(new Date(Date.now() + FALLBACK_MS), call.signal);
+      await wake.wait(soon(), call.signal);
       call.signal.throwIfAborted();
     }
   } finally {
@@ -101,14 +100,7 @@ export async function undoEverything(options: RollbackOptions): Promise<void> {
       parallelLimit: settings.parallelLimit,
     }),
   };
-  const onCancel = () => wake.now();
-  call.cancelled.addEventListener('abort', onCancel);
-  try {
-    await untilUndone(rollback);
-  } finally {
-    call.cancelled.removeEventListener('abort', onCancel);
-    wake.close();
-  }
+  await wokenByCancel(wake, call, () => untilUndone(rollback));
 }
 
 const AS_STATUS: Record<WorkflowUndoStatus, WorkflowNodeStatus> = {
@@ -139,7 +131,7 @@ async function untilUndone(rollback: Rollback): Promise<void> {
   let changed = [...scheduler.running.keys()];
   /** Operations that look how things stand after one of these, with that one. */
   const following = new Map<string, { id: string; until: number }>();
-  let told = 0;
+  const report = createReport(rollback.total, scheduler, rollback.progress);
   for (;;) {
     call.signal.throwIfAborted();
     const late = [...following].flatMap(([id, { until }]) => (until < performance.now() ? id : []));
@@ -175,18 +167,10 @@ async function untilUndone(rollback: Rollback): Promise<void> {
       await startReady(rollback);
       if (scheduler.open() === 0) return;
     }
-    const percent = Math.min(99, Math.floor((100 * (rollback.total - scheduler.open())) / Math.max(1, rollback.total)));
-    if (percent > told) await rollback.progress(percent);
-    told = Math.max(told, percent);
-    await wake.wait(nextDue(scheduler), call.signal);
+    await report();
+    await wake.wait(nextRetry(scheduler), call.signal);
     changed = wake.takeChanged();
   }
-}
-
-function nextDue(scheduler: Scheduler): Date {
-  let next = Date.now() + FALLBACK_MS;
-  for (const { nextAttemptAt } of scheduler.retrying) next = Math.min(next, nextAttemptAt?.getTime() ?? Date.now());
-  return new Date(next);
 }
 
 function moveOf(node: NodeState, undo: UndoMove['undo'], error: string | null): UndoMove {
@@ -241,7 +225,7 @@ async function startReady(rollback: Rollback): Promise<void> {
 
 /** How a node is undone; a move where that is already decided, null where there is nothing to do. */
 function undoOf(
-  { begun }: Rollback,
+  { begun, runtime }: Rollback,
   node: NodeState,
 ): Exclude<NodeUndo, { how: 'nothing' | 'keep' }> | UndoMove | null {
   const of = begun.get(node.position);
@@ -256,7 +240,7 @@ function undoOf(
     fields: of.fields ?? {},
     leftover: tidied !== null,
   };
-  const undo = handlerOf(node.step.planned.kind).undo?.(outcome) ?? { how: 'nothing' };
+  const undo = handlerOf(runtime, node.step.planned.kind).undo?.(outcome) ?? { how: 'nothing' };
   if (undo.how === 'nothing') {
     if (tidied === null) return null;
     return moveOf(node, 'failed', `${of.cleanupError ?? 'What should tidy up after it'} (operation ${of.cleanupId})`);
@@ -275,18 +259,17 @@ async function start(
   const { position, key } = node;
   const request =
     undo.how === 'node'
-      ? { workflowId, position, key, workspace, kind: undo.kind, fields: undo.fields, run: snapshot }
+      ? { workflowId, position, key, workspace, kind: undo.kind, fields: undo.fields, secretNames: [], run: snapshot }
       : null;
   call.guard();
   try {
-    const prepared =
-      request === null ? null : await handlerOf(request.kind).prepare?.(runtime.services, principal, request);
+    const prepared = request === null ? null : await prepareNode(runtime, principal, request);
     const operationId = await submitTogether(runtime, principal, call.operationId, async (mutation) => {
       if ((await claimUndo(mutation.tx, workflowId, [node])).length === 0) throw takenElsewhere(key);
       const id =
         request === null
           ? await submitRollback(runtime.services, mutation, undo.how === 'rollback' ? undo.workflowId : '')
-          : await acceptNode(runtime.services, mutation, request, prepared);
+          : (await handlerOf(runtime, request.kind).accept(runtime.services, mutation, request, prepared)).id;
       const now = id === null ? 'undone' : 'running';
       await moveUndo(mutation.tx, workflowId, [
         { position, undo: now, attempt: node.attempt + 1, operationId: id, error: null },

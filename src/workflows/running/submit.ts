@@ -6,11 +6,10 @@ import { ApplicationError } from '../../errors.ts';
 import { render, TemplateError } from '../expressions/template.ts';
 import { checkWith } from '../kinds/check.ts';
 import type { NodeRequest } from '../kinds/kind.ts';
-import { acceptNode, handlerOf } from '../kinds/registry.ts';
 import { withDefaults } from '../kinds/rules.ts';
 import { principalFor } from './authority.ts';
 import type { RunContext } from './context.ts';
-import { type Runtime, submitTogether } from './runtime.ts';
+import { handlerOf, prepareNode, type Runtime, submitTogether } from './runtime.ts';
 import type { NodeState } from './scheduler.ts';
 import { claimNodes, type NodeInput, readInputs, type Snapshot, setOperations } from './store.ts';
 
@@ -100,7 +99,7 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
   const ready = new Map<number, Ready>();
   for (const node of batch) {
     const input = inputs.get(node.position);
-    if (input !== undefined) ready.set(node.position, await prepareNode(options, principal, node, input));
+    if (input !== undefined) ready.set(node.position, await makeReady(options, principal, node, input));
   }
   return submitTogether(runtime, principal, workflowId, async (mutation) => {
     const made = new Map<NodeState, { operationId: string; attempt: number }>();
@@ -112,13 +111,9 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
     for (const { position, attempt } of claimed.sort((a, b) => a.position - b.position)) {
       const one = ready.get(position);
       if (one === undefined) throw new Error(`node ${position} of workflow ${workflowId} is gone`);
-      const operationId = await refusing(position, () =>
-        acceptNode(
-          handlerOf(one.request.kind).gathers === true ? gathered : runtime.services,
-          mutation,
-          one.request,
-          one.prepared,
-        ),
+      const handler = handlerOf(runtime, one.request.kind);
+      const { id: operationId } = await refusing(position, () =>
+        handler.accept(handler.gathers === true ? gathered : runtime.services, mutation, one.request, one.prepared),
       );
       rows.push({ position, operationId, fields: one.rendered ? one.request.fields : null });
       made.set(one.node, { operationId, attempt });
@@ -130,7 +125,7 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
   });
 }
 
-async function prepareNode(
+async function makeReady(
   options: SubmitOptions,
   principal: Principal,
   node: NodeState,
@@ -140,10 +135,8 @@ async function prepareNode(
   const { kind } = node.step.planned;
   const { key, position } = node;
   const fields = input.fields ?? (await renderFields(options, node, input));
-  const request = { workflowId, position, key, workspace, kind, fields, run };
-  const prepared = await refusing(position, async () =>
-    handlerOf(kind).prepare?.(runtime.services, principal, request),
-  );
+  const request = { workflowId, position, key, workspace, kind, fields, secretNames: [], run };
+  const prepared = await refusing(position, async () => prepareNode(runtime, principal, request));
   return { node, request, prepared, rendered: input.fields === null };
 }
 
