@@ -301,6 +301,8 @@ create table provisioning.taskserv_hosts (
   checked_at timestamp with time zone,
   check_due_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
+  role text,
+  "position" integer,
   constraint taskserv_hosts_pkey PRIMARY KEY (server_id, name),
   constraint taskserv_hosts_server_id_fkey FOREIGN KEY (server_id) REFERENCES provisioning.servers(id) ON DELETE CASCADE,
   constraint taskserv_hosts_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'installing'::text, 'running'::text, 'failed'::text, 'removing'::text, 'unknown'::text, 'absent'::text]))),

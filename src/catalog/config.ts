@@ -3,7 +3,8 @@ import { pathText } from '../documents/json.ts';
 import { schemaProblems } from '../documents/schema-errors.ts';
 import { errors, type FieldProblem } from '../errors.ts';
 import { nearMatches } from '../util/near-matches.ts';
-import type { ConfigProperty, TaskservDefinition } from './definition.ts';
+import { generateSecret } from '../util/secret-pattern.ts';
+import { type ConfigProperty, schemaOf, type TaskservDefinition } from './definition.ts';
 import { environmentText } from './render.ts';
 
 /** Bytes of one value as text. Linux allows an environment variable of 128 KiB. */
@@ -56,12 +57,62 @@ export function resolveVersion(definition: TaskservDefinition, version: unknown)
   ]);
 }
 
+/**
+ * The values with a secret for each property that generates one and has none.
+ * @param kept what was generated before, which is kept.
+ */
+export function generateSecrets(
+  definition: TaskservDefinition,
+  { values, secrets }: { values: Record<string, unknown>; secrets: string[] },
+  kept: Record<string, unknown>,
+): { values: Record<string, unknown>; secrets: string[] } {
+  const made = Object.entries(definition.config).flatMap(([name, { generate }]) =>
+    generate === undefined || values[name] !== undefined
+      ? []
+      : [[name, kept[name] ?? generateSecret(generate)] as const],
+  );
+  return { values: { ...values, ...Object.fromEntries(made) }, secrets: [...secrets, ...made.map(([name]) => name)] };
+}
+
+/**
+ * Whether an installed version may become another one in one go.
+ * @throws 409 naming the versions that it may become.
+ */
+export function requireUpgrade(definition: TaskservDefinition, from: string, to: string): void {
+  const [now, then] = [minorOf(from), minorOf(to)];
+  if (definition.versions.upgrade === 'any' || from === to || now === null || then === null) return;
+  const allowed = (version: string) => {
+    const minor = minorOf(version);
+    return minor !== null && minor.major === now.major && [now.minor, now.minor + 1].includes(minor.minor);
+  };
+  const newer = (version: string) => compareVersions(version, from) > 0;
+  if (allowed(to) && newer(to)) return;
+  const next = definition.versions.supported.filter((version) => allowed(version) && newer(version));
+  throw errors.conflict(
+    `${definition.name} ${from} cannot become ${to}: it is upgraded by one minor version at a time, and never downgraded. ${next.length === 0 ? 'The catalog has no version that it could become.' : `It can become ${next.join(' or ')}.`}`,
+    { version: from, possible_versions: next },
+  );
+}
+
+function minorOf(version: string): { major: number; minor: number } | null {
+  const found = /^v?(\d+)\.(\d+)/.exec(version);
+  return found === null ? null : { major: Number(found[1]), minor: Number(found[2]) };
+}
+
+/** By their numbers, one after the other. */
+function compareVersions(a: string, b: string): number {
+  const [left, right] = [a, b].map((version) => (version.match(/\d+/g) ?? []).map(Number));
+  for (let at = 0; at < Math.max(left?.length ?? 0, right?.length ?? 0); at += 1) {
+    const difference = (left?.[at] ?? 0) - (right?.[at] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
 /** The schema of a whole config; ours are no keywords of JSON Schema and stay out of it. */
 function compile(config: Record<string, ConfigProperty>): ValidateFunction {
   const required = Object.keys(config).filter((name) => config[name]?.required === true);
-  const properties = Object.fromEntries(
-    Object.entries(config).map(([name, { secret: _s, required: _r, multiline: _m, ...schema }]) => [name, schema]),
-  );
+  const properties = Object.fromEntries(Object.entries(config).map(([name, property]) => [name, schemaOf(property)]));
   const ajv = new Ajv({ strict: false, allErrors: true, useDefaults: true, verbose: true });
   return ajv.compile({ type: 'object', properties, required, additionalProperties: false });
 }

@@ -10,6 +10,7 @@ import {
   type DefinitionFile,
   isDefinitionFile,
   NAME_PATTERN,
+  type PeerScriptName,
   type TaskservDefinition,
 } from './definition.ts';
 import { readBounded } from './files.ts';
@@ -46,6 +47,7 @@ const START: Place = { line: 1, column: 1 };
 /** None: a definition is short, and an alias hides from its reader what a setting is. */
 const MAX_ALIASES = 0;
 const SCRIPTS = ['install', 'check', 'remove'] as const;
+const PEER_SCRIPTS: readonly PeerScriptName[] = ['admit', 'drain', 'resume'];
 /** Definitions in one folder at most; each costs four reads. */
 const MAX_DEFINITIONS = 500;
 /** Bytes. The longest built-in taskserv.yaml has some 5,000. */
@@ -146,9 +148,13 @@ async function loadOne(
   checkMeaning(value, name, wrong);
   if (wrong.list.length > 0) return failed(file, wrong.list.map(inWords));
 
-  const scripts = { install: '', check: '', remove: '' };
-  for (const script of SCRIPTS) {
+  const scripts: TaskservDefinition['scripts'] = { install: '', check: '', remove: '' };
+  const files = new Set(await readdir(folder));
+  for (const script of [...SCRIPTS, ...PEER_SCRIPTS.filter((peer) => files.has(`${peer}.sh`))]) {
     const scriptFile = path.join(folder, `${script}.sh`);
+    if (value.cluster === undefined && PEER_SCRIPTS.some((peer) => peer === script)) {
+      failed(scriptFile, at('is for services across servers: taskserv.yaml has no "cluster"'));
+    }
     const read = await readBounded(scriptFile, root, MAX_SCRIPT_BYTES);
     const found = 'problem' in read ? at(read.problem) : scriptProblems(read.text);
     if (found.length > 0) failed(scriptFile, found);
@@ -181,7 +187,7 @@ function complete(
     name: file.name,
     summary: file.summary,
     source,
-    versions: file.versions,
+    versions: { upgrade: 'any', ...file.versions },
     requires: (file.requires ?? []).map((entry) =>
       typeof entry === 'string' ? { name: entry, type: 'hard' as const } : entry,
     ),
@@ -190,7 +196,18 @@ function complete(
     config: file.config ?? {},
     timeouts: { ...DEFAULT_TIMEOUTS, ...file.timeouts },
     ports: file.ports ?? [],
+    cluster: clusterOf(file),
     scripts,
+  };
+}
+
+function clusterOf({ cluster }: DefinitionFile): TaskservDefinition['cluster'] {
+  if (cluster === undefined) return null;
+  return {
+    roles: cluster.roles.map(({ name, count, at_once }) => ({ name, count: count ?? null, at_once: at_once ?? null })),
+    leader: cluster.leader ?? 'any',
+    follows_members: cluster.follows_members ?? false,
+    unless: cluster.unless ?? [],
   };
 }
 

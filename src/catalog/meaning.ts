@@ -1,7 +1,8 @@
 import { Ajv } from 'ajv';
 import type { Problems } from '../documents/problems.ts';
 import { addSchemaErrors } from '../documents/schema-errors.ts';
-import type { ConfigProperty, DefinitionFile } from './definition.ts';
+import { PatternError, sampleOf } from '../util/secret-pattern.ts';
+import { type ConfigProperty, type DefinitionFile, schemaOf } from './definition.ts';
 
 /** Would collide with what every script gets, or with `config.version` of a request. */
 const RESERVED = ['version', 'name', 'config', 'platforms'];
@@ -30,15 +31,54 @@ export function checkMeaning(file: DefinitionFile, folder: string, problems: Pro
       problems.add([...path, 'default'], 'is never used: the value is required');
     }
     checkProperty(property, path, problems);
+    const ungenerated = generateProblem(property);
+    if (ungenerated !== null) problems.add([...path, 'generate'], ungenerated);
+  }
+  checkCluster(file, problems);
+}
+
+/** Whether what is generated is a secret that the property takes. */
+function generateProblem(property: ConfigProperty): string | null {
+  const { generate, secret, required, type } = property;
+  if (generate === undefined) return null;
+  if (secret !== true || type !== 'string') return 'is for strings with "secret: true"';
+  if (required === true) return 'is never used: the value is required';
+  try {
+    const ajv = new Ajv({ strict: false });
+    if (ajv.validate(schemaOf(property), sampleOf(generate))) return null;
+    return `generates what the property does not accept: ${ajv.errorsText(ajv.errors, { dataVar: 'value' })}`;
+  } catch (error) {
+    if (!(error instanceof PatternError)) throw error;
+    return error.message;
+  }
+}
+
+function checkCluster({ cluster, config = {} }: DefinitionFile, problems: Problems): void {
+  if (cluster === undefined) return;
+  const names = cluster.roles.map(({ name }) => name);
+  for (const [index, { name, count }] of cluster.roles.entries()) {
+    const path = ['cluster', 'roles', index];
+    const last = index === cluster.roles.length - 1;
+    if (names.indexOf(name) < index) problems.add([...path, 'name'], `"${name}" is a role already`);
+    if (last && count !== undefined) problems.add([...path, 'count'], 'the last role takes all servers that are left');
+    if (!last && count === undefined) {
+      problems.add(path, 'needs "count": only the last role takes all servers that are left');
+    }
+    const counted = typeof count === 'string' ? config[count] : undefined;
+    if (typeof count === 'string' && (counted?.type !== 'integer' || !('default' in counted))) {
+      problems.add([...path, 'count'], `config.${count} must be an integer with a default`);
+    }
+  }
+  for (const [index, name] of (cluster.unless ?? []).entries()) {
+    if (!(name in config)) problems.add(['cluster', 'unless', index], `there is no config.${name}`);
   }
 }
 
 /** Whether a property's keywords make a schema, and whether its default meets it. */
 function checkProperty(property: ConfigProperty, path: readonly string[], problems: Problems): void {
-  const { secret: _secret, required: _required, multiline: _multiline, ...schema } = property;
   const ajv = new Ajv({ strict: false, allErrors: true, verbose: true });
   try {
-    const validate = ajv.compile(schema);
+    const validate = ajv.compile(schemaOf(property));
     if ('default' in property && !validate(property.default)) {
       addSchemaErrors(problems, [...path, 'default'], validate.errors ?? []);
     }

@@ -11,6 +11,7 @@ import {
   resolveVersion,
   type TaskservDefinition,
 } from './catalog.ts';
+import { DEFAULT_TIMEOUTS } from './definition.ts';
 
 fc.configureGlobal({ seed: SEED });
 
@@ -19,13 +20,14 @@ function definition(name: string, more: Partial<TaskservDefinition> = {}): Tasks
     name,
     summary: 'A test',
     source: 'workspace',
-    versions: { default: 'distro', supported: ['distro', '7.0'] },
+    versions: { default: 'distro', supported: ['distro', '7.0'], upgrade: 'any' },
     requires: [],
     conflicts: [],
     platforms: ['debian-12'],
     config: {},
-    timeouts: { install: 600, check: 30, remove: 300 },
+    timeouts: DEFAULT_TIMEOUTS,
     ports: [],
+    cluster: null,
     scripts: { install: '', check: '', remove: '' },
     ...more,
   };

@@ -167,6 +167,8 @@ export interface Tables {
     checked_at: NullableTimestamp;
     check_due_at: Timestamp;
     updated_at: Timestamp;
+    role: string | null;
+    position: number | null;
   };
   'provisioning.host_turns': { server_id: string; operation_id: string; turn: string };
   'provisioning.data_keys': { name: string; sealed: string; master_key_id: string; created_at: Timestamp };

@@ -4,6 +4,7 @@ import type { StepCall } from '../engine/procedure.ts';
 import { type Line, type Transport, TransportError } from '../transports/contract.ts';
 import { runJob } from '../transports/job.ts';
 import { asShell } from '../transports/program.ts';
+import type { Membership } from './cluster/members.ts';
 import type { Item } from './host-plan.ts';
 import { createMask } from './secrets.ts';
 
@@ -48,12 +49,26 @@ export function environment(item: Item, host: HostFacts): Record<string, string>
     ...renderScripts(item.definition, item.version, item.values).env,
     HOST_NAME: host.hostname,
     ...(host.address === null ? {} : { HOST_ADDRESS: host.address }),
+    ...clusterEnvironment(item.membership),
+    ...Object.fromEntries(Object.entries(item.facts).map(([name, value]) => [`FACT_${name}`, value])),
+  };
+}
+
+/** Empty for a service of the host's own, so that a script need not ask whether the names are set. */
+function clusterEnvironment(membership: Membership | null): Record<string, string> {
+  const { self, leader, members = [] } = membership ?? {};
+  return {
+    CLUSTER_ROLE: self?.role ?? '',
+    CLUSTER_LEADER: leader?.hostname ?? '',
+    CLUSTER_LEADER_ADDRESS: leader?.address ?? '',
+    CLUSTER_LEADS: self === undefined ? '' : self === leader ? 'yes' : 'no',
+    CLUSTER_MEMBERS: members.map(({ hostname, role, address }) => `${hostname} ${role} ${address ?? '-'}`).join('\n'),
   };
 }
 
 /** Blanks the item's secrets out of output. */
 export function maskOf(item: Item) {
-  return createMask(item.secretNames.map((name) => item.values[name]));
+  return createMask([...item.secretNames.map((name) => item.values[name]), ...Object.values(item.facts)]);
 }
 
 /** Runs check.sh: it decides whether the service is healthy. */

@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import type { Queryable } from '../database/pool.ts';
 import type { TaskservHostStatus } from '../database/tables.ts';
+import type { Member, Place } from './cluster/members.ts';
 
 /** A server as this section needs it. */
 export interface HostRecord {
@@ -10,13 +11,26 @@ export interface HostRecord {
   ip_address: string | null;
 }
 
-/** The servers of a workspace that go by these hostnames or ids, locked in the order of their ids. */
-export async function lockHosts(tx: Queryable, workspace: string, names: readonly string[]): Promise<HostRecord[]> {
-  const { rows } = await sql<HostRecord>`
-    select id, hostname, status, ip_address from provisioning.servers
-    where workspace = ${workspace} and (hostname = any(${[...names]}::text[]) or id = any(${[...names]}::text[]))
-    order by id for update`.execute(tx);
-  return rows;
+/**
+ * The servers of a workspace that go by these hostnames or ids, locked in the order of their ids.
+ * @param besides ids of servers that are locked along with them, in that order.
+ */
+export async function lockHosts(
+  tx: Queryable,
+  workspace: string,
+  names: readonly string[],
+  besides: readonly string[] = [],
+): Promise<HostRecord[]> {
+  const { rows } = await sql<HostRecord & { named: boolean }>`
+    with found as (
+      select id, hostname, status, ip_address,
+             workspace = ${workspace} and (hostname = any(${[...names]}::text[]) or id = any(${[...names]}::text[])) as named
+      from provisioning.servers
+      where id = any(${[...besides]}::text[])
+         or workspace = ${workspace} and (hostname = any(${[...names]}::text[]) or id = any(${[...names]}::text[]))
+      order by id for update)
+    select id, hostname, status, ip_address, named from found order by id`.execute(tx);
+  return rows.filter(({ named }) => named).map(({ named: _named, ...host }) => host);
 }
 
 /** Locks servers in the order of their ids. */
@@ -72,14 +86,34 @@ export interface TaskservHost {
   message: string | null;
   /** Of the server: what runs on a simulated one is simulated, too. */
   provider: string;
+  /** Both null where the servers know nothing of each other. */
+  role: string | null;
+  position: number | null;
 }
 
 export async function hostsOf(db: Queryable, taskservId: string): Promise<TaskservHost[]> {
   const { rows } = await sql<TaskservHost>`
-    select h.server_id, s.hostname, s.provider, h.status, h.version, h.revision, h.message
+    select h.server_id, s.hostname, s.provider, h.status, h.version, h.revision, h.message, h.role, h.position
     from provisioning.taskserv_hosts h join provisioning.servers s on s.id = h.server_id
     where h.taskserv_id = ${taskservId} order by h.server_id`.execute(db);
   return rows;
+}
+
+/** The members of a service across servers, in the order in which they were named; none where it is not one. */
+export async function membersOf(db: Queryable, taskservId: string): Promise<Member[]> {
+  const { rows } = await sql<Member>`
+    select h.server_id, h.role, h.position, s.hostname, s.ip_address as address, h.status, h.version
+    from provisioning.taskserv_hosts h join provisioning.servers s on s.id = h.server_id
+    where h.taskserv_id = ${taskservId} and h.role is not null order by h.position`.execute(db);
+  return rows;
+}
+
+/** Notes which part each server has in a taskserv. */
+export async function assignPlaces(tx: Queryable, taskservId: string, places: readonly Place[]): Promise<void> {
+  await sql`
+    update provisioning.taskserv_hosts h set role = p.role, position = p.position
+    from jsonb_to_recordset(${JSON.stringify(places)}::jsonb) as p (server_id text, role text, position integer)
+    where h.taskserv_id = ${taskservId} and h.server_id = p.server_id`.execute(tx);
 }
 
 /** Notes that a taskserv is to stand on these hosts. What stands there by that name already becomes its own. */

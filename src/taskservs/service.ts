@@ -11,7 +11,7 @@ import { requireWorkspace } from '../workspaces/service.ts';
 import { workspaceDirectory } from '../workspaces/store.ts';
 import { hostsOf, lockServers, type TaskservHost } from './host-store.ts';
 import type { Host } from './procedures/input.ts';
-import { lockTaskserv, readTaskserv, type TaskservRecord } from './store.ts';
+import { lockTaskserv, readTaskserv, type TaskservRecord, taskservIdsOf } from './store.ts';
 
 /** The taskserv as JSON text. @throws 404 also where the caller may not see its workspace. */
 export async function getTaskserv(services: Services, principal: Principal, id: string): Promise<string> {
@@ -37,6 +37,18 @@ export async function readCatalog(
   return [...definitions.values()]
     .filter(({ name }) => query.name === undefined || name === query.name)
     .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** The id of a workspace's taskserv that a node names. @throws 404, 409 where several have the name. */
+export async function taskservIdOf(tx: Queryable, workspace: string, name: string): Promise<string> {
+  const [id, ...others] = await taskservIdsOf(tx, workspace, name);
+  if (id === undefined) throw errors.notFound(`taskserv in workspace "${workspace}"`, name);
+  if (others.length > 0) {
+    throw errors.conflict(
+      `There are ${others.length + 1} taskservs "${name}" (${[id, ...others].join(', ')}). Give the id.`,
+    );
+  }
+  return id;
 }
 
 /** Locks a taskserv that the caller may do this to. */
@@ -106,6 +118,8 @@ export interface HostsOperation extends Pick<Acceptance, 'id' | 'kind' | 'worksp
   hosts: readonly Host[];
   /** Whether it changes the hosts. Their rows must be locked. */
   turns: boolean;
+  /** Hosts that it holds besides: members that act for those that are changed. Locked as well. */
+  holds?: readonly Host[];
   input: Record<string, unknown>;
   /** Details for the audit log. */
   details: Record<string, unknown>;
@@ -119,7 +133,7 @@ const NAMED_HOSTS = 3;
 export async function acceptOnHosts(
   services: Services,
   mutation: Mutation,
-  { doing, turns, details, hosts: on, ...operation }: HostsOperation,
+  { doing, turns, holds = [], details, hosts: on, ...operation }: HostsOperation,
 ): Promise<Accepted> {
   const hosts = on.map(({ server_id, hostname }) => ({ server_id, hostname }));
   const names = hosts.map(({ hostname }) => hostname);
@@ -131,11 +145,8 @@ export async function acceptOnHosts(
     audit: { details },
   });
   if (turns) {
-    await takeTurns(
-      mutation.tx,
-      accepted.id,
-      hosts.map(({ server_id }) => server_id),
-    );
+    const held = new Set([...hosts, ...holds].map(({ server_id }) => server_id));
+    await takeTurns(mutation.tx, accepted.id, [...held]);
   }
   return accepted;
 }

@@ -6,7 +6,7 @@ const time = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM
 /** A taskserv row as JSON text: the reference's fields first. Secret values are not in it, only their names. */
 export const TASKSERV_JSON = sql.raw<string>(`json_build_object(
   'id', taskservs.id, 'name', taskservs.name, 'version', taskservs.version,
-  'servers', (select coalesce(json_agg(s.hostname order by s.hostname), '[]')
+  'servers', (select coalesce(json_agg(s.hostname order by h.position, s.hostname), '[]')
               from provisioning.taskserv_hosts h join provisioning.servers s on s.id = h.server_id
               where h.taskserv_id = taskservs.id),
   'status', taskservs.status, 'created_at', ${time('taskservs.created_at')},
@@ -15,8 +15,8 @@ export const TASKSERV_JSON = sql.raw<string>(`json_build_object(
              where r.taskserv_id = taskservs.id and r.revision = taskservs.revision),
   'secrets', (select r.secret_names from provisioning.taskserv_revisions r
               where r.taskserv_id = taskservs.id and r.revision = taskservs.revision),
-  'hosts', (select coalesce(json_agg(json_build_object('server', s.hostname, 'server_id', s.id, 'status', h.status,
-              'version', h.version, 'message', h.message, 'checked_at', ${time('h.checked_at')}) order by s.hostname), '[]')
+  'hosts', (select coalesce(json_agg(json_build_object('server', s.hostname, 'server_id', s.id, 'role', h.role, 'status', h.status,
+              'version', h.version, 'message', h.message, 'checked_at', ${time('h.checked_at')}) order by h.position, s.hostname), '[]')
             from provisioning.taskserv_hosts h join provisioning.servers s on s.id = h.server_id
             where h.taskserv_id = taskservs.id),
   'created_by', taskservs.created_by)::text`);
@@ -163,6 +163,12 @@ export async function settleIdle(tx: Queryable, id: string): Promise<string | nu
     select status from settled
     union all select status from provisioning.taskservs where id = ${id} limit 1`.execute(tx);
   return rows[0]?.status ?? null;
+}
+
+/** Which workspace a taskserv belongs to; null: there is none. */
+export async function readTaskservPlace(db: Queryable, id: string): Promise<{ workspace: string } | null> {
+  const row = await db.selectFrom('provisioning.taskservs').select('workspace').where('id', '=', id).executeTakeFirst();
+  return row ?? null;
 }
 
 /** Ids of the workspace's taskservs that have this id or name. */

@@ -10,6 +10,7 @@ import { isFinal } from '../operations/events.ts';
 import { isUuid } from '../operations/schemas.ts';
 import { type OperationServices, untilEnded } from '../operations/service.ts';
 import { readOperation } from '../operations/store.ts';
+import { generateSecret } from '../util/secret-pattern.ts';
 import { requireWorkspace, workspaceDirectory } from '../workspaces/service.ts';
 import { readWorkspaceSettings } from '../workspaces/settings.ts';
 import { patternOf } from './definition/definition.ts';
@@ -26,7 +27,6 @@ import {
   type Snapshot,
   setRetriedBy,
 } from './running/store.ts';
-import { generateSecret } from './secrets/pattern.ts';
 import { insertSecrets, readSecrets } from './secrets/store.ts';
 import { lockPermitted, requireVisible } from './service-rollback.ts';
 import { findWorkflow, holderOfWorkflow, type WorkflowRecord } from './store.ts';

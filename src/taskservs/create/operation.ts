@@ -2,7 +2,9 @@
 import { Type } from 'typebox';
 import type { Principal } from '../../access/permissions.ts';
 import {
+  generateSecrets,
   loadCatalog,
+  requireUpgrade,
   resolveConfig,
   resolveOrder,
   resolveVersion,
@@ -17,8 +19,10 @@ import { defineOperation } from '../../operations/define.ts';
 import { nearMatches } from '../../util/near-matches.ts';
 import { requireWorkspace } from '../../workspaces/service.ts';
 import { workspaceDirectory } from '../../workspaces/store.ts';
+import { installRounds, type Member, type Place, wantedPlaces } from '../cluster/members.ts';
 import { closureOf } from '../host-plan.ts';
 import {
+  assignPlaces,
   type CarriedRecord,
   carriedOn,
   type HostRecord,
@@ -100,6 +104,7 @@ export function requireSecretFields(given: Iterable<string>, secretNames: readon
 export interface CheckedCreate {
   body: CreateTaskserv;
   definitions: Map<string, TaskservDefinition>;
+  definition: TaskservDefinition;
   version: string;
   values: Record<string, unknown>;
   secretNames: string[];
@@ -129,24 +134,35 @@ export async function checkCreate(
   const { version: wanted, ...config } = body.config ?? {};
   const version = resolveVersion(definition, wanted);
   const { values, secrets } = resolveConfig(definition, config);
-  return { body, definitions, version, values, secretNames: secrets };
+  return { body, definitions, definition, version, values, secretNames: secrets };
 }
 
 /**
  * Accepts a taskserv on servers: a new one, or, where servers carry it already, the change of that one to this version
  * and config. Its rows, its operation and its place in line on the hosts commit together.
  */
-async function acceptCreate(services: Services, mutation: Mutation, checked: CheckedCreate): Promise<Accepted> {
+async function acceptCreate(services: Services, mutation: Mutation, request: CheckedCreate): Promise<Accepted> {
   const { tx, principal } = mutation;
-  const { body, version, values, secretNames } = checked;
+  const { body, version, definition } = request;
   const servers = await findServers(mutation, body);
   const hosts: Host[] = servers.map(({ id, hostname }) => ({ server_id: id, hostname }));
   const carried = await carriedOn(
     tx,
     servers.map(({ id }) => id),
   );
-  requireNoConflict(checked, carried);
-  const present = await findPresent(mutation, checked, hosts, carried);
+  requireNoConflict(request, carried);
+  const present = await findPresent(mutation, request, hosts, carried);
+  const current = present === null ? null : await readRevision(tx, present.id);
+  if (current !== null) requireUpgrade(definition, current.version, version);
+  const kept = current === null ? {} : decryptSecrets(services.encryption, current);
+  const { values, secrets: secretNames } = generateSecrets(
+    definition,
+    { values: request.values, secrets: request.secretNames },
+    kept,
+  );
+  const checked = { ...request, values, secretNames };
+  const standingHosts = present === null ? [] : await hostsOf(tx, present.id);
+  const places = wantedPlaces(definition, values, standingHosts, hosts);
   await requireFree(tx, hosts, body.wait);
   const standing = (record: CarriedRecord) => record.name === body.name;
   const adopted = carried.filter((record) => standing(record) && record.taskserv_id === null);
@@ -164,7 +180,6 @@ async function acceptCreate(services: Services, mutation: Mutation, checked: Che
   const planned = { type: 'taskserv', name: body.name, version, servers: details.servers };
   const plan = present === null ? { create: [planned] } : { change: [{ ...planned, id: present.id }] };
   const common = { kind: 'taskserv.create', doing, workspace: body.workspace, hosts, details, plan };
-  const current = present === null ? null : await readRevision(tx, present.id);
 
   if (body.check_mode === true) {
     return acceptOnHosts(services, mutation, {
@@ -180,6 +195,7 @@ async function acceptCreate(services: Services, mutation: Mutation, checked: Che
         ...sealed,
         made: made.map(({ server_id }) => server_id),
         differences: current === null ? {} : differences(services, current, checked),
+        ...(places === null ? {} : { members: membersIn(places, servers) }),
       },
     });
   }
@@ -202,6 +218,7 @@ async function acceptCreate(services: Services, mutation: Mutation, checked: Che
         present === null ? null : { revision: present.revision, version: present.version, status: present.status },
       made: made.map(({ server_id }) => server_id),
       adopted: adopted.map(({ server_id }) => server_id),
+      ...(places === null || definition.cluster === null ? {} : { rounds: installRounds(definition.cluster, places) }),
     },
   });
   await insertRevision(tx, id, operationId, { revision, version, ...sealed });
@@ -211,11 +228,30 @@ async function acceptCreate(services: Services, mutation: Mutation, checked: Che
     { id, name: body.name, operationId },
     hosts.map(({ server_id }) => server_id),
   );
+  if (places !== null) await assignPlaces(tx, id, places);
   return accepted;
 }
 
-async function findServers({ tx }: Mutation, body: CreateTaskserv): Promise<HostRecord[]> {
-  const servers = await lockHosts(tx, body.workspace, body.servers);
+/** The members as they are to be, for a look at what would be done. */
+function membersIn(places: readonly Place[], servers: readonly HostRecord[]): Member[] {
+  return places.flatMap((place) => {
+    const server = servers.find(({ id }) => id === place.server_id);
+    if (server === undefined) return [];
+    return [{ ...place, hostname: server.hostname, address: server.ip_address, status: 'pending', version: null }];
+  });
+}
+
+/**
+ * The servers that a request names, locked, in the order in which it names them.
+ * @throws 400 for one that there is not, 409 for one that does not run.
+ */
+export async function findServers(
+  { tx }: Pick<Mutation, 'tx'>,
+  body: Pick<CreateTaskserv, 'workspace' | 'servers'>,
+): Promise<HostRecord[]> {
+  const locked = await lockHosts(tx, body.workspace, body.servers);
+  const named = ({ id, hostname }: HostRecord) => body.servers.findIndex((name) => name === id || name === hostname);
+  const servers = locked.toSorted((a, b) => named(a) - named(b));
   const unknown = body.servers.filter((name) => !servers.some(({ id, hostname }) => id === name || hostname === name));
   if (unknown.length > 0) {
     const known = await hostnamesOf(tx, body.workspace);
@@ -238,7 +274,10 @@ async function findServers({ tx }: Mutation, body: CreateTaskserv): Promise<Host
 }
 
 /** @throws 409 naming what stands on a host and cannot stand beside what would come. */
-function requireNoConflict({ body, definitions }: CheckedCreate, carried: readonly CarriedRecord[]): void {
+export function requireNoConflict(
+  { body, definitions }: { body: { name: string }; definitions: Map<string, TaskservDefinition> },
+  carried: readonly CarriedRecord[],
+): void {
   const coming = closureOf(definitions, body.name);
   for (const record of carried) {
     if (coming.has(record.name)) continue;

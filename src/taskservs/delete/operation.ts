@@ -4,12 +4,13 @@ import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import type { Accepted } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
+import { placesAmong, removeRounds } from '../cluster/members.ts';
 import { closureOf } from '../host-plan.ts';
 import { carriedOn } from '../host-store.ts';
 import { definitionsOf, type HostTools } from '../procedures/input.ts';
 import { type DeleteTaskserv, DeleteTaskservBody, DeleteTaskservQuery, TaskservId } from '../schemas.ts';
-import { acceptOnHosts, lockWithHosts, requireFree } from '../service.ts';
-import { taskservIdsOf, updateTaskserv } from '../store.ts';
+import { acceptOnHosts, lockWithHosts, requireFree, taskservIdOf } from '../service.ts';
+import { updateTaskserv } from '../store.ts';
 import { deleteProcedure } from './procedure.ts';
 
 export const deleteTaskserv = defineOperation({
@@ -45,14 +46,7 @@ export const deleteTaskserv = defineOperation({
     permission: 'taskserv_delete',
     target: { what: 'taskserv', permission: 'taskserv_delete', field: 'taskserv' },
     async accept(services, mutation, { workspace, fields }) {
-      const name = String(fields.taskserv);
-      const [id, ...others] = await taskservIdsOf(mutation.tx, workspace, name);
-      if (id === undefined) throw errors.notFound(`taskserv in workspace "${workspace}"`, name);
-      if (others.length > 0) {
-        throw errors.conflict(
-          `There are ${others.length + 1} taskservs "${name}" (${[id, ...others].join(', ')}). Give the id.`,
-        );
-      }
+      const id = await taskservIdOf(mutation.tx, workspace, String(fields.taskserv));
       return acceptDelete(services, mutation, id, { force: fields.force === true });
     },
     undo: ({ status }) =>
@@ -84,6 +78,8 @@ async function acceptDelete(
   if (options.force !== true) await requireUnneeded(mutation, { name, workspace, serverIds });
   await requireFree(tx, hosts, options.wait);
   const servers = hosts.map(({ hostname }) => hostname);
+  const cluster = (await definitionsOf(tx, workspace)).get(name)?.cluster ?? null;
+  const rounds = cluster === null ? [] : removeRounds(cluster, placesAmong(hosts));
   const accepted = await acceptOnHosts(services, mutation, {
     kind: 'taskserv.delete',
     doing: `Remove ${name} from`,
@@ -91,7 +87,10 @@ async function acceptDelete(
     resource: `taskserv:${id}`,
     hosts,
     turns: true,
-    input: { taskserv_id: id, name, force: options.force === true, previous_status: taskserv.status },
+    input: {
+      ...{ taskserv_id: id, name, force: options.force === true, previous_status: taskserv.status },
+      ...(rounds.length === 0 ? {} : { rounds }),
+    },
     details: { name, servers, force: options.force === true },
     plan: { delete: [{ type: 'taskserv', id, name, servers }] },
   });

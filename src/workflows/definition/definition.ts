@@ -4,8 +4,8 @@ import type { JsonObject, Path } from '../../documents/json.ts';
 import { createProblems, type Place, type Problem, type Problems } from '../../documents/problems.ts';
 import { addSchemaErrors } from '../../documents/schema-errors.ts';
 import { readYaml, type Source } from '../../documents/yaml.ts';
+import { DEFAULT_PATTERN, PatternError, sampleOf } from '../../util/secret-pattern.ts';
 import { eachTemplate, type Template } from '../expressions/template.ts';
-import { DEFAULT_PATTERN, PatternError, sampleOf } from '../secrets/pattern.ts';
 import { safeRegExp } from './regexp.ts';
 import { type DefinitionFields, DefinitionSchema, MAX_DEFINITION_BYTES } from './schema.ts';
 

@@ -1,7 +1,7 @@
 /** The form of a workflow definition. `npm run generate` publishes it as docs/contracts/workflow.schema.json. */
 import { type Static, type TSchema, Type } from 'typebox';
+import { DEFAULT_PATTERN } from '../../util/secret-pattern.ts';
 import { KINDS } from '../kinds/rules.ts';
-import { DEFAULT_PATTERN } from '../secrets/pattern.ts';
 
 /** Names of types. */
 export const TYPE_NAME = '^[a-z][a-z0-9_-]{0,62}$';
