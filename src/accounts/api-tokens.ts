@@ -15,6 +15,16 @@ import { bindingsFrom, idFrom } from './users.ts';
 /** Of one user. */
 const MAX_TOKENS = 1_000;
 
+/**
+ * What outlives the caller's token, or has more rights than it, is for those who have logged in.
+ * @param what which an API token cannot do. @throws 409.
+ */
+export function requireLogin(principal: Principal, what: string): void {
+  if (principal.tokenId !== null) {
+    throw errors.conflict(`An API token cannot ${what}. Log in with a password to do that.`);
+  }
+}
+
 /** Which tokens a list may show. @throws 403 for those of others without `user_read`. */
 export function visibleTokens(principal: Principal, user: string | undefined): RawBuilder<boolean>[] {
   if (user === undefined || user === principal.name) return [sql<boolean>`user_id = ${principal.userId}::uuid`];
@@ -28,9 +38,7 @@ export function visibleTokens(principal: Principal, user: string | undefined): R
  */
 export async function createApiToken({ tx, principal, audit }: Mutation, body: CreateApiToken): Promise<Answer> {
   // Else whoever finds one token could give it children that outlive it.
-  if (principal.tokenId !== null) {
-    throw errors.conflict('An API token cannot make further ones. Log in with a password to make it.');
-  }
+  requireLogin(principal, 'make further ones');
   const user = await lockUser(tx, principal.userId);
   if (user === null) throw errors.unauthenticated();
   const bindings = body.roles === undefined ? user.bindings : await bindingsFrom(tx, body.roles);

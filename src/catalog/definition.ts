@@ -24,7 +24,7 @@ const type = Type.Union([
   Type.Literal('object'),
 ]);
 
-/** The keywords of JSON Schema that a config property may use, and four of our own. */
+/** The keywords of JSON Schema that a config property may use, and some of our own. */
 const ConfigPropertySchema = Type.Object(
   {
     type,
@@ -44,6 +44,8 @@ const ConfigPropertySchema = Type.Object(
     additionalProperties: Type.Optional(Type.Union([Type.Boolean(), Type.Record(Type.String(), Type.Unknown())])),
     /** Encrypted at rest, never in logs, events, argument vectors or answers. */
     secret: Type.Optional(Type.Boolean()),
+    /** Chooses code that runs on the host: another value than the default takes `taskserv_privileged`. */
+    privileged: Type.Optional(Type.Boolean()),
     /** Must be given; there is no default. */
     required: Type.Optional(Type.Boolean()),
     /** A string that may hold line breaks. Any other may not, for it ends up in a line of a configuration file. */
@@ -52,7 +54,7 @@ const ConfigPropertySchema = Type.Object(
   closed,
 );
 
-/** One value of a taskserv's config: JSON Schema with `secret`, `required` and `multiline`. */
+/** One value of a taskserv's config: JSON Schema with `secret`, `privileged`, `required` and `multiline`. */
 export type ConfigProperty = Static<typeof ConfigPropertySchema>;
 
 const timeout = Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_TIMEOUT }));

@@ -113,12 +113,13 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
 
   const createContext = (
     operationId: string,
-    begun: { workspace: string; createdBy: string },
+    begun: { workspace: string; createdBy: string; ownerId: string | null },
     controller: Controllers,
   ): ProcedureContext => ({
     operationId,
     workspace: begun.workspace,
     createdBy: begun.createdBy,
+    ownerId: begun.ownerId,
     step: (name, work, options) =>
       DBOS.runStep(() => runStep(operationId, name, work, options ?? {}, controller), { name }),
     progress: (percent) =>

@@ -9,14 +9,14 @@ export interface OperationRecord {
   json: string;
   status: OperationStatus;
   workspace: string;
-  created_by: string;
+  owner_id: string | null;
   resource: string | null;
 }
 
 /** Null when there is none. */
 export async function readOperation(db: Queryable, id: string): Promise<OperationRecord | null> {
   const { rows } = await sql<OperationRecord>`
-    select ${OPERATION_JSON} as json, status, workspace, created_by, resource
+    select ${OPERATION_JSON} as json, status, workspace, owner_id, resource
     from provisioning.operations where id = ${id}`.execute(db);
   return rows[0] ?? null;
 }

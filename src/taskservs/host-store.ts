@@ -1,27 +1,39 @@
 import { sql } from 'kysely';
+import type { ReachedServer } from '../access/reach.ts';
 import type { Queryable } from '../database/pool.ts';
 import type { TaskservHostStatus } from '../database/tables.ts';
 
 /** A server as this section needs it. */
-export interface HostRecord {
-  id: string;
+export interface HostRecord extends ReachedServer {
   hostname: string;
   status: string;
   ip_address: string | null;
 }
 
-/** The servers of a workspace that go by these hostnames or ids, locked in the order of their ids. */
-export async function lockHosts(tx: Queryable, workspace: string, names: readonly string[]): Promise<HostRecord[]> {
-  const { rows } = await sql<HostRecord>`
-    select id, hostname, status, ip_address from provisioning.servers
-    where workspace = ${workspace} and (hostname = any(${[...names]}::text[]) or id = any(${[...names]}::text[]))
-    order by id for update`.execute(tx);
-  return rows;
+const HOST = ['id', 'workspace', 'owner_id', 'hostname', 'status', 'ip_address'] as const;
+
+/** Servers, locked in the order of their ids. */
+export async function lockServers(tx: Queryable, ids: readonly string[]): Promise<HostRecord[]> {
+  if (ids.length === 0) return [];
+  return tx
+    .selectFrom('provisioning.servers')
+    .select(HOST)
+    .where('id', 'in', [...ids])
+    .orderBy('id')
+    .forUpdate()
+    .execute();
 }
 
-/** Locks servers in the order of their ids. */
-export async function lockServers(tx: Queryable, ids: readonly string[]): Promise<void> {
-  await sql`select from provisioning.servers where id = any(${[...ids]}::text[]) order by id for update`.execute(tx);
+/** The servers that a taskserv is on, unlocked. */
+export async function serversOf(db: Queryable, taskservId: string): Promise<HostRecord[]> {
+  return db
+    .selectFrom('provisioning.servers')
+    .select(HOST)
+    .where('id', 'in', (hosts) =>
+      hosts.selectFrom('provisioning.taskserv_hosts').select('server_id').where('taskserv_id', '=', taskservId),
+    )
+    .orderBy('id')
+    .execute();
 }
 
 /** Hostnames of a workspace to choose from, a thousand at most. */
@@ -33,11 +45,7 @@ export async function hostnamesOf(db: Queryable, workspace: string): Promise<str
 
 /** The server now; null when it is gone. */
 export async function readHost(db: Queryable, serverId: string): Promise<HostRecord | null> {
-  const row = await db
-    .selectFrom('provisioning.servers')
-    .select(['id', 'hostname', 'status', 'ip_address'])
-    .where('id', '=', serverId)
-    .executeTakeFirst();
+  const row = await db.selectFrom('provisioning.servers').select(HOST).where('id', '=', serverId).executeTakeFirst();
   return row ?? null;
 }
 

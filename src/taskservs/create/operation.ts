@@ -17,19 +17,11 @@ import { nearMatches } from '../../providers/near-matches.ts';
 import { requireWorkspace } from '../../workspaces/service.ts';
 import { workspaceDirectory } from '../../workspaces/store.ts';
 import { closureOf } from '../host-plan.ts';
-import {
-  type CarriedRecord,
-  carriedOn,
-  type HostRecord,
-  hostnamesOf,
-  hostsOf,
-  lockHosts,
-  placeOnHosts,
-} from '../host-store.ts';
+import { type CarriedRecord, carriedOn, type HostRecord, hostnamesOf, hostsOf, placeOnHosts } from '../host-store.ts';
 import type { Host, HostTools } from '../procedures/input.ts';
 import { CreateTaskserv } from '../schemas.ts';
 import { decryptSecrets, sealConfig } from '../secrets.ts';
-import { acceptOnHosts, lockForChange, requireFree } from '../service.ts';
+import { acceptOnHosts, lockForChange, lockNamed, requireFree } from '../service.ts';
 import {
   insertRevision,
   insertTaskserv,
@@ -96,7 +88,10 @@ export async function checkCreate(
   resolveOrder(definitions, [body.name]);
   const { version: wanted, ...config } = body.config ?? {};
   const version = resolveVersion(definition, wanted);
-  const { values, secrets } = resolveConfig(definition, config);
+  const { values, secrets, privileged } = resolveConfig(definition, config);
+  if (privileged.length > 0 && !isPermitted(principal, 'taskserv_privileged', body.workspace)) {
+    throw errors.privilegedConfig(privileged, body.workspace);
+  }
   return { body, definitions, version, values, secretNames: secrets };
 }
 
@@ -156,7 +151,8 @@ export async function acceptCreate(services: Services, mutation: Mutation, check
   const operationId = uuidv7();
   const revision = (present?.revision ?? 0) + 1;
   if (present === null) {
-    await insertTaskserv(tx, { id, workspace: body.workspace, name: body.name, version, createdBy: principal.name });
+    const owner = { createdBy: principal.name, ownerId: principal.userId };
+    await insertTaskserv(tx, { id, workspace: body.workspace, name: body.name, version, ...owner });
   }
   const accepted = await acceptOnHosts(services, mutation, {
     ...common,
@@ -182,11 +178,10 @@ export async function acceptCreate(services: Services, mutation: Mutation, check
   return accepted;
 }
 
-async function findServers({ tx }: Mutation, body: CreateTaskserv): Promise<HostRecord[]> {
-  const servers = await lockHosts(tx, body.workspace, body.servers);
-  const unknown = body.servers.filter((name) => !servers.some(({ id, hostname }) => id === name || hostname === name));
+async function findServers(mutation: Mutation, body: CreateTaskserv): Promise<HostRecord[]> {
+  const { servers, unknown } = await lockNamed(mutation, body.workspace, body.servers);
   if (unknown.length > 0) {
-    const known = await hostnamesOf(tx, body.workspace);
+    const known = await hostnamesOf(mutation.tx, body.workspace);
     throw errors.validation(
       unknown.map((name) => ({
         field: `servers[${body.servers.indexOf(name)}]`,

@@ -36,6 +36,7 @@ const OWN_RULES: Record<string, KindRules> = {
   'taskserv.create': {
     with: Type.Object({ name: taskservName, servers, config }, closed),
     permission: 'taskserv_create',
+    target: { what: 'server', permission: 'server_update', field: 'servers' },
   },
   command: {
     with: Type.Object(

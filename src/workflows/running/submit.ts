@@ -1,4 +1,4 @@
-import type { Principal } from '../../access/permissions.ts';
+import type { Queryable } from '../../database/pool.ts';
 import type { JsonObject } from '../../documents/json.ts';
 import { pathText } from '../../documents/json.ts';
 import { ApplicationError } from '../../errors.ts';
@@ -6,9 +6,9 @@ import { render, TemplateError } from '../expressions/template.ts';
 import { checkWith } from '../kinds/check.ts';
 import type { NodeRequest } from '../kinds/kind.ts';
 import { acceptNode, handlerOf } from '../kinds/registry.ts';
-import { withDefaults } from '../kinds/rules.ts';
+import { rulesOf, withDefaults } from '../kinds/rules.ts';
 import { createProblems } from '../problems.ts';
-import { principalFor } from './authority.ts';
+import { type Acting, actingFor, requireStillPermitted } from './authority.ts';
 import type { RunContext } from './context.ts';
 import { type Runtime, submitTogether } from './runtime.ts';
 import type { NodeState } from './scheduler.ts';
@@ -21,6 +21,8 @@ const BATCH = 25;
 export interface Refusal {
   node: NodeState;
   message: string;
+  /** Of the error that it was refused with. */
+  code: string;
   /** A later try may succeed. */
   retryable: boolean;
 }
@@ -29,10 +31,12 @@ export interface Refusal {
 class NodeRefused extends Error {
   override readonly name = 'NodeRefused';
   readonly position: number;
+  readonly code: string;
   readonly retryable: boolean;
-  constructor(position: number, message: string, retryable: boolean) {
+  constructor(position: number, code: string, message: string, retryable: boolean) {
     super(message);
     this.position = position;
+    this.code = code;
     this.retryable = retryable;
   }
 }
@@ -69,10 +73,10 @@ export async function submitNodes(
         break;
       } catch (error) {
         if (!(error instanceof NodeRefused)) throw error;
-        const { position, message, retryable } = error;
+        const { position, message, code, retryable } = error;
         const node = batch.find((candidate) => candidate.position === position);
         if (node === undefined) throw error;
-        refused.push({ node, message, retryable });
+        refused.push({ node, message, code, retryable });
         batch = batch.filter((candidate) => candidate !== node);
       }
     }
@@ -91,7 +95,8 @@ interface Ready {
 
 async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) {
   const { runtime, workflowId, run } = options;
-  const principal = principalFor(run.authority, workflowId);
+  const acting = (db: Queryable) => actingFor(db, run.authority, `workflow ${workflowId}`);
+  const before = await acting(runtime.services.db);
   const inputs = await readInputs(
     runtime.services.db,
     workflowId,
@@ -100,9 +105,12 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
   const ready = new Map<number, Ready>();
   for (const node of batch) {
     const input = inputs.get(node.position);
-    if (input !== undefined) ready.set(node.position, await prepareNode(options, principal, node, input));
+    if (input !== undefined) ready.set(node.position, await prepareNode(options, before, node, input));
   }
-  return submitTogether(runtime, principal, workflowId, async (mutation) => {
+  return submitTogether(runtime, before.principal, workflowId, async (transaction) => {
+    // Asked again: what a node prepares may take a while.
+    const now = await acting(transaction.tx);
+    const mutation = { ...transaction, principal: now.principal };
     const made = new Map<NodeState, { operationId: string; attempt: number }>();
     const rows: Parameters<typeof setOperations>[2][number][] = [];
     const claimed = await claimNodes(mutation.tx, workflowId, batch);
@@ -112,14 +120,15 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
     for (const { position, attempt } of claimed.sort((a, b) => a.position - b.position)) {
       const one = ready.get(position);
       if (one === undefined) throw new Error(`node ${position} of workflow ${workflowId} is gone`);
-      const operationId = await refusing(position, () =>
-        acceptNode(
+      const operationId = await refusing(position, async () => {
+        requireStillPermitted(now, neededFor(one.request.kind), options.workspace);
+        return acceptNode(
           handlerOf(one.request.kind).gathers === true ? gathered : runtime.services,
           mutation,
           one.request,
           one.prepared,
-        ),
-      );
+        );
+      });
       rows.push({ position, operationId, fields: one.rendered ? one.request.fields : null });
       made.set(one.node, { operationId, attempt });
       options.onOperation(operationId);
@@ -130,21 +139,22 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
   });
 }
 
-async function prepareNode(
-  options: SubmitOptions,
-  principal: Principal,
-  node: NodeState,
-  input: NodeInput,
-): Promise<Ready> {
+async function prepareNode(options: SubmitOptions, acting: Acting, node: NodeState, input: NodeInput): Promise<Ready> {
   const { runtime, workflowId, workspace, run } = options;
   const { kind } = node.step.planned;
   const { key, position } = node;
+  await refusing(position, async () => requireStillPermitted(acting, neededFor(kind), workspace));
   const fields = input.fields ?? (await renderFields(options, node, input));
   const request = { workflowId, position, key, workspace, kind, fields, run };
   const prepared = await refusing(position, async () =>
-    handlerOf(kind).prepare?.(runtime.services, principal, request),
+    handlerOf(kind).prepare?.(runtime.services, acting.principal, request),
   );
   return { node, request, prepared, rendered: input.fields === null };
+}
+
+/** Whoever may no longer submit workflows has no node of one carried out. */
+function neededFor(kind: string) {
+  return ['workflow_submit', rulesOf(kind).permission] as const;
 }
 
 /** A node's fields, now that everything they read is known. */
@@ -157,8 +167,8 @@ async function renderFields({ context, run }: SubmitOptions, node: NodeState, in
     const problems = createProblems();
     checkWith(planned.kind, fields, new Set(), ['with'], problems);
     const [problem] = problems.list;
-    if (problem !== undefined) throw new NodeRefused(node.position, `${problem.field} ${problem.message}`, false);
-    return fields;
+    if (problem === undefined) return fields;
+    throw new NodeRefused(node.position, 'VALIDATION_ERROR', `${problem.field} ${problem.message}`, false);
   });
 }
 
@@ -168,8 +178,13 @@ async function refusing<T>(position: number, work: () => Promise<T>): Promise<T>
     return await work();
   } catch (error) {
     if (error instanceof TemplateError)
-      throw new NodeRefused(position, `${pathText(['with', ...error.path])}: ${error.message}`, false);
+      throw new NodeRefused(
+        position,
+        'VALIDATION_ERROR',
+        `${pathText(['with', ...error.path])}: ${error.message}`,
+        false,
+      );
     if (!(error instanceof ApplicationError)) throw error;
-    throw new NodeRefused(position, error.message, error.retryable || error.status === 409);
+    throw new NodeRefused(position, error.code, error.message, error.retryable || error.status === 409);
   }
 }
