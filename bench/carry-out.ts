@@ -1,10 +1,8 @@
 import { execFile } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import pg from 'pg';
-import { serverRequest, until } from '../test/support/server.ts';
-import { load, requestBytes } from './support/http.ts';
+import { acceptCreates, untilCarriedOut } from './support/backlog.ts';
 import { type Installation, startInstallation } from './support/installation.ts';
 import { alternate, type Benchmark, compare } from './support/stats.ts';
 
@@ -43,21 +41,12 @@ export const carryOut: Benchmark = {
 };
 
 /** Accepts them while nobody carries anything out, and then starts a worker. */
-async function carriedOut({ server, pool, replica }: Installation): Promise<number> {
-  // As empty as the floor's database is in each round.
-  await pool.query('truncate dbos.workflow_status, provisioning.operations, provisioning.servers cascade');
-  await pool.query('truncate simulated_cloud.servers, simulated_cloud.calls');
-  const name = randomBytes(4).toString('hex');
-  await load({
-    url: server.url,
-    connections: 16,
-    count: COUNT,
-    request: (n) => requestBytes('POST', '/v1/servers/create', server.admin.token, serverRequest(`${name}-${n}`)),
-  });
-  await using _worker = await replica({ ROLE: 'worker', LOG_LEVEL: 'info', WORKER_CONCURRENCY: String(AT_ONCE) });
-  const left = `select count(*)::int as left from dbos.workflow_status where status <> 'SUCCESS'`;
-  await until(async () => (await pool.query(left)).rows[0].left === 0, 'the operations', TIMEOUT_MS, 200);
-  return rateOf(pool);
+async function carriedOut(installation: Installation): Promise<number> {
+  await acceptCreates(installation, COUNT);
+  const settings = { ROLE: 'worker', LOG_LEVEL: 'info', WORKER_CONCURRENCY: String(AT_ONCE) };
+  await using _worker = await installation.replica(settings);
+  await untilCarriedOut(installation);
+  return rateOf(installation.pool);
 }
 
 /** In a database of its own on the same Postgres. */

@@ -1,10 +1,11 @@
 /** `npm run bench [-- name…]`: measures, and prints a table in Markdown. What it says is in docs/benchmarks.md. */
 import { cpus } from 'node:os';
 import { accept } from './accept.ts';
-import { ansible } from './ansible.ts';
+import { backlogs } from './backlog.ts';
 import { carryOut } from './carry-out.ts';
 import { cliLists } from './cli-lists.ts';
 import { dashboard } from './dashboard.ts';
+import { hosts } from './hosts.ts';
 import { idle } from './idle.ts';
 import { lists } from './lists.ts';
 import { memory } from './memory.ts';
@@ -16,6 +17,7 @@ import { workflows } from './workflows.ts';
 const BENCHMARKS: Benchmark[] = [
   accept,
   carryOut,
+  ...backlogs,
   reads,
   lists,
   memory,
@@ -24,7 +26,7 @@ const BENCHMARKS: Benchmark[] = [
   ...workflows,
   dashboard,
   cliLists,
-  ansible,
+  hosts,
 ];
 
 const names = process.argv.slice(2);

@@ -14,15 +14,19 @@ export interface Terraform extends AsyncDisposable {
   apply(value: string): Promise<number>;
 }
 
-/** The terraform on the search path; null where there is none. */
+/** Terraform, or OpenTofu in its place, on the search path; null where there is neither. */
 export async function findTerraform(): Promise<string | null> {
-  return run('terraform', ['version'], { env: environment() }).then(
-    () => 'terraform',
-    (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return null;
-      throw error;
-    },
-  );
+  for (const binary of ['terraform', 'tofu']) {
+    const isThere = await run(binary, ['version'], { env: environment() }).then(
+      () => true,
+      (error: NodeJS.ErrnoException) => {
+        if (error.code === 'ENOENT') return false;
+        throw error;
+      },
+    );
+    if (isThere) return binary;
+  }
+  return null;
 }
 
 /** A directory with `count` resources, initialised and not applied yet. */

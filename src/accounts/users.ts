@@ -20,7 +20,7 @@ import type { RoleBinding } from '../database/tables.ts';
 import { uuidv7 } from '../database/uuid.ts';
 import { errors, type FieldProblem } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
-import { nearMatches } from '../providers/near-matches.ts';
+import { nearMatches } from '../util/near-matches.ts';
 import { requireLogin } from './api-tokens.ts';
 import type { CreateUser, RolesInput, UpdateUser } from './schemas.ts';
 import { setPassword } from './service.ts';

@@ -117,60 +117,75 @@ test('a broken override hides the built-in one: nobody gets another service than
   const { definitions, problems } = await loadCatalog(own.root);
   assert.equal(definitions.has('redis'), false);
   assert.deepEqual(told(problems, own.root), [
-    'taskservs/redis/taskserv.yaml:5:1 the file has no field "confg"; did you mean config?',
+    'taskservs/redis/taskserv.yaml:5:1 confg: unknown field; known: name, summary, versions, requires, conflicts, ' +
+      'platforms, config, timeouts, ports; did you mean config?',
   ]);
   assert.equal(problems[0]?.taskserv, 'redis');
 });
 
 const MISTAKES: [what: string, yaml: string, expected: string[]][] = [
   ['YAML that is none', 'name: [a\n', ['2:1 ']],
-  ['a field given twice', `${minimal('x')}name: y\n`, ['5:1 Map keys must be unique']],
-  ['an empty file', '', ['1:1 the file must be object']],
-  ['a missing field', 'name: x\nsummary: A test\nplatforms: [debian-12]\n', ['1:1 the file lacks "versions"']],
+  ['a field given twice', `${minimal('x')}name: y\n`, ['5:1 is not valid YAML: Map keys must be unique']],
+  ['an empty file', '', ['1:1 must be object, not null']],
+  ['a missing field', 'name: x\nsummary: A test\nplatforms: [debian-12]\n', ['1:1 versions: is required']],
   [
     'an unknown platform',
     minimal('x').replace('[debian-12]', '\n  - debian-12\n  - debain-13'),
-    ['6:5 platforms.1 must be one of: debian-12, ubuntu-22.04, ubuntu-24.04'],
+    ['6:5 platforms[1]: must be one of debian-12, ubuntu-22.04, ubuntu-24.04; did you mean debian-12?'],
   ],
-  ['a wrong type deep inside', minimal('x', 'timeouts:\n  check: soon\n'), ['6:10 timeouts.check must be integer']],
-  ['a name that is not the folder', minimal('y'), ['1:7 must be "x", the name of the folder']],
+  [
+    'a wrong type deep inside',
+    minimal('x', 'timeouts:\n  check: soon\n'),
+    ['6:10 timeouts.check: must be integer, not string'],
+  ],
+  ['a name that is not the folder', minimal('y'), ['1:7 name: must be "x", the name of the folder']],
   [
     'a default version that is not supported',
     minimal('x').replace('default: "1"', 'default: "2"'),
-    ['3:22 must be one of versions.supported'],
+    ['3:22 versions.default: must be one of versions.supported'],
   ],
   [
     'a default that breaks its own schema',
     minimal('x', 'config:\n  port:\n    type: integer\n    default: many\n'),
-    ['8:14 the default value must be integer'],
+    ['8:14 config.port.default: must be integer, not string'],
   ],
   [
     'a secret with a default',
     minimal('x', 'config:\n  password:\n    type: string\n    secret: true\n    default: changeme\n'),
-    ['9:14 a secret must not have a default'],
+    ['9:14 config.password.default: a secret must not have a default'],
   ],
-  ['a reserved name', minimal('x', 'config:\n  version: { type: string }\n'), ['6:3 is a reserved name']],
+  [
+    'a reserved name',
+    minimal('x', 'config:\n  version: { type: string }\n'),
+    ['6:3 config.version: is a reserved name'],
+  ],
   [
     'a property name that is no variable',
     minimal('x', 'config:\n  my-port: { type: integer }\n'),
-    ['6:3 config has no field "my-port"'],
+    ['6:3 config.my-port: unknown field'],
   ],
   [
     'a keyword that is none',
     minimal('x', 'config:\n  port: { type: integer, maximun: 5 }\n'),
-    ['6:26 config.port has no field "maximun"; did you mean maximum'],
+    ['6:26 config.port.maximun: unknown field; known: type, '],
   ],
   [
     'a pattern that is none',
     minimal('x', 'config:\n  text: { type: string, pattern: "(" }\n'),
-    ['6:34 config.text.pattern must match format "regex"'],
+    ['6:34 config.text.pattern: must match format "regex"'],
   ],
-  ['itself required', minimal('x', 'requires: [os-base, x]\n'), ['5:21 names itself']],
+  ['itself required', minimal('x', 'requires: [os-base, x]\n'), ['5:21 requires[1]: names the taskserv itself']],
   [
     'an unknown one required',
     minimal('x', 'requires:\n  - os-base\n  - nope\n'),
     ['7:5 requires "nope", which neither'],
   ],
+  [
+    'a type that there is not',
+    minimal('x', 'config:\n  port: { type: integr }\n'),
+    ['6:17 config.port.type: must be one of string, integer, number, boolean, array, object; did you mean integer?'],
+  ],
+  ['nesting without end', `config: ${'['.repeat(20_000)}${']'.repeat(20_000)}`, ['1:1 nests more than 64 deep']],
   ['an alias', minimal('x', 'config: { a: &a { type: string }, b: *a }\n'), ['1:1 must not use aliases']],
 ];
 

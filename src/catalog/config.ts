@@ -1,7 +1,9 @@
 import { isDeepStrictEqual } from 'node:util';
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
+import { pathText } from '../documents/json.ts';
+import { schemaProblems } from '../documents/schema-errors.ts';
 import { errors, type FieldProblem } from '../errors.ts';
-import { nearMatches } from '../providers/near-matches.ts';
+import { nearMatches } from '../util/near-matches.ts';
 import type { ConfigProperty, TaskservDefinition } from './definition.ts';
 import { environmentText } from './render.ts';
 
@@ -25,7 +27,7 @@ export function resolveConfig(
   const validate = validators.get(definition) ?? compile(definition.config);
   validators.set(definition, validate);
   const values: Record<string, unknown> = structuredClone(config);
-  if (!validate(values)) throw errors.validation((validate.errors ?? []).map((error) => explain(error, definition)));
+  if (!validate(values)) throw errors.validation(explain(validate.errors ?? [], definition));
   const problems = Object.entries(values).flatMap(([name, value]) => textProblems(definition, name, value));
   if (problems.length > 0) throw errors.validation(problems);
   const total = Object.values(values).reduce<number>(
@@ -73,31 +75,17 @@ function compile(config: Record<string, ConfigProperty>): ValidateFunction {
       schema,
     ]),
   );
-  const ajv = new Ajv({ strict: false, allErrors: true, useDefaults: true });
+  const ajv = new Ajv({ strict: false, allErrors: true, useDefaults: true, verbose: true });
   return ajv.compile({ type: 'object', properties, required, additionalProperties: false });
 }
 
-/** Ajv's messages name the rule, not the value, so a secret does not get into them. */
-function explain(error: ErrorObject, definition: TaskservDefinition): FieldProblem {
-  const field = ['config', ...error.instancePath.split('/').slice(1)].join('.').replace(/\.(\d+)(?=\.|$)/g, '[$1]');
-  if (error.keyword === 'additionalProperties' && error.instancePath === '') {
-    const name = String(error.params.additionalProperty).slice(0, 64);
-    const near = nearMatches(name, Object.keys(definition.config));
-    const known = Object.keys(definition.config).join(', ') || 'none';
-    return {
-      field: `${field}.${name}`,
-      message: `${definition.name} has no such setting; it has: ${known}`,
-      ...(near.length > 0 ? { near_matches: near } : {}),
-    };
-  }
-  if (error.keyword === 'required') {
-    return { field: `${field}.${String(error.params.missingProperty)}`, message: 'is required' };
-  }
-  if (error.keyword === 'enum') {
-    const allowed = (error.params.allowedValues as unknown[]).map(String);
-    return { field, message: `must be one of: ${allowed.join(', ')}`, near_matches: allowed.slice(0, 3) };
-  }
-  return { field, message: error.message ?? 'is not valid' };
+/** What is wrong with a config. Its values may be secrets and are not quoted. */
+function explain(found: readonly ErrorObject[], definition: TaskservDefinition): FieldProblem[] {
+  const unknownField = `${definition.name} has no such setting`;
+  return schemaProblems(found, { unknownField }).map(({ path, part: _, ...problem }) => ({
+    field: pathText(['config', ...path]),
+    ...problem,
+  }));
 }
 
 /** What JSON Schema does not say: values must fit into an environment variable and into one line of a file. */

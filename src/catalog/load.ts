@@ -1,6 +1,9 @@
 import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
+import { createProblems, type Place, type Problem } from '../documents/problems.ts';
+import { addSchemaErrors } from '../documents/schema-errors.ts';
+import { readYaml, type Source } from '../documents/yaml.ts';
 import { ROOT } from '../root.ts';
 import {
   DEFAULT_TIMEOUTS,
@@ -10,26 +13,20 @@ import {
   type TaskservDefinition,
 } from './definition.ts';
 import { readBounded } from './files.ts';
-import { type Mistake, meaningMistakes, schemaMistakes } from './mistakes.ts';
-import { readYaml, type YamlSource } from './yaml.ts';
+import { checkMeaning } from './meaning.ts';
 
 /** Something wrong with a definition, where its author finds it. */
-export interface CatalogProblem {
+export interface CatalogProblem extends Place {
   /** Whose definition; the name of its folder. */
   taskserv: string;
   file: string;
-  /** Both count from 1. */
-  line: number;
-  column: number;
   message: string;
 }
 
 /** A name in `requires`, and where it stands. */
-interface Requirement {
+interface Requirement extends Place {
   requirement: string;
   file: string;
-  line: number;
-  column: number;
 }
 
 /** All definitions of one folder. */
@@ -42,6 +39,12 @@ export interface LoadedDefinitions {
 }
 
 const DEFINITION_FILE = 'taskserv.yaml';
+/** Something wrong in one file. */
+type Found = Omit<CatalogProblem, 'taskserv' | 'file'>;
+
+const START: Place = { line: 1, column: 1 };
+/** None: a definition is short, and an alias hides from its reader what a setting is. */
+const MAX_ALIASES = 0;
 const SCRIPTS = ['install', 'check', 'remove'] as const;
 /** Definitions in one folder at most; each costs four reads. */
 const MAX_DEFINITIONS = 500;
@@ -123,34 +126,49 @@ async function loadOne(
   library: string,
 ): Promise<LoadedOne> {
   const problems: CatalogProblem[] = [];
-  const failed = (file: string, mistakes: Mistake[]): LoadedOne => {
-    problems.push(...mistakes.map((mistake) => ({ taskserv: name, file, ...mistake })));
+  const failed = (file: string, found: Found[]): LoadedOne => {
+    problems.push(...found.map((problem) => ({ taskserv: name, file, ...problem })));
     return { definition: null, problems, requirements: [] };
   };
   const file = path.join(folder, DEFINITION_FILE);
-  const at = (message: string) => [{ line: 1, column: 1, message }];
+  const at = (message: string) => [{ ...START, message }];
   if (!new RegExp(NAME_PATTERN).test(name)) return failed(folder, at(`the folder's name must match ${NAME_PATTERN}`));
   const text = await readBounded(file, root, MAX_YAML_BYTES);
   if ('problem' in text) return failed(file, at(text.problem));
-  const yaml = readYaml(text.text);
-  if (yaml.mistakes.length > 0) return failed(file, yaml.mistakes);
-  if (!isDefinitionFile(yaml.value)) return failed(file, schemaMistakes(yaml, isDefinitionFile.errors ?? []));
-  const mistakes = meaningMistakes(yaml, yaml.value, name);
-  if (mistakes.length > 0) return failed(file, mistakes);
+  const yaml = readYaml(text.text, MAX_ALIASES);
+  if (yaml.source === null) return failed(file, yaml.problems.map(inWords));
+  const { value, locate } = yaml.source;
+  const wrong = createProblems(locate);
+  if (!isDefinitionFile(value)) {
+    addSchemaErrors(wrong, [], isDefinitionFile.errors ?? []);
+    return failed(file, wrong.list.map(inWords));
+  }
+  checkMeaning(value, name, wrong);
+  if (wrong.list.length > 0) return failed(file, wrong.list.map(inWords));
 
   const scripts = { install: '', check: '', remove: '' };
   for (const script of SCRIPTS) {
     const scriptFile = path.join(folder, `${script}.sh`);
     const read = await readBounded(scriptFile, root, MAX_SCRIPT_BYTES);
-    const wrong = 'problem' in read ? at(read.problem) : scriptMistakes(read.text);
-    if (wrong.length > 0) failed(scriptFile, wrong);
+    const found = 'problem' in read ? at(read.problem) : scriptProblems(read.text);
+    if (found.length > 0) failed(scriptFile, found);
     if ('text' in read) scripts[script] = withLibrary(read.text, library);
   }
   if (problems.length > 0) return { definition: null, problems, requirements: [] };
   return {
-    definition: complete(yaml.value, source, scripts),
+    definition: complete(value, source, scripts),
     problems,
-    requirements: requirements(yaml, yaml.value, file),
+    requirements: requirements(yaml.source, value, file),
+  };
+}
+
+/** A problem as a line of its own, with the field in front and what may have been meant behind. */
+function inWords({ path, field, message, near_matches: near = [], line, column }: Problem): Found {
+  const hint = near.length > 0 ? `; did you mean ${near.join(' or ')}?` : '';
+  return {
+    line: line ?? START.line,
+    column: column ?? START.column,
+    message: `${path.length === 0 ? '' : `${field}: `}${message}${hint}`,
   };
 }
 
@@ -176,15 +194,15 @@ function complete(
   };
 }
 
-function requirements(yaml: YamlSource, file: DefinitionFile, name: string): Requirement[] {
+function requirements({ locate }: Source, file: DefinitionFile, name: string): Requirement[] {
   return (file.requires ?? []).map((entry, index) => ({
     requirement: typeof entry === 'string' ? entry : entry.name,
     file: name,
-    ...yaml.position(['requires', index]),
+    ...(locate(['requires', index], 'value') ?? START),
   }));
 }
 
-function scriptMistakes(text: string): Mistake[] {
+function scriptProblems(text: string): Found[] {
   const lines = text.split('\n');
   const windows = lines.findIndex((line) => line.endsWith('\r'));
   if (windows >= 0) {

@@ -1,5 +1,5 @@
 import { errors, type FieldProblem } from '../errors.ts';
-import { nearMatches } from '../providers/near-matches.ts';
+import { nearMatches } from '../util/near-matches.ts';
 import type { TaskservDefinition } from './definition.ts';
 
 type Definitions = ReadonlyMap<string, TaskservDefinition>;

@@ -21,9 +21,9 @@ import { workflowCommands } from './commands/workflow.ts';
 import { workspaceCommands } from './commands/workspace.ts';
 import { existingServerCommands, workspaceSecretCommands } from './commands/workspace-secrets.ts';
 import { complete } from './complete.ts';
+import { createSession } from './create-session.ts';
 import { describeError, EXIT, exitStatusOf, UsageError } from './errors.ts';
 import { OUTPUTS } from './output.ts';
-import { createSession } from './session.ts';
 import type { Terminal } from './terminal.ts';
 
 /** Every command that talks to a server. */

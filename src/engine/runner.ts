@@ -1,5 +1,7 @@
 import type { Logger } from 'pino';
 import { type Database, isDatabaseUnavailable, onConnection, type Queryable } from '../database/pool.ts';
+import { backoff } from '../util/backoff.ts';
+import { sleep } from '../util/sleep.ts';
 import { DBOS, engineStop, isEngineStop, transactionalStep } from './dbos.ts';
 import { type EndOptions, endInTransaction, type Failure } from './ending.ts';
 import type { Enqueue } from './enqueue.ts';
@@ -290,26 +292,10 @@ function retryDelay(
   const code = 'code' in error ? error.code : undefined;
   if (code === 'REPLICA_STALLED') return { seconds: 0, counts: false, announce: false };
   const asked = 'retryAfter' in error && typeof error.retryAfter === 'number' ? error.retryAfter : 0;
-  const base = Math.min(MAX_RETRY_DELAY_SECONDS, (options.retryDelay ?? 1) * 2 ** (attempt - 1));
-  const seconds = Math.max(asked, base * (0.5 + Math.random() / 2));
+  const own = backoff(attempt, { first: options.retryDelay ?? 1, most: MAX_RETRY_DELAY_SECONDS });
+  const seconds = Math.max(asked, own);
   if (code === 'RATE_LIMITED') return { seconds, counts: false, announce: true };
   return attempt >= (options.attempts ?? DEFAULT_ATTEMPTS) ? null : { seconds, counts: true, announce: true };
-}
-
-/** Resolves after `ms`, or rejects with the signal's reason. */
-export function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.reject(signal.reason);
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  const timer = setTimeout(() => {
-    signal.removeEventListener('abort', abort);
-    resolve();
-  }, ms);
-  const abort = () => {
-    clearTimeout(timer);
-    reject(signal.reason);
-  };
-  signal.addEventListener('abort', abort, { once: true });
-  return promise;
 }
 
 async function untilDatabase<T>(query: () => Promise<T>): Promise<T> {

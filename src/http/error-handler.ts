@@ -7,8 +7,9 @@ import type {
   HTTPMethods,
 } from 'fastify';
 import { isDatabaseUnavailable } from '../database/pool.ts';
+import { pathText } from '../documents/json.ts';
+import { schemaProblems } from '../documents/schema-errors.ts';
 import { ApplicationError, errors, type FieldProblem } from '../errors.ts';
-import { nearMatches } from '../providers/near-matches.ts';
 
 /** Called with every denial (401, 403) so that it reaches the audit log. */
 export type OnDenied = (request: FastifyRequest, error: ApplicationError) => void;
@@ -69,7 +70,7 @@ function render(reply: FastifyReply, request: FastifyRequest, error: Application
 function toApplicationError(error: FastifyError, request: FastifyRequest): ApplicationError {
   if (error instanceof ApplicationError) return error;
   if (error.validation !== undefined)
-    return errors.validation(telling(error.validation).map((v) => problemOf(v, error.validationContext ?? 'body')));
+    return errors.validation(problemsOf(error.validation, error.validationContext ?? 'body'));
   if (isDatabaseUnavailable(error) || endedSession(error))
     return errors.unavailable('The database is away. Try again in a moment.');
   // Postgres' class 22: a value it cannot take, such as a NUL byte or a time that does not exist.
@@ -99,12 +100,6 @@ function toApplicationError(error: FastifyError, request: FastifyRequest): Appli
   return errors.internal();
 }
 
-/** Without what only says that a body, which is there, might as well have been absent. */
-function telling(problems: FastifySchemaValidationError[]): FastifySchemaValidationError[] {
-  const rest = problems.filter(({ keyword, params }) => keyword !== 'anyOf' && params.type !== 'null');
-  return rest.length === 0 ? problems : rest;
-}
-
 /**
  * Postgres ended the session or did not begin one, whatever its reason (a database closed for connections, a password
  * changed, too few slots): nothing is wrong with the request.
@@ -113,33 +108,14 @@ function endedSession(error: Error & { severity?: unknown }): boolean {
   return error.severity === 'FATAL' || error.severity === 'PANIC';
 }
 
-/** From the validator's words to ours: which field, what was wrong, what would have been near. */
-function problemOf(problem: FastifySchemaValidationError, part: string): FieldProblem {
-  const path = problem.instancePath.slice(1).replaceAll('/', '.');
-  const params = problem.params as Record<string, unknown>;
-  if (problem.keyword === 'additionalProperties') {
-    const name = String(params.additionalProperty);
-    const known = Object.keys((problem as { parentSchema?: { properties?: object } }).parentSchema?.properties ?? {});
-    return {
-      field: path === '' ? name : `${path}.${name}`,
-      message: `unknown ${part === 'querystring' ? 'query parameter' : 'field'}`,
-      near_matches: nearMatches(name, known),
-    };
-  }
-  if (problem.keyword === 'required') {
-    const name = String(params.missingProperty);
-    return { field: path === '' ? name : `${path}.${name}`, message: 'is required' };
-  }
-  if (problem.keyword === 'enum') {
-    return {
-      field: path,
-      message: 'is not one of the allowed values',
-      near_matches: (params.allowedValues as unknown[]).map(String),
-    };
-  }
-  const field = path === '' ? part : path;
-  const { description } = (problem as { parentSchema?: { description?: string } }).parentSchema ?? {};
-  if (problem.keyword === 'pattern' && description !== undefined)
-    return { field, message: `does not fit. ${description}` };
-  return { field, message: problem.message ?? 'is invalid' };
+/** The validator's errors in our words. @param part of the request: body, querystring, params or headers */
+function problemsOf(found: FastifySchemaValidationError[], part: string): FieldProblem[] {
+  const wording =
+    part === 'body'
+      ? {}
+      : { types: false, ...(part === 'querystring' ? { unknownField: 'unknown query parameter' } : {}) };
+  return schemaProblems(found, wording).map(({ path, part: _, ...problem }) => ({
+    field: path.length === 0 ? part : pathText(path),
+    ...problem,
+  }));
 }

@@ -1,3 +1,4 @@
+import { pathText } from '../documents/json.ts';
 import { type ApplicationError, errors } from '../errors.ts';
 
 const [QUOTE, BACKSLASH, COMMA] = [...'"\\,'].map((sign) => sign.charCodeAt(0));
@@ -24,7 +25,7 @@ export function inexactness(text: string, maxDepth: number): ApplicationError | 
   const open: Container[] = [];
   let inside: Container | undefined;
   let nameIsNext = false;
-  const pathOf = () => open.map(({ at }) => at).join('.') || 'body';
+  const pathOf = () => pathText(open.map(({ at }) => at)) || 'body';
   for (let i = 0; i < text.length; i += 1) {
     const sign = text.charCodeAt(i);
     if (sign === QUOTE) {

@@ -3,6 +3,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Selectable } from 'kysely';
 import type { Encryption } from '../access/encryption.ts';
 import type { Principal } from '../access/permissions.ts';
+import { retryingConflicts } from '../database/conflicts.ts';
 import type { Database, Queryable } from '../database/pool.ts';
 import type { Tables } from '../database/tables.ts';
 import { uuidv7 } from '../database/uuid.ts';
@@ -76,10 +77,6 @@ export type Mutate = <Prepared>(
 ) => Promise<FastifyReply>;
 
 const KEY_PATTERN = /^[\x21-\x7e]{1,255}$/;
-/** Postgres: deadlock, serialisation failure. The transaction did nothing; try it again. */
-const RETRYABLE = new Set(['40P01', '40001']);
-const MAX_TRIES = 3;
-
 interface Stored {
   status: number;
   body: string;
@@ -152,18 +149,6 @@ export function createMutate(db: Database, encryption: Encryption): Mutate {
 
 /** What was only checked has no place and no later state. */
 const CHECK_ANSWER = { location: undefined, afterCommitAnswer: undefined } as const;
-
-/** Again where the transaction did nothing and may be tried again. */
-async function retryingConflicts<T>(work: () => Promise<T>): Promise<T> {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      return await work();
-    } catch (error) {
-      const code = error instanceof Error && 'code' in error ? String(error.code) : '';
-      if (!RETRYABLE.has(code) || attempt === MAX_TRIES) throw error;
-    }
-  }
-}
 
 function send(reply: FastifyReply, { status, body, location }: Stored): FastifyReply {
   if (location !== null) reply.header('location', location);

@@ -3,6 +3,7 @@
  * limit, lets changes go before observations, holds everything while the provider asks for a pause, and stops asking a
  * provider that does not answer. Waiting is the normal case, not an error: an operation is told why it waits.
  */
+import { backoff } from '../util/backoff.ts';
 import { createBreaker } from './breaker.ts';
 import { type AccountState, type CallKind, type CallOptions, ProviderError } from './contract.ts';
 
@@ -67,8 +68,10 @@ const INITIAL_SECONDS = 5;
 const ANNOUNCE_AFTER_MS = 500;
 /** How often a long wait is told. */
 const TELL_WAITED_MS = 20_000;
-/** A pause that the provider did not measure itself. */
-const PAUSE_SECONDS = { least: 1, most: 60 };
+/** Pauses that the provider did not measure itself. Seconds. */
+const PAUSES = { first: 1, most: 60, jitter: 0 };
+/** At least, whatever the provider asks for. Seconds. */
+const SHORTEST_PAUSE = 0.05;
 const RANK: Record<CallKind, number> = { change: 0, look: 1, observe: 2 };
 
 /** An observation that has waited for so long goes first: without any, what has been changed would never be seen done. */
@@ -252,7 +255,7 @@ export function createAccount(settings: { name: string; limit: RateLimit }): Acc
       figures.throttled += 1;
       // Calls that were under way together are refused together: that is one refusal.
       if (pausedUntil <= performance.now()) refusals += 1;
-      const seconds = retryAfter ?? Math.min(PAUSE_SECONDS.most, PAUSE_SECONDS.least * 2 ** (refusals - 1));
+      const seconds = Math.max(SHORTEST_PAUSE, retryAfter ?? backoff(refusals, PAUSES));
       pausedUntil = Math.max(pausedUntil, performance.now() + seconds * 1_000);
       pump();
       return seconds;

@@ -4,6 +4,8 @@
  * the wait doubles.
  */
 
+import { type Backoff, backoff } from '../util/backoff.ts';
+
 /** `unreachable`: no answer, or a 5xx. `refused`: the credentials are not accepted. */
 type Trouble = 'unreachable' | 'refused';
 
@@ -35,9 +37,9 @@ const FAILURES_TO_HOLD = 5;
  * The first wait and the longest. A provider that is away comes back by itself; credentials are mended by people, and
  * asking often with wrong ones gets an account locked.
  */
-const HOLD_MS: Record<Trouble, { least: number; most: number }> = {
-  unreachable: { least: 1_000, most: 60_000 },
-  refused: { least: 5_000, most: 300_000 },
+const HOLD_MS: Record<Trouble, Backoff> = {
+  unreachable: { first: 1_000, most: 60_000, jitter: 0 },
+  refused: { first: 5_000, most: 300_000, jitter: 0 },
 };
 /** While the one call is under way, the others look again so often. */
 const PROBE_PAUSE_MS = 1_000;
@@ -45,42 +47,42 @@ const PROBE_PAUSE_MS = 1_000;
 export function createBreaker(): Breaker {
   let failures = 0;
   let last: Trouble = 'unreachable';
-  let holdMs = 0;
+  /** Since the account last worked. */
+  let holds = 0;
   let until = 0;
   let probing = false;
   return {
-    hold: () => (holdMs === 0 ? null : { trouble: last, failures, until }),
+    hold: () => (holds === 0 ? null : { trouble: last, failures, until }),
     delay(now) {
-      if (holdMs === 0) return 0;
+      if (holds === 0) return 0;
       if (until > now) return until - now;
       return probing ? PROBE_PAUSE_MS : 0;
     },
     sent() {
-      if (holdMs > 0) probing = true;
+      if (holds > 0) probing = true;
     },
     released() {
       probing = false;
     },
     succeeded() {
       failures = 0;
-      holdMs = 0;
+      holds = 0;
       probing = false;
     },
     failed(trouble, now) {
       // Sent before the others failed: it tells nothing new.
-      if (holdMs > 0 && until > now) return;
+      if (holds > 0 && until > now) return;
       if (trouble !== last) {
         // The earlier trouble is over.
         failures = 0;
-        holdMs = 0;
+        holds = 0;
       }
       failures += 1;
       last = trouble;
       probing = false;
-      const { least, most } = HOLD_MS[trouble];
-      if (holdMs === 0 && failures < FAILURES_TO_HOLD) return;
-      holdMs = Math.min(most, Math.max(least, holdMs * 2));
-      until = now + holdMs;
+      if (holds === 0 && failures < FAILURES_TO_HOLD) return;
+      holds += 1;
+      until = now + backoff(holds, HOLD_MS[trouble]);
     },
   };
 }

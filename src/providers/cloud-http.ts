@@ -2,9 +2,10 @@
  * A thin client for the JSON APIs of clouds. Each request has a time limit and a bounded answer, waits for the account's
  * turn, and fails as a ProviderError that carries no credential.
  */
+import { retryAfterSeconds } from '../util/retry-after.ts';
 import type { Account, RateFacts } from './account.ts';
 import { type CallKind, type CallOptions, type MutationOptions, ProviderError } from './contract.ts';
-import { lookingAgain, untilNotThrottled } from './waiting.ts';
+import { ask, change, type Outcome } from './waiting.ts';
 
 /** How long one answer may take. Clouds answer a create within some seconds; past this the connection is half open. */
 const DEFAULT_TIMEOUT_MS = 30_000;
@@ -48,44 +49,17 @@ export interface CloudHttp {
 
 export function createCloudHttp(settings: CloudHttpSettings): CloudHttp {
   const { account } = settings;
-
-  /** One call with its place in the account's line. @returns the body of a success. */
-  const call = async (
-    what: string,
-    kind: CallKind,
-    options: CallOptions,
-    send: () => Promise<CloudAnswer | { throttledFor: number }>,
-  ): Promise<unknown> => {
-    const answer = await untilNotThrottled(account, kind, options, async () => {
-      const received = await send();
-      return 'throttledFor' in received ? received : { answer: received };
-    });
-    if (answer.status >= 200 && answer.status < 300) return answer.body;
-    throw settings.refusal(what, answer);
+  const send = async (what: string, method: string, path: string, body: unknown, signal?: AbortSignal) => {
+    const outcome = await exchange(settings, what, method, path, body, signal);
+    if ('throttledFor' in outcome) return outcome;
+    const { status, body: answer } = outcome.answer;
+    if (status >= 200 && status < 300) return { answer };
+    throw settings.refusal(what, outcome.answer);
   };
-
   return {
     read: (what, path, options = {}, kind = 'look') =>
-      lookingAgain(account, options, () =>
-        call(what, kind, options, () => {
-          if (options.signal?.aborted) {
-            account.released(false);
-            throw options.signal.reason;
-          }
-          return exchange(settings, what, 'GET', path, undefined, options.signal);
-        }),
-      ),
-    change: (what, method, path, body, options) =>
-      call(what, 'change', options, () => {
-        try {
-          options.signal?.throwIfAborted();
-          options.guard();
-        } catch (error) {
-          account.released(false);
-          throw error;
-        }
-        return exchange(settings, what, method, path, body, undefined);
-      }),
+      ask(account, kind, options, () => send(what, 'GET', path, undefined, options.signal)),
+    change: (what, method, path, body, options) => change(account, options, () => send(what, method, path, body)),
   };
 }
 
@@ -97,7 +71,7 @@ async function exchange(
   path: string,
   body: unknown,
   signal: AbortSignal | undefined,
-): Promise<CloudAnswer | { throttledFor: number }> {
+): Promise<Outcome<CloudAnswer>> {
   const { account, timeoutMs = DEFAULT_TIMEOUT_MS } = settings;
   const request = new AbortController();
   const late = new Error('late');
@@ -121,8 +95,11 @@ async function exchange(
     const refused = response.status === 429;
     if (response.status >= 500) account.failed();
     else account.answered({ ...rateFacts(response.headers), refused, denied: response.status === 401 });
-    if (refused) return { throttledFor: account.throttled(retryAfterOf(response.headers)) };
-    return { status: response.status, body: parse(account.name, what, response.status, text) };
+    if (refused)
+      return {
+        throttledFor: account.throttled(retryAfterSeconds(response.headers.get('retry-after'), MAX_RETRY_AFTER)),
+      };
+    return { answer: { status: response.status, body: parse(account.name, what, response.status, text) } };
   } catch (error) {
     if (signal?.aborted) {
       account.released(true);
@@ -171,15 +148,6 @@ function rateFacts(headers: Headers): RateFacts {
     return text === null || !Number.isFinite(number) ? null : number;
   };
   return { limit: value('limit'), remaining: value('remaining') };
-}
-
-/** Seconds to wait after a 429: `Retry-After` as seconds or date; null where it lacks. */
-function retryAfterOf(headers: Headers): number | null {
-  const text = headers.get('retry-after');
-  if (text === null) return null;
-  const seconds = /^\d+(\.\d+)?$/.test(text.trim()) ? Number(text) : (Date.parse(text) - Date.now()) / 1_000;
-  if (!Number.isFinite(seconds)) return null;
-  return Math.min(MAX_RETRY_AFTER, Math.max(0.05, seconds));
 }
 
 function timedOut({ account }: CloudHttpSettings, what: string, timeoutMs: number): ProviderError {

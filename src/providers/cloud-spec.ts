@@ -1,6 +1,7 @@
 /** What is checked of a spec at every cloud, against the lists that the cloud gave. */
+
+import { nearMatches } from '../util/near-matches.ts';
 import type { Plan, ServerSpec, SpecProblem, Zone } from './contract.ts';
-import { nearMatches } from './near-matches.ts';
 import { nearestPlans } from './plan-names.ts';
 
 /** @param cloud its name as people write it, for messages. */

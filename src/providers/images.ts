@@ -1,5 +1,5 @@
 /** Neutral image names (`debian-12`, `ubuntu-24.04`) and what clouds call them. */
-import { nearMatches } from './near-matches.ts';
+import { nearMatches } from '../util/near-matches.ts';
 
 /** What a server is made from when nothing else is asked for. */
 export const DEFAULT_IMAGE = 'debian-12';

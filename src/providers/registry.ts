@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { FieldProblem } from '../errors.ts';
+import { nearMatches } from '../util/near-matches.ts';
 import type { CloudKind, Credentials } from './clouds.ts';
 import { type CallOptions, type Provider, ProviderError, type ServerSpec } from './contract.ts';
-import { nearMatches } from './near-matches.ts';
 
 /** An account: a provider with credentials, and whose these are. */
 export interface ProviderAccount {

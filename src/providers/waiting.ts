@@ -1,15 +1,7 @@
-import { setTimeout as delay } from 'node:timers/promises';
+import { backoff } from '../util/backoff.ts';
+import { sleep } from '../util/sleep.ts';
 import type { Account } from './account.ts';
-import { type CallKind, type CallOptions, ProviderError } from './contract.ts';
-
-/** Waits. @throws the signal's reason as soon as it fires. */
-export async function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
-  try {
-    await delay(milliseconds, undefined, { signal });
-  } catch (error) {
-    throw signal?.aborted ? signal.reason : error;
-  }
-}
+import { type CallKind, type CallOptions, type MutationOptions, ProviderError } from './contract.ts';
 
 /** What the work comes to, unless the signal fires first: then its reason is thrown, and the work goes on unheard. */
 export async function whileWanted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
@@ -60,17 +52,59 @@ async function within<T>(work: Promise<T>, seconds: number): Promise<T> {
   return Promise.race([work, late.promise]).finally(() => clearTimeout(timer));
 }
 
+/** What came of sending a call: an answer, or (it has had no effect) the seconds for which the account is throttled. */
+export type Outcome<T> = { answer: T } | { throttledFor: number };
+
+/** Asks something in the account's turn, again where the answer is lost. @throws ProviderError; the signal's reason. */
+export function ask<T>(
+  account: Account,
+  kind: CallKind,
+  options: CallOptions,
+  send: () => Promise<Outcome<T>>,
+): Promise<T> {
+  return lookingAgain(account, options, () =>
+    untilNotThrottled(account, kind, options, () => {
+      orReleased(account, () => options.signal?.throwIfAborted());
+      return send();
+    }),
+  );
+}
+
+/**
+ * Changes something in the account's turn, once the guard has let it; it is awaited whatever the signal does.
+ * @throws ProviderError; the signal's reason before it is sent; what the guard throws.
+ */
+export function change<T>(account: Account, options: MutationOptions, send: () => Promise<Outcome<T>>): Promise<T> {
+  return untilNotThrottled(account, 'change', options, () => {
+    orReleased(account, () => {
+      options.signal?.throwIfAborted();
+      options.guard();
+    });
+    return send();
+  });
+}
+
+/** Gives the account's turn back where the check throws: nothing was sent. */
+function orReleased(account: Account, check: () => void): void {
+  try {
+    check();
+  } catch (error) {
+    account.released(false);
+    throw error;
+  }
+}
+
 /**
  * Sends again and again while the account is throttled: such a call has had no effect. Waits for the account's turn before
  * each, all together no longer than the caller's patience.
  * @param send answers the seconds to wait where there are too many calls.
  * @throws ProviderError RATE_LIMITED where the provider asks for a longer pause than the caller has patience for.
  */
-export async function untilNotThrottled<T>(
+async function untilNotThrottled<T>(
   account: Account,
   kind: CallKind,
   options: CallOptions,
-  send: () => Promise<{ answer: T } | { throttledFor: number }>,
+  send: () => Promise<Outcome<T>>,
 ): Promise<T> {
   const begun = performance.now();
   for (;;) {
@@ -87,15 +121,15 @@ export async function untilNotThrottled<T>(
   }
 }
 
-/** Tries of something that only looks, and the pause before the second: doubled each time, with jitter. */
+/** Tries of something that only looks, and the pauses between them. Milliseconds. */
 const LOOKS = 4;
-const LOOK_PAUSE_MS = 100;
+const LOOK_PAUSES = { first: 150, most: 600 };
 
 /**
  * Looks again where an answer was lost or unreadable: looking changes nothing. But a caller whose patience is bounded is
  * told at once where the account is held by now: the holds grow, and it would wait through one after the other.
  */
-export async function lookingAgain<T>(account: Account, options: CallOptions, look: () => Promise<T>): Promise<T> {
+async function lookingAgain<T>(account: Account, options: CallOptions, look: () => Promise<T>): Promise<T> {
   for (let tried = 1; ; tried++) {
     try {
       return await look();
@@ -103,7 +137,7 @@ export async function lookingAgain<T>(account: Account, options: CallOptions, lo
       const passing = error instanceof ProviderError && error.retryable && error.retryAfter === undefined;
       const held = options.patience !== undefined && account.state().state !== 'ok';
       if (!passing || held || tried >= LOOKS) throw error;
-      await pause(LOOK_PAUSE_MS * 2 ** (tried - 1) * (0.5 + Math.random()), options.signal);
+      await sleep(backoff(tried, LOOK_PAUSES), options.signal);
     }
   }
 }

@@ -1,8 +1,8 @@
 import type { Logger } from 'pino';
 import { harmlessText } from '../util/harmless.ts';
+import { createSlots } from '../util/slots.ts';
 import { askHealth } from './check/procedure.ts';
 import { type DueCheck, type Health, noteHealth, takeDueChecks } from './host-store.ts';
-import { createLimiter } from './limiter.ts';
 import type { HostTools } from './procedures/input.ts';
 import { lockTaskserv, settleIdle } from './store.ts';
 
@@ -23,14 +23,14 @@ export function startHealthChecks(
   options: { seconds: number; logger: Logger },
 ): { stop(): Promise<void> } {
   const { logger, seconds } = options;
-  const limiter = createLimiter(AT_ONCE);
+  const slots = createSlots(AT_ONCE);
   const stopped = new AbortController();
   let running: Promise<void> = Promise.resolve();
   let busy = false;
 
   const round = async () => {
     const due = await takeDueChecks(tools.db, seconds, BATCH);
-    await Promise.all(due.map((check) => limiter.run(stopped.signal, () => checkOne(check))));
+    await Promise.all(due.map((check) => slots.run(stopped.signal, () => checkOne(check))));
   };
 
   const checkOne = async (check: DueCheck) => {

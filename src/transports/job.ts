@@ -2,17 +2,21 @@
  * Long scripts. A job runs detached on its host, in a directory of its own; whoever has its id attaches to it, as often
  * as need be. A lost connection or a crash of this process therefore never runs it twice.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
+import { backoff } from '../util/backoff.ts';
 import { harmlessLine } from '../util/harmless.ts';
+import { sleep } from '../util/sleep.ts';
 import { type Job, type Line, type RunResult, type Transport, TransportError } from './contract.ts';
+import { readScript } from './scripts.ts';
 import { END_SECONDS, END_TREE, exportsOf, quote, resultOf } from './shell.ts';
 
 /** Where jobs lie on a host, each with: script, env (gone once read), log, claim, exit. */
 const JOBS = '/var/lib/provisioning/jobs';
-/** Waits between tries to attach again. Milliseconds: the first, and the longest. */
-const RECONNECT_MS = [200, 5_000] as const;
+/** Waits between tries to attach again. Milliseconds. */
+const RECONNECT_WAITS = { first: 200, most: 5_000 };
 /** Seconds beyond the job's own time in which a host must have said that it knows the job. */
 const ATTACH_MARGIN = 30;
+const ATTACH = readScript('attach');
+const RUNNER = readScript('job-runner');
 const ID = /^[A-Za-z0-9_-]{1,100}$/;
 
 /**
@@ -48,7 +52,7 @@ async function attachUntilEnd(
   follower: Follower,
   signal: AbortSignal,
 ): Promise<RunResult> {
-  for (let tries = 0; ; tries += 1) {
+  for (let tries = 1; ; tries += 1) {
     try {
       const { exitCode } = await transport.run(attachScript(job, follower.next()), {
         signal,
@@ -61,8 +65,8 @@ async function attachUntilEnd(
     } catch (error) {
       const worthwhile = error instanceof TransportError && error.retryable && follower.running();
       if (signal.aborted || !worthwhile) throw error;
-      if (follower.progressed()) tries = 0;
-      await sleep(Math.min(RECONNECT_MS[1], RECONNECT_MS[0] * 2 ** tries), undefined, { signal });
+      if (follower.progressed()) tries = 1;
+      await sleep(backoff(tries, RECONNECT_WAITS), signal);
     }
   }
 }
@@ -186,104 +190,3 @@ function followJob(host: string, job: Job, onFound: (elapsed: number) => void): 
     },
   };
 }
-
-/**
- * Begins the job unless it was begun, then prints its log from line $from on until its end. Its directory appears whole
- * by a rename, and whoever makes the link `claim` runs it: any number of these scripts at once begin it once.
- */
-const ATTACH = `
-set -eu
-umask 077
-directory=$jobs/$id
-if [ ! -d "$directory" ]; then
-  # What else lies beside the jobs is not theirs to close.
-  (umask 022 && mkdir -p "\${jobs%/*}")
-  mkdir -p "$jobs"
-  made=$(mktemp -d "$jobs/.new-XXXXXX")
-  trap 'rm -rf "$made"' EXIT
-  # Not by the shell itself: of a full disk it says no more than "I/O error".
-  printf '%s\\n' "$job_script" | cat >"$made/script"
-  printf '%s\\n' "$job_env" | cat >"$made/env"
-  printf '%s\\n' "$runner" | cat >"$made/runner"
-  date +%s >"$made/started"
-  : >"$made/log"
-  mv -T "$made" "$directory" 2>/dev/null || { rm -rf "$made"; [ -d "$directory" ]; }
-fi
-cd "$directory"
-echo "s$(($(date +%s) - $(cat started)))"
-if [ ! -e claim ]; then (unset PROVISIONING_RUN; setsid sh ./runner "$id" >/dev/null 2>&1 </dev/null &); fi
-alive() {
-  read -r boot pid begun <claim || return 1
-  [ "$boot" = "$(cat /proc/sys/kernel/random/boot_id)" ] || return 1
-  [ "$begun" = "$(sed 's/^.*) //' "/proc/$pid/stat" | cut -d ' ' -f 20)" ]
-}
-fifo=$directory/follow-$$
-mkfifo "$fifo"
-# Not every file system tells tail of new lines: it has to look. BusyBox knows whole seconds alone.
-often=0.05
-tail -s "$often" -n 0 /dev/null 2>/dev/null || often=1
-tail -s "$often" -n "+$from" -f log >"$fifo" 2>/dev/null &
-tail_pid=$!
-(
-  misses=0
-  while [ "$misses" -lt 2 ]; do
-    sleep 1
-    if ! kill -0 $$; then kill "$tail_pid"; rm -f "$fifo"; exit; fi
-    if [ -e exit ] || alive; then misses=0; else misses=$((misses + 1)); fi
-  done
-  echo l >"$fifo"
-) >/dev/null 2>&1 </dev/null &
-watcher=$!
-trap 'kill "$tail_pid" "$watcher" 2>/dev/null || :; rm -f "$fifo"' EXIT
-while IFS= read -r line; do
-  printf '%s\\n' "$line"
-  case $line in x* | l*) break ;; esac
-done <"$fifo"
-`;
-
-/** What stays on the host: claims the job, runs it, and writes down its lines and its end. */
-const RUNNER = `
-id=$1
-umask 077
-begun=$(sed 's/^.*) //' "/proc/$$/stat" | cut -d ' ' -f 20)
-echo "$(cat /proc/sys/kernel/random/boot_id) $$ $begun" >"claim-$$"
-ln "claim-$$" claim || { rm -f "claim-$$"; exit; }
-rm -f "claim-$$"
-mark="end of $id $(cat /proc/sys/kernel/random/uuid)"
-write_down() {
-  while IFS= read -r line || [ -n "$line" ]; do
-    case $line in
-      *"$mark")
-        line=\${line%"$mark"}
-        if [ -n "$line" ]; then printf '%s%s\\n' "$1" "$line"; fi
-        return ;;
-    esac
-    printf '%s%s\\n' "$1" "$line"
-  done
-}
-mkfifo out err
-write_down o <out >>log &
-write_down e <err >>log &
-exec 8>out 9>err
-(
-  exec >&8 2>&9 8>&- 9>&-
-  . ./env
-  rm -f env
-  umask 022
-  PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-  export PATH
-  script=$PWD/script
-  cd /
-  PROVISIONING_RUN=job-$id exec setsid sh "$script"
-) </dev/null &
-wait $!
-status=$?
-printf '%s\\n' "$mark" >&8
-printf '%s\\n' "$mark" >&9
-wait
-exec 8>&- 9>&-
-echo "$status" >exit.new && mv exit.new exit
-echo "x$status" >>log
-rm -f out err script env runner
-find .. -mindepth 1 -maxdepth 1 -mtime +7 -exec rm -rf {} +
-`;

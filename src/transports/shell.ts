@@ -7,6 +7,7 @@ import { constants } from 'node:os';
 import { harmlessLine } from '../util/harmless.ts';
 import { type Line, type RunOptions, type RunResult, type Transport, TransportError } from './contract.ts';
 import { cutLines } from './lines.ts';
+import { readScript } from './scripts.ts';
 
 /** Seconds that ending a tree of processes may take: five of them are the processes' own, to end in order. */
 export const END_SECONDS = 20;
@@ -37,33 +38,13 @@ export type Execute = (
   },
 ) => Promise<Ended>;
 
-/**
- * Reads the script from standard input, whole or not at all, says that it begins, and becomes it. Whatever follows on
- * standard input is the script's. $1: the run's id, $2: bytes of the script. Nothing of the script is in an argument.
- */
-const BOOTSTRAP = [
-  'PATH="$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"',
-  'export PATH',
-  'cd /',
-  'provisioning_script=$(dd bs="$2" count=1 iflag=fullblock 2>/dev/null)',
-  'case $provisioning_script in *"#end $1") ;; *) echo "the script did not arrive whole" >&2; exit 125 ;; esac',
-  'echo "provisioning-run $1"',
-  'eval "$provisioning_script"',
-].join('\n');
+const BOOTSTRAP = readScript('bootstrap');
+const FRAME = readScript('frame');
+const UPLOAD = readScript('upload');
+/** For whoever ends a tree of processes: `$marked` is what marks them. */
+export const END_TREE = readScript('end-tree');
 
-/**
- * Tells on both streams that the script has ended, and how: a stream may be held open by what the script left behind,
- * and some engines forget how a command ended before one can ask. $1: BOOTSTRAP, the rest as there.
- */
-const FRAME = [
-  'exec 3>&2 2>/dev/null',
-  'sh -c "$1" provisioning-run "$2" "$3" 2>&3 3>&-',
-  'status=$?',
-  'printf "\\nprovisioning-end %s %s\\n" "$2" "$status"',
-  'printf "\\nprovisioning-end %s %s\\n" "$2" "$status" >&3',
-].join('\n');
-
-/** Marks every process of a run through its environment: by it the whole tree is found again. */
+/** Marks every process of a run through its environment: by it end-tree.sh finds the whole tree again. */
 const MARK = 'PROVISIONING_RUN';
 
 /** @param host in a few words, for messages. `sudo`: the user is not root and becomes it. */
@@ -100,20 +81,6 @@ export function createShellTransport(options: {
     close: options.close,
   };
 }
-
-const UPLOAD = `
-set -eu
-umask 022
-mkdir -p "$(dirname "$path")"
-temporary=$path.provisioning-$$
-trap 'rm -f "$temporary"' EXIT
-(umask 077 && cat >"$temporary")
-found=$(sha256sum <"$temporary")
-if [ "\${found%% *}" != "$sum" ]; then echo "the checksum differs: the content did not arrive whole" >&2; exit 1; fi
-chown 0:0 "$temporary"
-chmod "$mode" "$temporary"
-mv -f "$temporary" "$path"
-`;
 
 interface Shell {
   host: string;
@@ -309,41 +276,3 @@ async function endTree(shell: Shell, id: string): Promise<void> {
   });
   if (exitCode !== 0) throw failed(shell.host, 'processes are left', said);
 }
-
-/**
- * $marked: the run's id. Written for what every Debian has; procps is not among it. Session 0 and 1 are not a run's own:
- * in a container they may be everybody's.
- */
-export const END_TREE = `
-tree() {
-  found=$(grep -lzsx "${MARK}=$marked" /proc/[0-9]*/environ | sed 's|/proc/||; s|/environ||')
-  # pid, state, parent, session: the name before them may hold blanks and brackets
-  sed -n 's/^\\([0-9]*\\) (.*) \\([A-Za-z]\\) \\([0-9]*\\) [0-9]* \\([0-9]*\\) .*/\\1 \\2 \\3 \\4/p' /proc/[0-9]*/stat 2>/dev/null |
-    awk -v found="$found" -v known="$known" '
-      BEGIN { n = split(found " " known, given, /[ \\n]+/); for (i = 1; i <= n; i++) if (given[i] != "") hit[given[i]] = 1 }
-      { live[$1] = ($2 != "Z"); parent[$1] = $3; session[$1] = $4 }
-      END {
-        for (pid in hit) if (pid in live && session[pid] > 1) sessions[session[pid]] = 1
-        for (pid in live) if (session[pid] in sessions) hit[pid] = 1
-        do {
-          more = 0
-          for (pid in live) if (!(pid in hit) && (parent[pid] in hit)) { hit[pid] = 1; more = 1 }
-        } while (more)
-        for (pid in hit) if (live[pid]) print pid
-      }'
-}
-known=
-begun=$(date +%s)
-pause=0.05
-while :; do
-  pids=$(tree)
-  if [ -z "$pids" ]; then exit 0; fi
-  age=$(($(date +%s) - begun))
-  if [ -z "$known" ]; then kill -TERM $pids 2>/dev/null; fi
-  if [ "$age" -ge 5 ]; then kill -KILL $pids 2>/dev/null; fi
-  if [ "$age" -ge 15 ]; then echo "still running: $pids" >&2; exit 1; fi
-  known=$pids
-  sleep "$pause"
-  case $pause in 0.05) pause=0.2 ;; *) pause=0.5 ;; esac
-done
-`;

@@ -3,7 +3,7 @@
  * demand, and enters in the cloud's books what it was asked to run (`simulated_cloud.runs`), so that a test can prove
  * "ran once" from them.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
+
 import type { Database } from '../database/pool.ts';
 import type { SimulatedFaults } from '../providers/simulated/faults.ts';
 import {
@@ -19,6 +19,7 @@ import {
   keepMark,
   readMarks,
 } from '../providers/simulated/runs.ts';
+import { sleep } from '../util/sleep.ts';
 import { type Job, type Line, type RunOptions, type RunResult, type Transport, TransportError } from './contract.ts';
 
 /** A job takes this many times what a script does. */
@@ -136,9 +137,7 @@ async function pause(
   { signal, timeoutSeconds, label }: Pick<RunOptions, 'signal' | 'timeoutSeconds' | 'label'>,
 ): Promise<void> {
   const limit = timeoutSeconds * 1_000;
-  await sleep(Math.min(ms, limit), undefined, { signal }).catch((error: unknown) => {
-    throw signal?.aborted ? signal.reason : error;
-  });
+  await sleep(Math.min(ms, limit), signal);
   if (ms > limit) {
     const what = label ?? 'the script';
     throw new TransportError('TIMEOUT', `${host}: ${what} did not end within ${timeoutSeconds} s and was stopped.`);

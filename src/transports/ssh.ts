@@ -1,9 +1,9 @@
 /** Hosts over SSH: one connection a host, shared by all who work on it, made again when it was lost. */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ClientChannel } from 'ssh2';
+import { createSlots } from '../util/slots.ts';
 import { type Transport, TransportError } from './contract.ts';
 import { createShellTransport, type Ended, type Execute, quote } from './shell.ts';
-import { createSlots } from './slots.ts';
 import { connectSsh, type SshConnection, type SshTarget } from './ssh-connection.ts';
 
 /** Commands at once on one connection: an sshd refuses the eleventh (MaxSessions), people want some too. */
@@ -60,7 +60,7 @@ interface SshHost {
 }
 
 function createHost(target: SshTarget): SshHost {
-  const slots = createSlots({ most: MAX_CHANNELS, urgent: URGENT_CHANNELS });
+  const slots = createSlots(MAX_CHANNELS, URGENT_CHANNELS);
   let connecting: Promise<SshConnection> | null = null;
   let end = new AbortController();
   let users = 0;
@@ -85,7 +85,7 @@ function createHost(target: SshTarget): SshHost {
 
   return {
     async execute(command, io) {
-      const release = await slots.take(io.urgent, io.signal);
+      const release = await slots.take(io.signal, io.urgent);
       let channel: ClientChannel;
       let lost: Promise<Error | null>;
       try {

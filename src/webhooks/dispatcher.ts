@@ -1,4 +1,5 @@
 /** Turns events into deliveries and sends them, on any number of replicas. */
+
 import type { Logger } from 'pino';
 import { presentAuthority } from '../access/authority.ts';
 import { isPermitted, type Principal, permittedWorkspaces } from '../access/permissions.ts';
@@ -9,6 +10,7 @@ import { insertAudit } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
 import { comparePositions } from '../operations/cursor.ts';
 import { type FeedRow, readFeed } from '../operations/store.ts';
+import { backoff } from '../util/backoff.ts';
 import {
   type Claimed,
   claimDue,
@@ -40,8 +42,7 @@ const PER_WEBHOOK = 4;
 const LEASE_SECONDS = TRY_MS / 1_000 + 10;
 /** Tries of a delivery: with the waits between them a little more than a day. */
 const MAX_TRIES = 12;
-const FIRST_WAIT_SECONDS = 5;
-const MAX_WAIT_SECONDS = 21_600;
+const WAITS = { first: 5, most: 21_600, factor: 3, jitter: 0.2 };
 /** A webhook at which nothing has arrived for so long is deactivated. Days. */
 const GIVE_UP_DAYS = 5;
 /** Whom the audit log names for what nobody asked for. */
@@ -235,11 +236,6 @@ async function attempt({ encryption, outbound }: Tools, claimed: Claimed, signal
 function resultOf({ status, excerpt, error, retryAfter }: Outcome, attempts: number): Result {
   const delivered = error === null;
   const last = delivered || status === 410 || attempts >= MAX_TRIES;
-  const retrySeconds = last ? null : Math.max(retryAfter ?? 0, waitAfter(attempts));
+  const retrySeconds = last ? null : Math.max(retryAfter ?? 0, backoff(attempts, WAITS));
   return { delivered, status, excerpt, error, retrySeconds };
-}
-
-/** Seconds: 5, 15, 45, … up to six hours, give or take a fifth so that many do not come back together. */
-function waitAfter(attempts: number): number {
-  return Math.min(MAX_WAIT_SECONDS, FIRST_WAIT_SECONDS * 3 ** (attempts - 1)) * (0.8 + Math.random() * 0.4);
 }

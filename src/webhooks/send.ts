@@ -3,6 +3,7 @@ import http from 'node:http';
 import https from 'node:https';
 import { guardedLookup, type Reach, type Resolve, refusalOf } from '../outbound/reach.ts';
 import { harmlessText } from '../util/harmless.ts';
+import { retryAfterSeconds } from '../util/retry-after.ts';
 import { VERSION } from '../version.ts';
 
 /** From the first look at the name to the end of the answer. A receiver that needs longer should take note and answer. */
@@ -101,7 +102,7 @@ function exchange(
         done({
           status,
           excerpt: excerptOf(Buffer.concat(chunks)),
-          retryAfter: secondsOf(response.headers['retry-after']),
+          retryAfter: retryAfterSeconds(response.headers['retry-after'], MAX_RETRY_AFTER),
           error: status >= 200 && status < 300 ? null : wordsFor(status),
         });
       };
@@ -131,11 +132,4 @@ function excerptOf(bytes: Buffer): string | null {
     .replaceAll(/[\p{Cc}\p{Cs}\ufffd]+/gu, ' ')
     .trim();
   return text === '' ? null : Array.from(text).slice(0, MAX_EXCERPT).join('');
-}
-
-/** `Retry-After` as seconds or as a date. */
-function secondsOf(header: string | undefined): number | null {
-  if (header === undefined) return null;
-  const seconds = /^\d{1,9}$/.test(header) ? Number(header) : (Date.parse(header) - Date.now()) / 1_000;
-  return Number.isNaN(seconds) ? null : Math.min(MAX_RETRY_AFTER, Math.max(0, Math.ceil(seconds)));
 }

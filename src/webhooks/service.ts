@@ -7,7 +7,7 @@ import { errors, type FieldProblem } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
 import { isUuid } from '../operations/schemas.ts';
-import { nearMatches } from '../providers/near-matches.ts';
+import { nearMatches } from '../util/near-matches.ts';
 import { giveUpPending, insertTest, renewDelivery } from './delivery-store.ts';
 import type { CreateWebhook, UpdateWebhook } from './schemas.ts';
 import { type Outbound, problemOf } from './send.ts';

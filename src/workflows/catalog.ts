@@ -2,8 +2,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { ROOT } from '../root.ts';
 import { type Loaded, loadDefinition } from './definition/definition.ts';
-import { TYPE_NAME } from './definition/schema.ts';
-import { MAX_DEFINITION_BYTES } from './definition/source.ts';
+import { MAX_DEFINITION_BYTES, TYPE_NAME } from './definition/schema.ts';
 
 const BUILT_IN = path.join(ROOT, 'src/workflows/types');
 const DIRECTORY = 'workflows';

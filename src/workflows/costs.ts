@@ -4,7 +4,7 @@ import type { Json, JsonObject } from '../documents/json.ts';
 import type { Services } from '../http/section.ts';
 import type { Provider } from '../providers/contract.ts';
 import { type PricedServer, priceReader, totals } from '../servers/prices.ts';
-import type { Plan } from './planning/plan.ts';
+import type { Plan } from './planning/contract.ts';
 
 /** Somebody waits for the answer: a provider that is asked too much tells no price. Seconds. */
 const PATIENCE = 5;

@@ -1,15 +1,16 @@
 import { isPermitted, type Permission, type Principal } from '../access/permissions.ts';
 import type { Json, JsonObject } from '../documents/json.ts';
+import { createProblems, throwProblems } from '../documents/problems.ts';
 import { errors } from '../errors.ts';
 import type { Services } from '../http/section.ts';
-import { nearMatches } from '../providers/near-matches.ts';
+import { nearMatches } from '../util/near-matches.ts';
 import { requireWorkspace, workspaceDirectory } from '../workspaces/service.ts';
 import { readWorkspaceSettings, type WorkspaceSettings } from '../workspaces/settings.ts';
 import { type WorkflowType, workflowTypes } from './catalog.ts';
 import { type Definition, loadDefinition, loadSnapshot, placeOf } from './definition/definition.ts';
 import { checkOutside } from './kinds/outside-check.ts';
-import { type Plan, planWorkflow } from './planning/plan.ts';
-import { createProblems, throwProblems } from './problems.ts';
+import type { Plan } from './planning/contract.ts';
+import { planWorkflow } from './planning/plan.ts';
 import { serversForExpressions, taskservsForExpressions } from './store.ts';
 
 /** What a workflow is made from: a type, or a definition's text. */

@@ -219,10 +219,10 @@ const MISTAKES: [what: string, step: string, message: RegExp][] = [
   ],
   ['a setting of the wrong type', '{ id: b, kind: approval, timeout: ^"${{ parameters.name }}" }', /must be a number/],
   ['an unknown kind', '{ id: b, kind: ^server.craete }', /must be one of server\.create/],
-  ['an unknown field', '{ id: b, kind: approval, dependson: ^[a] }', /unknown field/],
+  ['an unknown field', '{ id: b, kind: approval, ^dependson: [a] }', /unknown field/],
   [
     'an unknown field of a kind',
-    '{ id: b, kind: approval, with: { mesage: ^hello } }',
+    '{ id: b, kind: approval, with: { ^mesage: hello } }',
     /unknown field; known: message/,
   ],
   ['a second step of the name', '{ id: ^a, kind: approval }', /there are two steps "a"/],

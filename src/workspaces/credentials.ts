@@ -8,8 +8,8 @@ import type { Answer, Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
 import type { CloudKind, Credentials } from '../providers/clouds.ts';
 import { type Provider, ProviderError } from '../providers/contract.ts';
-import { nearMatches } from '../providers/near-matches.ts';
 import type { KeptAccounts, ProviderRegistry } from '../providers/registry.ts';
+import { nearMatches } from '../util/near-matches.ts';
 import {
   allSealedCredentials,
   deleteCredentials,

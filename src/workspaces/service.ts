@@ -4,7 +4,7 @@ import { type Config, ConfigError } from '../config.ts';
 import type { Database, Queryable } from '../database/pool.ts';
 import { ApplicationError, errors } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
-import { nearMatches } from '../providers/near-matches.ts';
+import { nearMatches } from '../util/near-matches.ts';
 import { makeWorkspaceDirectory, resolveWorkspacePath } from './paths.ts';
 import { WORKSPACE_NAME_PATTERN } from './schemas.ts';
 import {

@@ -1,14 +1,18 @@
 import { open } from 'node:fs/promises';
 import path from 'node:path';
-import { parse } from 'yaml';
+import { isObject, type JsonObject } from '../documents/json.ts';
+import { throwProblems } from '../documents/problems.ts';
+import { readYaml } from '../documents/yaml.ts';
 import { errors } from '../errors.ts';
 
 const FILE = 'workspace.yaml';
 /** Bytes that are read at most; it holds a handful of lines. */
 const MAX_BYTES = 65_536;
+/** Aliases (`*name`) that are resolved. */
+const MAX_ALIASES = 10;
 
 /** What `workspace.yaml` says. */
-export type WorkspaceSettings = Record<string, unknown>;
+export type WorkspaceSettings = JsonObject;
 
 /**
  * Reads the workspace's `workspace.yaml`: `provider`, `plan` and `zone` are what requests leave open. Empty where the
@@ -29,13 +33,9 @@ export async function readWorkspaceSettings(directory: string): Promise<Workspac
   } finally {
     await handle.close();
   }
-  let value: unknown;
-  try {
-    value = parse(text, { schema: 'core', maxAliasCount: 10 });
-  } catch (error) {
-    throw problem(`is not valid YAML: ${error instanceof Error ? error.message.split('\n')[0] : String(error)}`);
-  }
-  if (value === null) return {};
-  if (typeof value !== 'object' || Array.isArray(value)) throw problem('must hold names and values');
-  return value as WorkspaceSettings;
+  const { source, problems } = readYaml(text, MAX_ALIASES);
+  throwProblems(problems.map((found) => ({ ...found, field: 'workspace', message: `${file} ${found.message}` })));
+  if (source === null || source.value === null) return {};
+  if (!isObject(source.value)) throw problem('must hold names and values');
+  return source.value;
 }

@@ -51,10 +51,17 @@ export async function openBooks(where: { databaseUrl: string } | { dataDir: stri
 }
 
 /** Asks for `count` servers, `parallel` requests at a time. @returns ids of the accepted operations. */
-export async function createServers(client: Client, prefix: string, count: number, parallel = 10): Promise<string[]> {
+export async function createServers(
+  client: Client,
+  prefix: string,
+  count: number,
+  parallel = 10,
+  overrides: Record<string, unknown> = {},
+): Promise<string[]> {
   const ids: string[] = [];
   await inParallel(count, parallel, async (n) => {
-    const answer = await client.request<Operation>('POST', '/v1/servers/create', serverRequest(`${prefix}-${n}`));
+    const body = { ...serverRequest(`${prefix}-${n}`), ...overrides };
+    const answer = await client.request<Operation>('POST', '/v1/servers/create', body);
     assert.equal(answer.status, 200, JSON.stringify(answer.body));
     ids.push(answer.body.id);
   });

@@ -7,7 +7,7 @@ import { startListener } from '../../src/database/listener.ts';
 import { type ConnectionSettings, createDatabase, createPool } from '../../src/database/pool.ts';
 import { CHANNELS, type Engine, startEngine } from '../../src/engine/engine.ts';
 import { defineProcedure, type Procedure, type StepCall } from '../../src/engine/procedure.ts';
-import { sleep } from '../../src/engine/runner.ts';
+import { sleep } from '../../src/util/sleep.ts';
 
 type Version = 'old' | 'new';
 const KIND = 'test.upgraded';

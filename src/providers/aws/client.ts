@@ -1,7 +1,7 @@
 import type { EC2Client } from '@aws-sdk/client-ec2';
 import { type Account, createAccount, type RateLimit } from '../account.ts';
 import { type CallKind, type CallOptions, type MutationOptions, ProviderError } from '../contract.ts';
-import { lookingAgain, untilNotThrottled, whileWanted } from '../waiting.ts';
+import { ask, change, type Outcome, whileWanted } from '../waiting.ts';
 import { isThrottled, statusOf, toProviderError } from './errors.ts';
 
 type Sdk = typeof import('@aws-sdk/client-ec2');
@@ -63,31 +63,14 @@ export function createAws(settings: AwsSettings): Aws {
     settings,
     ask: async (what, send, options = {}, kind = 'look') => {
       const parts = await open();
-      return lookingAgain(account, options, () =>
-        untilNotThrottled(account, kind, options, () => {
-          if (options.signal?.aborted) {
-            account.released(false);
-            throw options.signal.reason;
-          }
-          return exchange({ account, settings, ...parts }, what, send, options.signal);
-        }),
-      );
+      return ask(account, kind, options, () => exchange({ account, settings, ...parts }, what, send, options.signal));
     },
     change: async (what, send, options) => {
       options.signal?.throwIfAborted();
       const parts = await open();
       // Loaded and signed in before the guard, so that little lies between it and the request.
       await signIn(parts, what, settings, options.signal);
-      return untilNotThrottled(account, 'change', options, () => {
-        try {
-          options.signal?.throwIfAborted();
-          options.guard();
-        } catch (error) {
-          account.released(false);
-          throw error;
-        }
-        return exchange({ account, settings, ...parts }, what, send, undefined);
-      });
+      return change(account, options, () => exchange({ account, settings, ...parts }, what, send, undefined));
     },
     close() {
       account.close();
@@ -102,7 +85,7 @@ async function signIn({ client }: Opened, what: string, settings: AwsSettings, s
     await whileWanted(client.config.credentials(), signal);
   } catch (error) {
     if (signal?.aborted) throw signal.reason;
-    throw toProviderError(what, error, settings, false);
+    throw toProviderError(what, error, secretsOf(settings), false);
   }
 }
 
@@ -112,7 +95,7 @@ async function exchange<T>(
   what: string,
   send: (sent: Sent) => Promise<T>,
   signal: AbortSignal | undefined,
-): Promise<{ answer: T } | { throttledFor: number }> {
+): Promise<Outcome<T>> {
   const request = new AbortController();
   const timer = setTimeout(() => request.abort(), settings.timeoutMs ?? DEFAULT_TIMEOUT_MS);
   const work = send({ sdk, client, abortSignal: request.signal });
@@ -129,7 +112,7 @@ async function exchange<T>(
       throw signal.reason;
     }
     const status = statusOf(error);
-    const failure = toProviderError(what, error, settings, request.signal.aborted);
+    const failure = toProviderError(what, error, secretsOf(settings), request.signal.aborted);
     if (isThrottled(error)) {
       // EC2 does not say how long to wait.
       account.answered({ ...nothingTold, refused: true });
@@ -141,6 +124,11 @@ async function exchange<T>(
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** Texts that no error may hold. */
+function secretsOf({ credentials }: AwsSettings): string[] {
+  return [credentials?.secretAccessKey ?? '', credentials?.sessionToken ?? ''];
 }
 
 function newClient(sdk: Sdk, { region, endpoint, credentials }: AwsSettings): EC2Client {

@@ -2,7 +2,6 @@ import { choiceRemedies, verdictOf } from '../cloud-errors.ts';
 import { withoutSecrets } from '../cloud-http.ts';
 import { ProviderError, type ProviderErrorCode } from '../contract.ts';
 import { fields, numeric, text } from '../wire.ts';
-import type { AwsSettings } from './client.ts';
 
 interface Verdict {
   code: ProviderErrorCode;
@@ -93,10 +92,13 @@ export function isThrottled(error: unknown): boolean {
 }
 
 /** Whatever the SDK threw, in the contract's words. @param late it was given up for its time limit. */
-export function toProviderError(what: string, error: unknown, settings: AwsSettings, late: boolean): ProviderError {
+export function toProviderError(
+  what: string,
+  error: unknown,
+  secrets: readonly string[],
+  late: boolean,
+): ProviderError {
   if (error instanceof ProviderError) return error;
-  const { credentials } = settings;
-  const secrets = [credentials?.secretAccessKey ?? '', credentials?.sessionToken ?? ''];
   const status = statusOf(error);
   const name = error instanceof Error ? error.name : 'unknown';
   const words = withoutSecrets(error instanceof Error ? error.message : String(error), secrets);

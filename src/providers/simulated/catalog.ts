@@ -1,5 +1,5 @@
+import { nearMatches } from '../../util/near-matches.ts';
 import type { Plan, ServerSpec, SpecProblem, Zone } from '../contract.ts';
-import { nearMatches } from '../near-matches.ts';
 
 /** Suggestions where nothing is near. */
 const EXAMPLES = 3;

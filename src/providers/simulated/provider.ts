@@ -3,7 +3,9 @@
  * faults on demand. It enters every call in its books (`simulated_cloud.calls`) and refuses what it should never be
  * asked, so that a test can prove "one create, no orphan" from them. Errors of the database pass through as they are.
  */
+
 import type { Database } from '../../database/pool.ts';
+import { sleep } from '../../util/sleep.ts';
 import {
   type MutationOptions,
   type Provider,
@@ -69,7 +71,7 @@ export function createSimulatedProvider(options: {
 
   /** The request's way to the cloud. What follows sends it, awaiting nothing before. */
   const approach = async ({ signal, guard }: MutationOptions) => {
-    if (latencyMs > 0) await pause(latencyMs / 4, signal);
+    if (latencyMs > 0) await sleep(latencyMs / 4, signal);
     signal?.throwIfAborted();
     return guard;
   };
@@ -261,14 +263,4 @@ async function whileWanted<T>(work: () => Promise<T>, signal: AbortSignal | unde
   } finally {
     signal.removeEventListener('abort', abort);
   }
-}
-
-/** @throws the signal's reason as soon as it fires. */
-function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const elapsed = () =>
-    new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, ms);
-    });
-  return whileWanted(elapsed, signal).finally(() => clearTimeout(timer));
 }

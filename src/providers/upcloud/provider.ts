@@ -1,3 +1,4 @@
+import { sleep } from '../../util/sleep.ts';
 import { type Account, createAccount, type RateLimit } from '../account.ts';
 import { type CloudHttp, createCloudHttp } from '../cloud-http.ts';
 import {
@@ -11,7 +12,6 @@ import {
   type ServerSpec,
 } from '../contract.ts';
 import { untilObserved } from '../observer.ts';
-import { pause } from '../waiting.ts';
 import { fields } from '../wire.ts';
 import { type Catalog, catalogReader } from './catalog.ts';
 import { labelServer, resizeServer } from './changing.ts';
@@ -247,7 +247,7 @@ async function deleteServer(
       if (status === 'deleting') return;
       if (status === 'stopped' || status === 'error') return await remove(upcloud, ref, status, options);
       if (status === 'running') await stopAtOnce(upcloud, ref, options);
-      if (unlisted !== null) await pause(UNLISTED_PAUSE_MS, signal);
+      if (unlisted !== null) await sleep(UNLISTED_PAUSE_MS, signal);
       listed = await untilObserved(provider, ref, (server) => server?.status !== status, signal, options);
     }
   } finally {

@@ -5,7 +5,7 @@ import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import { type Accepted, accept } from '../../operations/accept.ts';
 import { defineInternalOperation } from '../../operations/define.ts';
-import { nearMatches } from '../../providers/near-matches.ts';
+import { nearMatches } from '../../util/near-matches.ts';
 import { requireWorkspace } from '../../workspaces/service.ts';
 import type { ImportServer } from '../schemas.ts';
 import type { ServerTools } from '../tools.ts';

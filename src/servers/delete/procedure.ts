@@ -1,8 +1,8 @@
 import { defineProcedure, type Procedure, type StepCall } from '../../engine/procedure.ts';
-import { sleep } from '../../engine/runner.ts';
 import type { Provider } from '../../providers/contract.ts';
 import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
+import { sleep } from '../../util/sleep.ts';
 import { EXISTING } from '../existing.ts';
 import { reconcileAfter } from '../reconcile/procedure.ts';
 import {

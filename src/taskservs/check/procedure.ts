@@ -19,8 +19,8 @@ export function checkProcedure(tools: HostTools): Procedure {
     kind: 'taskserv.check',
     queue: () => TASKSERV_QUEUE,
     async run(input, context) {
-      const outcomes = await onEachHost(context, tools, 'check on', input.hosts, (host, call, limiter) =>
-        limiter.run(call.signal, async () => {
+      const outcomes = await onEachHost(context, tools, 'check on', input.hosts, (host, call, slots) =>
+        slots.run(call.signal, async () => {
           const health = await askHealth(tools, { ...input, workspace: context.workspace }, host, call.signal);
           await call.log(`${host.hostname}: the check of ${input.name} ${health.ok ? 'succeeds' : health.message}`, {
             host: host.hostname,

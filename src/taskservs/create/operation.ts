@@ -13,7 +13,7 @@ import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import type { Accepted } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
-import { nearMatches } from '../../providers/near-matches.ts';
+import { nearMatches } from '../../util/near-matches.ts';
 import { requireWorkspace } from '../../workspaces/service.ts';
 import { workspaceDirectory } from '../../workspaces/store.ts';
 import { closureOf } from '../host-plan.ts';

@@ -40,8 +40,8 @@ interface HostLook {
 }
 
 export async function planInstall(tools: HostTools, input: CheckModeInput, context: ProcedureContext) {
-  const outcomes = await onEachHost(context, tools, 'look at', input.hosts, (host, call, limiter) =>
-    limiter.run(call.signal, () => lookOnHost(tools, input, context.workspace, host, call)),
+  const outcomes = await onEachHost(context, tools, 'look at', input.hosts, (host, call, slots) =>
+    slots.run(call.signal, () => lookOnHost(tools, input, context.workspace, host, call)),
   );
   const hosts = outcomes.map((outcome) => ({
     server: outcome.host.hostname,

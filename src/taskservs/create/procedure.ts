@@ -56,7 +56,7 @@ async function install(tools: HostTools, input: InstallInput, context: Procedure
       what: 'install on',
       failed: (hosts, all) => `${input.name} failed${hosts === all ? '' : ` on ${hosts} of ${all} servers`}`,
     },
-    (host, call, limiter) => installOnHost(tools, input, context.workspace, host, call, limiter),
+    (host, call, slots) => installOnHost(tools, input, context.workspace, host, call, slots),
   );
   return context.finish(async (tx) => {
     const status = await settleTaskserv(tx, input.taskserv_id);

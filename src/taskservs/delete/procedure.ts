@@ -10,10 +10,10 @@ import {
   type StepCall,
 } from '../../engine/procedure.ts';
 import { leaveTurns } from '../../servers/turn-store.ts';
+import type { Slots } from '../../util/slots.ts';
 import { defaultItem, type Item, namesToRemove } from '../host-plan.ts';
 import { removeItem } from '../host-scripts.ts';
 import { type CarriedRecord, carriedOn, forgetOnHost, noteOnHost } from '../host-store.ts';
-import type { Limiter } from '../limiter.ts';
 import { changeHosts, settleChange } from '../procedures/change-hosts.ts';
 import { withTransport } from '../procedures/each-host.ts';
 import { outputOf } from '../procedures/host-install.ts';
@@ -54,7 +54,7 @@ async function remove(tools: HostTools, input: RemoveInput, context: ProcedureCo
       what: 'remove from',
       failed: (hosts, all) => `${input.name} could not be removed from ${hosts} of ${all} servers`,
     },
-    (host, call, limiter) => removeFromHost(tools, input, context.workspace, host, call, limiter),
+    (host, call, slots) => removeFromHost(tools, input, context.workspace, host, call, slots),
   );
   return context.finish(async (tx) => {
     await removeTaskserv(tx, input.taskserv_id);
@@ -75,10 +75,10 @@ async function removeFromHost(
   workspace: string,
   host: Host,
   call: StepCall,
-  limiter: Limiter,
+  slots: Slots,
 ): Promise<string[]> {
   const { address } = await untilTurn(tools, host, call);
-  return limiter.run(call.signal, () =>
+  return slots.run(call.signal, () =>
     withTransport(tools, host, call.signal, async (transport) => {
       const definitions = await definitionsOf(tools.db, workspace);
       const carried = await carriedOn(tools.db, [host.server_id]);

@@ -8,8 +8,8 @@ import {
   type StepCall,
 } from '../../engine/procedure.ts';
 import { leaveTurns } from '../../servers/turn-store.ts';
+import type { Slots } from '../../util/slots.ts';
 import { abandonHosts, failOnHost, hostsOf } from '../host-store.ts';
-import type { Limiter } from '../limiter.ts';
 import { reconcileHosts } from '../reconcile/procedure.ts';
 import { settleTaskserv } from '../store.ts';
 import { type HostOutcome, onEachHost } from './each-host.ts';
@@ -34,7 +34,7 @@ export async function changeHosts<T>(
   input: HostsInput,
   context: ProcedureContext,
   { what, failed }: { what: string; failed: (hosts: number, all: number) => string },
-  work: (host: Host, call: StepCall, limiter: Limiter) => Promise<T>,
+  work: (host: Host, call: StepCall, slots: Slots) => Promise<T>,
 ): Promise<Done<T>[]> {
   const outcomes = await onEachHost(context, tools, what, input.hosts, work);
   const failures = outcomes.filter((outcome) => !outcome.ok);

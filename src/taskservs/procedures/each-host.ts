@@ -1,6 +1,6 @@
 import { OperationError, type ProcedureContext, type StepCall } from '../../engine/procedure.ts';
 import { type Transport, TransportError } from '../../transports/contract.ts';
-import { createLimiter, type Limiter } from '../limiter.ts';
+import { createSlots, type Slots } from '../../util/slots.ts';
 import type { Host, HostTools } from './input.ts';
 
 /** A host's step may wait for other operations and for a place; what it does there has deadlines of its own. */
@@ -22,16 +22,16 @@ export async function onEachHost<T>(
   tools: HostTools,
   what: string,
   hosts: readonly Host[],
-  work: (host: Host, call: StepCall, limiter: Limiter) => Promise<T>,
+  work: (host: Host, call: StepCall, slots: Slots) => Promise<T>,
 ): Promise<HostOutcome<T>[]> {
-  const limiter = createLimiter(tools.hostsAtOnce);
+  const slots = createSlots(tools.hostsAtOnce);
   let ended = 0;
   const settled = await Promise.allSettled(
     hosts.map(async (host) => {
       try {
         return await context.step(
           `${what} ${host.hostname}`,
-          (call) => asOperation(() => work(host, call, limiter)),
+          (call) => asOperation(() => work(host, call, slots)),
           STEP,
         );
       } finally {

@@ -2,11 +2,11 @@
 import { OperationError, type StepCall } from '../../engine/procedure.ts';
 import { leaveTurns } from '../../servers/turn-store.ts';
 import type { Transport } from '../../transports/contract.ts';
+import type { Slots } from '../../util/slots.ts';
 import { lookAt } from '../host-look.ts';
 import { type Item, itemsOn } from '../host-plan.ts';
 import { checkItem, type HostFacts, installItem, type Outcome, type Output } from '../host-scripts.ts';
 import { type CarriedRecord, lastLineOf, noteOnHost } from '../host-store.ts';
-import type { Limiter } from '../limiter.ts';
 import { withTransport } from './each-host.ts';
 import { definitionsOf, type Host, type HostsInput, type HostTools, wantedItem } from './input.ts';
 import { untilTurn } from './turn.ts';
@@ -34,10 +34,10 @@ export async function installOnHost(
   workspace: string,
   host: Host,
   call: StepCall,
-  limiter: Limiter,
+  slots: Slots,
 ): Promise<HostInstalled> {
   const { address } = await untilTurn(tools, host, call);
-  return limiter.run(call.signal, () =>
+  return slots.run(call.signal, () =>
     withTransport(tools, host, call.signal, async (transport) => {
       const definitions = await definitionsOf(tools.db, workspace);
       const wanted = await wantedItem(tools, definitions, input);

@@ -1,12 +1,12 @@
 import { OperationError, type StepCall } from '../../engine/procedure.ts';
-import { sleep } from '../../engine/runner.ts';
 import { aheadOf } from '../../servers/turn-store.ts';
+import { backoff } from '../../util/backoff.ts';
+import { sleep } from '../../util/sleep.ts';
 import { readHost } from '../host-store.ts';
 import type { Host, HostTools } from './input.ts';
 
-/** Looks for the turn: first after, then less and less often, at least every. Milliseconds. */
-const FIRST_LOOK_MS = 50;
-const MAX_LOOK_MS = 1_000;
+/** Pauses between looks for the turn. Milliseconds. */
+const LOOK_PAUSES = { first: 50, most: 1_000 };
 /** A host held longer than this is not waited for. Seconds. */
 const MAX_WAIT_SECONDS = 14_400;
 
@@ -17,7 +17,7 @@ const MAX_WAIT_SECONDS = 14_400;
 export async function untilTurn(tools: HostTools, host: Host, call: StepCall): Promise<{ address: string | null }> {
   const began = performance.now();
   let told: string | null = null;
-  for (let pause = FIRST_LOOK_MS; ; pause = Math.min(MAX_LOOK_MS, pause * 2)) {
+  for (let looks = 1; ; looks += 1) {
     const ahead = await aheadOf(tools.db, call.operationId, host.server_id);
     if (ahead === null) break;
     if (performance.now() - began > MAX_WAIT_SECONDS * 1_000) {
@@ -33,7 +33,7 @@ export async function untilTurn(tools: HostTools, host: Host, call: StepCall): P
         waits_for: ahead.id,
       });
     }
-    await sleep(pause, call.signal);
+    await sleep(backoff(looks, LOOK_PAUSES), call.signal);
   }
   return requireRunning(tools, host);
 }

@@ -47,8 +47,8 @@ export function reconcileProcedure(tools: HostTools): Procedure {
     kind: 'taskserv.reconcile',
     queue: () => TASKSERV_QUEUE,
     async run(input, context) {
-      const outcomes = await onEachHost(context, tools, 'look at', input.hosts, (host, call, limiter) =>
-        limiter.run(call.signal, () => findOut(tools, input, context.workspace, host, call)),
+      const outcomes = await onEachHost(context, tools, 'look at', input.hosts, (host, call, slots) =>
+        slots.run(call.signal, () => findOut(tools, input, context.workspace, host, call)),
       );
       return context.finish(async (tx) => {
         await lockTaskserv(tx, input.taskserv_id);

@@ -1,12 +1,13 @@
 import { Ajv, type ValidateFunction } from 'ajv';
 import formats from 'ajv-formats';
 import type { JsonObject, Path } from '../../documents/json.ts';
+import { createProblems, type Place, type Problem, type Problems } from '../../documents/problems.ts';
+import { addSchemaErrors } from '../../documents/schema-errors.ts';
+import { readYaml, type Source } from '../../documents/yaml.ts';
 import { eachTemplate, type Template } from '../expressions/template.ts';
-import { addSchemaErrors, createProblems, type Place, type Problem, type Problems } from '../problems.ts';
 import { DEFAULT_PATTERN, PatternError, sampleOf } from '../secrets/pattern.ts';
 import { safeRegExp } from './regexp.ts';
-import { type DefinitionFields, DefinitionSchema } from './schema.ts';
-import { readYaml, type Source } from './source.ts';
+import { type DefinitionFields, DefinitionSchema, MAX_DEFINITION_BYTES } from './schema.ts';
 
 /** A definition whose form is right. What depends on parameters is checked when it is planned. */
 export interface Definition {
@@ -25,12 +26,22 @@ export type Loaded =
   | { definition: Definition; problems: readonly [] }
   | { definition: null; problems: readonly Problem[] };
 
+/** Aliases that a text may resolve: enough for reuse, too few to blow a small text up. */
+const MAX_ALIASES = 100;
+/** What the whole is called in problems. */
+const ROOT = 'definition';
+
 const ajv = new Ajv({ allErrors: true, strict: false, verbose: true });
 const checkForm = ajv.compile(DefinitionSchema);
 
 /** Reads and checks a definition's YAML text. @param name what it must be called; null: anything. */
 export function loadDefinition(text: string, name: string | null): Loaded {
-  const { source, problems } = readYaml(text);
+  if (Buffer.byteLength(text) > MAX_DEFINITION_BYTES) {
+    const problems = createProblems(undefined, ROOT);
+    problems.add([], `is larger than ${MAX_DEFINITION_BYTES} bytes`);
+    return { definition: null, problems: problems.list };
+  }
+  const { source, problems } = readYaml(text, MAX_ALIASES);
   return source === null ? { definition: null, problems } : checkDefinition(source, name, text);
 }
 
@@ -42,7 +53,7 @@ export function loadSnapshot(fields: JsonObject, name: string): Definition {
 }
 
 function checkDefinition(source: Source, name: string | null, text: string | null): Loaded {
-  const problems = createProblems(source.locate);
+  const problems = createProblems(source.locate, ROOT);
   if (!checkForm(source.value)) {
     addSchemaErrors(problems, [], checkForm.errors ?? []);
     return { definition: null, problems: problems.list };
@@ -98,7 +109,7 @@ function compileParameters(fields: DefinitionFields, problems: Problems): Valida
 
 /** Where a part of a planned workflow is written; null: not in this text, as steps that a parameter gives. */
 export function placeOf({ fields, source }: Definition, path: Path): Place | null {
-  return path[0] === 'parameters' && !Array.isArray(fields.operations) ? null : source.locate(path);
+  return path[0] === 'parameters' && !Array.isArray(fields.operations) ? null : source.locate(path, 'value');
 }
 
 /** What a secret of the definition looks like. */

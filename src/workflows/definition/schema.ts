@@ -10,6 +10,8 @@ const STEP_ID = '^[a-z][a-z0-9_]{0,62}$';
 const TEMPLATE = '\\$\\{\\{';
 /** Steps of one definition at most. */
 export const MAX_STEPS = 2_000;
+/** Bytes of a definition's text at most. */
+export const MAX_DEFINITION_BYTES = 262_144;
 const MAX_PARALLEL = 10_000;
 
 const closed = { additionalProperties: false } as const;

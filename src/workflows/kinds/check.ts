@@ -2,7 +2,9 @@ import { Ajv, type ValidateFunction } from 'ajv';
 import formats from 'ajv-formats';
 import type { TSchema } from 'typebox';
 import { isObject, type JsonObject, type Path } from '../../documents/json.ts';
-import { addSchemaErrors, type Problems } from '../problems.ts';
+import type { Problems } from '../../documents/problems.ts';
+import { addSchemaErrors } from '../../documents/schema-errors.ts';
+import { nearMatches } from '../../util/near-matches.ts';
 import { KINDS, type Kind, rulesOf } from './rules.ts';
 
 const ajv = new Ajv({ allErrors: true, strict: false, verbose: true });
@@ -57,7 +59,7 @@ export function checkWith(
     const field = check.field.get(name);
     if (field === undefined) {
       const known = [...check.field.keys()];
-      problems.add([...base, name], `unknown field; known: ${known.join(', ')}`, known);
+      problems.add([...base, name], `unknown field; known: ${known.join(', ')}`, nearMatches(name, known), 'key');
     } else if (!unknown.has(name) && !field(value[name]))
       addSchemaErrors(problems, [...base, name], field.errors ?? []);
   }

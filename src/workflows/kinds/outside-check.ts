@@ -1,11 +1,11 @@
 import type { Principal } from '../../access/permissions.ts';
 import { isObject, type JsonObject, type Path, pathText } from '../../documents/json.ts';
+import { createProblems, throwProblems } from '../../documents/problems.ts';
 import { ApplicationError, errors, type FieldProblem } from '../../errors.ts';
 import type { Services } from '../../http/section.ts';
 import { checkCreate } from '../../taskservs/create/operation.ts';
 import { type Definition, patternOf, placeOf } from '../definition/definition.ts';
-import type { Plan } from '../planning/plan.ts';
-import { createProblems, throwProblems } from '../problems.ts';
+import type { Plan } from '../planning/contract.ts';
 import { requireSecrets } from '../secrets/open.ts';
 import { sampleOf } from '../secrets/pattern.ts';
 import { referencesIn } from '../secrets/reference.ts';

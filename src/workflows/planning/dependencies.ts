@@ -1,5 +1,5 @@
 import type { Json } from '../../documents/json.ts';
-import type { Problems } from '../problems.ts';
+import type { Problems } from '../../documents/problems.ts';
 import type { Edge } from './graph.ts';
 import { operationsIn } from './static.ts';
 import type { StepSource } from './steps.ts';

@@ -1,9 +1,9 @@
 import type { JsonObject } from '../../documents/json.ts';
 import { isObject } from '../../documents/json.ts';
+import type { Problems } from '../../documents/problems.ts';
 import type { Definition } from '../definition/definition.ts';
 import { rulesOf } from '../kinds/rules.ts';
-import type { Problems } from '../problems.ts';
-import type { Plan, PlanInput, Planned } from './plan.ts';
+import type { Plan, PlanInput, Planned } from './contract.ts';
 import { operationsIn } from './static.ts';
 import type { StepSource } from './steps.ts';
 

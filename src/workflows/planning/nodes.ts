@@ -1,9 +1,10 @@
 import type { Json, JsonObject } from '../../documents/json.ts';
+import { typeName } from '../../documents/json.ts';
+import type { Problems } from '../../documents/problems.ts';
 import { eachTemplate } from '../expressions/template.ts';
 import { checkWith } from '../kinds/check.ts';
 import { withDefaults } from '../kinds/rules.ts';
-import { type Problems, typeName } from '../problems.ts';
-import type { PlannedNode } from './plan.ts';
+import type { PlannedNode } from './contract.ts';
 import { operationsIn, renderStatic } from './static.ts';
 import type { StepSource } from './steps.ts';
 

@@ -1,6 +1,7 @@
 import type { JsonObject } from '../../documents/json.ts';
+import { createProblems, type Problem } from '../../documents/problems.ts';
+import { addSchemaErrors } from '../../documents/schema-errors.ts';
 import type { Definition } from '../definition/definition.ts';
-import { addSchemaErrors, createProblems, type Problem } from '../problems.ts';
 
 /**
  * The parameters as the definition sees them. What the caller leaves out is taken from the workspace's defaults where

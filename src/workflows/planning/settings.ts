@@ -1,6 +1,7 @@
 import type { Json, Path } from '../../documents/json.ts';
+import { typeName } from '../../documents/json.ts';
+import type { Problems } from '../../documents/problems.ts';
 import type { Definition } from '../definition/definition.ts';
-import { type Problems, typeName } from '../problems.ts';
 import { operationsIn, renderStatic } from './static.ts';
 import type { StepSource } from './steps.ts';
 

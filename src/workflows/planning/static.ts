@@ -1,6 +1,6 @@
 import type { Json, Path } from '../../documents/json.ts';
+import type { Problems } from '../../documents/problems.ts';
 import { eachTemplate, render, TemplateError } from '../expressions/template.ts';
-import type { Problems } from '../problems.ts';
 
 /** A value rendered while planning; a problem at its place and undefined where that fails. */
 export function renderStatic(

@@ -1,11 +1,12 @@
 import { Ajv } from 'ajv';
 import { Type } from 'typebox';
 import type { Json, Path } from '../../documents/json.ts';
+import { createProblems, type Problem, type Problems } from '../../documents/problems.ts';
+import { addSchemaErrors } from '../../documents/schema-errors.ts';
 import { checkTemplates, type Definition } from '../definition/definition.ts';
 import { MAX_STEPS, type StepFields, StepSchema } from '../definition/schema.ts';
 import { ExpressionError } from '../expressions/language.ts';
 import { renderTemplate, templateOf } from '../expressions/template.ts';
-import { addSchemaErrors, createProblems, type Problem, type Problems } from '../problems.ts';
 
 /** A step, and where it is written. */
 export interface StepSource {

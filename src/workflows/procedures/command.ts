@@ -34,9 +34,9 @@ export function commandProcedure(tools: HostTools): Procedure {
     kind: 'workflow.command',
     queue: () => TASKSERV_QUEUE,
     async run(input, context) {
-      const outcomes = await onEachHost(context, tools, 'run on', input.hosts, async (host, call, limiter) => {
+      const outcomes = await onEachHost(context, tools, 'run on', input.hosts, async (host, call, slots) => {
         await untilTurn(tools, host, call);
-        return limiter.run(call.signal, () =>
+        return slots.run(call.signal, () =>
           withTransport(tools, host, call.signal, async (transport) => {
             const tail: string[] = [];
             const { env, mask } = await openEnvironment(tools, input);

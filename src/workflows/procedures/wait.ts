@@ -1,6 +1,6 @@
 import { defineProcedure, OperationError, type Procedure } from '../../engine/procedure.ts';
-import { sleep } from '../../engine/runner.ts';
 import type { Reach } from '../../outbound/reach.ts';
+import { sleep } from '../../util/sleep.ts';
 import { tryHttp, tryTcp } from '../checks.ts';
 import { WORKFLOW_QUEUE } from './run.ts';
 

@@ -3,9 +3,10 @@
  * on. All it knows stands in the nodes' rows, so that it can begin again at any moment. It does nothing while nothing
  * happens.
  */
+
+import { typeName } from '../../documents/json.ts';
 import type { StepCall } from '../../engine/procedure.ts';
 import { render, TemplateError } from '../expressions/template.ts';
-import { typeName } from '../problems.ts';
 import { createRunContext } from './context.ts';
 import { nextMove, refusedMove } from './moves.ts';
 import { type Runtime, takenElsewhere } from './runtime.ts';

@@ -1,3 +1,4 @@
+import { backoff as exponential } from '../../util/backoff.ts';
 import type { NodeState } from './scheduler.ts';
 import type { EndedOperation, NodeMove } from './store.ts';
 import type { Refusal } from './submit.ts';
@@ -26,12 +27,12 @@ export function refusedMove({ node, message, code, retryable }: Refusal): NodeMo
   return { ...move, status: 'retrying', nextAttemptAt: nextAttempt(node, attempt) };
 }
 
-/** Linear: n × the first delay. Exponential: doubled each time, half of it by chance, so that many do not come at once. */
+/** Linear: n × the first delay. */
 function nextAttempt(node: NodeState, attempt: number): Date {
   const { backoff, initialDelay, maxDelay } = node.step.planned.settings;
   const delay =
     backoff === 'linear'
       ? Math.min(maxDelay, initialDelay * attempt)
-      : Math.min(maxDelay, initialDelay * 2 ** (attempt - 1)) * (0.5 + Math.random() / 2);
+      : exponential(attempt, { first: initialDelay, most: maxDelay });
   return new Date(Date.now() + delay * 1_000);
 }

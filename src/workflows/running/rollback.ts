@@ -9,9 +9,10 @@ import type { Json } from '../../documents/json.ts';
 import type { StepCall } from '../../engine/procedure.ts';
 import { ApplicationError } from '../../errors.ts';
 import type { NodeOutcome, NodeUndo } from '../../operations/node.ts';
+import { backoff } from '../../util/backoff.ts';
 import { acceptNode, handlerOf } from '../kinds/registry.ts';
 import { rulesOf } from '../kinds/rules.ts';
-import type { PlannedStep } from '../planning/plan.ts';
+import type { PlannedStep } from '../planning/contract.ts';
 import { submitRollback } from '../service-rollback.ts';
 import { actingFor, requireStillPermitted } from './authority.ts';
 import { type Runtime, submitTogether, takenElsewhere } from './runtime.ts';
@@ -28,9 +29,8 @@ import {
 } from './undo-store.ts';
 import { createWake, type Wake } from './wake.ts';
 
-/** Seconds before the second try of undoing a node, doubled each time up to the greatest. */
-const FIRST_DELAY = 1;
-const MAX_DELAY = 60;
+/** Waits between tries of undoing a node. Seconds. */
+const RETRY_DELAYS = { first: 1, most: 60 };
 const FALLBACK_MS = 10_000;
 /** What looks how things stand may wait for a day for a server that hangs: then the try has failed. */
 const FOLLOW_UP_MS = 30_000;
@@ -145,7 +145,7 @@ function asUndone<Row extends { status: WorkflowNodeStatus }>(row: Row, begun: B
     status: begun.undo === null ? ('waiting' as const) : AS_STATUS[begun.undo],
     attempt: begun.undoAttempt,
     operationId: begun.undo === 'running' ? begun.undoOperationId : null,
-    nextAttemptAt: begun.undo === 'retrying' ? new Date(Date.now() + FIRST_DELAY * 1_000) : null,
+    nextAttemptAt: begun.undo === 'retrying' ? new Date(Date.now() + RETRY_DELAYS.first * 1_000) : null,
     error: begun.undoError,
   };
 }
@@ -224,7 +224,7 @@ async function apply(rollback: Rollback, moves: readonly [NodeState, UndoMove][]
     node.attempt = move.attempt;
     node.error = move.error;
     if (move.undo === 'retrying') {
-      const delay = Math.min(MAX_DELAY, FIRST_DELAY * 2 ** (move.attempt - 1)) * (0.5 + Math.random() / 2);
+      const delay = backoff(move.attempt, RETRY_DELAYS);
       node.nextAttemptAt = new Date(Date.now() + delay * 1_000);
       await rollback.call.log(`${node.key} is not undone yet: ${move.error} Trying again in ${delay.toFixed(1)} s.`, {
         node: node.key,

@@ -1,4 +1,5 @@
 import type { Principal } from '../../access/permissions.ts';
+import { retryingConflicts } from '../../database/conflicts.ts';
 import { OperationError } from '../../engine/procedure.ts';
 import type { AuditEntry, Mutation } from '../../http/mutation.ts';
 import { insertAudits } from '../../http/mutation.ts';
@@ -21,35 +22,24 @@ export async function submitTogether<T>(
   parentId: string | null,
   work: (mutation: Mutation) => Promise<T>,
 ): Promise<T> {
-  for (let attempt = 1; ; attempt += 1) {
+  return retryingConflicts(async () => {
     const later: (() => void)[] = [];
-    try {
-      const made = await services.db.transaction().execute(async (tx) => {
-        const entries: AuditEntry[] = [];
-        const result = await work({
-          tx,
-          principal,
-          parentId,
-          checkMode: false,
-          audit: (entry) => entries.push(entry),
-          afterCommit: (callback) => later.push(callback),
-        });
-        await insertAudits(tx, { ip: null, id: null }, principal.label, 'allowed', entries);
-        return result;
+    const made = await services.db.transaction().execute(async (tx) => {
+      const entries: AuditEntry[] = [];
+      const result = await work({
+        tx,
+        principal,
+        parentId,
+        checkMode: false,
+        audit: (entry) => entries.push(entry),
+        afterCommit: (callback) => later.push(callback),
       });
-      for (const callback of later) callback();
-      return made;
-    } catch (error) {
-      if (!isConflict(error) || attempt === MAX_TRIES) throw error;
-    }
-  }
-}
-
-const MAX_TRIES = 5;
-
-/** Deadlock or serialisation failure: the transaction did nothing, and may be tried again. */
-function isConflict(error: unknown): boolean {
-  return error instanceof Error && 'code' in error && (error.code === '40P01' || error.code === '40001');
+      await insertAudits(tx, { ip: null, id: null }, principal.label, 'allowed', entries);
+      return result;
+    });
+    for (const callback of later) callback();
+    return made;
+  });
 }
 
 /** A node has gone on without this execution: it begins again from the rows, where it still may. */

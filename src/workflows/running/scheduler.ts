@@ -3,8 +3,8 @@
  * costs the same per node however many there are.
  */
 import type { WorkflowNodeStatus } from '../../database/tables.ts';
+import type { PlannedStep } from '../planning/contract.ts';
 import type { Edge } from '../planning/graph.ts';
-import type { PlannedStep } from '../planning/plan.ts';
 
 /** A node as the scheduler knows it. */
 export interface NodeState {

@@ -3,8 +3,8 @@ import type { Authority } from '../../access/authority.ts';
 import type { Database, Queryable } from '../../database/pool.ts';
 import type { OperationStatus, WorkflowNodeStatus } from '../../database/tables.ts';
 import type { Json, JsonObject } from '../../documents/json.ts';
+import type { PlannedNode, PlannedStep } from '../planning/contract.ts';
 import type { Edge } from '../planning/graph.ts';
-import type { PlannedNode, PlannedStep } from '../planning/plan.ts';
 import type { NodeRow } from './scheduler.ts';
 
 /** Rows in one INSERT. */

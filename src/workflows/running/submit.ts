@@ -1,13 +1,13 @@
 import type { Queryable } from '../../database/pool.ts';
 import type { JsonObject } from '../../documents/json.ts';
 import { pathText } from '../../documents/json.ts';
+import { createProblems } from '../../documents/problems.ts';
 import { ApplicationError } from '../../errors.ts';
 import { render, TemplateError } from '../expressions/template.ts';
 import { checkWith } from '../kinds/check.ts';
 import type { NodeRequest } from '../kinds/kind.ts';
 import { acceptNode, handlerOf } from '../kinds/registry.ts';
 import { rulesOf, withDefaults } from '../kinds/rules.ts';
-import { createProblems } from '../problems.ts';
 import { type Acting, actingFor, requireStillPermitted } from './authority.ts';
 import type { RunContext } from './context.ts';
 import { type Runtime, submitTogether } from './runtime.ts';
