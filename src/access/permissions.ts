@@ -172,3 +172,13 @@ export function requirePermission(
     throw errors.notYours(`${thing.what} ${thing.id}`);
   }
 }
+
+/**
+ * What outlives the caller's token, or has more rights than it, is for those who have logged in.
+ * @param what which an API token cannot do. @throws 409.
+ */
+export function requireLogin(principal: Principal, what: string): void {
+  if (principal.tokenId !== null) {
+    throw errors.conflict(`An API token cannot ${what}. Log in with a password to do that.`);
+  }
+}

@@ -1,6 +1,6 @@
 import { type RawBuilder, sql } from 'kysely';
 import type { Authenticator } from '../access/authenticate.ts';
-import { isPermitted, type Principal } from '../access/permissions.ts';
+import { isPermitted, type Principal, requireLogin } from '../access/permissions.ts';
 import { lockUser, notifyUserChanged } from '../access/store.ts';
 import { holdsBinding } from '../access/token-roles.ts';
 import { countApiTokens, deleteApiToken, insertApiToken, readApiToken } from '../access/token-store.ts';
@@ -14,16 +14,6 @@ import { bindingsFrom, idFrom } from './users.ts';
 
 /** Of one user. */
 const MAX_TOKENS = 1_000;
-
-/**
- * What outlives the caller's token, or has more rights than it, is for those who have logged in.
- * @param what which an API token cannot do. @throws 409.
- */
-export function requireLogin(principal: Principal, what: string): void {
-  if (principal.tokenId !== null) {
-    throw errors.conflict(`An API token cannot ${what}. Log in with a password to do that.`);
-  }
-}
 
 /** Which tokens a list may show. @throws 403 for those of others without `user_read`. */
 export function visibleTokens(principal: Principal, user: string | undefined): RawBuilder<boolean>[] {

@@ -1,4 +1,5 @@
 import type { Authenticator } from '../access/authenticate.ts';
+import { requireLogin } from '../access/permissions.ts';
 import {
   anyAdministrator,
   deleteUserRow,
@@ -21,7 +22,6 @@ import { uuidv7 } from '../database/uuid.ts';
 import { errors, type FieldProblem } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
 import { nearMatches } from '../util/near-matches.ts';
-import { requireLogin } from './api-tokens.ts';
 import type { CreateUser, RolesInput, UpdateUser } from './schemas.ts';
 import { setPassword } from './service.ts';
 
