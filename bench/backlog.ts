@@ -13,6 +13,8 @@ const SIMULATED_LATENCY_MS = String(SECONDS_EACH * 800);
 /** As many as the server carries out at once by default (WORKER_CONCURRENCY). */
 const AT_ONCE = 100;
 const WORKERS = 3;
+/** So that all of them together stay below what the embedded database takes. */
+const POOL_SIZE = '10';
 /** Where a backlog waits until all workers are there: no worker listens to it. */
 const HELD = 'held';
 const CHANNEL = 'provisioning_queue';
@@ -25,7 +27,12 @@ export const backlogs: Benchmark[] = SIZES.map(({ creates, rounds }) => ({
 }));
 
 async function measure(creates: number, rounds: number, log: (line: string) => void) {
-  await using installation = await startInstallation({ ROLE: 'api', LOG_LEVEL: 'warn', SIMULATED_LATENCY_MS });
+  await using installation = await startInstallation({
+    ROLE: 'api',
+    LOG_LEVEL: 'warn',
+    SIMULATED_LATENCY_MS,
+    POOL_SIZE,
+  });
   const ideal = (creates / AT_ONCE) * SECONDS_EACH;
   const pairs = { one: [] as Pair[], restart: [] as Pair[], several: [] as Pair[] };
   const processor: number[] = [];
@@ -65,7 +72,7 @@ async function carryOut(
   const queue = queues[0]?.queue;
   if (waitForAll) await pool.query('update dbos.workflow_status set queue_name = $1', [HELD]);
   await using stack = new AsyncDisposableStack();
-  const settings = { ROLE: 'worker', SIMULATED_LATENCY_MS, WORKER_CONCURRENCY: String(AT_ONCE) };
+  const settings = { ROLE: 'worker', SIMULATED_LATENCY_MS, POOL_SIZE, WORKER_CONCURRENCY: String(AT_ONCE) };
   const started = await Promise.all(Array.from({ length: workers }, async () => stack.use(await replica(settings))));
   const spent = async () => {
     const each = await Promise.all(started.map(({ process }) => processorSeconds(process.pid ?? 0)));

@@ -27,6 +27,15 @@ function compressed(): Plugin {
 
 interface OpenApi {
   paths: Record<string, Record<string, { requestBody?: { content: Record<string, { schema: unknown }> } }>>;
+  components: { schemas: Record<string, unknown> };
+}
+
+/** The schema with what it refers to by name in its place. */
+function withoutReferences(value: unknown, named: Record<string, unknown>): unknown {
+  if (Array.isArray(value)) return value.map((item) => withoutReferences(item, named));
+  if (typeof value !== 'object' || value === null) return value;
+  if ('$ref' in value) return withoutReferences(named[String(value.$ref).split('/').at(-1) ?? ''], named);
+  return Object.fromEntries(Object.entries(value).map(([key, child]) => [key, withoutReferences(child, named)]));
 }
 
 /**
@@ -40,11 +49,11 @@ function requestBodies(): Plugin {
     resolveId: (id) => (id.startsWith(prefix) ? `\0${id}` : undefined),
     async load(id) {
       if (!id.startsWith(`\0${prefix}`)) return undefined;
-      const { paths } = JSON.parse(await readFile(OPENAPI, 'utf8')) as OpenApi;
+      const { paths, components } = JSON.parse(await readFile(OPENAPI, 'utf8')) as OpenApi;
       const [route = '', method = 'post'] = id.slice(prefix.length + 1).split('?');
       const schema = paths[route]?.[method]?.requestBody?.content['application/json']?.schema;
       if (schema === undefined) throw new Error(`${id}: ${OPENAPI} knows no such request with a body`);
-      return `export default ${JSON.stringify(schema)}`;
+      return `export default ${JSON.stringify(withoutReferences(schema, components.schemas))}`;
     },
   };
 }

@@ -21,17 +21,19 @@ can be tried out. Typed for TypeScript in the [client library](guides/client-lib
 export function apiPage(description: OpenAPI3): string {
   const sections = new Map<string, string[]>();
   const contents = new Map<string, string[]>();
+  const named = (description.components?.schemas ?? {}) as Record<string, Schema>;
   for (const [route, item] of Object.entries(description.paths ?? {})) {
     for (const [method, operation] of Object.entries(item as Record<string, OperationObject>)) {
       const section = operation.tags?.[0] ?? 'Other';
       const title = `${method.toUpperCase()} ${route}`;
-      sections.set(section, [...(sections.get(section) ?? []), requestText(title, operation)]);
+      sections.set(section, [...(sections.get(section) ?? []), requestText(title, operation, named)]);
       contents.set(section, [...(contents.get(section) ?? []), `[\`${title}\`](#${anchor(title)})`]);
     }
   }
-  const shapes = Object.entries(description.components?.schemas ?? {}).map(
-    ([name, schema]) => `### ${name}\n\n${fieldsOf(schema as Schema)}`,
-  );
+  // What a request takes stands beside it.
+  const shapes = Object.entries(named)
+    .filter(([name]) => !name.endsWith('Request'))
+    .map(([name, schema]) => `### ${name}\n\n${fieldsOf(schema)}`);
   const overview = [...contents].map(([section, links]) => `- **${section}**: ${links.join(' · ')}`).join('\n');
   const parts = [...sections].map(([section, texts]) => `## ${section}\n\n${texts.join('\n')}`);
   return `${INTRODUCTION}${overview}\n\n${parts.join('\n')}\n## Shapes\n\n${shapes.join('\n')}`;
@@ -45,7 +47,11 @@ function anchor(title: string): string {
     .replaceAll(' ', '-');
 }
 
-function requestText(title: string, operation: OperationObject & { 'x-permission'?: string }): string {
+function requestText(
+  title: string,
+  operation: OperationObject & { 'x-permission'?: string },
+  named: Record<string, Schema>,
+): string {
   const lines = [`### ${title}\n`, `${operation.summary ?? ''}.${permissionText(operation)}\n`];
   if (operation.description !== undefined) lines.push(`${operation.description}\n`);
   const parameters = ((operation.parameters ?? []) as ParameterObject[]).filter((one) => one.in !== 'header');
@@ -58,7 +64,7 @@ function requestText(title: string, operation: OperationObject & { 'x-permission
     lines.push('');
   }
   const body = contentSchema(operation.requestBody);
-  if (body !== undefined) lines.push(`Body:\n\n${fieldsOf(body)}`);
+  if (body !== undefined) lines.push(`Body:\n\n${fieldsOf(withoutReference(body, named))}`);
   const answer = contentSchema(operation.responses?.['200']);
   if (answer !== undefined) lines.push(`Answers ${typeOf(answer)}.\n`);
   return lines.join('\n');
@@ -71,6 +77,13 @@ function permissionText({ 'x-permission': permission }: { 'x-permission'?: strin
 function contentSchema(holder: unknown): Schema | undefined {
   const content = (holder as { content?: Record<string, { schema?: Schema }> } | undefined)?.content;
   return content === undefined ? undefined : Object.values(content)[0]?.schema;
+}
+
+/** The schema of a body by what it says, where it is one of a name. */
+function withoutReference(schema: Schema, named: Record<string, Schema>): Schema {
+  const [first = schema, ...others] = (schema as Shape).anyOf ?? [];
+  const { $ref } = first as Shape;
+  return others.length > 1 || $ref === undefined ? schema : (named[$ref.split('/').at(-1) ?? ''] ?? schema);
 }
 
 function fieldsOf(schema: Schema): string {

@@ -36,6 +36,9 @@ Data goes to standard output and nothing else does; progress, questions and erro
 operation waits for its end and shows it live, unless \`--no-wait\` is given. Ctrl-C leaves the operation running and says
 how to come back to it; with \`--cancel-on-interrupt\` it cancels the operation.
 
+\`--check\`, which every command that changes something has, changes nothing: the server answers what the command would do, or refuses
+it as it would refuse the command, with the same exit status.
+
 | exit status | means |
 |---|---|
 ${Object.entries(EXIT_MEANINGS)

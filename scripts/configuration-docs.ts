@@ -102,7 +102,8 @@ const SETTINGS: Record<string, Setting> = {
   AWS_CALLS_PER_MINUTE: { meaning: 'how often one replica may ask', default: '`300`' },
   SIMULATED_LATENCY_MS: { meaning: 'milliseconds that the simulated cloud takes for each step', default: '`200`' },
   SIMULATED_FAULTS: {
-    meaning: 'faults of the simulated cloud, each with its share of calls: `lost_answer=0.2,rate_limited=0.1`',
+    meaning:
+      'faults of the simulated cloud, each with its share of calls: `lost_answer=0.2,rate_limited=0.1`; with `seed=7` they come in the same order at each start',
     default: '(none)',
   },
   DEFAULT_PROVIDER: {

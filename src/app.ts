@@ -1,5 +1,4 @@
 import cors from '@fastify/cors';
-import rateLimit from '@fastify/rate-limit';
 import swagger from '@fastify/swagger';
 import Fastify, {
   type FastifyBaseLogger,
@@ -12,7 +11,6 @@ import type { Pool } from 'pg';
 import type { Authenticator } from './access/authenticate.ts';
 import { isPermitted } from './access/permissions.ts';
 import { registerAuthRoutes } from './accounts/routes.ts';
-import type { Config } from './config.ts';
 import { uuidv7 } from './database/uuid.ts';
 import { ApplicationError, errors } from './errors.ts';
 import { installCheckMode } from './http/check-mode.ts';
@@ -28,13 +26,14 @@ import {
 } from './http/input.ts';
 import { insertAudit } from './http/mutation.ts';
 import { finishOpenApi } from './http/openapi.ts';
-import { RateStore } from './http/rate-store.ts';
+import { installRateLimit } from './http/rate-limit.ts';
 import { answersOf } from './http/schemas.ts';
 import type { App, Services } from './http/section.ts';
 import { securityHeaders } from './http/security-headers.ts';
 import { installValidation } from './http/validation.ts';
+import { OPERATION_KINDS } from './operation-kinds.ts';
+import type { Follower } from './operations/follow.ts';
 import { registerOperationRoutes } from './operations/routes.ts';
-import { SERVER_OPERATIONS } from './servers/operations.ts';
 import { registerOrphanRoutes } from './servers/orphans/routes.ts';
 import { registerServerRoutes } from './servers/routes.ts';
 import { installAssistants } from './system/assistants.ts';
@@ -42,7 +41,6 @@ import { installDashboard } from './system/dashboard.ts';
 import { registerProviderRoutes } from './system/provider-routes.ts';
 import type { Readiness } from './system/readiness.ts';
 import { registerSystemRoutes } from './system/routes.ts';
-import { TASKSERV_OPERATIONS } from './taskservs/operations.ts';
 import { registerTaskservRoutes } from './taskservs/routes.ts';
 import { VERSION } from './version.ts';
 import { registerWebhookRoutes } from './webhooks/routes.ts';
@@ -56,15 +54,13 @@ import { registerSshKeyRoutes } from './workspaces/ssh-key-routes.ts';
 const REQUEST_TIMEOUT_MS = 30_000;
 /** Longer than a load balancer keeps its end (60 s is usual), so that it is never us who cut an idle connection. */
 const KEEP_ALIVE_MS = 72_000;
-/** What sets off work at a provider may be called this part of the general rate. */
-const EXPENSIVE_SHARE = 5;
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
 
 /** The HTTP application: the only list of sections. It does not listen yet. */
 export async function buildApp(
   services: Services,
   auth: Authenticator,
-  options: { logger: FastifyBaseLogger; readiness: Readiness; pool: Pool },
+  options: { logger: FastifyBaseLogger; readiness: Readiness; pool: Pool; follower: Follower },
 ): Promise<App> {
   const { config } = services;
   const app: App = Fastify({
@@ -122,8 +118,11 @@ export async function buildApp(
     if (options.readiness.leaving) reply.header('connection', 'close');
     done(null, payload);
   });
-  await installRateLimit(app, config);
-  app.addHook('onResponse', async (request, reply) => {
+  await installRateLimit(app, config.rateLimit);
+  const readsAreLogged = ['debug', 'trace'].includes(config.logLevel);
+  app.addHook('onResponse', (request, reply, done) => {
+    const isRead = request.method === 'GET';
+    if (isRead && !readsAreLogged) return done();
     const line = {
       request_id: request.id,
       method: request.method,
@@ -132,8 +131,8 @@ export async function buildApp(
       ms: Math.round(reply.elapsedTime * 10) / 10,
       user: maybePrincipalOf(request)?.label,
     };
-    if (request.method === 'GET') request.log.debug(line, 'request');
-    else request.log.info(line, 'request');
+    request.log[isRead ? 'debug' : 'info'](line, 'request');
+    done();
   });
   await installDocumentation(app);
   await installDashboard(app);
@@ -146,13 +145,15 @@ export async function buildApp(
     registerCredentialsRoutes(api as App, services);
     registerSshKeyRoutes(api as App, services);
     registerProviderRoutes(api as App, services);
-    for (const { route } of [...SERVER_OPERATIONS, ...TASKSERV_OPERATIONS]) route?.(api as App, services);
+    for (const { endpoints } of OPERATION_KINDS) {
+      for (const endpoint of endpoints) endpoint.register(api as App, services);
+    }
     registerServerRoutes(api as App, services);
     registerOrphanRoutes(api as App, services);
     registerTaskservRoutes(api as App, services);
-    registerWorkflowRoutes(api as App, services);
+    registerWorkflowRoutes(api as App, services, options.follower);
     registerScheduleRoutes(api as App, services);
-    registerOperationRoutes(api as App, services, auth.authenticate);
+    registerOperationRoutes(api as App, services, options.follower, auth.authenticate);
     registerWebhookRoutes(api as App, services);
   });
   return app;
@@ -163,28 +164,6 @@ function requireAccess(app: App): void {
   app.addHook('onRoute', (route) => {
     if (route.config?.access === undefined)
       throw new Error(`${String(route.method)} ${route.url} does not say who may call it.`);
-  });
-}
-
-/** Per principal; per address where there is none. Limits are kept in each replica by itself. */
-async function installRateLimit(app: App, config: Config): Promise<void> {
-  if (config.rateLimit === 0) return;
-  await app.register(rateLimit, {
-    global: true,
-    max: (request) =>
-      request.routeOptions.config.expensive === true
-        ? Math.max(1, Math.floor(config.rateLimit / EXPENSIVE_SHARE))
-        : config.rateLimit,
-    timeWindow: 60_000,
-    store: RateStore,
-    enableDraftSpec: true,
-    skipOnError: true,
-    allowList: (request) => request.routeOptions.config.access === 'public',
-    keyGenerator: (request) => {
-      const who = maybePrincipalOf(request)?.userId ?? request.ip;
-      return request.routeOptions.config.expensive === true ? `expensive ${who}` : who;
-    },
-    errorResponseBuilder: (_request, { ttl }) => errors.rateLimited(Math.max(1, Math.ceil(ttl / 1_000))),
   });
 }
 

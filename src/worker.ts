@@ -3,7 +3,8 @@ import type { OperationKind } from './operations/define.ts';
 import { SERVER_OPERATIONS } from './servers/operations.ts';
 import type { ServerTools } from './servers/tools.ts';
 import { TASKSERV_OPERATIONS } from './taskservs/operations.ts';
-import { WORKFLOW_OPERATIONS, type WorkflowTools } from './workflows/operations.ts';
+import { WORKFLOW_OPERATIONS } from './workflows/operations.ts';
+import type { WorkflowTools } from './workflows/tools.ts';
 
 /** The procedure of every kind of operation there is. Their kinds are a persisted contract: one is never renamed. */
 export function allProcedures(servers: ServerTools, workflows: WorkflowTools): Procedure[] {
@@ -15,5 +16,5 @@ export function allProcedures(servers: ServerTools, workflows: WorkflowTools): P
 }
 
 function proceduresOf<Tools>(operations: readonly OperationKind<Tools>[], tools: Tools): Procedure[] {
-  return operations.flatMap(({ procedure }) => procedure?.(tools) ?? []);
+  return operations.map(({ procedure }) => procedure(tools));
 }

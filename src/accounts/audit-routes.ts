@@ -12,6 +12,7 @@ export function registerAuditRoutes(app: App, { db }: Services): void {
       config: { access: 'audit_read' },
       schema: {
         tags: ['Audit'],
+        operationId: 'listAuditLog',
         summary: 'List the audit log',
         description: 'Every change and every denial: who, what, from where, outcome. Newest first.',
         querystring: listQuerySchema(AUDIT_LIST),

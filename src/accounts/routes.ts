@@ -1,7 +1,7 @@
 import { Type } from 'typebox';
 import type { Authenticator } from '../access/authenticate.ts';
-import { addressKey, createThrottle } from '../access/throttle.ts';
 import { principalOf, sendJson } from '../http/context.ts';
+import { ownLimit } from '../http/rate-limit.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
 import { registerAuditRoutes } from './audit-routes.ts';
@@ -18,16 +18,14 @@ const REFRESHES_PER_LOGIN = 10;
 export function registerAuthRoutes(app: App, services: Services, auth: Authenticator): void {
   const { config, db, mutate } = services;
   const sessions = { config, db, tokens: auth.tokens };
-  const loginThrottle = createThrottle(config.loginRateLimit);
-  const refreshThrottle = createThrottle(config.loginRateLimit * REFRESHES_PER_LOGIN);
-  const passwordThrottle = createThrottle(config.loginRateLimit);
 
   app.post(
     '/v1/auth/login',
     {
-      config: { access: 'public' },
+      config: { access: 'public', ...ownLimit(config.loginRateLimit) },
       schema: {
         tags,
+        operationId: 'login',
         summary: 'Login and receive access token',
         description: 'Tries are limited for each address.',
         body: Login,
@@ -35,7 +33,6 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
       },
     },
     async (request, reply) => {
-      loginThrottle(addressKey(request.ip), reply);
       const pair = await login(sessions, request, request.body);
       return sendJson(reply.header('cache-control', 'no-store'), JSON.stringify(pair));
     },
@@ -44,9 +41,10 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
   app.post(
     '/v1/auth/refresh',
     {
-      config: { access: 'public' },
+      config: { access: 'public', ...ownLimit(config.loginRateLimit * REFRESHES_PER_LOGIN) },
       schema: {
         tags,
+        operationId: 'refreshTokens',
         summary: 'Refresh access token using refresh token',
         description:
           'A refresh token is good for one use and answers with the next. Using one again means that it was stolen: every refresh token that came of the same login is revoked.',
@@ -55,7 +53,6 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
       },
     },
     async (request, reply) => {
-      refreshThrottle(addressKey(request.ip), reply);
       const pair = await refresh(sessions, request, request.body.refresh_token);
       return sendJson(reply.header('cache-control', 'no-store'), JSON.stringify(pair));
     },
@@ -67,6 +64,7 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
       config: { access: 'authenticated' },
       schema: {
         tags,
+        operationId: 'logout',
         summary: 'End every login of the caller',
         description:
           'Every access and refresh token of the user ends at once, on every replica. API tokens stay; they end when deleted, when they expire, or with a new password.',
@@ -80,7 +78,12 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
     '/v1/auth/me',
     {
       config: { access: 'authenticated' },
-      schema: { tags, summary: 'Who the caller is', response: { 200: Me, ...errorResponses(401) } },
+      schema: {
+        tags,
+        operationId: 'getCaller',
+        summary: 'Who the caller is',
+        response: { 200: Me, ...errorResponses(401) },
+      },
     },
     async (request, reply) => sendJson(reply, JSON.stringify(describePrincipal(principalOf(request)))),
   );
@@ -88,9 +91,10 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
   app.post(
     '/v1/auth/password',
     {
-      config: { access: 'authenticated' },
+      config: { access: 'authenticated', ...ownLimit(config.loginRateLimit) },
       schema: {
         tags,
+        operationId: 'changePassword',
         summary: 'Change the own password',
         description:
           'Every token of the user ends at once, on every replica: access, refresh and API tokens, those of this request too. Log in again afterwards.',
@@ -100,7 +104,6 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
     },
     async (request, reply) => {
       const principal = principalOf(request);
-      passwordThrottle(principal.userId, reply);
       const password = await preparePassword(db, principal, request.body);
       return mutate(request, reply, (mutation) => changePassword(auth, mutation, password));
     },

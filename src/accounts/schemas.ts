@@ -69,15 +69,18 @@ const RolesInput = Type.Array(
 );
 export type RolesInput = Static<typeof RolesInput>;
 
-export const Me = Type.Object({
-  id: Type.String({ format: 'uuid' }),
-  username: Type.String(),
-  roles: Type.Array(Binding),
-  permissions: Type.Array(Type.Enum([...PERMISSIONS]), { description: 'Held in one workspace at least.' }),
-  token_id: Type.Union([Type.String({ format: 'uuid' }), Type.Null()], {
-    description: 'The API token of this request; null after a login.',
-  }),
-});
+export const Me = Type.Object(
+  {
+    id: Type.String({ format: 'uuid' }),
+    username: Type.String(),
+    roles: Type.Array(Binding),
+    permissions: Type.Array(Type.Enum([...PERMISSIONS]), { description: 'Held in one workspace at least.' }),
+    token_id: Type.Union([Type.String({ format: 'uuid' }), Type.Null()], {
+      description: 'The API token of this request; null after a login.',
+    }),
+  },
+  { title: 'Caller' },
+);
 
 export const User = Type.Object(
   {

@@ -17,6 +17,7 @@ export function registerTokenRoutes(app: App, { db, mutate }: Services, auth: Au
       config: { access: 'authenticated' },
       schema: {
         tags,
+        operationId: 'listTokens',
         summary: 'List API tokens',
         description: "The caller's own. With `user_read`, `?user=` shows those of another user, or `*` of everybody.",
         querystring: listQuerySchema(API_TOKEN_LIST),
@@ -35,6 +36,7 @@ export function registerTokenRoutes(app: App, { db, mutate }: Services, auth: Au
       config: { access: 'authenticated' },
       schema: {
         tags,
+        operationId: 'createToken',
         summary: 'Create an API token',
         description:
           'For CI and scripts: sent as `Authorization: Bearer prv_…`. Its secret is in this answer only. Without `roles` it gets those the caller holds now; later it never has more than its owner has at that moment. Needs a login: an API token cannot make further ones.',
@@ -54,6 +56,7 @@ export function registerTokenRoutes(app: App, { db, mutate }: Services, auth: Au
       config: { access: 'authenticated' },
       schema: {
         tags,
+        operationId: 'deleteToken',
         summary: 'Delete an API token',
         description: 'It ends at once, on every replica. One of another user needs `user_write`.',
         params: IdParams,

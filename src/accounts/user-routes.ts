@@ -18,6 +18,7 @@ export function registerUserRoutes(app: App, { db, mutate }: Services, auth: Aut
       config: { access: 'user_read' },
       schema: {
         tags,
+        operationId: 'listUsers',
         summary: 'List users',
         querystring: listQuerySchema(USER_LIST),
         response: { 200: Type.Array(User), ...errorResponses(400, 401, 403) },
@@ -32,6 +33,7 @@ export function registerUserRoutes(app: App, { db, mutate }: Services, auth: Aut
       config: { access: 'user_read' },
       schema: {
         tags,
+        operationId: 'getUser',
         summary: 'Get a user',
         params: IdParams,
         response: { 200: User, ...errorResponses(401, 403, 404) },
@@ -46,6 +48,7 @@ export function registerUserRoutes(app: App, { db, mutate }: Services, auth: Aut
       config: { access: 'user_write' },
       schema: {
         tags,
+        operationId: 'createUser',
         summary: 'Create a user',
         body: CreateUser,
         response: { 200: User, ...errorResponses(400, 401, 403, 409) },
@@ -64,6 +67,7 @@ export function registerUserRoutes(app: App, { db, mutate }: Services, auth: Aut
       config: { access: 'user_write' },
       schema: {
         tags,
+        operationId: 'updateUser',
         summary: 'Change a user',
         description:
           'A new password ends every token of the user, API tokens too. Disabling ends their logins; API tokens rest until the user is enabled again. New roles hold from the next request on. The last enabled administrator can be neither disabled nor demoted.',
@@ -87,6 +91,7 @@ export function registerUserRoutes(app: App, { db, mutate }: Services, auth: Aut
       config: { access: 'user_write' },
       schema: {
         tags,
+        operationId: 'deleteUser',
         summary: 'Delete a user',
         description: 'With every token of theirs. What they created stays. The last enabled administrator cannot go.',
         params: IdParams,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { SEED } from '../../test/support/seed.ts';
 import {
   type ConfigProperty,
   loadCatalog,
@@ -10,6 +11,8 @@ import {
   resolveVersion,
   type TaskservDefinition,
 } from './catalog.ts';
+
+fc.configureGlobal({ seed: SEED });
 
 function definition(name: string, more: Partial<TaskservDefinition> = {}): TaskservDefinition {
   return {

@@ -53,8 +53,6 @@ export interface CommandDefinition {
   covers: readonly string[];
   /** What it prints is a text of its own, so that it has no `--output`; why. */
   plain?: string;
-  /** Its request has a check mode, or it finds out by itself; the others only show the request with `--check`. */
-  check?: boolean;
   /** Sets off an operation, so that it has `--wait`, `--cancel-on-interrupt` and `--idempotency-key`. */
   operation?: boolean;
   /** Waits for an operation, so that it has `--cancel-on-interrupt`. */

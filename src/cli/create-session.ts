@@ -1,5 +1,5 @@
 import { type Client, createClient, OperationFailedError } from '../sdk/client.ts';
-import { onlyReading } from './checking.ts';
+import { checkingOnly } from './checking.ts';
 import type { OptionValues } from './command.ts';
 import { type ConfigFile, configPath, contextTokens, readConfig } from './config-file.ts';
 import { UsageError } from './errors.ts';
@@ -10,13 +10,7 @@ import type { Terminal } from './terminal.ts';
 
 const OPERATION_VIEW = { name: 'id' };
 
-/** @param knowsCheck whether the command's request has a check mode of its own. */
-export function createSession(
-  terminal: Terminal,
-  environment: NodeJS.ProcessEnv,
-  options: OptionValues,
-  knowsCheck: boolean,
-): Session {
+export function createSession(terminal: Terminal, environment: NodeJS.ProcessEnv, options: OptionValues): Session {
   const configFile = configPath(environment);
   const output = outputOf(options);
   const session: Session = {
@@ -25,7 +19,7 @@ export function createSession(
     configFile,
     async client() {
       const client = connect(configFile, await readConfig(configFile), environment, options);
-      return options.check === true && !knowsCheck ? onlyReading(client) : client;
+      return options.check === true ? checkingOnly(client) : client;
     },
     rows: (rows, view) => terminal.out(renderRows(rows as Record<string, unknown>[], view, output)),
     async stream(rows, view) {
@@ -43,13 +37,13 @@ export function createSession(
     },
     record: (record, view) => terminal.out(renderRecord(record as Record<string, unknown>, view, output)),
     done(message, record, view) {
-      terminal.note(message);
+      terminal.note(options.check === true ? `Without --check: ${message}` : message);
       if (output !== 'table') session.record(record, view);
     },
     follow: async (started) =>
       followToEnd(await session.client(), terminal, started, options.cancelOnInterrupt === true),
     async operation(started) {
-      if (options.wait === false) {
+      if (options.wait === false || (options.check === true && started.status === 'completed')) {
         session.record(started, OPERATION_VIEW);
         return started;
       }

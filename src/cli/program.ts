@@ -1,5 +1,4 @@
 import { Command, CommanderError, Option } from 'commander';
-import { CheckedRequest } from './checking.ts';
 import { type CommandDefinition, given, type OptionValues } from './command.ts';
 import { accountCommands } from './commands/account.ts';
 import { apiCommand } from './commands/api.ts';
@@ -84,13 +83,10 @@ export function addCommands(program: Command, terminal: Terminal, environment: N
       const values = command.optsWithGlobals() as OptionValues;
       const args = handed.slice(0, definition.arguments?.length ?? 0).flat() as string[];
       if (args.includes('')) throw new UsageError('An argument is empty. Is a variable of your script not set?');
-      const session = createSession(terminal, environment, values, definition.check === true);
+      const session = createSession(terminal, environment, values);
       const present = args.filter((arg) => arg !== undefined);
-      await definition.run(session, present, values).catch((error) => {
-        if (!(error instanceof CheckedRequest)) throw error;
-        terminal.note(error.message);
-        session.record(error.request, { name: 'request' });
-      });
+      await definition.run(session, present, values);
+      if (values.check === true) terminal.note('Only checked: nothing was changed.');
     });
   }
 }
@@ -101,7 +97,7 @@ function addCompletion(program: Command, terminal: Terminal, environment: NodeJS
     .argument('[words...]')
     .action(async (words: string[]) => {
       const connect = (context: string | undefined) =>
-        createSession(terminal, environment, given({ context }), false).client();
+        createSession(terminal, environment, given({ context })).client();
       const found = await complete(program, COMMANDS, words, connect);
       terminal.out(found.map((word) => `${word}\n`).join(''));
     });
@@ -141,9 +137,8 @@ function optionsOf(definition: CommandDefinition): Option[] {
   if (definition.operation || definition.waits) {
     options.push(new Option('--cancel-on-interrupt', 'Ctrl-C cancels the operation instead of leaving it running'));
   }
-  if (definition.check) options.push(new Option('--check', 'only say what would happen'));
-  else if (changes(definition)) {
-    options.push(new Option('--check', 'change nothing; look up what is named and print the request'));
+  if (changes(definition)) {
+    options.push(new Option('--check', 'change nothing; show what the server would answer'));
   }
   if (definition.plain === undefined) {
     options.push(
@@ -156,8 +151,8 @@ function optionsOf(definition: CommandDefinition): Option[] {
   return options;
 }
 
-/** Requests that change nothing that could be looked at first. */
-const HARMLESS = /^(GET |POST \/v1\/(auth\/|workflows\/validate$))/;
+/** Requests that change nothing that could be checked first. */
+const HARMLESS = /^(GET |POST \/v1\/(auth\/(login|refresh)|workflows\/validate)$)/;
 
 function changes({ covers }: CommandDefinition): boolean {
   return covers.some((request) => !HARMLESS.test(request));

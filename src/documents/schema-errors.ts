@@ -26,9 +26,11 @@ export interface Wording {
   quote: boolean;
   /** Names the type that a value has: not where everything comes as text. */
   types: boolean;
+  /** Tells a description instead of the pattern: where descriptions say in words what the pattern does. */
+  described: boolean;
 }
 
-const DEFAULT_WORDING: Wording = { unknownField: 'unknown field', quote: false, types: true };
+const DEFAULT_WORDING: Wording = { unknownField: 'unknown field', quote: false, types: true, described: false };
 
 /** Adds what a JSON Schema says against a value at `base`. The value is one that may be shown. */
 export function addSchemaErrors(problems: Problems, base: Path, found: readonly ErrorObject[]): void {
@@ -124,8 +126,10 @@ function describe(error: ErrorObject, words: Wording): SchemaProblem {
     }
     case 'pattern': {
       const subject = words.quote ? `"${String(error.data).slice(0, MAX_QUOTED)}" ` : '';
-      const meaning = parent?.description === undefined ? '' : `. ${parent.description}`;
-      return wrong(`${subject}does not match ${String(parameters.pattern)}${meaning}`);
+      if (words.described && parent?.description !== undefined) {
+        return wrong(`${subject}does not fit. ${parent.description}`);
+      }
+      return wrong(`${subject}does not match ${String(parameters.pattern)}`);
     }
     default:
       return wrong(error.message ?? 'is invalid');

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { after, test } from 'node:test';
-import errorModule from '@dbos-inc/dbos-sdk/internal/error';
+import { Error as engineErrors } from '@dbos-inc/dbos-sdk';
 import utilsModule from '@dbos-inc/dbos-sdk/internal/utils';
 import { pino } from 'pino';
 import { createTestDatabase } from '../../test/support/database.ts';
@@ -306,9 +306,9 @@ test('recovery leaves alone what another version of the procedures began', async
 });
 
 test('the two errors that stop an execution are told from all others', () => {
-  assert.ok(isEngineStop(new errorModule.DBOSWorkflowConflictError('id')));
-  assert.ok(isEngineStop(new errorModule.DBOSWorkflowCancelledError('id')));
-  assert.ok(!isEngineStop(new errorModule.DBOSMaxStepRetriesError('step', 1, [])));
+  assert.ok(isEngineStop(new engineErrors.DBOSWorkflowConflictError('id')));
+  assert.ok(isEngineStop(new engineErrors.DBOSWorkflowCancelledError('id')));
+  assert.ok(!isEngineStop(new engineErrors.DBOSMaxStepRetriesError('step', 1, [])));
 });
 
 for (const [execution, first] of [

@@ -2,10 +2,9 @@
  * The engine library's inner parts that we lean on, in one place. They are not its public interface: the version is
  * pinned exactly and dbos.test.ts checks each of them (docs/decisions/0003-durable-engine.md).
  */
-import { DBOS, DBOSClient, type DLogger } from '@dbos-inc/dbos-sdk';
+import { DBOS, DBOSClient, type DLogger, Error as engineErrors } from '@dbos-inc/dbos-sdk';
 import dbosModule from '@dbos-inc/dbos-sdk/internal/dbos';
 import executorModule from '@dbos-inc/dbos-sdk/internal/dbos-executor';
-import errorModule from '@dbos-inc/dbos-sdk/internal/error';
 import databaseModule from '@dbos-inc/dbos-sdk/internal/system_database';
 import utilsModule from '@dbos-inc/dbos-sdk/internal/utils';
 import queueModule from '@dbos-inc/dbos-sdk/internal/wfqueue';
@@ -21,7 +20,7 @@ export const APPLICATION_NAME = 'provisioning';
 
 const { runTransactionalInternalStep } = dbosModule;
 const { DBOSExecutor } = executorModule;
-const { DBOSWorkflowConflictError, DBOSWorkflowCancelledError } = errorModule;
+const { DBOSWorkflowConflictError, DBOSWorkflowCancelledError } = engineErrors;
 
 // While the database is away the library tries each of its statements again, waiting up to a minute by default: after an
 // outage work would go on that much later.

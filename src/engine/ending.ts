@@ -36,9 +36,11 @@ export async function endInTransaction(
   const outcome = row.cancel_requested_at === null ? 'failed' : 'cancelled';
   const error = outcome === 'cancelled' ? null : failure.message;
   const result: Record<string, unknown> = {};
-  const followUp = (await procedure.settle?.(tx, input, { operationId, outcome, started, error, result })) ?? null;
+  const followUp = (await procedure.compensate?.(tx, input, { operationId, outcome, started, error, result })) ?? null;
   const followUpId = followUp === null ? null : uuidv7();
-  if (followUpId !== null) result.cleanup_operation_id = followUpId;
+  // `cleanup_operation_id` is its name of before: clients read it.
+  if (followUpId !== null)
+    Object.assign(result, { cleanup_operation_id: followUpId, follow_up_operation_id: followUpId });
   await endOperation(
     tx,
     operationId,

@@ -38,7 +38,7 @@ const work = defineProcedure({
   kind: 'test.work',
   queue: () => 'test',
   run: (_, { finish }) => finish(async () => ({})),
-  settle: async (_tx, _input, { started }) =>
+  compensate: async (_tx, _input, { started }) =>
     started ? { kind: 'test.tidy', title: 'Tidy up', resource: null, input: {} } : null,
 });
 const procedures = new Map<string, Procedure>([work, tidy].map((procedure) => [procedure.kind, procedure]));

@@ -37,14 +37,16 @@ export interface NewOperation {
 }
 
 /** The row as clients see it (src/operations/schemas.ts gives it its shape), as JSON text made by Postgres. */
-export const OPERATION_JSON = sql.raw<string>(`json_build_object(
+export const OPERATION_JSON_TEXT = `json_build_object(
   'id', id, 'status', status,
   'created_at', to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
   'updated_at', to_char(updated_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
   'result', result, 'error', error, 'kind', kind, 'workspace', workspace, 'progress', progress,
   'title', title, 'check_mode', check_mode,
   'created_by', created_by, 'parent_id', parent_id, 'resource', resource, 'error_code', error_code,
-  'cancel_requested_at', to_char(cancel_requested_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))::text`);
+  'cancel_requested_at', to_char(cancel_requested_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))::text`;
+/** The same, for a statement of the query builder. */
+export const OPERATION_JSON = sql.raw<string>(OPERATION_JSON_TEXT);
 
 /** @returns the new operation as JSON text. @throws on the unique index `operations_one_active` when the resource is held. */
 export async function insertOperation(tx: Queryable, operation: NewOperation): Promise<string> {

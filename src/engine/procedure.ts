@@ -9,6 +9,8 @@ export interface StepCall {
   cancelled: AbortSignal;
   /** Throws when nothing may be changed any more on behalf of this operation. Call it right before each change. */
   guard: () => void;
+  /** An earlier try of this step may have taken effect: here, or in an execution that was cut off. */
+  readonly repeated: boolean;
   /** So many milliseconds were spent waiting for a turn (a rate limit): they do not count towards the step's deadline. */
   waited: (milliseconds: number) => void;
   /** Adds a line to the operation's events. Never a secret. */
@@ -67,14 +69,14 @@ export interface FollowUp {
 }
 
 /** How an operation ended without completing. */
-export interface Settlement {
+export interface Compensation {
   operationId: string;
   outcome: 'failed' | 'cancelled';
   /** False: cancelled before anything was done. */
   started: boolean;
   /** What went wrong, for the user; null when cancelled. */
   error: string | null;
-  /** Fields that settling adds here stand in the ended operation's result: what was brought about all the same. */
+  /** Fields that compensating adds here stand in the ended operation's result: what was brought about all the same. */
   result: Record<string, unknown>;
 }
 
@@ -87,7 +89,7 @@ export interface Procedure {
    * Runs in the transaction that ends the operation as failed or cancelled: writes what must be true from then on and
    * answers the operation, if any, that tidies up. Its id will stand in the ended one's result.
    */
-  settle?(tx: Queryable, input: Record<string, unknown>, settlement: Settlement): Promise<FollowUp | null>;
+  compensate?(tx: Queryable, input: Record<string, unknown>, compensation: Compensation): Promise<FollowUp | null>;
   /** Which queue carries it out, by its input. */
   queue(input: Record<string, unknown>): string;
 }
@@ -96,7 +98,7 @@ export interface Procedure {
 export function defineProcedure<Input extends object>(definition: {
   kind: string;
   run(input: Input, context: ProcedureContext): Promise<Finished>;
-  settle?(tx: Queryable, input: Input, settlement: Settlement): Promise<FollowUp | null>;
+  compensate?(tx: Queryable, input: Input, compensation: Compensation): Promise<FollowUp | null>;
   queue(input: Input): string;
 }): Procedure {
   return definition as unknown as Procedure;

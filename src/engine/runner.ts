@@ -105,7 +105,7 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
           await procedure.run(begun.input, createContext(operationId, begun, controller));
         } catch (error) {
           if (isEngineStop(error) || isDatabaseUnavailable(error) || stopping) throw error;
-          await settle(procedure, operationId, begun.input, error);
+          await compensate(procedure, operationId, begun.input, error);
         }
       });
     } finally {
@@ -115,7 +115,7 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
 
   const createContext = (
     operationId: string,
-    begun: { workspace: string; createdBy: string; ownerId: string | null },
+    begun: { workspace: string; createdBy: string; ownerId: string | null; first: boolean },
     controller: Controllers,
   ): ProcedureContext => ({
     operationId,
@@ -123,7 +123,7 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
     createdBy: begun.createdBy,
     ownerId: begun.ownerId,
     step: (name, work, options) =>
-      DBOS.runStep(() => runStep(operationId, name, work, options ?? {}, controller), { name }),
+      DBOS.runStep(() => runStep({ operationId, first: begun.first }, name, work, options ?? {}, controller), { name }),
     progress: (percent) =>
       events.append(operationId, { type: 'progress', at: new Date(), data: { progress: Math.trunc(percent) } }),
     finish: (write) => finish(operationId, write),
@@ -149,13 +149,19 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
     return { finished: true };
   };
 
-  const settle = async (procedure: Procedure, operationId: string, input: Record<string, unknown>, cause: unknown) => {
+  const compensate = async (
+    procedure: Procedure,
+    operationId: string,
+    input: Record<string, unknown>,
+    cause: unknown,
+  ) => {
     const failure = describeFailure(cause);
     if (failure.code === 'INTERNAL_ERROR')
       logger.error({ err: cause, operation_id: operationId }, 'a procedure failed unexpectedly');
     const pending = await events.take(operationId);
     let followUpQueue: string | undefined;
     try {
+      // The step's name is stored: it is of before `compensate` was called so.
       await transactionalStep('settle', async (client) => {
         const tx = onConnection(client);
         followUpQueue = await endUnfinished(tx, { operationId, procedure, input, failure, started: true, pending });
@@ -171,7 +177,7 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
   const endUnfinished = (tx: Queryable, options: EndOptions) => endInTransaction(tx, options, dependencies.enqueue);
 
   const runStep = async <T>(
-    operationId: string,
+    { operationId, first }: { operationId: string; first: boolean },
     name: string,
     work: (call: StepCall) => Promise<T>,
     options: StepOptions,
@@ -199,6 +205,7 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
     };
     const signal = AbortSignal.any([operationSignal, deadline]);
     const replica = dependencies.replica();
+    let tries = 0;
     const call: StepCall = {
       operationId,
       signal,
@@ -208,6 +215,9 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
         if (!replica.alive())
           throw new OperationError('REPLICA_STALLED', 'This replica lost its lease.', { retryable: true });
       },
+      get repeated() {
+        return !first || tries > 1;
+      },
       waited,
       log: (line, fields) => events.append(operationId, logEvent(line, { step: name, ...fields })),
     };
@@ -216,6 +226,7 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
         try {
           stopIfInterrupted(operationId, operationSignal);
           await replica.untilAlive(signal);
+          tries += 1;
           return await work(call);
         } catch (error) {
           if (isEngineStop(error)) throw error;

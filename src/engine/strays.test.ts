@@ -27,7 +27,12 @@ test('what the library took for this replica and never began goes back on its qu
     young: await take(ME, -60),
     other: await take('another-replica', 60),
     version: await take(ME, 60, 'engine-0'),
+    ended: await take(ME, 60),
   };
+  // Later than now, so that it has ended just now however long the sweep takes to come.
+  await sql`
+    insert into provisioning.operations (id, kind, status, workspace, input, created_by, finished_at)
+    values (${kept.ended}, 'test', 'completed', 'default', '{}', 'test', now() + interval '1 minute')`.execute(db);
   const { promise, resolve } = Promise.withResolvers<string[]>();
   const strays = startStraySweep({
     db,
@@ -47,5 +52,5 @@ test('what the library took for this replica and never began goes back on its qu
   );
   const changed = rows.filter((row) => row.status !== 'PENDING');
   assert.deepEqual(changed, [{ id: lost, status: 'ENQUEUED', owner: null, started: null }]);
-  assert.equal(rows.length, 5);
+  assert.equal(rows.length, 6);
 });

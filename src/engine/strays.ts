@@ -46,7 +46,10 @@ export function startStraySweep(options: {
   };
 }
 
-/** As the library's own recovery does it (`reenqueueWorkflowsForRecovery`), for those that are not in `running`. */
+/**
+ * As the library's own recovery does it (`reenqueueWorkflowsForRecovery`), for those that are not in `running`. One whose
+ * operation has just ended is not in it any more and is not lost: the library is about to record its end.
+ */
 async function putBack(
   db: Database,
   executorId: string,
@@ -60,6 +63,9 @@ async function putBack(
       and queue_name is not null
       and started_at_epoch_ms < (extract(epoch from now()) * 1000)::bigint - ${LOST_AFTER_MS}::bigint
       and workflow_uuid <> all (${running}::text[])
+      and not exists (
+        select from provisioning.operations o
+        where o.id = workflow_uuid::uuid and o.finished_at > now() - make_interval(secs => ${LOST_AFTER_MS / 1_000}::float8))
     returning workflow_uuid as id, queue_name as "queueName"`.execute(db);
   return rows;
 }

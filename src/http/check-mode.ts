@@ -49,19 +49,19 @@ export function installCheckMode(app: FastifyInstance): void {
       body: withCheckMode(body as TSchema),
     };
   });
-  app.addHook('preHandler', (request, _reply, done) => {
+  app.addHook('preHandler', (request, reply, done) => {
     if (!CHANGING.includes(request.method)) return done();
     const { query, body } = request;
     const byOperation = request.routeOptions.config.checkMode === 'operation';
-    const asked = takeField(query) || (!byOperation && takeField(body));
-    if (asked && byOperation) request.body = { ...(isObject(body) ? body : {}), check_mode: true };
-    else if (asked) checked.add(request);
+    const asked = [takeField(query), byOperation ? isAsked(body) : takeField(body)].includes(true);
+    if (!asked) return done();
+    reply.header('x-check-mode', 'true');
+    if (byOperation) request.body = { ...(isObject(body) ? body : {}), check_mode: true };
+    else checked.add(request);
     done();
   });
   app.addHook('onSend', (request, reply, payload, done) => {
-    if (!checked.has(request)) return done(null, payload);
-    reply.header('x-check-mode', 'true');
-    if (reply.statusCode >= 400 || taken.has(request)) return done(null, payload);
+    if (!checked.has(request) || reply.statusCode >= 400 || taken.has(request)) return done(null, payload);
     done(errors.internal());
   });
 }
@@ -72,10 +72,13 @@ function isObject(value: unknown): value is Record<string, unknown> {
 
 /** Takes the field out, so that no handler meets it. @returns whether it was true. */
 function takeField(fields: unknown): boolean {
-  if (!isObject(fields)) return false;
-  const wanted = fields.check_mode === true;
-  delete fields.check_mode;
+  const wanted = isAsked(fields);
+  if (isObject(fields)) delete fields.check_mode;
   return wanted;
+}
+
+function isAsked(fields: unknown): boolean {
+  return isObject(fields) && fields.check_mode === true;
 }
 
 function withCheckMode(schema: TSchema): TSchema {

@@ -110,12 +110,11 @@ function endedSession(error: Error & { severity?: unknown }): boolean {
 
 /** The validator's errors in our words. @param part of the request: body, querystring, params or headers */
 function problemsOf(found: FastifySchemaValidationError[], part: string): FieldProblem[] {
-  const wording =
-    part === 'body'
-      ? {}
-      : { types: false, ...(part === 'querystring' ? { unknownField: 'unknown query parameter' } : {}) };
-  return schemaProblems(found, wording).map(({ path, part: _, ...problem }) => ({
-    field: path.length === 0 ? part : pathText(path),
-    ...problem,
-  }));
+  const unknownField = part === 'querystring' ? 'unknown query parameter' : 'unknown field';
+  return schemaProblems(found, { unknownField, types: part === 'body', described: true }).map(
+    ({ path, part: _, ...problem }) => ({
+      field: path.length === 0 ? part : pathText(path),
+      ...problem,
+    }),
+  );
 }

@@ -9,7 +9,8 @@ import { MAIN } from '../../test/support/server.ts';
 import { bounded } from './bounds.ts';
 import { TOOLS } from './server.ts';
 
-const installation = await startInstallation();
+// Slow enough that each create has something to tell before it ends.
+const installation = await startInstallation({ SIMULATED_LATENCY_MS: '100' });
 after(() => installation.close());
 const { server } = installation;
 const { admin } = server;

@@ -72,10 +72,31 @@ export async function accept(
     });
   }
   const submitted = await engine.submit(tx, operation);
-  await touchWorkspace(tx, workspace);
+  if (!operation.checkMode && isTouchDue(engine, workspace)) {
+    await touchWorkspace(tx, workspace);
+    afterCommit(() => noteTouch(engine, workspace));
+  }
   audit({ action, workspace, resource: of, operationId: id, ...(details === undefined ? {} : { details }) });
   afterCommit(submitted.afterCommit);
   return { id, body: submitted.json, location };
+}
+
+/** `last_used` of a workspace is kept to the minute. */
+const TOUCH_INTERVAL_MS = 60_000;
+/** Workspaces remembered as touched, at most. */
+const MAX_TOUCHED = 10_000;
+/** When this replica has noted the use of each workspace. */
+const touches = new WeakMap<Engine, Map<string, number>>();
+
+function isTouchDue(engine: Engine, workspace: string): boolean {
+  const at = touches.get(engine)?.get(workspace) ?? Number.NEGATIVE_INFINITY;
+  return performance.now() - at >= TOUCH_INTERVAL_MS;
+}
+
+function noteTouch(engine: Engine, workspace: string): void {
+  const known = touches.get(engine) ?? new Map<string, number>();
+  if (known.size >= MAX_TOUCHED) known.clear();
+  touches.set(engine, known.set(workspace, performance.now()));
 }
 
 /** What each transaction has noted. */

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
+import { SEED } from '../../test/support/seed.ts';
 import { comparePositions, parsePosition, parseSeq, positionBefore, positionText } from './cursor.ts';
+
+fc.configureGlobal({ seed: SEED });
 
 const id = '0199c5a0-1111-7222-8333-444455556666';
 

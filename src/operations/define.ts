@@ -22,10 +22,12 @@ interface OperationRequest<Params, Query, Body> {
   body: Body;
 }
 
-/** The endpoint that accepts a kind. */
-export interface OperationRoute<Params extends TSchema, Query extends TSchema, Body extends TSchema, Prepared> {
+/** A request that asks for a kind. */
+interface OperationRoute<Params extends TSchema, Query extends TSchema, Body extends TSchema, Prepared> {
   method: 'POST' | 'PATCH' | 'PUT' | 'DELETE';
   path: string;
+  /** What generated clients call it. Default: from the kind, `server.create` is `createServer`. */
+  operationId?: string;
   tag: string;
   summary: string;
   description?: string;
@@ -51,15 +53,27 @@ export interface OperationRoute<Params extends TSchema, Query extends TSchema, B
   ): Promise<Accepted>;
 }
 
+/** An endpoint that accepts operations of a kind. */
+export interface OperationEndpoint {
+  method: string;
+  /** `/v1/servers/:id` */
+  path: string;
+  operationId: string;
+  /** `operation`: the operation itself checks. `request`: the request is run and rolled back. */
+  checkMode: 'operation' | 'request';
+  register(app: App, services: Services): void;
+}
+
 /** A kind of operation. `Tools`: what its section's procedures work with. */
 export interface OperationKind<Tools = never> {
   /** A persisted contract: never renamed. */
   kind: string;
   /** What the caller must be permitted to do. Null: the server alone starts it. */
   permission: Permission | null;
-  route?: (app: App, services: Services) => void;
-  /** Absent where another kind's procedure carries it out. */
-  procedure?(tools: Tools): Procedure;
+  /** What starts it where it has no endpoint of its own, in words for the table of kinds. */
+  startedBy?: string;
+  endpoints: readonly OperationEndpoint[];
+  procedure(tools: Tools): Procedure;
   /** What it is in a workflow's graph; absent: it cannot be a node. */
   node?: NodeKind;
 }
@@ -76,58 +90,67 @@ export function defineOperation<
 >(definition: {
   kind: string;
   permission: Permission;
-  route?: OperationRoute<Params, Query, Body, Prepared>;
-  procedure?(tools: Tools): Procedure;
+  route: OperationRoute<Params, Query, Body, Prepared>;
+  /** Further requests for the same kind, by `defineEndpoint`. */
+  furtherEndpoints?: readonly OperationEndpoint[];
+  procedure(tools: Tools): Procedure;
   node?: NodeKind;
 }): OperationKind<Tools> {
-  const { route, ...kind } = definition;
-  if (route === undefined) return kind;
-  return { ...kind, route: (app, services) => registerRoute(app, services, definition.kind, kind.permission, route) };
+  const { route, furtherEndpoints = [], ...kind } = definition;
+  const { operationId = operationIdOf(kind.kind) } = route;
+  return { ...kind, endpoints: [defineEndpoint(kind.permission, { ...route, operationId }), ...furtherEndpoints] };
 }
 
-/** A kind that no request asks for: the server starts it, such as what tidies up after a failure. */
+/** A kind that no request of its own asks for: a node of workflows, or what the server starts to tidy up after a failure. */
 export function defineInternalOperation<Tools>(definition: {
   kind: string;
+  startedBy: string;
   procedure(tools: Tools): Procedure;
+  node?: NodeKind;
 }): OperationKind<Tools> {
-  return { ...definition, permission: null };
+  return { ...definition, permission: null, endpoints: [] };
 }
 
-function registerRoute<Params extends TSchema, Query extends TSchema, Body extends TSchema, Prepared>(
-  app: App,
-  services: Services,
-  kind: string,
+/** A request that accepts operations, with the types of its schemas kept together. */
+export function defineEndpoint<
+  Params extends TSchema = typeof Nothing,
+  Query extends TSchema = typeof Nothing,
+  Body extends TSchema = typeof Nothing,
+  Prepared = undefined,
+>(
   permission: Permission,
-  route: OperationRoute<Params, Query, Body, Prepared>,
-): void {
-  const { method, path, tag, summary, description, params, query, body, refusals, checkMode } = route;
-  app.route({
-    method,
-    url: path,
-    config: { access: permission, expensive: true, ...(checkMode === undefined ? {} : { checkMode }) },
-    schema: {
-      tags: [tag],
-      operationId: operationIdOf(kind),
-      summary,
-      ...(description === undefined ? {} : { description }),
-      ...(params === undefined ? {} : { params }),
-      ...(query === undefined ? {} : { querystring: query }),
-      ...(body === undefined ? {} : { body }),
-      response: { 200: Operation, ...errorResponses(401, 403, ...refusals) },
-    },
-    handler: async (request: FastifyRequest, reply: FastifyReply) => {
-      // Fastify has held them against the schemas of this very route.
-      const given = { params: request.params, query: request.query, body: request.body } as OperationRequest<
-        Static<Params>,
-        Static<Query>,
-        Static<Body>
-      >;
-      return services.mutate(request, reply, {
-        prepare: async () => route.prepare?.(services, principalOf(request), given),
-        work: (mutation, prepared) => route.accept(services, mutation, given, prepared as Prepared),
-      });
-    },
-  });
+  route: OperationRoute<Params, Query, Body, Prepared> & { operationId: string },
+): OperationEndpoint {
+  const { method, path, operationId, tag, summary, description, params, query, body, refusals, checkMode } = route;
+  const register = (app: App, services: Services) =>
+    app.route({
+      method,
+      url: path,
+      config: { access: permission, expensive: true, ...(checkMode === undefined ? {} : { checkMode }) },
+      schema: {
+        tags: [tag],
+        operationId,
+        summary,
+        ...(description === undefined ? {} : { description }),
+        ...(params === undefined ? {} : { params }),
+        ...(query === undefined ? {} : { querystring: query }),
+        ...(body === undefined ? {} : { body }),
+        response: { 200: Operation, ...errorResponses(401, 403, ...refusals) },
+      },
+      handler: async (request: FastifyRequest, reply: FastifyReply) => {
+        // Fastify has held them against the schemas of this very route.
+        const given = { params: request.params, query: request.query, body: request.body } as OperationRequest<
+          Static<Params>,
+          Static<Query>,
+          Static<Body>
+        >;
+        return services.mutate(request, reply, {
+          prepare: async () => route.prepare?.(services, principalOf(request), given),
+          work: (mutation, prepared) => route.accept(services, mutation, given, prepared as Prepared),
+        });
+      },
+    });
+  return { method, path, operationId, checkMode: checkMode ?? 'request', register };
 }
 
 /** `server.create` is `createServer`: what generated clients call the method. */

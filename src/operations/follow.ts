@@ -19,7 +19,11 @@ export interface Follower {
   close(): void;
 }
 
-export function createFollower(db: Database, signals: Signals, logger: Pick<Logger, 'warn'>): Follower {
+export function createFollower(
+  db: Database,
+  signals: Pick<Signals, 'onOperationsChanged'>,
+  logger: Pick<Logger, 'warn'>,
+): Follower {
   const callbacks = new Map<string, Set<() => void>>();
   const waiting = new Map<string, Set<() => void>>();
   let unchecked = new Set<string>();

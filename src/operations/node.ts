@@ -15,6 +15,8 @@ export interface NodeRequest {
   key: string;
   workspace: string;
   fields: JsonObject;
+  /** Names of the fields within `secrets` that held a reference to a secret, which `fields` has opened. */
+  secretNames: readonly string[];
 }
 
 /** A node's operation that has ended, as undoing it sees it. */
@@ -59,8 +61,10 @@ interface NodeQuestion {
   askedOf?(fields: JsonObject): string;
 }
 
-/** What makes a kind of node: its fields, how it becomes an operation, and how what it did is undone. */
-export interface NodeKind<Request extends NodeRequest = NodeRequest> {
+/** What is known of a kind of node before anything runs. */
+export interface NodeRules {
+  /** What definitions of workflows call it. Default: the operation's kind. */
+  name?: string;
   /** Schema of `with`. */
   with: TSchema;
   /** What the submitter must be permitted to do in the workspace; null: nothing beyond submitting workflows. */
@@ -71,6 +75,12 @@ export interface NodeKind<Request extends NodeRequest = NodeRequest> {
   unique?: string;
   target?: NodeTarget;
   question?: NodeQuestion;
+  /** The field whose values may be references to secrets: `prepare` gets them opened, and must not store them open. */
+  secrets?: string;
+}
+
+/** How a kind of node is carried out and undone. */
+export interface NodeKind<Request extends NodeRequest = NodeRequest> extends NodeRules {
   /**
    * What has to be asked or read before the transaction, because it leaves the database.
    * @throws ApplicationError where the node cannot be submitted.

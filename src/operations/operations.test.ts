@@ -23,6 +23,7 @@ import { installErrorHandler } from '../http/error-handler.ts';
 import { createMutate } from '../http/mutation.ts';
 import type { App, Services } from '../http/section.ts';
 import { installValidation } from '../http/validation.ts';
+import { createFollower } from './follow.ts';
 import { registerOperationRoutes } from './routes.ts';
 
 const testDatabase = await createTestDatabase();
@@ -73,7 +74,9 @@ async function startApp(): Promise<{ app: App; url: string }> {
     setPrincipal(request, caller);
   });
   const mutate = createMutate(db, createEncryption(randomBytes(32).toString('base64')));
-  registerOperationRoutes(app, { db, engine, mutate } as unknown as Services);
+  const follower = createFollower(db, engine.signals, app.log);
+  app.addHook('onClose', async () => follower.close());
+  registerOperationRoutes(app, { db, engine, mutate } as unknown as Services, follower);
   return { app, url: await app.listen({ port: 0, host: '127.0.0.1' }) };
 }
 

@@ -8,7 +8,7 @@ import type { App, Services } from '../http/section.ts';
 import { sendOperationEvents, streamOperationEvents } from './events.ts';
 import { createFeed } from './feed.ts';
 import { feedScope, sendFeed, streamFeed } from './feed-replies.ts';
-import { createFollower } from './follow.ts';
+import type { Follower } from './follow.ts';
 import {
   FeedEvent,
   FeedQuery,
@@ -27,18 +27,17 @@ const tags = ['Operations'];
 
 /**
  * Routes of operations and their events. Everything that stays open ends when the app closes.
+ * @param follower tells of changes of operations, also to other sections: not closed here.
  * @param recheck looks at a token again, for streams that outlive it: `authenticate`.
  */
-export function registerOperationRoutes(app: App, services: Services, recheck?: Recheck): void {
+export function registerOperationRoutes(app: App, services: Services, follower: Follower, recheck?: Recheck): void {
   const { db, engine, mutate } = services;
-  const follower = createFollower(db, engine.signals, app.log);
   const feed = createFeed(db, follower, app.log);
   const openRequests = createOpenRequests(recheck);
   const own = { db, engine, follower, feed, openRequests };
   app.addHook('preClose', async () => {
     openRequests.closeAll();
     feed.close();
-    follower.close();
   });
 
   app.get(
@@ -47,6 +46,7 @@ export function registerOperationRoutes(app: App, services: Services, recheck?: 
       config: { access: 'operation_read' },
       schema: {
         tags,
+        operationId: 'listOperations',
         summary: 'List all operations',
         querystring: listQuerySchema(OPERATION_LIST),
         response: { 200: Type.Array(Operation), ...errorResponses(400, 401, 403) },
@@ -66,6 +66,7 @@ export function registerOperationRoutes(app: App, services: Services, recheck?: 
       config: { access: 'operation_read' },
       schema: {
         tags,
+        operationId: 'getOperation',
         summary: 'Get operation status',
         params: OperationId,
         response: { 200: Operation, ...errorResponses(401, 403, 404) },
@@ -80,6 +81,7 @@ export function registerOperationRoutes(app: App, services: Services, recheck?: 
       config: { access: 'operation_cancel' },
       schema: {
         tags,
+        operationId: 'cancelOperation',
         summary: 'Cancel an operation',
         description:
           'Waits up to 5 s for the end. An operation that is still `running` then, with `cancel_requested_at`, stops as soon as the call to its provider comes back.',
@@ -97,6 +99,7 @@ export function registerOperationRoutes(app: App, services: Services, recheck?: 
       config: { access: 'operation_read', checkMode: false },
       schema: {
         tags,
+        operationId: 'waitForOperation',
         summary: 'Wait for an operation to end',
         description: 'A long poll: answers the operation when it has ended, or as it stands when the time is over.',
         params: OperationId,
@@ -119,6 +122,7 @@ export function registerOperationRoutes(app: App, services: Services, recheck?: 
       config: { access: 'operation_read' },
       schema: {
         tags,
+        operationId: 'listOperationEvents',
         summary: 'Follow an operation: status, progress and log lines',
         description:
           'A JSON array, or Server-Sent Events with `Accept: text/event-stream`, which end with `event: end`. `Last-Event-ID` goes on without loss or repeat; with nothing left of an ended operation the answer is 204.',
@@ -142,6 +146,7 @@ export function registerOperationRoutes(app: App, services: Services, recheck?: 
       config: { access: 'operation_read' },
       schema: {
         tags,
+        operationId: 'listEvents',
         summary: 'Follow all operations: status and progress',
         description:
           'A JSON array of the newest events or of those behind `after` (`Link` says where to go on), or Server-Sent Events with `Accept: text/event-stream`, from now on. `Last-Event-ID` goes on without loss or repeat.',

@@ -54,6 +54,7 @@ export function createOpenRequests(recheck: Recheck = async (request) => princip
     requests.set(controller, reply);
     const timer = setTimeout(abort, timeoutMs);
     reply.raw.once('close', abort);
+    if (closed) leave(reply);
     if (closed || reply.raw.destroyed) abort();
     return {
       signal: controller.signal,
@@ -95,12 +96,16 @@ export function createOpenRequests(recheck: Recheck = async (request) => princip
     closeAll() {
       closed = true;
       for (const [controller, reply] of requests) {
-        // Kept alive, the connection would hold the closing up.
-        if (!reply.sent && !reply.raw.headersSent) reply.header('connection', 'close');
+        leave(reply);
         controller.abort();
       }
     },
   };
+}
+
+/** Kept alive, the connection would hold the closing up. */
+function leave(reply: FastifyReply): void {
+  if (!reply.sent && !reply.raw.headersSent) reply.header('connection', 'close');
 }
 
 /** One server-sent event. `data` is JSON text, which has no line breaks. */

@@ -140,6 +140,8 @@ export interface MutationOptions extends CallOptions {
    * this process may no longer act for it (it stalled and another took over); what it throws comes through unchanged.
    */
   guard: () => void;
+  /** An earlier try may have taken effect without anybody here having seen its answer. */
+  repeated?: boolean;
 }
 
 /** What a call is for. `change` goes before `look` (what a change needs to know), and both before `observe`. */
@@ -174,7 +176,7 @@ export interface Provider {
   observationIntervalMs?(): number;
   /** How the calls of its account stand; absent where they are not counted. */
   account?(): AccountState;
-  /** What was made less than so long ago may lack in what is observed. Milliseconds; absent: it does not. */
+  /** Lists may show the servers as they were so long ago. Milliseconds; absent: lists never lag. */
   readonly listingLagMs?: number;
 
   listPlans(options?: CallOptions): Promise<Plan[]>;
@@ -186,6 +188,11 @@ export interface Provider {
   findServer(operationId: string, options?: CallOptions): Promise<ProviderServer | null>;
   /** Finds the server labelled with `operationId`, or makes it. Twice with one operation id makes one server. */
   ensureServer(spec: ServerSpec, options: MutationOptions): Promise<ProviderServer>;
+  /**
+   * One server, asked for by its ref instead of looked up in a list, whatever its labels; null when it does not exist.
+   * Absent where lists never lag.
+   */
+  readServer?(ref: string, options?: CallOptions): Promise<ProviderServer | null>;
   /** One read for many servers. A server that does not exist is absent from the map. Keys are refs. */
   observeServers(refs: readonly string[], options?: CallOptions): Promise<Map<string, ProviderServer>>;
   /** Returns once the provider accepted it; "already so" is success. Observe for the outcome. */

@@ -6,6 +6,8 @@ const MIN_INTERVAL_MS = 100;
 const GATHER_MS = 5;
 /** A server that takes long is looked at no more often than this. */
 const MAX_INTERVAL_MS = 5_000;
+/** A server that a list lacks is asked for by itself so long afterwards, if the lists still lack it. Milliseconds. */
+export const ABSENCE_MS = 1_000;
 /** The pause between looks is the time waited so far divided by this: soon for the quick, rarely for the slow. */
 const AGE_DIVISOR = 4;
 
@@ -13,6 +15,8 @@ interface Waiter {
   ref: string;
   tell: Pick<CallOptions, 'onWait' | 'onWaited'>;
   since: number;
+  /** When a list lacked the server first, or it was asked for by itself last. */
+  absentAt?: number;
   /** What it was told last, without the numbers in it. */
   told?: string;
   accept: (server: ProviderServer | null) => boolean;
@@ -33,7 +37,8 @@ const rounds = new WeakMap<Provider, Round>();
 
 /**
  * Waits until `accept` says yes to a server's state (null: it does not exist). All waits on one provider share one
- * call a tick, so a thousand servers in flight cost what one costs.
+ * call a tick, so a thousand servers in flight cost what one costs. Where lists lag, a server counts as absent when two
+ * lists lack it, some time apart, and the provider then says so of the server itself.
  * @param tell is told why an answer takes long: the account's turn, a provider that is away.
  * @throws the signal's reason; a provider error that a later try cannot mend.
  */
@@ -57,6 +62,16 @@ export function untilObserved(
     round.waiters.delete(waiter);
     signal.removeEventListener('abort', abort);
   });
+}
+
+/** One server now, asked for by itself where lists lag; null when it does not exist. */
+export async function readServer(
+  provider: Provider,
+  ref: string,
+  options: CallOptions,
+): Promise<ProviderServer | null> {
+  if (provider.readServer !== undefined) return provider.readServer(ref, options);
+  return (await provider.observeServers([ref], options)).get(ref) ?? null;
 }
 
 /** Looks are no closer together than this. What a budget asks for wins over quickness. */
@@ -107,13 +122,9 @@ async function look(provider: Provider, round: Round): Promise<number> {
         for (const { tell } of asked) tell.onWaited?.(milliseconds);
       },
     });
-    for (const waiter of asked) {
-      const server = servers.get(waiter.ref) ?? null;
-      if (waiter.accept(server)) waiter.resolve(server);
-    }
+    await Promise.all(asked.map((waiter) => answer(provider, waiter, servers.get(waiter.ref))));
   } catch (error) {
-    const retryable = error instanceof Error && 'retryable' in error && error.retryable === true;
-    if (!retryable) {
+    if (!isRetryable(error)) {
       for (const waiter of asked) waiter.reject(error);
       return least;
     }
@@ -124,6 +135,46 @@ async function look(provider: Provider, round: Round): Promise<number> {
   }
   // Those who came during the look count as well.
   let youngest = 0;
-  for (const { since } of round.waiters) youngest = Math.max(youngest, since);
-  return Math.max(least, Math.min(MAX_INTERVAL_MS, (performance.now() - youngest) / AGE_DIVISOR));
+  let longest = MAX_INTERVAL_MS;
+  for (const { since, absentAt } of round.waiters) {
+    youngest = Math.max(youngest, since);
+    if (absentAt !== undefined) longest = ABSENCE_MS;
+  }
+  return Math.max(least, Math.min(longest, (performance.now() - youngest) / AGE_DIVISOR));
+}
+
+/** @param listed what a list shows of the server. */
+async function answer(provider: Provider, waiter: Waiter, listed: ProviderServer | undefined): Promise<void> {
+  try {
+    const server = listed ?? (await readAbsent(provider, waiter));
+    if (listed !== undefined) waiter.absentAt = undefined;
+    if (server === undefined || !waiter.accept(server)) return;
+    const whole =
+      server !== null && provider.readServer !== undefined && isWithoutAddress(server)
+        ? await provider.readServer(waiter.ref, waiter.tell)
+        : server;
+    if (waiter.accept(whole)) waiter.resolve(whole);
+  } catch (error) {
+    // The next look asks again.
+    if (!isRetryable(error)) waiter.reject(error);
+  }
+}
+
+/** A list may show a server without its address: what is recorded of it must not lose the address by that. */
+function isWithoutAddress({ status, ip_address: address }: ProviderServer): boolean {
+  return address === null && (status === 'running' || status === 'stopped');
+}
+
+/** @returns what is true of a server that a list lacks; undefined: that is not known yet. */
+async function readAbsent(provider: Provider, waiter: Waiter): Promise<ProviderServer | null | undefined> {
+  if (provider.readServer === undefined) return null;
+  const now = performance.now();
+  waiter.absentAt ??= now;
+  if (now - waiter.absentAt < ABSENCE_MS) return undefined;
+  waiter.absentAt = now;
+  return provider.readServer(waiter.ref, waiter.tell);
+}
+
+function isRetryable(error: unknown): boolean {
+  return error instanceof Error && 'retryable' in error && error.retryable === true;
 }

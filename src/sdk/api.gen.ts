@@ -11,32 +11,7 @@ export interface paths {
          * Whether the server is healthy
          * @description 503 while the database is away or the server shuts down.
          */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": {
-                            /** @enum {string} */
-                            status: "healthy";
-                            /** @description Seconds since the process started. */
-                            uptime_seconds: number;
-                            version: string;
-                        };
-                    };
-                };
-            };
-        };
+        get: operations["getHealth"];
         put?: never;
         post?: never;
         delete?: never;
@@ -56,29 +31,7 @@ export interface paths {
          * Whether the process runs
          * @description 200 as long as it answers at all.
          */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": {
-                            /** @enum {string} */
-                            status: "alive";
-                        };
-                    };
-                };
-            };
-        };
+        get: operations["getLiveness"];
         put?: never;
         post?: never;
         delete?: never;
@@ -98,33 +51,7 @@ export interface paths {
          * Whether the server takes requests
          * @description 503 names the part that is missing in `details`: the database, the engine, or the server is draining.
          */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": {
-                            /** @enum {string} */
-                            database: "up";
-                            /** @enum {string} */
-                            engine: "up";
-                            /** @enum {string} */
-                            status: "ready";
-                        };
-                    };
-                };
-            };
-        };
+        get: operations["getReadiness"];
         put?: never;
         post?: never;
         delete?: never;
@@ -141,26 +68,7 @@ export interface paths {
             cookie?: never;
         };
         /** Figures for Prometheus */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Prometheus text. */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "text/plain": string;
-                    };
-                };
-            };
-        };
+        get: operations["getPrometheusMetrics"];
         put?: never;
         post?: never;
         delete?: never;
@@ -180,47 +88,7 @@ export interface paths {
          * List the audit log
          * @description Every change and every denial: who, what, from where, outcome. Newest first.
          */
-        get: {
-            parameters: {
-                query?: {
-                    /** @description Such as `server.create`. */
-                    action?: string;
-                    /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
-                    created_after?: string;
-                    /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
-                    created_before?: string;
-                    /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
-                    cursor?: string;
-                    operation_id?: string;
-                    outcome?: "allowed" | "denied" | "failed";
-                    /** @description Page number, from 1. */
-                    page?: number;
-                    /** @description Rows a page. Default 100. */
-                    per_page?: number;
-                    /** @description A user, with their API tokens; or one `name (token ci)`. */
-                    principal?: string;
-                    /** @description Field to sort by, "-" for descending. */
-                    sort?: "created_at" | "-created_at";
-                    /** @description Name of a workspace. */
-                    workspace?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["AuditRow"][];
-                    };
-                };
-            };
-        };
+        get: operations["listAuditLog"];
         put?: never;
         post?: never;
         delete?: never;
@@ -242,34 +110,7 @@ export interface paths {
          * Login and receive access token
          * @description Tries are limited for each address.
          */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": {
-                        password: string;
-                        /** @example admin */
-                        username: string;
-                    };
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["TokenPair"];
-                    };
-                };
-            };
-        };
+        post: operations["login"];
         delete?: never;
         options?: never;
         head?: never;
@@ -289,42 +130,7 @@ export interface paths {
          * End every login of the caller
          * @description Every access and refresh token of the user ends at once, on every replica. API tokens stay; they end when deleted, when they expire, or with a new password.
          */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": {
-                            /** @enum {boolean} */
-                            logged_out: true;
-                        };
-                    };
-                };
-            };
-        };
+        post: operations["logout"];
         delete?: never;
         options?: never;
         head?: never;
@@ -339,35 +145,7 @@ export interface paths {
             cookie?: never;
         };
         /** Who the caller is */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": {
-                            /** Format: uuid */
-                            id: string;
-                            /** @description Held in one workspace at least. */
-                            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "user_read" | "user_write" | "audit_read")[];
-                            roles: components["schemas"]["RoleBinding"][];
-                            /** @description The API token of this request; null after a login. */
-                            token_id: string | null;
-                            username: string;
-                        };
-                    };
-                };
-            };
-        };
+        get: operations["getCaller"];
         put?: never;
         post?: never;
         delete?: never;
@@ -389,44 +167,7 @@ export interface paths {
          * Change the own password
          * @description Every token of the user ends at once, on every replica: access, refresh and API tokens, those of this request too. Log in again afterwards.
          */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                        current_password: string;
-                        new_password: string;
-                    };
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": {
-                            /** @enum {boolean} */
-                            password_changed: true;
-                        };
-                    };
-                };
-            };
-        };
+        post: operations["changePassword"];
         delete?: never;
         options?: never;
         head?: never;
@@ -446,32 +187,7 @@ export interface paths {
          * Refresh access token using refresh token
          * @description A refresh token is good for one use and answers with the next. Using one again means that it was stolen: every refresh token that came of the same login is revoked.
          */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": {
-                        refresh_token: string;
-                    };
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["TokenPair"];
-                    };
-                };
-            };
-        };
+        post: operations["refreshTokens"];
         delete?: never;
         options?: never;
         head?: never;
@@ -486,30 +202,7 @@ export interface paths {
             cookie?: never;
         };
         /** List what can be installed */
-        get: {
-            parameters: {
-                query?: {
-                    name?: string;
-                    /** @description With the definitions of this workspace. */
-                    workspace?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["CatalogEntry"][];
-                    };
-                };
-            };
-        };
+        get: operations["listCatalog"];
         put?: never;
         post?: never;
         delete?: never;
@@ -529,36 +222,7 @@ export interface paths {
          * Follow all operations: status and progress
          * @description A JSON array of the newest events or of those behind `after` (`Link` says where to go on), or Server-Sent Events with `Accept: text/event-stream`, from now on. `Last-Event-ID` goes on without loss or repeat.
          */
-        get: {
-            parameters: {
-                query?: {
-                    /** @description The `id` of an event: only what comes behind it. Absent: the newest. */
-                    after?: string;
-                    kind?: string;
-                    /** @description Events in a JSON answer at most. */
-                    limit?: number;
-                    workspace?: string;
-                };
-                header?: {
-                    /** @description The last `id` that was received; wins over `after`. */
-                    "last-event-id"?: string;
-                };
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["FeedEvent"][];
-                    };
-                };
-            };
-        };
+        get: operations["listEvents"];
         put?: never;
         post?: never;
         delete?: never;
@@ -575,35 +239,7 @@ export interface paths {
             cookie?: never;
         };
         /** Figures of the server */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": {
-                            tasks: {
-                                /** @description Operations that run now. Exact. */
-                                running: number;
-                                /** @description Operations kept. Exact up to 100,000; past that the estimate of the database’s planner. */
-                                total: number;
-                            };
-                            /** @description Seconds since the process started. */
-                            uptime_seconds: number;
-                        };
-                    };
-                };
-            };
-        };
+        get: operations["getMetrics"];
         put?: never;
         post?: never;
         delete?: never;
@@ -620,47 +256,7 @@ export interface paths {
             cookie?: never;
         };
         /** List all operations */
-        get: {
-            parameters: {
-                query?: {
-                    /** @description Whether to list checks: without them (`false`, the default), them alone, or both. */
-                    check_mode?: "false" | "true" | "any";
-                    /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
-                    created_after?: string;
-                    /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
-                    created_before?: string;
-                    created_by?: string;
-                    /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
-                    cursor?: string;
-                    kind?: string;
-                    /** @description Page number, from 1. */
-                    page?: number;
-                    parent_id?: string;
-                    /** @description Rows a page. Default 100. */
-                    per_page?: number;
-                    resource?: string;
-                    /** @description Field to sort by, "-" for descending. */
-                    sort?: "created_at" | "-created_at";
-                    status?: "pending" | "running" | "completed" | "failed" | "cancelled";
-                    workspace?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"][];
-                    };
-                };
-            };
-        };
+        get: operations["listOperations"];
         put?: never;
         post?: never;
         delete?: never;
@@ -677,29 +273,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get operation status */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    /** @description UUID of the operation. */
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-            };
-        };
+        get: operations["getOperation"];
         put?: never;
         post?: never;
         delete?: never;
@@ -721,42 +295,7 @@ export interface paths {
          * Cancel an operation
          * @description Waits up to 5 s for the end. An operation that is still `running` then, with `cancel_requested_at`, stops as soon as the call to its provider comes back.
          */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    /** @description UUID of the operation. */
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-            };
-        };
+        post: operations["cancelOperation"];
         delete?: never;
         options?: never;
         head?: never;
@@ -774,44 +313,7 @@ export interface paths {
          * Follow an operation: status, progress and log lines
          * @description A JSON array, or Server-Sent Events with `Accept: text/event-stream`, which end with `event: end`. `Last-Event-ID` goes on without loss or repeat; with nothing left of an ended operation the answer is 204.
          */
-        get: {
-            parameters: {
-                query?: {
-                    /** @description Only events with a greater `seq`. */
-                    after?: number;
-                    /** @description Events in a JSON answer at most. */
-                    limit?: number;
-                };
-                header?: {
-                    /** @description The last `id` that was received; wins over `after`. */
-                    "last-event-id"?: string;
-                };
-                path: {
-                    /** @description UUID of the operation. */
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["OperationEvent"][];
-                    };
-                };
-                /** @description Default Response */
-                204: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content?: never;
-                };
-            };
-        };
+        get: operations["listOperationEvents"];
         put?: never;
         post?: never;
         delete?: never;
@@ -833,36 +335,7 @@ export interface paths {
          * Wait for an operation to end
          * @description A long poll: answers the operation when it has ended, or as it stands when the time is over.
          */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Seconds to wait at most. */
-                    timeout?: number;
-                };
-                header?: never;
-                path: {
-                    /** @description UUID of the operation. */
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": Record<string, never> | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-            };
-        };
+        post: operations["waitForOperation"];
         delete?: never;
         options?: never;
         head?: never;
@@ -880,44 +353,7 @@ export interface paths {
          * List servers that nobody knows
          * @description What stands at a provider with the labels of this installation, though no server of the list stands for it. Found every `SWEEP_INTERVAL` seconds. `created_after` and `created_before` are about when it was first seen.
          */
-        get: {
-            parameters: {
-                query?: {
-                    /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
-                    created_after?: string;
-                    /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
-                    created_before?: string;
-                    /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
-                    cursor?: string;
-                    /** @description Page number, from 1. */
-                    page?: number;
-                    /** @description Rows a page. Default 100. */
-                    per_page?: number;
-                    plan?: string;
-                    provider?: string;
-                    provider_id?: string;
-                    /** @description Field to sort by, "-" for descending. */
-                    sort?: "first_seen" | "-first_seen" | "last_seen" | "-last_seen" | "hostname" | "-hostname";
-                    workspace?: string;
-                    zone?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Orphan"][];
-                    };
-                };
-            };
-        };
+        get: operations["listOrphans"];
         put?: never;
         post?: never;
         delete?: never;
@@ -934,28 +370,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get a server that nobody knows */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Orphan"];
-                    };
-                };
-            };
-        };
+        get: operations["getOrphan"];
         put?: never;
         post?: never;
         /**
@@ -979,46 +394,7 @@ export interface paths {
          * List the enabled providers
          * @description Those that every workspace can use; for a workspace also those at which it has an account of its own. Clouds come with how the account's calls stand.
          */
-        get: {
-            parameters: {
-                query?: {
-                    /** @description As seen with the account that this workspace uses. */
-                    workspace?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": {
-                            /** @description How calls to it stand, as the replica that answers sees it. */
-                            account?: {
-                                /** @description Why calls are held. */
-                                reason: string | null;
-                                /** @description Seconds until a call goes out again. */
-                                retry_after: number;
-                                /** @description `paused`: the provider asked for fewer calls. `unreachable`: it does not answer. `refused`: it does not accept the credentials. */
-                                state: "ok" | "paused" | "unreachable" | "refused";
-                                /** @description Times the provider answered that there are too many calls. */
-                                throttled: number;
-                                /** @description Calls that wait for their turn. */
-                                waiting: number;
-                            };
-                            /** @enum {boolean} */
-                            enabled: true;
-                            name: string;
-                        }[];
-                    };
-                };
-            };
-        };
+        get: operations["listProviders"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1035,52 +411,7 @@ export interface paths {
             cookie?: never;
         };
         /** List the plans of a provider */
-        get: {
-            parameters: {
-                query?: {
-                    /** @description As seen with the account that this workspace uses. */
-                    workspace?: string;
-                };
-                header?: never;
-                path: {
-                    /** @description Name of an enabled provider. */
-                    name: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": {
-                            cpus: number;
-                            /** @description Mebibytes. */
-                            memory_mb: number;
-                            /** @description What `plan` of a new server takes. */
-                            name: string;
-                            /** @description What the provider calls it. */
-                            native_name: string;
-                            /** @description By zone, without taxes and traffic; absent where the provider tells none. */
-                            prices?: {
-                                [key: string]: {
-                                    /** @description Null: the account's own currency. */
-                                    currency: string | null;
-                                    hourly: number;
-                                    /** @description A whole month at most. */
-                                    monthly: number;
-                                };
-                            };
-                            /** @description Gibibytes of the system disk. */
-                            storage_gb: number | null;
-                        }[];
-                    };
-                };
-            };
-        };
+        get: operations["listPlans"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1097,36 +428,7 @@ export interface paths {
             cookie?: never;
         };
         /** List the zones of a provider */
-        get: {
-            parameters: {
-                query?: {
-                    /** @description As seen with the account that this workspace uses. */
-                    workspace?: string;
-                };
-                header?: never;
-                path: {
-                    /** @description Name of an enabled provider. */
-                    name: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": {
-                            description: string;
-                            /** @description What `zone` of a new server takes. */
-                            name: string;
-                        }[];
-                    };
-                };
-            };
-        };
+        get: operations["listZones"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1143,115 +445,13 @@ export interface paths {
             cookie?: never;
         };
         /** List schedules */
-        get: {
-            parameters: {
-                query?: {
-                    /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
-                    created_after?: string;
-                    /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
-                    created_before?: string;
-                    /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
-                    cursor?: string;
-                    name?: string;
-                    /** @description Page number, from 1. */
-                    page?: number;
-                    /** @description Rows a page. Default 100. */
-                    per_page?: number;
-                    /** @description Field to sort by, "-" for descending. */
-                    sort?: "created_at" | "-created_at";
-                    workflow_type?: string;
-                    workspace?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Schedule"][];
-                    };
-                };
-            };
-        };
+        get: operations["listSchedules"];
         put?: never;
         /**
          * Run a workflow by the clock
          * @description Checked as a submit is. It acts for the caller, with those of their present roles that they still have then.
          */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                        /**
-                         * @description Minute, hour, day, month, day of week; six fields begin with seconds.
-                         * @example 0 3 * * *
-                         */
-                        cron: string;
-                        /**
-                         * @description After times that no server was there for: start none, or one.
-                         * @default run_once
-                         * @enum {unknown}
-                         */
-                        missed?: "skip" | "run_once";
-                        /**
-                         * @description At most 63 lower-case letters, digits and _ -, a letter or digit first and last.
-                         * @example nightly
-                         */
-                        name: string;
-                        /**
-                         * @description While its last workflow has not ended: start none, or another.
-                         * @default skip
-                         * @enum {unknown}
-                         */
-                        overlap?: "skip" | "allow";
-                        /** @description By the schema of the type; provider, plan and zone come from the workspace where they are left out. */
-                        parameters?: {
-                            [key: string]: unknown;
-                        };
-                        /**
-                         * @default UTC
-                         * @example Europe/Berlin
-                         */
-                        timezone?: string;
-                        /** @example cluster_create */
-                        workflow_type: string;
-                        /** @example production */
-                        workspace: string;
-                    };
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Schedule"];
-                    };
-                };
-            };
-        };
+        post: operations["createSchedule"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1266,69 +466,14 @@ export interface paths {
             cookie?: never;
         };
         /** Get a schedule */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Schedule"];
-                    };
-                };
-            };
-        };
+        get: operations["getSchedule"];
         put?: never;
         post?: never;
         /**
          * Delete a schedule
          * @description What it has started goes on.
          */
-        delete: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Schedule"];
-                    };
-                };
-            };
-        };
+        delete: operations["deleteSchedule"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1342,46 +487,7 @@ export interface paths {
             cookie?: never;
         };
         /** List all servers */
-        get: {
-            parameters: {
-                query?: {
-                    /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
-                    created_after?: string;
-                    /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
-                    created_before?: string;
-                    /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
-                    cursor?: string;
-                    hostname?: string;
-                    /** @description Page number, from 1. */
-                    page?: number;
-                    /** @description Rows a page. Default 100. */
-                    per_page?: number;
-                    plan?: string;
-                    provider?: string;
-                    /** @description Field to sort by, "-" for descending. */
-                    sort?: "created_at" | "-created_at" | "hostname" | "-hostname";
-                    status?: "creating" | "running" | "starting" | "stopping" | "stopped" | "restarting" | "deleting" | "error" | "missing" | "unknown";
-                    tag?: string;
-                    workspace?: string;
-                    zone?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Server"][];
-                    };
-                };
-            };
-        };
+        get: operations["listServers"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1398,28 +504,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get a server */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Server"];
-                    };
-                };
-            };
-        };
+        get: operations["getServer"];
         put?: never;
         post?: never;
         /**
@@ -1450,44 +535,7 @@ export interface paths {
          * Forget a server's host key
          * @description For a machine that was made anew: the host key that it shows next is kept from then on.
          */
-        delete: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": {
-                            forgotten: boolean;
-                            server_id: string;
-                        };
-                    };
-                };
-            };
-        };
+        delete: operations["forgetHostKey"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1555,28 +603,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get server status */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Server"];
-                    };
-                };
-            };
-        };
+        get: operations["getServerStatus"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1667,43 +694,7 @@ export interface paths {
             cookie?: never;
         };
         /** List all taskservs */
-        get: {
-            parameters: {
-                query?: {
-                    /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
-                    created_after?: string;
-                    /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
-                    created_before?: string;
-                    /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
-                    cursor?: string;
-                    hostname?: string;
-                    name?: string;
-                    /** @description Page number, from 1. */
-                    page?: number;
-                    /** @description Rows a page. Default 100. */
-                    per_page?: number;
-                    /** @description Field to sort by, "-" for descending. */
-                    sort?: "created_at" | "-created_at" | "name" | "-name";
-                    status?: "installing" | "running" | "degraded" | "failed" | "removing";
-                    workspace?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Taskserv"][];
-                    };
-                };
-            };
-        };
+        get: operations["listTaskservs"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1720,28 +711,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get a taskserv */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Taskserv"];
-                    };
-                };
-            };
-        };
+        get: operations["getTaskserv"];
         put?: never;
         post?: never;
         /**
@@ -1822,110 +792,13 @@ export interface paths {
          * List API tokens
          * @description The caller's own. With `user_read`, `?user=` shows those of another user, or `*` of everybody.
          */
-        get: {
-            parameters: {
-                query?: {
-                    /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
-                    created_after?: string;
-                    /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
-                    created_before?: string;
-                    /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
-                    cursor?: string;
-                    name?: string;
-                    /** @description Page number, from 1. */
-                    page?: number;
-                    /** @description Rows a page. Default 100. */
-                    per_page?: number;
-                    /** @description Field to sort by, "-" for descending. */
-                    sort?: "created_at" | "-created_at" | "name" | "-name";
-                    /** @description Tokens of this user, `*` for everybody. Others than the caller need `user_read`. */
-                    user?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ApiToken"][];
-                    };
-                };
-            };
-        };
+        get: operations["listTokens"];
         put?: never;
         /**
          * Create an API token
          * @description For CI and scripts: sent as `Authorization: Bearer prv_…`. Its secret is in this answer only. Without `roles` it gets those the caller holds now; later it never has more than its owner has at that moment. Needs a login: an API token cannot make further ones.
          */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                        /** @description Seconds. Absent: it does not expire. */
-                        expires_in?: number;
-                        name: string;
-                        roles?: {
-                            /** @enum {unknown} */
-                            role: "admin" | "operator" | "developer" | "viewer" | "auditor";
-                            /** @description Null or absent: in every workspace. */
-                            workspace?: string | null;
-                        }[];
-                    };
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": {
-                            /** Format: date-time */
-                            created_at: string;
-                            /** @description Null: never. */
-                            expires_at: string | null;
-                            /** Format: uuid */
-                            id: string;
-                            /** @description To the minute. */
-                            last_used_at: string | null;
-                            name: string;
-                            /** @description Set when its owner got a new password. */
-                            revoked_at: string | null;
-                            /** @description Each counts only as far as the owner holds it too, at the moment of use. */
-                            roles: components["schemas"]["RoleBinding"][];
-                            /**
-                             * @description The secret. It is shown this once.
-                             * @example prv_…
-                             */
-                            token: string;
-                            /** @description Name of its owner. */
-                            user: string;
-                        };
-                    };
-                };
-            };
-        };
+        post: operations["createToken"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1946,59 +819,7 @@ export interface paths {
          * Delete an API token
          * @description It ends at once, on every replica. One of another user needs `user_write`.
          */
-        delete: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": {
-                            /** Format: date-time */
-                            created_at: string;
-                            /** @enum {boolean} */
-                            deleted: true;
-                            /** @description Null: never. */
-                            expires_at: string | null;
-                            /** Format: uuid */
-                            id: string;
-                            /** @description To the minute. */
-                            last_used_at: string | null;
-                            name: string;
-                            /** @description Set when its owner got a new password. */
-                            revoked_at: string | null;
-                            /** @description Each counts only as far as the owner holds it too, at the moment of use. */
-                            roles: components["schemas"]["RoleBinding"][];
-                            /** @description Name of its owner. */
-                            user: string;
-                        };
-                    };
-                };
-            };
-        };
+        delete: operations["deleteToken"];
         options?: never;
         head?: never;
         patch?: never;
@@ -2012,88 +833,10 @@ export interface paths {
             cookie?: never;
         };
         /** List users */
-        get: {
-            parameters: {
-                query?: {
-                    /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
-                    created_after?: string;
-                    /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
-                    created_before?: string;
-                    /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
-                    cursor?: string;
-                    disabled?: boolean;
-                    /** @description Page number, from 1. */
-                    page?: number;
-                    /** @description Rows a page. Default 100. */
-                    per_page?: number;
-                    /** @description Field to sort by, "-" for descending. */
-                    sort?: "created_at" | "-created_at" | "username" | "-username";
-                    username?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["User"][];
-                    };
-                };
-            };
-        };
+        get: operations["listUsers"];
         put?: never;
         /** Create a user */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                        password: string;
-                        roles?: {
-                            /** @enum {unknown} */
-                            role: "admin" | "operator" | "developer" | "viewer" | "auditor";
-                            /** @description Null or absent: in every workspace. */
-                            workspace?: string | null;
-                        }[];
-                        /**
-                         * @description At most 63 lower-case letters, digits and . _ -, a letter or digit first.
-                         * @example ci.deploy
-                         */
-                        username: string;
-                    };
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["User"];
-                    };
-                };
-            };
-        };
+        post: operations["createUser"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2108,130 +851,21 @@ export interface paths {
             cookie?: never;
         };
         /** Get a user */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["User"];
-                    };
-                };
-            };
-        };
+        get: operations["getUser"];
         put?: never;
         post?: never;
         /**
          * Delete a user
          * @description With every token of theirs. What they created stays. The last enabled administrator cannot go.
          */
-        delete: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": {
-                            /** Format: date-time */
-                            created_at: string;
-                            /** @enum {boolean} */
-                            deleted: true;
-                            disabled: boolean;
-                            /** Format: uuid */
-                            id: string;
-                            roles: components["schemas"]["RoleBinding"][];
-                            /** Format: date-time */
-                            updated_at: string;
-                            username: string;
-                        };
-                    };
-                };
-            };
-        };
+        delete: operations["deleteUser"];
         options?: never;
         head?: never;
         /**
          * Change a user
          * @description A new password ends every token of the user, API tokens too. Disabling ends their logins; API tokens rest until the user is enabled again. New roles hold from the next request on. The last enabled administrator can be neither disabled nor demoted.
          */
-        patch: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                        disabled?: boolean;
-                        password?: string;
-                        roles?: {
-                            /** @enum {unknown} */
-                            role: "admin" | "operator" | "developer" | "viewer" | "auditor";
-                            /** @description Null or absent: in every workspace. */
-                            workspace?: string | null;
-                        }[];
-                    };
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["User"];
-                    };
-                };
-            };
-        };
+        patch: operations["updateUser"];
         trace?: never;
     };
     "/v1/webhooks": {
@@ -2242,98 +876,13 @@ export interface paths {
             cookie?: never;
         };
         /** List webhooks */
-        get: {
-            parameters: {
-                query?: {
-                    active?: boolean;
-                    /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
-                    created_after?: string;
-                    /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
-                    created_before?: string;
-                    /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
-                    cursor?: string;
-                    /** @description Page number, from 1. */
-                    page?: number;
-                    /** @description Rows a page. Default 100. */
-                    per_page?: number;
-                    /** @description Field to sort by, "-" for descending. */
-                    sort?: "created_at" | "-created_at";
-                    workspace?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Webhook"][];
-                    };
-                };
-            };
-        };
+        get: operations["listWebhooks"];
         put?: never;
         /**
          * Create a webhook
          * @description From now on every event that fits is sent to the URL as a signed POST (Standard Webhooks), at least once, tried again for about a day. The secret is in this answer only. What is told is what its maker may read at that moment.
          */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": {
-                        /** @default true */
-                        active?: boolean;
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                        /**
-                         * @description What is told: by status (`operation.completed`, `operation.failed`, `operation.cancelled`, `operation.running`), by kind (`server.create`, `server.*`) or by both (`server.create.failed`).
-                         * @example [
-                         *       "operation.failed",
-                         *       "server.*"
-                         *     ]
-                         */
-                        events?: string[];
-                        /** @description `whsec_` and 24 to 64 bytes in base64. */
-                        secret?: string;
-                        /**
-                         * @description https, unless `WEBHOOK_ALLOW` allows http. Private and local addresses are refused unless it allows them.
-                         * @example https://example.com/hooks/provisioning
-                         */
-                        url: string;
-                        /** @description Only operations of this workspace. Null or absent: of all, which needs a role in all of them. */
-                        workspace?: string | null;
-                    };
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["CreatedWebhook"];
-                    };
-                };
-            };
-        };
+        post: operations["createWebhook"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2348,151 +897,21 @@ export interface paths {
             cookie?: never;
         };
         /** Get a webhook */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Webhook"];
-                    };
-                };
-            };
-        };
+        get: operations["getWebhook"];
         put?: never;
         post?: never;
         /**
          * Delete a webhook
          * @description With its log of deliveries and what still waits to be sent.
          */
-        delete: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": {
-                            active: boolean;
-                            /**
-                             * Format: date-time
-                             * @description When it was made.
-                             */
-                            created_at: string;
-                            created_by: string;
-                            /** @enum {boolean} */
-                            deleted: true;
-                            events: string[];
-                            /** @description Since when nothing has arrived; null while it works. */
-                            failing_since: string | null;
-                            /** Format: uuid */
-                            id: string;
-                            /** @description Why the server itself has deactivated it. */
-                            inactive_reason: string | null;
-                            /**
-                             * Format: date-time
-                             * @description When it was last changed.
-                             */
-                            updated_at: string;
-                            url: string;
-                            /** @description Null: all. */
-                            workspace: string | null;
-                        };
-                    };
-                };
-            };
-        };
+        delete: operations["deleteWebhook"];
         options?: never;
         head?: never;
         /**
          * Change a webhook
          * @description With a new secret, deliveries carry signatures of both for 24 hours. Deactivated, it gives up what still waits to be sent; what happens until it is active again is not told.
          */
-        patch: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": {
-                        active?: boolean;
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                        /**
-                         * @description What is told: by status (`operation.completed`, `operation.failed`, `operation.cancelled`, `operation.running`), by kind (`server.create`, `server.*`) or by both (`server.create.failed`).
-                         * @example [
-                         *       "operation.failed",
-                         *       "server.*"
-                         *     ]
-                         */
-                        events?: string[];
-                        /** @description `whsec_` and 24 to 64 bytes in base64. */
-                        secret?: string;
-                        /**
-                         * @description https, unless `WEBHOOK_ALLOW` allows http. Private and local addresses are refused unless it allows them.
-                         * @example https://example.com/hooks/provisioning
-                         */
-                        url?: string;
-                    };
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Webhook"];
-                    };
-                };
-            };
-        };
+        patch: operations["updateWebhook"];
         trace?: never;
     };
     "/v1/webhooks/{id}/deliveries": {
@@ -2506,44 +925,7 @@ export interface paths {
          * List a webhook's deliveries
          * @description Those that have ended are kept for 14 days.
          */
-        get: {
-            parameters: {
-                query?: {
-                    /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
-                    created_after?: string;
-                    /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
-                    created_before?: string;
-                    /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
-                    cursor?: string;
-                    event?: string;
-                    operation_id?: string;
-                    /** @description Page number, from 1. */
-                    page?: number;
-                    /** @description Rows a page. Default 100. */
-                    per_page?: number;
-                    /** @description Field to sort by, "-" for descending. */
-                    sort?: "created_at" | "-created_at";
-                    status?: "pending" | "delivered" | "failed";
-                };
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["WebhookDelivery"][];
-                    };
-                };
-            };
-        };
+        get: operations["listWebhookDeliveries"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2565,42 +947,7 @@ export interface paths {
          * Send a delivery again
          * @description With the same id and body, and all its tries before it.
          */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    delivery: string;
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["WebhookDelivery"];
-                    };
-                };
-            };
-        };
+        post: operations["redeliverWebhook"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2620,41 +967,7 @@ export interface paths {
          * Send a test event
          * @description Answers the delivery of an event `webhook.test`; its row in the log tells how it went.
          */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["WebhookDelivery"];
-                    };
-                };
-            };
-        };
+        post: operations["testWebhook"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2669,29 +982,7 @@ export interface paths {
             cookie?: never;
         };
         /** List the types of workflows with their parameters */
-        get: {
-            parameters: {
-                query?: {
-                    /** @description With the types of this workspace. */
-                    workspace?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["WorkflowType"][];
-                    };
-                };
-            };
-        };
+        get: operations["listWorkflowTypes"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2708,31 +999,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get a type of workflow with its definition */
-        get: {
-            parameters: {
-                query?: {
-                    /** @description With the types of this workspace. */
-                    workspace?: string;
-                };
-                header?: never;
-                path: {
-                    name: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["WorkflowType"];
-                    };
-                };
-            };
-        };
+        get: operations["getWorkflowType"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2749,43 +1016,7 @@ export interface paths {
             cookie?: never;
         };
         /** List workflows */
-        get: {
-            parameters: {
-                query?: {
-                    /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
-                    created_after?: string;
-                    /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
-                    created_before?: string;
-                    created_by?: string;
-                    /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
-                    cursor?: string;
-                    /** @description Page number, from 1. */
-                    page?: number;
-                    /** @description Rows a page. Default 100. */
-                    per_page?: number;
-                    /** @description Field to sort by, "-" for descending. */
-                    sort?: "created_at" | "-created_at";
-                    status?: "pending" | "running" | "completed" | "failed" | "cancelled";
-                    workflow_type?: string;
-                    workspace?: string;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Workflow"][];
-                    };
-                };
-            };
-        };
+        get: operations["listWorkflows"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2802,29 +1033,7 @@ export interface paths {
             cookie?: never;
         };
         /** Get workflow details */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    /** @description UUID of the workflow. */
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Workflow"];
-                    };
-                };
-            };
-        };
+        get: operations["getWorkflow"];
         put?: never;
         post?: never;
         delete?: never;
@@ -2846,42 +1055,7 @@ export interface paths {
          * Cancel a workflow
          * @description Its running operations stop first. Waits up to 5 s for the end. Nothing is undone: ask for a rollback.
          */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    /** @description UUID of the workflow. */
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-            };
-        };
+        post: operations["cancelWorkflow"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2901,42 +1075,7 @@ export interface paths {
          * Run again what failed or never ran
          * @description A further run of the same snapshot, which takes over what completed.
          */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    /** @description UUID of the workflow. */
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-            };
-        };
+        post: operations["retryWorkflow"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2956,42 +1095,7 @@ export interface paths {
          * Undo what a workflow did
          * @description In reverse order, of one that has ended. The result says what was undone and what was not.
          */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    /** @description UUID of the workflow. */
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-            };
-        };
+        post: operations["rollbackWorkflow"];
         delete?: never;
         options?: never;
         head?: never;
@@ -3006,37 +1110,7 @@ export interface paths {
             cookie?: never;
         };
         /** List the nodes of a workflow with how they stand */
-        get: {
-            parameters: {
-                query?: {
-                    /** @description From a Link header. */
-                    after?: number;
-                    /** @description `with` and `result` are null: for a look at many at once. */
-                    brief?: boolean;
-                    limit?: number;
-                    status?: "waiting" | "running" | "retrying" | "completed" | "failed" | "cancelled" | "skipped" | "not_run";
-                    step?: string;
-                };
-                header?: never;
-                path: {
-                    /** @description UUID of the workflow. */
-                    id: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["WorkflowStep"][];
-                    };
-                };
-            };
-        };
+        get: operations["listWorkflowSteps"];
         put?: never;
         post?: never;
         delete?: never;
@@ -3055,50 +1129,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Approve or reject a node that waits for it */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    /** @description UUID of the workflow. */
-                    id: string;
-                    /** @description Id of the node: `review`, or `review[0]` with for_each. */
-                    step: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description False: rejected, the node fails.
-                         * @default true
-                         */
-                        approve?: boolean;
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                        comment?: string;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-            };
-        };
+        post: operations["approveWorkflowStep"];
         delete?: never;
         options?: never;
         head?: never;
@@ -3115,47 +1146,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Submit a workflow */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                        /** @description By the schema of the type; provider, plan and zone come from the workspace where they are left out. */
-                        parameters?: {
-                            [key: string]: unknown;
-                        };
-                        /** @example cluster_create */
-                        workflow_type: string;
-                        /** @example production */
-                        workspace: string;
-                    };
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["Operation"];
-                    };
-                };
-            };
-        };
+        post: operations["submitWorkflow"];
         delete?: never;
         options?: never;
         head?: never;
@@ -3175,41 +1166,7 @@ export interface paths {
          * Check a workflow and resolve its graph
          * @description The same checks as a submit, of a type or of a definition in YAML. Starts nothing.
          */
-        post: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": {
-                        /** @description YAML of a definition, instead of a type. */
-                        definition?: string;
-                        /** @description By the schema of the type; provider, plan and zone come from the workspace where they are left out. */
-                        parameters?: {
-                            [key: string]: unknown;
-                        };
-                        /** @example cluster_create */
-                        workflow_type?: string;
-                        /** @example production */
-                        workspace: string;
-                    };
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["WorkflowGraph"];
-                    };
-                };
-            };
-        };
+        post: operations["validateWorkflow"];
         delete?: never;
         options?: never;
         head?: never;
@@ -3227,49 +1184,7 @@ export interface paths {
          * List workspaces
          * @description Those the caller may see.
          */
-        get: {
-            parameters: {
-                query?: {
-                    /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
-                    created_after?: string;
-                    /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
-                    created_before?: string;
-                    /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
-                    cursor?: string;
-                    name?: string;
-                    /** @description Page number, from 1. */
-                    page?: number;
-                    /** @description Rows a page. Default 100. */
-                    per_page?: number;
-                    /** @description Field to sort by, "-" for descending. */
-                    sort?: "created_at" | "-created_at" | "name" | "-name";
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": {
-                            /** @description The one workspace that clients use where none is named. */
-                            active: boolean;
-                            /** @description To the minute. */
-                            last_used: string | null;
-                            /** @description At most 63 lower-case letters, digits and hyphens, a letter or digit first. */
-                            name: string;
-                            /** @description Directory of its files, inside one of the workspace roots. */
-                            path: string;
-                        }[];
-                    };
-                };
-            };
-        };
+        get: operations["listWorkspaces"];
         put?: never;
         post?: never;
         delete?: never;
@@ -3286,93 +1201,14 @@ export interface paths {
             cookie?: never;
         };
         /** Get a workspace */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    /** @description Name of the workspace. */
-                    name: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": {
-                            /** @description The one workspace that clients use where none is named. */
-                            active: boolean;
-                            /** @description To the minute. */
-                            last_used: string | null;
-                            /** @description At most 63 lower-case letters, digits and hyphens, a letter or digit first. */
-                            name: string;
-                            /** @description Directory of its files, inside one of the workspace roots. */
-                            path: string;
-                        };
-                    };
-                };
-            };
-        };
+        get: operations["getWorkspace"];
         put?: never;
         post?: never;
         /**
          * Delete a workspace
          * @description Refused while it holds servers or unfinished operations. Its files stay. Where it was the active one, `default` or else the oldest takes its place.
          */
-        delete: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    /** @description Name of the workspace. */
-                    name: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                        /** @description The name again. One that contradicts the path is refused. */
-                        name?: string;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": {
-                            /** @description The one workspace that clients use where none is named. */
-                            active: boolean;
-                            /** @enum {boolean} */
-                            deleted: true;
-                            /** @description To the minute. */
-                            last_used: string | null;
-                            /** @description At most 63 lower-case letters, digits and hyphens, a letter or digit first. */
-                            name: string;
-                            /** @description Directory of its files, inside one of the workspace roots. */
-                            path: string;
-                        };
-                    };
-                };
-            };
-        };
+        delete: operations["deleteWorkspace"];
         options?: never;
         head?: never;
         patch?: never;
@@ -3388,51 +1224,7 @@ export interface paths {
         get?: never;
         put?: never;
         /** Make a workspace the active one */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    /** @description Name of the workspace. */
-                    name: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": {
-                            /** @description The one workspace that clients use where none is named. */
-                            active: boolean;
-                            /** @description To the minute. */
-                            last_used: string | null;
-                            /** @description At most 63 lower-case letters, digits and hyphens, a letter or digit first. */
-                            name: string;
-                            /** @description Directory of its files, inside one of the workspace roots. */
-                            path: string;
-                        };
-                    };
-                };
-            };
-        };
+        post: operations["activateWorkspace"];
         delete?: never;
         options?: never;
         head?: never;
@@ -3447,29 +1239,7 @@ export interface paths {
             cookie?: never;
         };
         /** List a workspace's accounts at clouds */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    /** @description Name of the workspace. */
-                    name: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ProviderCredentials"][];
-                    };
-                };
-            };
-        };
+        get: operations["listCredentials"];
         put?: never;
         post?: never;
         delete?: never;
@@ -3490,100 +1260,10 @@ export interface paths {
          * Set a workspace's credentials at a cloud
          * @description Tried at the cloud first, then kept encrypted and never shown. The workspace's servers are made in this account from then on; those that it has already must stand in it.
          */
-        put: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    /** @description Name of the workspace. */
-                    name: string;
-                    provider: string;
-                };
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": {
-                        /** @description AWS. */
-                        access_key_id?: string;
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                        /** @description UpCloud. */
-                        password?: string;
-                        /** @description AWS, such as eu-central-1. Default: the installation's. */
-                        region?: string;
-                        /** @description AWS. */
-                        secret_access_key?: string;
-                        /** @description AWS, for temporary keys. */
-                        session_token?: string;
-                        /** @description UpCloud, Hetzner: API token. */
-                        token?: string;
-                        /** @description UpCloud, with `password`, instead of a token. */
-                        username?: string;
-                    };
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["ProviderCredentials"];
-                    };
-                };
-            };
-        };
+        put: operations["setCredentials"];
         post?: never;
         /** Forget a workspace's credentials at a cloud */
-        delete: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    /** @description Name of the workspace. */
-                    name: string;
-                    provider: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                    } | null;
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": {
-                            deleted: boolean;
-                            provider: string;
-                            workspace: string;
-                        };
-                    };
-                };
-            };
-        };
+        delete: operations["deleteCredentials"];
         options?: never;
         head?: never;
         patch?: never;
@@ -3600,76 +1280,12 @@ export interface paths {
          * Get a workspace's SSH key
          * @description Its public part. An ed25519 key pair is made on first need.
          */
-        get: {
-            parameters: {
-                query?: never;
-                header?: never;
-                path: {
-                    /** @description Name of the workspace. */
-                    name: string;
-                };
-                cookie?: never;
-            };
-            requestBody?: never;
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["SshKey"];
-                    };
-                };
-            };
-        };
+        get: operations["getSshKey"];
         /**
          * Set a workspace's SSH key
          * @description Takes a private key to enter the servers of the workspace with, in place of its own.
          */
-        put: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path: {
-                    /** @description Name of the workspace. */
-                    name: string;
-                };
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                        /**
-                         * @description Also when servers let only the present key in.
-                         * @default false
-                         */
-                        force?: boolean;
-                        /** @description OpenSSH or PEM, without a passphrase. Kept encrypted, never answered. */
-                        private_key: string;
-                    };
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": components["schemas"]["SshKey"];
-                    };
-                };
-            };
-        };
+        put: operations["setSshKey"];
         post?: never;
         delete?: never;
         options?: never;
@@ -3690,57 +1306,7 @@ export interface paths {
          * Create a workspace
          * @description Makes its directory, with a `workspace.yaml` of defaults, where they are missing.
          */
-        post: {
-            parameters: {
-                query?: {
-                    /** @description Only answer what the request would: nothing is changed. */
-                    check_mode?: boolean;
-                };
-                header?: never;
-                path?: never;
-                cookie?: never;
-            };
-            requestBody: {
-                content: {
-                    "application/json": {
-                        /**
-                         * @description Makes it the active workspace.
-                         * @default false
-                         */
-                        activate?: boolean;
-                        /**
-                         * @description Only answer what the request would: nothing is changed.
-                         * @default false
-                         */
-                        check_mode?: boolean;
-                        /** @description At most 63 lower-case letters, digits and hyphens, a letter or digit first. */
-                        name: string;
-                        /** @description Absolute, inside one of the workspace roots after resolving links. Default: <first root>/<name>. */
-                        path?: string;
-                    };
-                };
-            };
-            responses: {
-                /** @description Default Response */
-                200: {
-                    headers: {
-                        [name: string]: unknown;
-                    };
-                    content: {
-                        "application/json": {
-                            /** @description The one workspace that clients use where none is named. */
-                            active: boolean;
-                            /** @description To the minute. */
-                            last_used: string | null;
-                            /** @description At most 63 lower-case letters, digits and hyphens, a letter or digit first. */
-                            name: string;
-                            /** @description Directory of its files, inside one of the workspace roots. */
-                            path: string;
-                        };
-                    };
-                };
-            };
-        };
+        post: operations["createWorkspace"];
         delete?: never;
         options?: never;
         head?: never;
@@ -3769,6 +1335,20 @@ export interface components {
             /** @description Name of its owner. */
             user: string;
         };
+        /** ApproveWorkflowStepRequest */
+        ApproveWorkflowStepRequest: {
+            /**
+             * @description False: rejected, the node fails.
+             * @default true
+             */
+            approve?: boolean;
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            comment?: string;
+        };
         /** AuditRow */
         AuditRow: {
             /** @example server.create */
@@ -3790,6 +1370,17 @@ export interface components {
             request_id: string | null;
             resource: string | null;
             workspace: string | null;
+        };
+        /** Caller */
+        Caller: {
+            /** Format: uuid */
+            id: string;
+            /** @description Held in one workspace at least. */
+            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "user_read" | "user_write" | "audit_read")[];
+            roles: components["schemas"]["RoleBinding"][];
+            /** @description The API token of this request; null after a login. */
+            token_id: string | null;
+            username: string;
         };
         /** CatalogEntry */
         CatalogEntry: {
@@ -3819,6 +1410,29 @@ export interface components {
                 supported: string[];
             };
         };
+        /** ChangePasswordRequest */
+        ChangePasswordRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            current_password: string;
+            new_password: string;
+        };
+        /** ChangePasswordResponse */
+        ChangePasswordResponse: {
+            /** @enum {boolean} */
+            password_changed: true;
+        };
+        /** CheckModeRequest */
+        CheckModeRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+        };
         /** CreatedWebhook */
         CreatedWebhook: {
             active: boolean;
@@ -3845,6 +1459,328 @@ export interface components {
             url: string;
             /** @description Null: all. */
             workspace: string | null;
+        };
+        /** CreateScheduleRequest */
+        CreateScheduleRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            /**
+             * @description Minute, hour, day, month, day of week; six fields begin with seconds.
+             * @example 0 3 * * *
+             */
+            cron: string;
+            /**
+             * @description After times that no server was there for: start none, or one.
+             * @default run_once
+             * @enum {unknown}
+             */
+            missed?: "skip" | "run_once";
+            /**
+             * @description At most 63 lower-case letters, digits and _ -, a letter or digit first and last.
+             * @example nightly
+             */
+            name: string;
+            /**
+             * @description While its last workflow has not ended: start none, or another.
+             * @default skip
+             * @enum {unknown}
+             */
+            overlap?: "skip" | "allow";
+            /** @description By the schema of the type; provider, plan and zone come from the workspace where they are left out. */
+            parameters?: {
+                [key: string]: unknown;
+            };
+            /**
+             * @default UTC
+             * @example Europe/Berlin
+             */
+            timezone?: string;
+            /** @example cluster_create */
+            workflow_type: string;
+            /** @example production */
+            workspace: string;
+        };
+        /** CreateServerRequest */
+        CreateServerRequest: {
+            /**
+             * @description Only say what would be done.
+             * @default false
+             */
+            check_mode?: boolean;
+            /** @description Lower-case letters, digits and hyphens; labels of at most 63 characters, parted by dots (RFC 1123). */
+            hostname: string;
+            /** @description A neutral name (`debian-12`) or the provider's own id. Default: the provider's. */
+            image?: string;
+            /** @description `public`, `private`, or the provider's own ids of networks. Default: with a public address. */
+            networks?: string[];
+            plan: string;
+            provider: string;
+            /** @default [] */
+            tags?: string[];
+            /** @description For cloud-init. Kept encrypted, and shown nowhere here; whoever is logged in on the server can read it there. */
+            user_data?: string;
+            workspace: string;
+            zone: string;
+        };
+        /** CreateTaskservRequest */
+        CreateTaskservRequest: {
+            /**
+             * @description Only look and say what would be done.
+             * @default false
+             */
+            check_mode?: boolean;
+            /**
+             * @description `version`, and what the definition allows (GET /v1/catalog/taskservs).
+             * @default {}
+             */
+            config?: {
+                [key: string]: unknown;
+            };
+            name: string;
+            /** @description Hostnames or ids of servers of the workspace. */
+            servers: string[];
+            /**
+             * @description Wait for other changes on the same servers to end. False: 409 while there are any.
+             * @default true
+             */
+            wait?: boolean;
+            workspace: string;
+        };
+        /** CreateTokenRequest */
+        CreateTokenRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            /** @description Seconds. Absent: it does not expire. */
+            expires_in?: number;
+            name: string;
+            roles?: {
+                /** @enum {unknown} */
+                role: "admin" | "operator" | "developer" | "viewer" | "auditor";
+                /** @description Null or absent: in every workspace. */
+                workspace?: string | null;
+            }[];
+        };
+        /** CreateTokenResponse */
+        CreateTokenResponse: {
+            /** Format: date-time */
+            created_at: string;
+            /** @description Null: never. */
+            expires_at: string | null;
+            /** Format: uuid */
+            id: string;
+            /** @description To the minute. */
+            last_used_at: string | null;
+            name: string;
+            /** @description Set when its owner got a new password. */
+            revoked_at: string | null;
+            /** @description Each counts only as far as the owner holds it too, at the moment of use. */
+            roles: components["schemas"]["RoleBinding"][];
+            /**
+             * @description The secret. It is shown this once.
+             * @example prv_…
+             */
+            token: string;
+            /** @description Name of its owner. */
+            user: string;
+        };
+        /** CreateUserRequest */
+        CreateUserRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            password: string;
+            roles?: {
+                /** @enum {unknown} */
+                role: "admin" | "operator" | "developer" | "viewer" | "auditor";
+                /** @description Null or absent: in every workspace. */
+                workspace?: string | null;
+            }[];
+            /**
+             * @description At most 63 lower-case letters, digits and . _ -, a letter or digit first.
+             * @example ci.deploy
+             */
+            username: string;
+        };
+        /** CreateWebhookRequest */
+        CreateWebhookRequest: {
+            /** @default true */
+            active?: boolean;
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            /**
+             * @description What is told: by status (`operation.completed`, `operation.failed`, `operation.cancelled`, `operation.running`), by kind (`server.create`, `server.*`) or by both (`server.create.failed`).
+             * @example [
+             *       "operation.failed",
+             *       "server.*"
+             *     ]
+             */
+            events?: string[];
+            /** @description `whsec_` and 24 to 64 bytes in base64. */
+            secret?: string;
+            /**
+             * @description https, unless `WEBHOOK_ALLOW` allows http. Private and local addresses are refused unless it allows them.
+             * @example https://example.com/hooks/provisioning
+             */
+            url: string;
+            /** @description Only operations of this workspace. Null or absent: of all, which needs a role in all of them. */
+            workspace?: string | null;
+        };
+        /** CreateWorkspaceRequest */
+        CreateWorkspaceRequest: {
+            /**
+             * @description Makes it the active workspace.
+             * @default false
+             */
+            activate?: boolean;
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            /** @description At most 63 lower-case letters, digits and hyphens, a letter or digit first. */
+            name: string;
+            /** @description Absolute, inside one of the workspace roots after resolving links. Default: <first root>/<name>. */
+            path?: string;
+        };
+        /** DeleteCredentialsResponse */
+        DeleteCredentialsResponse: {
+            deleted: boolean;
+            provider: string;
+            workspace: string;
+        };
+        /** DeleteServerRequest */
+        DeleteServerRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            /**
+             * @description Also when it still carries taskservs.
+             * @default false
+             */
+            force?: boolean;
+            /** @description Must be the id in the path. */
+            server_id?: string;
+            /** @description Must be the workspace of the server. */
+            workspace?: string;
+        };
+        /** DeleteTaskservRequest */
+        DeleteTaskservRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            /**
+             * @description Also where another taskserv on the same server requires it.
+             * @default false
+             */
+            force?: boolean;
+            /** @description Must be the id in the path. */
+            taskserv_id?: string;
+            /**
+             * @description Wait for other changes on the same servers to end. False: 409 while there are any.
+             * @default true
+             */
+            wait?: boolean;
+            /** @description Must be the workspace of the taskserv. */
+            workspace?: string;
+        };
+        /** DeleteTokenResponse */
+        DeleteTokenResponse: {
+            /** Format: date-time */
+            created_at: string;
+            /** @enum {boolean} */
+            deleted: true;
+            /** @description Null: never. */
+            expires_at: string | null;
+            /** Format: uuid */
+            id: string;
+            /** @description To the minute. */
+            last_used_at: string | null;
+            name: string;
+            /** @description Set when its owner got a new password. */
+            revoked_at: string | null;
+            /** @description Each counts only as far as the owner holds it too, at the moment of use. */
+            roles: components["schemas"]["RoleBinding"][];
+            /** @description Name of its owner. */
+            user: string;
+        };
+        /** DeleteUserResponse */
+        DeleteUserResponse: {
+            /** Format: date-time */
+            created_at: string;
+            /** @enum {boolean} */
+            deleted: true;
+            disabled: boolean;
+            /** Format: uuid */
+            id: string;
+            roles: components["schemas"]["RoleBinding"][];
+            /** Format: date-time */
+            updated_at: string;
+            username: string;
+        };
+        /** DeleteWebhookResponse */
+        DeleteWebhookResponse: {
+            active: boolean;
+            /**
+             * Format: date-time
+             * @description When it was made.
+             */
+            created_at: string;
+            created_by: string;
+            /** @enum {boolean} */
+            deleted: true;
+            events: string[];
+            /** @description Since when nothing has arrived; null while it works. */
+            failing_since: string | null;
+            /** Format: uuid */
+            id: string;
+            /** @description Why the server itself has deactivated it. */
+            inactive_reason: string | null;
+            /**
+             * Format: date-time
+             * @description When it was last changed.
+             */
+            updated_at: string;
+            url: string;
+            /** @description Null: all. */
+            workspace: string | null;
+        };
+        /** DeleteWorkspaceRequest */
+        DeleteWorkspaceRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            /** @description The name again. One that contradicts the path is refused. */
+            name?: string;
+        } | null;
+        /** DeleteWorkspaceResponse */
+        DeleteWorkspaceResponse: {
+            /** @description The one workspace that clients use where none is named. */
+            active: boolean;
+            /** @enum {boolean} */
+            deleted: true;
+            /** @description To the minute. */
+            last_used: string | null;
+            /** @description At most 63 lower-case letters, digits and hyphens, a letter or digit first. */
+            name: string;
+            /** @description Directory of its files, inside one of the workspace roots. */
+            path: string;
         };
         /** Drift */
         Drift: {
@@ -3895,6 +1831,101 @@ export interface components {
             workspace: string;
         } & {
             [key: string]: unknown;
+        };
+        /** ForgetHostKeyResponse */
+        ForgetHostKeyResponse: {
+            forgotten: boolean;
+            server_id: string;
+        };
+        /** GetLivenessResponse */
+        GetLivenessResponse: {
+            /** @enum {string} */
+            status: "alive";
+        };
+        /** GetReadinessResponse */
+        GetReadinessResponse: {
+            /** @enum {string} */
+            database: "up";
+            /** @enum {string} */
+            engine: "up";
+            /** @enum {string} */
+            status: "ready";
+        };
+        /** Health */
+        Health: {
+            /** @enum {string} */
+            status: "healthy";
+            /** @description Seconds since the process started. */
+            uptime_seconds: number;
+            version: string;
+        };
+        /** ImportServerRequest */
+        ImportServerRequest: {
+            /**
+             * @description Only say what would be done.
+             * @default false
+             */
+            check_mode?: boolean;
+            /** @description Required without `provider`; with `server` what it is to be called. Default: as it is called there. */
+            hostname?: string;
+            /** @description Required without `provider`. */
+            ip_address?: string;
+            /** @description With `provider`: all servers with this label, `key=value` or `key`. */
+            label?: string;
+            /** @description Where the servers stand that are taken over. Absent: a machine that no provider made. */
+            provider?: string;
+            /** @description With `provider`: the provider's id of one server. */
+            server?: string;
+            /** @description The user is root, or becomes it by sudo without a password. */
+            ssh?: {
+                /** @description Its public host key (`ssh-ed25519 AAAA…`). Absent: the one shown at the first connection is kept. */
+                host_key?: string;
+                /** @description The machine on the way to it; it takes the same key. */
+                jump?: {
+                    address: string;
+                    /** @description Its public host key (`ssh-ed25519 AAAA…`). Absent: the one shown at the first connection is kept. */
+                    host_key?: string;
+                    /** @default 22 */
+                    port?: number;
+                    /**
+                     * @description Letters, digits and . _ -, no hyphen first.
+                     * @default root
+                     */
+                    user?: string;
+                };
+                /** @default 22 */
+                port?: number;
+                /**
+                 * @description Letters, digits and . _ -, no hyphen first.
+                 * @default root
+                 */
+                user?: string;
+            };
+            /** @default [] */
+            tags?: string[];
+            workspace: string;
+        };
+        /** LoginRequest */
+        LoginRequest: {
+            password: string;
+            /** @example admin */
+            username: string;
+        };
+        /** LogoutResponse */
+        LogoutResponse: {
+            /** @enum {boolean} */
+            logged_out: true;
+        };
+        /** Metrics */
+        Metrics: {
+            tasks: {
+                /** @description Operations that run now. Exact. */
+                running: number;
+                /** @description Operations kept. Exact up to 100,000; past that the estimate of the database’s planner. */
+                total: number;
+            };
+            /** @description Seconds since the process started. */
+            uptime_seconds: number;
         };
         /** Operation */
         Operation: {
@@ -3996,6 +2027,28 @@ export interface components {
             workspace: string;
             zone: string;
         };
+        /** Plan */
+        Plan: {
+            cpus: number;
+            /** @description Mebibytes. */
+            memory_mb: number;
+            /** @description What `plan` of a new server takes. */
+            name: string;
+            /** @description What the provider calls it. */
+            native_name: string;
+            /** @description By zone, without taxes and traffic; absent where the provider tells none. */
+            prices?: {
+                [key: string]: {
+                    /** @description Null: the account's own currency. */
+                    currency: string | null;
+                    hourly: number;
+                    /** @description A whole month at most. */
+                    monthly: number;
+                };
+            };
+            /** @description Gibibytes of the system disk. */
+            storage_gb: number | null;
+        };
         /** Price */
         Price: {
             /** @description Null: the account's own currency. */
@@ -4003,6 +2056,25 @@ export interface components {
             hourly: number;
             /** @description A whole month at most. */
             monthly: number;
+        };
+        /** Provider */
+        Provider: {
+            /** @description How calls to it stand, as the replica that answers sees it. */
+            account?: {
+                /** @description Why calls are held. */
+                reason: string | null;
+                /** @description Seconds until a call goes out again. */
+                retry_after: number;
+                /** @description `paused`: the provider asked for fewer calls. `unreachable`: it does not answer. `refused`: it does not accept the credentials. */
+                state: "ok" | "paused" | "unreachable" | "refused";
+                /** @description Times the provider answered that there are too many calls. */
+                throttled: number;
+                /** @description Calls that wait for their turn. */
+                waiting: number;
+            };
+            /** @enum {boolean} */
+            enabled: true;
+            name: string;
         };
         /** ProviderCredentials */
         ProviderCredentials: {
@@ -4015,6 +2087,62 @@ export interface components {
             updated_at: string;
             updated_by: string;
             workspace: string;
+        };
+        /** RefreshServerRequest */
+        RefreshServerRequest: {
+            /**
+             * @description Only say what would be entered.
+             * @default false
+             */
+            check_mode?: boolean;
+            /** @description Ids or host names. Default: all of the workspace. */
+            servers?: string[];
+            /** @description Default: the active one. */
+            workspace?: string;
+        };
+        /** RefreshTokensRequest */
+        RefreshTokensRequest: {
+            refresh_token: string;
+        };
+        /** RepairServerRequest */
+        RepairServerRequest: {
+            /**
+             * @description Only say what would be done.
+             * @default false
+             */
+            check_mode?: boolean;
+            /** @description Only these. Default: all that differs. */
+            fields?: ("status" | "plan" | "zone" | "tags")[];
+            /**
+             * @description Make a server that is gone anew: empty, with another address.
+             * @default false
+             */
+            recreate?: boolean;
+        };
+        /** ResizeServerRequest */
+        ResizeServerRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            /** @description The plan that it is to have. */
+            plan?: string;
+            /** @description In place of those that it has. */
+            tags?: string[];
+        };
+        /** RetryTaskservRequest */
+        RetryTaskservRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            /**
+             * @description Wait for other changes on the same servers to end. False: 409 while there are any.
+             * @default true
+             */
+            wait?: boolean;
         };
         /** RoleBinding */
         RoleBinding: {
@@ -4101,6 +2229,43 @@ export interface components {
             /** @example de-fra1 */
             zone: string;
         };
+        /** SetCredentialsRequest */
+        SetCredentialsRequest: {
+            /** @description AWS. */
+            access_key_id?: string;
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            /** @description UpCloud. */
+            password?: string;
+            /** @description AWS, such as eu-central-1. Default: the installation's. */
+            region?: string;
+            /** @description AWS. */
+            secret_access_key?: string;
+            /** @description AWS, for temporary keys. */
+            session_token?: string;
+            /** @description UpCloud, Hetzner: API token. */
+            token?: string;
+            /** @description UpCloud, with `password`, instead of a token. */
+            username?: string;
+        };
+        /** SetSshKeyRequest */
+        SetSshKeyRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            /**
+             * @description Also when servers let only the present key in.
+             * @default false
+             */
+            force?: boolean;
+            /** @description OpenSSH or PEM, without a passphrase. Kept encrypted, never answered. */
+            private_key: string;
+        };
         /** SshKey */
         SshKey: {
             /** Format: date-time */
@@ -4113,6 +2278,22 @@ export interface components {
             public_key: string;
             /** Format: date-time */
             updated_at: string;
+            workspace: string;
+        };
+        /** SubmitWorkflowRequest */
+        SubmitWorkflowRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            /** @description By the schema of the type; provider, plan and zone come from the workspace where they are left out. */
+            parameters?: {
+                [key: string]: unknown;
+            };
+            /** @example cluster_create */
+            workflow_type: string;
+            /** @example production */
             workspace: string;
         };
         /** Taskserv */
@@ -4183,6 +2364,46 @@ export interface components {
              */
             token: string;
         };
+        /** UpdateUserRequest */
+        UpdateUserRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            disabled?: boolean;
+            password?: string;
+            roles?: {
+                /** @enum {unknown} */
+                role: "admin" | "operator" | "developer" | "viewer" | "auditor";
+                /** @description Null or absent: in every workspace. */
+                workspace?: string | null;
+            }[];
+        };
+        /** UpdateWebhookRequest */
+        UpdateWebhookRequest: {
+            active?: boolean;
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            /**
+             * @description What is told: by status (`operation.completed`, `operation.failed`, `operation.cancelled`, `operation.running`), by kind (`server.create`, `server.*`) or by both (`server.create.failed`).
+             * @example [
+             *       "operation.failed",
+             *       "server.*"
+             *     ]
+             */
+            events?: string[];
+            /** @description `whsec_` and 24 to 64 bytes in base64. */
+            secret?: string;
+            /**
+             * @description https, unless `WEBHOOK_ALLOW` allows http. Private and local addresses are refused unless it allows them.
+             * @example https://example.com/hooks/provisioning
+             */
+            url?: string;
+        };
         /** User */
         User: {
             /** Format: date-time */
@@ -4195,6 +2416,21 @@ export interface components {
             updated_at: string;
             username: string;
         };
+        /** ValidateWorkflowRequest */
+        ValidateWorkflowRequest: {
+            /** @description YAML of a definition, instead of a type. */
+            definition?: string;
+            /** @description By the schema of the type; provider, plan and zone come from the workspace where they are left out. */
+            parameters?: {
+                [key: string]: unknown;
+            };
+            /** @example cluster_create */
+            workflow_type?: string;
+            /** @example production */
+            workspace: string;
+        };
+        /** WaitForOperationRequest */
+        WaitForOperationRequest: Record<string, never>;
         /** Webhook */
         Webhook: {
             active: boolean;
@@ -4358,7 +2594,7 @@ export interface components {
         WorkflowStep: {
             /** @description Tries begun. */
             attempt: number;
-            /** @description What tidies up after a try that failed. */
+            /** @description The same as follow_up_operation_id, for clients that know only this name. */
             cleanup_operation_id: string | null;
             /** @description Of an approval. */
             decision: {
@@ -4376,6 +2612,8 @@ export interface components {
             error_code: string | null;
             /** @description When it ended for good. */
             finished_at: string | null;
+            /** @description What cleans up, or looks what is left, after a try that failed. */
+            follow_up_operation_id: string | null;
             /** @example web[0] */
             id: string;
             kind: string;
@@ -4425,6 +2663,23 @@ export interface components {
             problems: unknown[];
             summary: string | null;
         };
+        /** Workspace */
+        Workspace: {
+            /** @description The one workspace that clients use where none is named. */
+            active: boolean;
+            /** @description To the minute. */
+            last_used: string | null;
+            /** @description At most 63 lower-case letters, digits and hyphens, a letter or digit first. */
+            name: string;
+            /** @description Directory of its files, inside one of the workspace roots. */
+            path: string;
+        };
+        /** Zone */
+        Zone: {
+            description: string;
+            /** @description What `zone` of a new server takes. */
+            name: string;
+        };
     };
     responses: never;
     parameters: never;
@@ -4434,6 +2689,545 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
+    getHealth: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Health"];
+                };
+            };
+        };
+    };
+    getLiveness: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GetLivenessResponse"];
+                };
+            };
+        };
+    };
+    getReadiness: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GetReadinessResponse"];
+                };
+            };
+        };
+    };
+    getPrometheusMetrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Prometheus text. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+        };
+    };
+    listAuditLog: {
+        parameters: {
+            query?: {
+                /** @description Such as `server.create`. */
+                action?: string;
+                /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
+                created_after?: string;
+                /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
+                created_before?: string;
+                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                cursor?: string;
+                operation_id?: string;
+                outcome?: "allowed" | "denied" | "failed";
+                /** @description Page number, from 1. */
+                page?: number;
+                /** @description Rows a page. Default 100. */
+                per_page?: number;
+                /** @description A user, with their API tokens; or one `name (token ci)`. */
+                principal?: string;
+                /** @description Field to sort by, "-" for descending. */
+                sort?: "created_at" | "-created_at";
+                /** @description Name of a workspace. */
+                workspace?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditRow"][];
+                };
+            };
+        };
+    };
+    login: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LoginRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenPair"];
+                };
+            };
+        };
+    };
+    logout: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CheckModeRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LogoutResponse"];
+                };
+            };
+        };
+    };
+    getCaller: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Caller"];
+                };
+            };
+        };
+    };
+    changePassword: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangePasswordRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChangePasswordResponse"];
+                };
+            };
+        };
+    };
+    refreshTokens: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RefreshTokensRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenPair"];
+                };
+            };
+        };
+    };
+    listCatalog: {
+        parameters: {
+            query?: {
+                name?: string;
+                /** @description With the definitions of this workspace. */
+                workspace?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CatalogEntry"][];
+                };
+            };
+        };
+    };
+    listEvents: {
+        parameters: {
+            query?: {
+                /** @description The `id` of an event: only what comes behind it. Absent: the newest. */
+                after?: string;
+                kind?: string;
+                /** @description Events in a JSON answer at most. */
+                limit?: number;
+                workspace?: string;
+            };
+            header?: {
+                /** @description The last `id` that was received; wins over `after`. */
+                "last-event-id"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeedEvent"][];
+                };
+            };
+        };
+    };
+    getMetrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Metrics"];
+                };
+            };
+        };
+    };
+    listOperations: {
+        parameters: {
+            query?: {
+                /** @description Whether to list checks: without them (`false`, the default), them alone, or both. */
+                check_mode?: "false" | "true" | "any";
+                /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
+                created_after?: string;
+                /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
+                created_before?: string;
+                created_by?: string;
+                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                cursor?: string;
+                kind?: string;
+                /** @description Page number, from 1. */
+                page?: number;
+                parent_id?: string;
+                /** @description Rows a page. Default 100. */
+                per_page?: number;
+                resource?: string;
+                /** @description Field to sort by, "-" for descending. */
+                sort?: "created_at" | "-created_at";
+                status?: "pending" | "running" | "completed" | "failed" | "cancelled";
+                workspace?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"][];
+                };
+            };
+        };
+    };
+    getOperation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description UUID of the operation. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    cancelOperation: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description UUID of the operation. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CheckModeRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    listOperationEvents: {
+        parameters: {
+            query?: {
+                /** @description Only events with a greater `seq`. */
+                after?: number;
+                /** @description Events in a JSON answer at most. */
+                limit?: number;
+            };
+            header?: {
+                /** @description The last `id` that was received; wins over `after`. */
+                "last-event-id"?: string;
+            };
+            path: {
+                /** @description UUID of the operation. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OperationEvent"][];
+                };
+            };
+            /** @description Default Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    waitForOperation: {
+        parameters: {
+            query?: {
+                /** @description Seconds to wait at most. */
+                timeout?: number;
+            };
+            header?: never;
+            path: {
+                /** @description UUID of the operation. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["WaitForOperationRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    listOrphans: {
+        parameters: {
+            query?: {
+                /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
+                created_after?: string;
+                /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
+                created_before?: string;
+                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                cursor?: string;
+                /** @description Page number, from 1. */
+                page?: number;
+                /** @description Rows a page. Default 100. */
+                per_page?: number;
+                plan?: string;
+                provider?: string;
+                provider_id?: string;
+                /** @description Field to sort by, "-" for descending. */
+                sort?: "first_seen" | "-first_seen" | "last_seen" | "-last_seen" | "hostname" | "-hostname";
+                workspace?: string;
+                zone?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Orphan"][];
+                };
+            };
+        };
+    };
+    getOrphan: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Orphan"];
+                };
+            };
+        };
+    };
     deleteOrphan: {
         parameters: {
             query?: {
@@ -4448,13 +3242,7 @@ export interface operations {
         };
         requestBody?: {
             content: {
-                "application/json": {
-                    /**
-                     * @description Only answer what the request would: nothing is changed.
-                     * @default false
-                     */
-                    check_mode?: boolean;
-                } | null;
+                "application/json": components["schemas"]["CheckModeRequest"] | null;
             };
         };
         responses: {
@@ -4465,6 +3253,257 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    listProviders: {
+        parameters: {
+            query?: {
+                /** @description As seen with the account that this workspace uses. */
+                workspace?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Provider"][];
+                };
+            };
+        };
+    };
+    listPlans: {
+        parameters: {
+            query?: {
+                /** @description As seen with the account that this workspace uses. */
+                workspace?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Name of an enabled provider. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Plan"][];
+                };
+            };
+        };
+    };
+    listZones: {
+        parameters: {
+            query?: {
+                /** @description As seen with the account that this workspace uses. */
+                workspace?: string;
+            };
+            header?: never;
+            path: {
+                /** @description Name of an enabled provider. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Zone"][];
+                };
+            };
+        };
+    };
+    listSchedules: {
+        parameters: {
+            query?: {
+                /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
+                created_after?: string;
+                /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
+                created_before?: string;
+                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                cursor?: string;
+                name?: string;
+                /** @description Page number, from 1. */
+                page?: number;
+                /** @description Rows a page. Default 100. */
+                per_page?: number;
+                /** @description Field to sort by, "-" for descending. */
+                sort?: "created_at" | "-created_at";
+                workflow_type?: string;
+                workspace?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Schedule"][];
+                };
+            };
+        };
+    };
+    createSchedule: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateScheduleRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Schedule"];
+                };
+            };
+        };
+    };
+    getSchedule: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Schedule"];
+                };
+            };
+        };
+    };
+    deleteSchedule: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CheckModeRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Schedule"];
+                };
+            };
+        };
+    };
+    listServers: {
+        parameters: {
+            query?: {
+                /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
+                created_after?: string;
+                /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
+                created_before?: string;
+                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                cursor?: string;
+                hostname?: string;
+                /** @description Page number, from 1. */
+                page?: number;
+                /** @description Rows a page. Default 100. */
+                per_page?: number;
+                plan?: string;
+                provider?: string;
+                /** @description Field to sort by, "-" for descending. */
+                sort?: "created_at" | "-created_at" | "hostname" | "-hostname";
+                status?: "creating" | "running" | "starting" | "stopping" | "stopped" | "restarting" | "deleting" | "error" | "missing" | "unknown";
+                tag?: string;
+                workspace?: string;
+                zone?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Server"][];
+                };
+            };
+        };
+    };
+    getServer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Server"];
                 };
             };
         };
@@ -4489,22 +3528,7 @@ export interface operations {
         };
         requestBody?: {
             content: {
-                "application/json": {
-                    /**
-                     * @description Only answer what the request would: nothing is changed.
-                     * @default false
-                     */
-                    check_mode?: boolean;
-                    /**
-                     * @description Also when it still carries taskservs.
-                     * @default false
-                     */
-                    force?: boolean;
-                    /** @description Must be the id in the path. */
-                    server_id?: string;
-                    /** @description Must be the workspace of the server. */
-                    workspace?: string;
-                } | null;
+                "application/json": components["schemas"]["DeleteServerRequest"] | null;
             };
         };
         responses: {
@@ -4533,17 +3557,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": {
-                    /**
-                     * @description Only answer what the request would: nothing is changed.
-                     * @default false
-                     */
-                    check_mode?: boolean;
-                    /** @description The plan that it is to have. */
-                    plan?: string;
-                    /** @description In place of those that it has. */
-                    tags?: string[];
-                };
+                "application/json": components["schemas"]["ResizeServerRequest"];
             };
         };
         responses: {
@@ -4554,6 +3568,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    forgetHostKey: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CheckModeRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ForgetHostKeyResponse"];
                 };
             };
         };
@@ -4572,20 +3615,7 @@ export interface operations {
         };
         requestBody?: {
             content: {
-                "application/json": {
-                    /**
-                     * @description Only say what would be done.
-                     * @default false
-                     */
-                    check_mode?: boolean;
-                    /** @description Only these. Default: all that differs. */
-                    fields?: ("status" | "plan" | "zone" | "tags")[];
-                    /**
-                     * @description Make a server that is gone anew: empty, with another address.
-                     * @default false
-                     */
-                    recreate?: boolean;
-                } | null;
+                "application/json": components["schemas"]["RepairServerRequest"] | null;
             };
         };
         responses: {
@@ -4614,13 +3644,7 @@ export interface operations {
         };
         requestBody?: {
             content: {
-                "application/json": {
-                    /**
-                     * @description Only answer what the request would: nothing is changed.
-                     * @default false
-                     */
-                    check_mode?: boolean;
-                } | null;
+                "application/json": components["schemas"]["CheckModeRequest"] | null;
             };
         };
         responses: {
@@ -4649,13 +3673,7 @@ export interface operations {
         };
         requestBody?: {
             content: {
-                "application/json": {
-                    /**
-                     * @description Only answer what the request would: nothing is changed.
-                     * @default false
-                     */
-                    check_mode?: boolean;
-                } | null;
+                "application/json": components["schemas"]["CheckModeRequest"] | null;
             };
         };
         responses: {
@@ -4666,6 +3684,28 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    getServerStatus: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Server"];
                 };
             };
         };
@@ -4684,13 +3724,7 @@ export interface operations {
         };
         requestBody?: {
             content: {
-                "application/json": {
-                    /**
-                     * @description Only answer what the request would: nothing is changed.
-                     * @default false
-                     */
-                    check_mode?: boolean;
-                } | null;
+                "application/json": components["schemas"]["CheckModeRequest"] | null;
             };
         };
         responses: {
@@ -4717,27 +3751,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": {
-                    /**
-                     * @description Only say what would be done.
-                     * @default false
-                     */
-                    check_mode?: boolean;
-                    /** @description Lower-case letters, digits and hyphens; labels of at most 63 characters, parted by dots (RFC 1123). */
-                    hostname: string;
-                    /** @description A neutral name (`debian-12`) or the provider's own id. Default: the provider's. */
-                    image?: string;
-                    /** @description `public`, `private`, or the provider's own ids of networks. Default: with a public address. */
-                    networks?: string[];
-                    plan: string;
-                    provider: string;
-                    /** @default [] */
-                    tags?: string[];
-                    /** @description For cloud-init. Kept encrypted, and shown nowhere here; whoever is logged in on the server can read it there. */
-                    user_data?: string;
-                    workspace: string;
-                    zone: string;
-                };
+                "application/json": components["schemas"]["CreateServerRequest"];
             };
         };
         responses: {
@@ -4764,51 +3778,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": {
-                    /**
-                     * @description Only say what would be done.
-                     * @default false
-                     */
-                    check_mode?: boolean;
-                    /** @description Required without `provider`; with `server` what it is to be called. Default: as it is called there. */
-                    hostname?: string;
-                    /** @description Required without `provider`. */
-                    ip_address?: string;
-                    /** @description With `provider`: all servers with this label, `key=value` or `key`. */
-                    label?: string;
-                    /** @description Where the servers stand that are taken over. Absent: a machine that no provider made. */
-                    provider?: string;
-                    /** @description With `provider`: the provider's id of one server. */
-                    server?: string;
-                    /** @description The user is root, or becomes it by sudo without a password. */
-                    ssh?: {
-                        /** @description Its public host key (`ssh-ed25519 AAAA…`). Absent: the one shown at the first connection is kept. */
-                        host_key?: string;
-                        /** @description The machine on the way to it; it takes the same key. */
-                        jump?: {
-                            address: string;
-                            /** @description Its public host key (`ssh-ed25519 AAAA…`). Absent: the one shown at the first connection is kept. */
-                            host_key?: string;
-                            /** @default 22 */
-                            port?: number;
-                            /**
-                             * @description Letters, digits and . _ -, no hyphen first.
-                             * @default root
-                             */
-                            user?: string;
-                        };
-                        /** @default 22 */
-                        port?: number;
-                        /**
-                         * @description Letters, digits and . _ -, no hyphen first.
-                         * @default root
-                         */
-                        user?: string;
-                    };
-                    /** @default [] */
-                    tags?: string[];
-                    workspace: string;
-                };
+                "application/json": components["schemas"]["ImportServerRequest"];
             };
         };
         responses: {
@@ -4835,17 +3805,7 @@ export interface operations {
         };
         requestBody?: {
             content: {
-                "application/json": {
-                    /**
-                     * @description Only say what would be entered.
-                     * @default false
-                     */
-                    check_mode?: boolean;
-                    /** @description Ids or host names. Default: all of the workspace. */
-                    servers?: string[];
-                    /** @description Default: the active one. */
-                    workspace?: string;
-                } | null;
+                "application/json": components["schemas"]["RefreshServerRequest"] | null;
             };
         };
         responses: {
@@ -4856,6 +3816,65 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    listTaskservs: {
+        parameters: {
+            query?: {
+                /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
+                created_after?: string;
+                /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
+                created_before?: string;
+                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                cursor?: string;
+                hostname?: string;
+                name?: string;
+                /** @description Page number, from 1. */
+                page?: number;
+                /** @description Rows a page. Default 100. */
+                per_page?: number;
+                /** @description Field to sort by, "-" for descending. */
+                sort?: "created_at" | "-created_at" | "name" | "-name";
+                status?: "installing" | "running" | "degraded" | "failed" | "removing";
+                workspace?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Taskserv"][];
+                };
+            };
+        };
+    };
+    getTaskserv: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Taskserv"];
                 };
             };
         };
@@ -4882,27 +3901,7 @@ export interface operations {
         };
         requestBody?: {
             content: {
-                "application/json": {
-                    /**
-                     * @description Only answer what the request would: nothing is changed.
-                     * @default false
-                     */
-                    check_mode?: boolean;
-                    /**
-                     * @description Also where another taskserv on the same server requires it.
-                     * @default false
-                     */
-                    force?: boolean;
-                    /** @description Must be the id in the path. */
-                    taskserv_id?: string;
-                    /**
-                     * @description Wait for other changes on the same servers to end. False: 409 while there are any.
-                     * @default true
-                     */
-                    wait?: boolean;
-                    /** @description Must be the workspace of the taskserv. */
-                    workspace?: string;
-                } | null;
+                "application/json": components["schemas"]["DeleteTaskservRequest"] | null;
             };
         };
         responses: {
@@ -4931,13 +3930,7 @@ export interface operations {
         };
         requestBody?: {
             content: {
-                "application/json": {
-                    /**
-                     * @description Only answer what the request would: nothing is changed.
-                     * @default false
-                     */
-                    check_mode?: boolean;
-                } | null;
+                "application/json": components["schemas"]["CheckModeRequest"] | null;
             };
         };
         responses: {
@@ -4966,18 +3959,7 @@ export interface operations {
         };
         requestBody?: {
             content: {
-                "application/json": {
-                    /**
-                     * @description Only answer what the request would: nothing is changed.
-                     * @default false
-                     */
-                    check_mode?: boolean;
-                    /**
-                     * @description Wait for other changes on the same servers to end. False: 409 while there are any.
-                     * @default true
-                     */
-                    wait?: boolean;
-                } | null;
+                "application/json": components["schemas"]["RetryTaskservRequest"] | null;
             };
         };
         responses: {
@@ -5004,29 +3986,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": {
-                    /**
-                     * @description Only look and say what would be done.
-                     * @default false
-                     */
-                    check_mode?: boolean;
-                    /**
-                     * @description `version`, and what the definition allows (GET /v1/catalog/taskservs).
-                     * @default {}
-                     */
-                    config?: {
-                        [key: string]: unknown;
-                    };
-                    name: string;
-                    /** @description Hostnames or ids of servers of the workspace. */
-                    servers: string[];
-                    /**
-                     * @description Wait for other changes on the same servers to end. False: 409 while there are any.
-                     * @default true
-                     */
-                    wait?: boolean;
-                    workspace: string;
-                };
+                "application/json": components["schemas"]["CreateTaskservRequest"];
             };
         };
         responses: {
@@ -5037,6 +3997,1073 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    listTokens: {
+        parameters: {
+            query?: {
+                /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
+                created_after?: string;
+                /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
+                created_before?: string;
+                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                cursor?: string;
+                name?: string;
+                /** @description Page number, from 1. */
+                page?: number;
+                /** @description Rows a page. Default 100. */
+                per_page?: number;
+                /** @description Field to sort by, "-" for descending. */
+                sort?: "created_at" | "-created_at" | "name" | "-name";
+                /** @description Tokens of this user, `*` for everybody. Others than the caller need `user_read`. */
+                user?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiToken"][];
+                };
+            };
+        };
+    };
+    createToken: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateTokenRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreateTokenResponse"];
+                };
+            };
+        };
+    };
+    deleteToken: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CheckModeRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeleteTokenResponse"];
+                };
+            };
+        };
+    };
+    listUsers: {
+        parameters: {
+            query?: {
+                /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
+                created_after?: string;
+                /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
+                created_before?: string;
+                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                cursor?: string;
+                disabled?: boolean;
+                /** @description Page number, from 1. */
+                page?: number;
+                /** @description Rows a page. Default 100. */
+                per_page?: number;
+                /** @description Field to sort by, "-" for descending. */
+                sort?: "created_at" | "-created_at" | "username" | "-username";
+                username?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["User"][];
+                };
+            };
+        };
+    };
+    createUser: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateUserRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+        };
+    };
+    getUser: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+        };
+    };
+    deleteUser: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CheckModeRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeleteUserResponse"];
+                };
+            };
+        };
+    };
+    updateUser: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateUserRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+        };
+    };
+    listWebhooks: {
+        parameters: {
+            query?: {
+                active?: boolean;
+                /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
+                created_after?: string;
+                /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
+                created_before?: string;
+                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                cursor?: string;
+                /** @description Page number, from 1. */
+                page?: number;
+                /** @description Rows a page. Default 100. */
+                per_page?: number;
+                /** @description Field to sort by, "-" for descending. */
+                sort?: "created_at" | "-created_at";
+                workspace?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Webhook"][];
+                };
+            };
+        };
+    };
+    createWebhook: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateWebhookRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreatedWebhook"];
+                };
+            };
+        };
+    };
+    getWebhook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Webhook"];
+                };
+            };
+        };
+    };
+    deleteWebhook: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CheckModeRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeleteWebhookResponse"];
+                };
+            };
+        };
+    };
+    updateWebhook: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateWebhookRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Webhook"];
+                };
+            };
+        };
+    };
+    listWebhookDeliveries: {
+        parameters: {
+            query?: {
+                /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
+                created_after?: string;
+                /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
+                created_before?: string;
+                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                cursor?: string;
+                event?: string;
+                operation_id?: string;
+                /** @description Page number, from 1. */
+                page?: number;
+                /** @description Rows a page. Default 100. */
+                per_page?: number;
+                /** @description Field to sort by, "-" for descending. */
+                sort?: "created_at" | "-created_at";
+                status?: "pending" | "delivered" | "failed";
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookDelivery"][];
+                };
+            };
+        };
+    };
+    redeliverWebhook: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                delivery: string;
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CheckModeRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookDelivery"];
+                };
+            };
+        };
+    };
+    testWebhook: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CheckModeRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhookDelivery"];
+                };
+            };
+        };
+    };
+    listWorkflowTypes: {
+        parameters: {
+            query?: {
+                /** @description With the types of this workspace. */
+                workspace?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WorkflowType"][];
+                };
+            };
+        };
+    };
+    getWorkflowType: {
+        parameters: {
+            query?: {
+                /** @description With the types of this workspace. */
+                workspace?: string;
+            };
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WorkflowType"];
+                };
+            };
+        };
+    };
+    listWorkflows: {
+        parameters: {
+            query?: {
+                /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
+                created_after?: string;
+                /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
+                created_before?: string;
+                created_by?: string;
+                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                cursor?: string;
+                /** @description Page number, from 1. */
+                page?: number;
+                /** @description Rows a page. Default 100. */
+                per_page?: number;
+                /** @description Field to sort by, "-" for descending. */
+                sort?: "created_at" | "-created_at";
+                status?: "pending" | "running" | "completed" | "failed" | "cancelled";
+                workflow_type?: string;
+                workspace?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Workflow"][];
+                };
+            };
+        };
+    };
+    getWorkflow: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description UUID of the workflow. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Workflow"];
+                };
+            };
+        };
+    };
+    cancelWorkflow: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description UUID of the workflow. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CheckModeRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    retryWorkflow: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description UUID of the workflow. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CheckModeRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    rollbackWorkflow: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description UUID of the workflow. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CheckModeRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    listWorkflowSteps: {
+        parameters: {
+            query?: {
+                /** @description From a Link header. */
+                after?: number;
+                /** @description `with` and `result` are null: for a look at many at once. */
+                brief?: boolean;
+                limit?: number;
+                status?: "waiting" | "running" | "retrying" | "completed" | "failed" | "cancelled" | "skipped" | "not_run";
+                step?: string;
+            };
+            header?: never;
+            path: {
+                /** @description UUID of the workflow. */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WorkflowStep"][];
+                };
+            };
+        };
+    };
+    approveWorkflowStep: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description UUID of the workflow. */
+                id: string;
+                /** @description Id of the node: `review`, or `review[0]` with for_each. */
+                step: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["ApproveWorkflowStepRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    submitWorkflow: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SubmitWorkflowRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    validateWorkflow: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ValidateWorkflowRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WorkflowGraph"];
+                };
+            };
+        };
+    };
+    listWorkspaces: {
+        parameters: {
+            query?: {
+                /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
+                created_after?: string;
+                /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
+                created_before?: string;
+                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                cursor?: string;
+                name?: string;
+                /** @description Page number, from 1. */
+                page?: number;
+                /** @description Rows a page. Default 100. */
+                per_page?: number;
+                /** @description Field to sort by, "-" for descending. */
+                sort?: "created_at" | "-created_at" | "name" | "-name";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Workspace"][];
+                };
+            };
+        };
+    };
+    getWorkspace: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name of the workspace. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Workspace"];
+                };
+            };
+        };
+    };
+    deleteWorkspace: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description Name of the workspace. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["DeleteWorkspaceRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeleteWorkspaceResponse"];
+                };
+            };
+        };
+    };
+    activateWorkspace: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description Name of the workspace. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CheckModeRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Workspace"];
+                };
+            };
+        };
+    };
+    listCredentials: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name of the workspace. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderCredentials"][];
+                };
+            };
+        };
+    };
+    setCredentials: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description Name of the workspace. */
+                name: string;
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetCredentialsRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProviderCredentials"];
+                };
+            };
+        };
+    };
+    deleteCredentials: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description Name of the workspace. */
+                name: string;
+                provider: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CheckModeRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeleteCredentialsResponse"];
+                };
+            };
+        };
+    };
+    getSshKey: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name of the workspace. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SshKey"];
+                };
+            };
+        };
+    };
+    setSshKey: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description Name of the workspace. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetSshKeyRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SshKey"];
+                };
+            };
+        };
+    };
+    createWorkspace: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateWorkspaceRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Workspace"];
                 };
             };
         };

@@ -1,5 +1,5 @@
 import type { OperationKind } from '../operations/define.ts';
-import { adoptServersKind } from './adopt/operation.ts';
+import { adoptServers } from './adopt/operation.ts';
 import { createServer } from './create/operation.ts';
 import { cleanUpServer, deleteServer } from './delete/operation.ts';
 import { importServer } from './import/operation.ts';
@@ -15,7 +15,7 @@ import type { ServerTools } from './tools.ts';
 export const SERVER_OPERATIONS: readonly OperationKind<ServerTools>[] = [
   createServer,
   importServer,
-  adoptServersKind,
+  adoptServers,
   refreshServers,
   deleteServer,
   cleanUpServer,

@@ -19,6 +19,7 @@ export function registerServerRoutes(app: App, services: Services): void {
       config: { access: 'server_read' },
       schema: {
         tags,
+        operationId: 'listServers',
         summary: 'List all servers',
         querystring: listQuerySchema(SERVER_LIST),
         response: { 200: Type.Array(Server), ...errorResponses(400, 401, 403) },
@@ -42,6 +43,7 @@ export function registerServerRoutes(app: App, services: Services): void {
       config: { access: 'server_update' },
       schema: {
         tags,
+        operationId: 'forgetHostKey',
         summary: "Forget a server's host key",
         description: 'For a machine that was made anew: the host key that it shows next is kept from then on.',
         params: ServerId,
@@ -58,6 +60,7 @@ export function registerServerRoutes(app: App, services: Services): void {
         config: { access: 'server_read' },
         schema: {
           tags,
+          operationId: path.endsWith('status') ? 'getServerStatus' : 'getServer',
           summary: path.endsWith('status') ? 'Get server status' : 'Get a server',
           params: ServerId,
           response: { 200: Server, ...errorResponses(401, 403, 404) },

@@ -4,7 +4,7 @@ import type { Database } from '../database/pool.ts';
 import { type Transport, TransportError } from '../transports/contract.ts';
 import type { SshPool } from '../transports/ssh.ts';
 import type { SshHop } from '../transports/ssh-connection.ts';
-import { workspaceSshKey } from '../workspaces/ssh-keys.ts';
+import { workspaceSshKey, workspaceSshKeyToTry } from '../workspaces/ssh-keys.ts';
 import { pinHostKey, readServerSsh, type ServerSsh } from './ssh-store.ts';
 
 /** Who made a key that was first needed for entering a server. */
@@ -57,7 +57,10 @@ export async function enterMachine(
           ...ssh.jump,
           ...keysOf('jump_host_key', () => {}),
         };
-  const { privateKey } = await workspaceSshKey(db, encryption, workspace, MAKER);
+  const { privateKey } =
+    id === null
+      ? await workspaceSshKeyToTry(db, encryption, workspace)
+      : await workspaceSshKey(db, encryption, workspace, MAKER);
   return pool.transport(id ?? `${workspace} ${hostname} ${address}`, {
     name: `${hostname} (${address})`,
     address,

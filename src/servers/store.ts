@@ -100,6 +100,16 @@ export async function updateServer(
     .execute();
 }
 
+/** Notes what the provider calls a server that is being made, so that it is found where lists do not show it yet. */
+export async function noteRef(db: Queryable, id: string, ref: string): Promise<void> {
+  await db
+    .updateTable('provisioning.servers')
+    .set({ provider_ref: ref })
+    .where('id', '=', id)
+    .where('status', '=', 'creating')
+    .execute();
+}
+
 /** Writes what a server is wished to be. Null: as it is. */
 export async function setPlanAndTags(
   tx: Queryable,
@@ -245,13 +255,15 @@ export async function serverAtRef(
 }
 
 /**
- * What was being taken over when it was given up: whether its labels are set is not known, so it is kept in sight. Only
- * such a server is in the making and has the provider's id already.
+ * What was being taken over when it was given up: whether its labels are set is not known, so it is kept in sight. It is in
+ * the making and has the provider's id, and no operation of its own makes it.
  */
-export async function settleAdoptions(tx: Queryable, provider: string, operationId: string): Promise<void> {
+export async function compensateAdoptions(tx: Queryable, provider: string, operationId: string): Promise<void> {
   await sql`
     update provisioning.servers s set status = 'unknown', updated_at = now()
     from provisioning.operations o
     where o.id = ${operationId} and s.workspace = o.workspace and s.provider = ${provider}
-      and s.status = 'creating' and s.provider_ref is not null`.execute(tx);
+      and s.status = 'creating' and s.provider_ref is not null
+      and not exists (select from provisioning.operations c
+                      where c.resource = 'server:' || s.id and c.status in ('pending', 'running'))`.execute(tx);
 }

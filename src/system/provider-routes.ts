@@ -44,7 +44,7 @@ const ProviderSchema = Type.Object(
       ),
     ),
   },
-  { additionalProperties: false },
+  { title: 'Provider', additionalProperties: false },
 );
 const PlanSchema = Type.Object(
   {
@@ -65,11 +65,11 @@ const PlanSchema = Type.Object(
       ),
     ),
   },
-  { additionalProperties: false },
+  { title: 'Plan', additionalProperties: false },
 );
 const ZoneSchema = Type.Object(
   { name: Type.String({ description: 'What `zone` of a new server takes.' }), description: Type.String() },
-  { additionalProperties: false },
+  { title: 'Zone', additionalProperties: false },
 );
 
 /** What can be created where, live from the providers. */
@@ -79,6 +79,7 @@ export function registerProviderRoutes(app: App, { providers }: Services): void 
     {
       config: { access: 'provider_read' },
       schema: {
+        operationId: 'listProviders',
         summary: 'List the enabled providers',
         description:
           "Those that every workspace can use; for a workspace also those at which it has an account of its own. Clouds come with how the account's calls stand.",
@@ -100,6 +101,7 @@ export function registerProviderRoutes(app: App, { providers }: Services): void 
     {
       config: { access: 'provider_read' },
       schema: {
+        operationId: 'listPlans',
         summary: 'List the plans of a provider',
         tags,
         params,
@@ -118,6 +120,7 @@ export function registerProviderRoutes(app: App, { providers }: Services): void 
     {
       config: { access: 'provider_read' },
       schema: {
+        operationId: 'listZones',
         summary: 'List the zones of a provider',
         tags,
         params,

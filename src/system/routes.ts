@@ -16,7 +16,7 @@ const Up = Type.Literal('up');
 
 const HealthSchema = Type.Object(
   { status: Type.Literal('healthy'), version: Type.String(), uptime_seconds: Uptime },
-  { additionalProperties: false },
+  { title: 'Health', additionalProperties: false },
 );
 const MetricsSchema = Type.Object(
   {
@@ -31,7 +31,7 @@ const MetricsSchema = Type.Object(
       { additionalProperties: false },
     ),
   },
-  { additionalProperties: false },
+  { title: 'Metrics', additionalProperties: false },
 );
 
 /**
@@ -49,6 +49,7 @@ export function registerSystemRoutes(app: App, services: Services, readiness: Re
     {
       config: { access: 'public' },
       schema: {
+        operationId: 'getHealth',
         summary: 'Whether the server is healthy',
         description: '503 while the database is away or the server shuts down.',
         tags,
@@ -69,6 +70,7 @@ export function registerSystemRoutes(app: App, services: Services, readiness: Re
     {
       config: { access: 'public' },
       schema: {
+        operationId: 'getLiveness',
         summary: 'Whether the process runs',
         description: '200 as long as it answers at all.',
         tags,
@@ -83,6 +85,7 @@ export function registerSystemRoutes(app: App, services: Services, readiness: Re
     {
       config: { access: 'public' },
       schema: {
+        operationId: 'getReadiness',
         summary: 'Whether the server takes requests',
         description:
           '503 names the part that is missing in `details`: the database, the engine, or the server is draining.',
@@ -111,7 +114,12 @@ export function registerSystemRoutes(app: App, services: Services, readiness: Re
     '/v1/metrics',
     {
       config: { access: 'system_metrics' },
-      schema: { summary: 'Figures of the server', tags, response: { 200: MetricsSchema, ...errorResponses(401, 403) } },
+      schema: {
+        operationId: 'getMetrics',
+        summary: 'Figures of the server',
+        tags,
+        response: { 200: MetricsSchema, ...errorResponses(401, 403) },
+      },
     },
     async () => ({ uptime_seconds: uptime(), tasks: await countOperations(db) }),
   );
@@ -121,6 +129,7 @@ export function registerSystemRoutes(app: App, services: Services, readiness: Re
     {
       config: { access: 'system_metrics' },
       schema: {
+        operationId: 'getPrometheusMetrics',
         summary: 'Figures for Prometheus',
         tags,
         response: {

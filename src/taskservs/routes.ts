@@ -19,6 +19,7 @@ export function registerTaskservRoutes(app: App, services: Services): void {
       config: { access: 'taskserv_read' },
       schema: {
         tags,
+        operationId: 'listTaskservs',
         summary: 'List all taskservs',
         querystring: listQuerySchema(TASKSERV_LIST),
         response: { 200: Type.Array(Taskserv), ...errorResponses(400, 401, 403) },
@@ -37,6 +38,7 @@ export function registerTaskservRoutes(app: App, services: Services): void {
       config: { access: 'taskserv_read' },
       schema: {
         tags,
+        operationId: 'getTaskserv',
         summary: 'Get a taskserv',
         params: TaskservId,
         response: { 200: Taskserv, ...errorResponses(401, 403, 404) },
@@ -51,6 +53,7 @@ export function registerTaskservRoutes(app: App, services: Services): void {
       config: { access: 'catalog_read' },
       schema: {
         tags: ['Catalog'],
+        operationId: 'listCatalog',
         summary: 'List what can be installed',
         querystring: CatalogQuery,
         response: { 200: Type.Array(CatalogEntry), ...errorResponses(400, 401, 403) },

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { SEED } from '../../test/support/seed.ts';
 import { type Line, MAX_LINE_BYTES } from './contract.ts';
 import { cutLines } from './lines.ts';
+
+fc.configureGlobal({ seed: SEED });
 
 function cut(chunks: Buffer[]): Line[] {
   const lines: Line[] = [];

@@ -5,7 +5,7 @@
  */
 
 import type { Database } from '../database/pool.ts';
-import type { SimulatedFaults } from '../providers/simulated/faults.ts';
+import { happens, type SimulatedFaults } from '../providers/simulated/faults.ts';
 import {
   attachJob,
   dropMark,
@@ -41,11 +41,11 @@ export function createSimulatedTransport(options: {
   const { db, ref, host, latencyMs, faults } = options;
 
   const reach = async () => {
-    if (happens(faults.unreachable)) throw new TransportError('UNREACHABLE', `${host}: no answer (simulated).`);
+    if (happens(faults, 'unreachable')) throw new TransportError('UNREACHABLE', `${host}: no answer (simulated).`);
     if (await isOn(db, ref)) return;
     throw new TransportError('UNREACHABLE', `${host}: the simulated server is not switched on.`);
   };
-  const fails = async (label = '') => happens(faults.script_fails) || (await isToFail(db, ref, label));
+  const fails = async (label = '') => happens(faults, 'script_fails') || (await isToFail(db, ref, label));
   const lost = () => new TransportError('CONNECTION_LOST', `${host}: the connection was lost (simulated).`);
 
   const run = async ({ signal, timeoutSeconds, onLine, label }: RunOptions): Promise<RunResult> => {
@@ -57,7 +57,7 @@ export function createSimulatedTransport(options: {
     const exitCode = healthy && !(await fails(label)) ? 0 : 1;
     const forgotten = /^forget (.+)$/.exec(label ?? '')?.[1];
     if (forgotten !== undefined && exitCode === 0) await dropMark(db, ref, forgotten);
-    const answerLost = happens(faults.connection_lost);
+    const answerLost = happens(faults, 'connection_lost');
     await enterRun(db, { ref, kind: 'run', label: label ?? null, exitCode: answerLost ? null : exitCode });
     if (answerLost) throw lost();
     const marks = label === 'look around' ? await readMarks(db, ref) : [];
@@ -81,7 +81,7 @@ export function createSimulatedTransport(options: {
     };
     let { age, left, exitCode } = await attachJob(db, asked);
     // The connection is made again, and the job is still there.
-    if (happens(faults.connection_lost)) ({ age, left, exitCode } = await attachJob(db, asked));
+    if (happens(faults, 'connection_lost')) ({ age, left, exitCode } = await attachJob(db, asked));
     try {
       if (hung) {
         while (await hangs()) await pause(host, HANG_LOOK_MS, { signal, timeoutSeconds: job.timeoutSeconds, label });
@@ -124,10 +124,6 @@ function linesOf(label = 'script', exitCode: number): Line[] {
 
 function isHandOver(reason: unknown): boolean {
   return reason instanceof Error && 'code' in reason && reason.code === 'HANDED_OVER';
-}
-
-function happens(probability: number): boolean {
-  return probability > 0 && Math.random() < probability;
 }
 
 /** @throws the signal's reason; TIMEOUT. */

@@ -2,7 +2,10 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import fc from 'fast-check';
 import { createTestDatabase, type TestDatabase } from '../../test/support/database.ts';
+import { SEED } from '../../test/support/seed.ts';
 import { harmlessJson, harmlessLine, harmlessText } from './harmless.ts';
+
+fc.configureGlobal({ seed: SEED });
 
 test('control characters become visible, and terminal sequences go', () => {
   for (const [given, made] of [

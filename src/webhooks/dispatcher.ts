@@ -136,7 +136,7 @@ async function turnIntoDeliveries({ db, logger }: Tools): Promise<boolean> {
     const { rows, horizon, more } = await readFeed(tx, from, BATCH);
     const end = more ? (rows.at(-1)?.position ?? from) : horizon;
     if (comparePositions(end, from) <= 0) return false;
-    const told = rows.filter(({ type }) => type === 'status');
+    const told = rows.filter(({ type, checkMode }) => type === 'status' && !checkMode);
     if (told.length > 0) await insertDeliveries(tx, await deliveriesFor(tx, told, logger));
     await moveCursor(tx, end);
     return more;

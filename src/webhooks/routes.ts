@@ -31,6 +31,7 @@ export function registerWebhookRoutes(app: App, services: Services): void {
       config: { access: 'webhook_write' },
       schema: {
         tags,
+        operationId: 'createWebhook',
         summary: 'Create a webhook',
         description:
           'From now on every event that fits is sent to the URL as a signed POST (Standard Webhooks), at least once, tried again for about a day. The secret is in this answer only. What is told is what its maker may read at that moment.',
@@ -50,6 +51,7 @@ export function registerWebhookRoutes(app: App, services: Services): void {
       config: { access: 'webhook_read' },
       schema: {
         tags,
+        operationId: 'listWebhooks',
         summary: 'List webhooks',
         querystring: listQuerySchema(WEBHOOK_LIST),
         response: { 200: Type.Array(Webhook), ...errorResponses(400, 401, 403) },
@@ -68,6 +70,7 @@ export function registerWebhookRoutes(app: App, services: Services): void {
       config: { access: 'webhook_read' },
       schema: {
         tags,
+        operationId: 'getWebhook',
         summary: 'Get a webhook',
         params: WebhookId,
         response: { 200: Webhook, ...errorResponses(401, 403, 404) },
@@ -82,6 +85,7 @@ export function registerWebhookRoutes(app: App, services: Services): void {
       config: { access: 'webhook_write' },
       schema: {
         tags,
+        operationId: 'updateWebhook',
         summary: 'Change a webhook',
         description:
           'With a new secret, deliveries carry signatures of both for 24 hours. Deactivated, it gives up what still waits to be sent; what happens until it is active again is not told.',
@@ -100,6 +104,7 @@ export function registerWebhookRoutes(app: App, services: Services): void {
       config: { access: 'webhook_write' },
       schema: {
         tags,
+        operationId: 'deleteWebhook',
         summary: 'Delete a webhook',
         description: 'With its log of deliveries and what still waits to be sent.',
         params: WebhookId,
@@ -115,6 +120,7 @@ export function registerWebhookRoutes(app: App, services: Services): void {
       config: { access: 'webhook_write', expensive: true },
       schema: {
         tags,
+        operationId: 'testWebhook',
         summary: 'Send a test event',
         description: 'Answers the delivery of an event `webhook.test`; its row in the log tells how it went.',
         params: WebhookId,
@@ -130,6 +136,7 @@ export function registerWebhookRoutes(app: App, services: Services): void {
       config: { access: 'webhook_read' },
       schema: {
         tags,
+        operationId: 'listWebhookDeliveries',
         summary: "List a webhook's deliveries",
         description: 'Those that have ended are kept for 14 days.',
         params: WebhookId,
@@ -150,6 +157,7 @@ export function registerWebhookRoutes(app: App, services: Services): void {
       config: { access: 'webhook_write', expensive: true },
       schema: {
         tags,
+        operationId: 'redeliverWebhook',
         summary: 'Send a delivery again',
         description: 'With the same id and body, and all its tries before it.',
         params: DeliveryId,

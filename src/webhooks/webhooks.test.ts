@@ -252,7 +252,7 @@ test('what is no address for deliveries is refused when it is given', async () =
   }
   await refused({ url: receiver.url, secret: 'whsec_short' }, 'secret');
   await refused({ url: receiver.url, workspace: 'nowhere' }, 'workspace');
-  await refused({ url: receiver.url, events: ['Not An Event'] }, 'events.0');
+  await refused({ url: receiver.url, events: ['Not An Event'] }, 'events[0]');
 });
 
 test('who may see and make webhooks: by workspace; one of all workspaces needs a role in all', async () => {

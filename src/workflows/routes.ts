@@ -6,7 +6,7 @@ import { principalOf, sendJson } from '../http/context.ts';
 import { listQuerySchema, sendList } from '../http/list.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
-import { createFollower } from '../operations/follow.ts';
+import type { Follower } from '../operations/follow.ts';
 import { Operation } from '../operations/schemas.ts';
 import { createOpenRequests } from '../operations/sse.ts';
 import { costsOf } from './costs.ts';
@@ -16,7 +16,6 @@ import {
   Approve,
   StepId,
   StepsQuery,
-  SubmitWorkflow,
   TypeName,
   ValidateWorkflow,
   WORKFLOW_LIST,
@@ -27,48 +26,26 @@ import {
   WorkflowTypeSchema,
   WorkspaceQuery,
 } from './schemas.ts';
-import { approveStep, cancelWorkflow, getWorkflow, retryWorkflow, submitWorkflow } from './service.ts';
-import { rollbackWorkflow } from './service-rollback.ts';
+import { approveStep, cancelWorkflow, getWorkflow } from './service.ts';
 import { listNodes } from './store.ts';
 import { getType, listTypes } from './types.ts';
 
 const tags = ['Workflows'];
 
-export function registerWorkflowRoutes(app: App, services: Services): void {
+/** @param follower tells of changes of operations; not closed here. */
+export function registerWorkflowRoutes(app: App, services: Services, follower: Follower): void {
   registerTypeRoutes(app, services);
-  registerRunRoutes(app, services);
-  registerFurtherRoutes(app, services);
+  registerRunRoutes(app, services, follower);
+  registerApprovalRoute(app, services);
 }
 
-function registerRunRoutes(app: App, services: Services): void {
+function registerRunRoutes(app: App, services: Services, follower: Follower): void {
   const { db, engine, mutate } = services;
-  const follower = createFollower(db, engine.signals, app.log);
   const openRequests = createOpenRequests();
   const waiting = { db, engine, follower, openRequests };
   app.addHook('preClose', async () => {
     openRequests.closeAll();
-    follower.close();
   });
-
-  app.post(
-    '/v1/workflows/submit',
-    {
-      config: { access: 'workflow_submit', expensive: true },
-      schema: {
-        tags,
-        summary: 'Submit a workflow',
-        body: SubmitWorkflow,
-        response: { 200: Operation, ...errorResponses(400, 401, 403, 409) },
-      },
-    },
-    async (request, reply) => {
-      const { body } = request;
-      return mutate(request, reply, {
-        prepare: () => prepareWorkflow(services, principalOf(request), body),
-        work: (mutation, prepared) => submitWorkflow(services, mutation, body.workspace, prepared),
-      });
-    },
-  );
 
   app.get(
     '/v1/workflows',
@@ -76,6 +53,7 @@ function registerRunRoutes(app: App, services: Services): void {
       config: { access: 'workflow_read' },
       schema: {
         tags,
+        operationId: 'listWorkflows',
         summary: 'List workflows',
         querystring: listQuerySchema(WORKFLOW_LIST),
         response: { 200: Type.Array(Workflow), ...errorResponses(400, 401, 403) },
@@ -94,6 +72,7 @@ function registerRunRoutes(app: App, services: Services): void {
       config: { access: 'workflow_read' },
       schema: {
         tags,
+        operationId: 'getWorkflow',
         summary: 'Get workflow details',
         params: WorkflowId,
         response: { 200: Workflow, ...errorResponses(401, 403, 404) },
@@ -109,6 +88,7 @@ function registerRunRoutes(app: App, services: Services): void {
       config: { access: 'workflow_read' },
       schema: {
         tags,
+        operationId: 'listWorkflowSteps',
         summary: 'List the nodes of a workflow with how they stand',
         params: WorkflowId,
         querystring: StepsQuery,
@@ -134,6 +114,7 @@ function registerRunRoutes(app: App, services: Services): void {
       config: { access: 'workflow_cancel' },
       schema: {
         tags,
+        operationId: 'cancelWorkflow',
         summary: 'Cancel a workflow',
         description:
           'Its running operations stop first. Waits up to 5 s for the end. Nothing is undone: ask for a rollback.',
@@ -146,40 +127,8 @@ function registerRunRoutes(app: App, services: Services): void {
   );
 }
 
-function registerFurtherRoutes(app: App, services: Services): void {
+function registerApprovalRoute(app: App, services: Services): void {
   const { mutate } = services;
-
-  app.post(
-    '/v1/workflows/:id/retry',
-    {
-      config: { access: 'workflow_submit', expensive: true },
-      schema: {
-        tags,
-        summary: 'Run again what failed or never ran',
-        description: 'A further run of the same snapshot, which takes over what completed.',
-        params: WorkflowId,
-        response: { 200: Operation, ...errorResponses(400, 401, 403, 404, 409) },
-      },
-    },
-    async (request, reply) =>
-      mutate(request, reply, (mutation) => retryWorkflow(services, mutation, request.params.id)),
-  );
-
-  app.post(
-    '/v1/workflows/:id/rollback',
-    {
-      config: { access: 'workflow_cancel', expensive: true },
-      schema: {
-        tags,
-        summary: 'Undo what a workflow did',
-        description: 'In reverse order, of one that has ended. The result says what was undone and what was not.',
-        params: WorkflowId,
-        response: { 200: Operation, ...errorResponses(400, 401, 403, 404, 409) },
-      },
-    },
-    async (request, reply) =>
-      mutate(request, reply, (mutation) => rollbackWorkflow(services, mutation, request.params.id)),
-  );
 
   app.post(
     '/v1/workflows/:id/steps/:step/approve',
@@ -187,6 +136,7 @@ function registerFurtherRoutes(app: App, services: Services): void {
       config: { access: 'workflow_approve' },
       schema: {
         tags,
+        operationId: 'approveWorkflowStep',
         summary: 'Approve or reject a node that waits for it',
         params: StepId,
         body: Type.Optional(Approve),
@@ -207,6 +157,7 @@ function registerTypeRoutes(app: App, services: Services): void {
       config: { access: 'workflow_submit', checkMode: false },
       schema: {
         tags,
+        operationId: 'validateWorkflow',
         summary: 'Check a workflow and resolve its graph',
         description: 'The same checks as a submit, of a type or of a definition in YAML. Starts nothing.',
         body: ValidateWorkflow,
@@ -229,6 +180,7 @@ function registerTypeRoutes(app: App, services: Services): void {
       config: { access: 'workflow_read' },
       schema: {
         tags,
+        operationId: 'listWorkflowTypes',
         summary: 'List the types of workflows with their parameters',
         querystring: WorkspaceQuery,
         response: { 200: Type.Array(WorkflowTypeSchema), ...errorResponses(400, 401, 403) },
@@ -243,6 +195,7 @@ function registerTypeRoutes(app: App, services: Services): void {
       config: { access: 'workflow_read' },
       schema: {
         tags,
+        operationId: 'getWorkflowType',
         summary: 'Get a type of workflow with its definition',
         params: TypeName,
         querystring: WorkspaceQuery,

@@ -114,7 +114,8 @@ const nodeJson = (brief: boolean) =>
   'with', ${brief ? 'null' : 'n.fields'}, 'operation_id', n.operation_id, 'progress', o.progress,
   'result', ${brief ? 'null' : "case when n.status = 'completed' then o.result end"},
   'error', n.error, 'error_code', n.error_code, 'started_at', ${time('n.started_at')}, 'finished_at', ${time('n.finished_at')},
-  'next_attempt_at', ${time('n.next_attempt_at')}, 'cleanup_operation_id', n.cleanup_operation_id, 'decision', n.decision,
+  'next_attempt_at', ${time('n.next_attempt_at')}, 'cleanup_operation_id', n.cleanup_operation_id,
+  'follow_up_operation_id', n.cleanup_operation_id, 'decision', n.decision,
   'undo', n.undo, 'undo_operation_id', n.undo_operation_id, 'undo_error', n.undo_error)::text`);
 
 /** The nodes of a run as a JSON array in the order of the graph, from one position on; `full`: there may be more behind `last`. */

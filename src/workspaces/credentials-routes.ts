@@ -50,6 +50,7 @@ export function registerCredentialsRoutes(app: App, services: Services): void {
       config: { access: 'workspace_read' },
       schema: {
         tags,
+        operationId: 'listCredentials',
         summary: "List a workspace's accounts at clouds",
         params: workspaceParams,
         response: { 200: Type.Array(CredentialsSchema), ...errorResponses(401, 403, 404) },
@@ -65,6 +66,7 @@ export function registerCredentialsRoutes(app: App, services: Services): void {
       config: { access: 'credential_write', expensive: true },
       schema: {
         tags,
+        operationId: 'setCredentials',
         summary: "Set a workspace's credentials at a cloud",
         description:
           "Tried at the cloud first, then kept encrypted and never shown. The workspace's servers are made in this account from then on; those that it has already must stand in it.",
@@ -88,6 +90,7 @@ export function registerCredentialsRoutes(app: App, services: Services): void {
       config: { access: 'credential_write' },
       schema: {
         tags,
+        operationId: 'deleteCredentials',
         summary: "Forget a workspace's credentials at a cloud",
         params,
         response: {

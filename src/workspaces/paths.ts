@@ -1,5 +1,5 @@
 /** Where a workspace may lie, and its directory on disk. Nothing here leaves the configured roots. */
-import { lstat, mkdir, open, realpath, stat, unlink } from 'node:fs/promises';
+import { access, constants, lstat, mkdir, open, realpath, stat, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { stringify } from 'yaml';
 import type { Config } from '../config.ts';
@@ -48,6 +48,23 @@ export async function makeWorkspaceDirectory(place: WorkspacePlace, defaults: Co
   } catch (error) {
     throw explain(error, 'cannot be created');
   }
+}
+
+/** For check_mode: as `makeWorkspaceDirectory`, as far as that can be told without writing. @throws 400. */
+export async function checkWorkspaceDirectory({ canonical }: WorkspacePlace): Promise<void> {
+  let existing = canonical;
+  while (await isMissing(existing)) existing = path.dirname(existing);
+  if (existing === canonical) return;
+  await access(existing, constants.W_OK | constants.X_OK).catch((error: unknown) => {
+    throw explain(error, 'cannot be created');
+  });
+}
+
+function isMissing(file: string): Promise<boolean> {
+  return lstat(file).then(
+    () => false,
+    (error: unknown) => codeOf(error) === 'ENOENT',
+  );
 }
 
 function checkText(requested: string): void {

@@ -26,6 +26,7 @@ export function registerWorkspaceRoutes(app: App, services: Services): void {
     {
       config: { access: 'workspace_read' },
       schema: {
+        operationId: 'listWorkspaces',
         summary: 'List workspaces',
         description: 'Those the caller may see.',
         tags,
@@ -48,6 +49,7 @@ export function registerWorkspaceRoutes(app: App, services: Services): void {
     {
       config: { access: 'workspace_read' },
       schema: {
+        operationId: 'getWorkspace',
         summary: 'Get a workspace',
         tags,
         params: workspaceParams,
@@ -62,6 +64,7 @@ export function registerWorkspaceRoutes(app: App, services: Services): void {
     {
       config: { access: 'workspace_create' },
       schema: {
+        operationId: 'createWorkspace',
         summary: 'Create a workspace',
         description: 'Makes its directory, with a `workspace.yaml` of defaults, where they are missing.',
         tags,
@@ -77,6 +80,7 @@ export function registerWorkspaceRoutes(app: App, services: Services): void {
     {
       config: { access: 'workspace_update' },
       schema: {
+        operationId: 'activateWorkspace',
         summary: 'Make a workspace the active one',
         tags,
         params: workspaceParams,
@@ -91,6 +95,7 @@ export function registerWorkspaceRoutes(app: App, services: Services): void {
     {
       config: { access: 'workspace_delete' },
       schema: {
+        operationId: 'deleteWorkspace',
         summary: 'Delete a workspace',
         description:
           'Refused while it holds servers or unfinished operations. Its files stay. Where it was the active one, `default` or else the oldest takes its place.',

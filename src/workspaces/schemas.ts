@@ -17,7 +17,7 @@ export const WorkspaceSchema = Type.Object(
     active: Type.Boolean({ description: 'The one workspace that clients use where none is named.' }),
     last_used: Type.Union([Type.String({ format: 'date-time' }), Type.Null()], { description: 'To the minute.' }),
   },
-  { additionalProperties: false },
+  { title: 'Workspace', additionalProperties: false },
 );
 
 /** The row as clients see it, as JSON text. */

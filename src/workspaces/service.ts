@@ -5,7 +5,7 @@ import type { Database, Queryable } from '../database/pool.ts';
 import { ApplicationError, errors } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
 import { nearMatches } from '../util/near-matches.ts';
-import { makeWorkspaceDirectory, resolveWorkspacePath } from './paths.ts';
+import { checkWorkspaceDirectory, makeWorkspaceDirectory, resolveWorkspacePath } from './paths.ts';
 import { WORKSPACE_NAME_PATTERN } from './schemas.ts';
 import {
   anyWorkspace,
@@ -79,7 +79,8 @@ export async function createWorkspace(
   await insertWorkspace(tx, name, place.path);
   if (first || input.activate === true) await setActiveWorkspace(tx, name);
   // Nothing rolls a directory back.
-  if (!checkMode) await makeWorkspaceDirectory(place, config.defaults);
+  if (checkMode) await checkWorkspaceDirectory(place);
+  else await makeWorkspaceDirectory(place, config.defaults);
   audit({
     action: 'workspace.create',
     workspace: name,

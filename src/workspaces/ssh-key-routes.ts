@@ -3,7 +3,7 @@ import { principalOf } from '../http/context.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
 import { workspaceParams } from './schemas.ts';
-import { getSshKey, putSshKey } from './ssh-keys.ts';
+import { getSshKey, putSshKey } from './ssh-key-service.ts';
 
 /** Private keys are far smaller: RSA of 16384 bits has some 13 000 characters. */
 const MAX_KEY_LENGTH = 20_000;
@@ -40,6 +40,7 @@ export function registerSshKeyRoutes(app: App, { db, encryption, mutate }: Servi
     {
       config: { access: 'workspace_read' },
       schema: {
+        operationId: 'getSshKey',
         summary: "Get a workspace's SSH key",
         description: 'Its public part. An ed25519 key pair is made on first need.',
         tags: ['Workspaces'],
@@ -55,6 +56,7 @@ export function registerSshKeyRoutes(app: App, { db, encryption, mutate }: Servi
     {
       config: { access: 'workspace_update' },
       schema: {
+        operationId: 'setSshKey',
         summary: "Set a workspace's SSH key",
         description: 'Takes a private key to enter the servers of the workspace with, in place of its own.',
         tags: ['Workspaces'],

@@ -241,7 +241,7 @@ test('a hostname is labels of lower-case letters, digits and inner hyphens, at m
     assert.deepEqual(fields(expectError(await create({ hostname }), 400)), ['hostname'], hostname);
   }
   const { details } = expectError(await create({ hostname: 'Web_01' }), 400);
-  assert.match(JSON.stringify(details), /does not match \S+\. Lower-case letters, digits and hyphens/);
+  assert.match(JSON.stringify(details), /does not fit\. Lower-case letters, digits and hyphens/);
 });
 
 test('raw paths that are no paths are 400 or 404', async () => {

@@ -69,6 +69,32 @@ test('check says what would happen and makes nothing', async () => {
   assert.equal((await cli.run(['server', 'show', 'only-checked'])).status, 3);
 });
 
+test('check asks the server: its plan where a change is accepted, its refusal and exit status where it is not', async () => {
+  await cli.run(['server', 'create', 'checked-01', ...CREATE]);
+  const checked = await cli.run(['server', 'delete', 'checked-01', '--check', '-o', 'json']);
+  assert.equal(checked.status, 0, checked.stderr);
+  const { title, check_mode, result } = JSON.parse(checked.stdout);
+  assert.deepEqual([title, check_mode, result.plan.delete.length], ['Delete checked-01', true, 1]);
+  assert.match(checked.stderr, /nothing was changed/);
+  assert.equal((await cli.run(['server', 'show', 'checked-01'])).status, 0);
+
+  const refusals: [string[], number][] = [
+    [['server', 'create', 'checked-01', ...CREATE, '--check'], 5],
+    [['server', 'stop', 'srv-nothing', '--check'], 3],
+    [['workspace', 'delete', 'default', '--check'], 5],
+    [['workspace', 'create', 'Not A Name', '--check'], 2],
+    [['workflow', 'submit', 'no_such_type', '--check'], 2],
+    [['operation', 'cancel', JSON.parse(checked.stdout).id, '--check'], 5],
+  ];
+  for (const [words, status] of refusals) {
+    const refused = await cli.run(words);
+    assert.deepEqual([words, refused.status, refused.stdout], [words, status, '']);
+    assert.doesNotMatch(refused.stderr, /nothing was changed/);
+  }
+  const told = await cli.run(['workspace', 'activate', 'default', '--check', '-o', 'name']);
+  assert.deepEqual([told.status, told.stdout], [0, 'default\n']);
+});
+
 test('the life of a server, then exit status 3 for what is gone', async () => {
   await cli.run(['server', 'create', 'short-lived', ...CREATE]);
   for (const verb of ['stop', 'start', 'restart']) {

@@ -53,7 +53,7 @@ test('one record as a table', async (t) => {
   shows(t, await cli.run(['user', 'show', 'admin']));
 });
 
-test('what would be sent', async (t) => {
+test('what the server would answer', async (t) => {
   shows(t, await cli.run(['server', 'delete', 'web-01', '--check']));
   const password = 'a password that is not shown';
   shows(t, await cli.run(['user', 'create', 'dev.one', '--password-stdin', '--check'], { input: password }));

@@ -1,6 +1,6 @@
 /** A stand-in for EC2: its Query protocol with XML answers, as far as servers go, after its documentation. */
 import { randomBytes } from 'node:crypto';
-import { type Fake, type FakeReply, type FakeRequest, type FakeSettings, startFake } from './fake.ts';
+import { createLists, type Fake, type FakeReply, type FakeRequest, type FakeSettings, startFake } from './fake.ts';
 
 export interface FakeAwsSettings extends FakeSettings {
   /** Milliseconds that each change takes to settle. */
@@ -94,9 +94,11 @@ export async function startFakeAws(settings: FakeAwsSettings = {}): Promise<Fake
     while (due[0] !== undefined && due[0].at <= performance.now()) due.shift()?.apply();
   };
 
+  const lists = createLists(settings, state.instances);
   const accepted = new Set([credentials.accessKeyId]);
   const handle = (request: FakeRequest): FakeReply => {
     catchUp();
+    lists.remember();
     const parameters = new URLSearchParams(request.text);
     const key = /Credential=([^/]+)\/\d{8}\/([^/]+)\/ec2/.exec(request.headers.authorization ?? '');
     if (!accepted.has(key?.[1] ?? '') || key?.[2] !== 'eu-central-1') {
@@ -113,7 +115,11 @@ export async function startFakeAws(settings: FakeAwsSettings = {}): Promise<Fake
       case 'DescribeImages':
         return describeImages(parameters);
       case 'DescribeInstances':
-        return describeInstances(state, parameters, lag);
+        return describeInstances(
+          isForOne(parameters) ? [...state.instances.values()] : lists.rows(JSON.stringify(filtersOf(parameters))),
+          parameters,
+          lag,
+        );
       case 'RunInstances':
         return runInstances(state, parameters, settle.create, later);
       case 'StartInstances':
@@ -237,11 +243,20 @@ function describeImages(parameters: URLSearchParams): FakeReply {
   return reply('DescribeImages', { imagesSet: { item } });
 }
 
-function describeInstances(state: State, parameters: URLSearchParams, lagMs: number): FakeReply {
+/** An instance that is asked for by its id is shown as it is. */
+function isForOne(parameters: URLSearchParams): boolean {
+  return filtersOf(parameters).some(({ name }) => name === 'instance-id');
+}
+
+function describeInstances(
+  instances: readonly FakeAwsInstance[],
+  parameters: URLSearchParams,
+  lagMs: number,
+): FakeReply {
   const size = Number(parameters.get('MaxResults') ?? 1_000);
   if (size < 5 || size > 1_000)
     return refusal(400, 'InvalidParameterValue', `Value (${size}) for parameter maxResults is invalid.`);
-  const found = [...state.instances.values()].filter(
+  const found = instances.filter(
     (instance) =>
       performance.now() - instance.createdAt >= lagMs &&
       filtersOf(parameters).every(({ name, values }) => {

@@ -5,6 +5,7 @@
 import { once } from 'node:events';
 import http from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
+import { generator } from '../../src/util/random.ts';
 
 /** Ways in which a call goes wrong. `lost_answer` and the three after it take effect; the others do not. */
 export type Fault =
@@ -50,6 +51,16 @@ export interface FakeSettings {
   latencyMs?: number;
   /** Calls in so many seconds; past that 429. Absent: no limit. */
   limit?: { calls: number; perSeconds: number };
+  /** Lists show something else than what is. Absent: they do not. */
+  stale?: StaleLists;
+}
+
+/** Each list shows the servers of another moment, so that time seems to go back, and may lack some of them. */
+export interface StaleLists {
+  /** The oldest moment. Milliseconds ago. */
+  lagMs: number;
+  /** Chance of a server to be left out, 0 to 1. A list never lacks what the one before it, asked for in the same way, lacked. */
+  loses: number;
 }
 
 export interface Fake extends AsyncDisposable {
@@ -76,6 +87,38 @@ export interface Fake extends AsyncDisposable {
 export interface HeldCall {
   arrived: Promise<void>;
   letGo(): void;
+}
+
+/**
+ * The servers as lists show them.
+ * @param servers what is there, by id. Call `remember` whenever that may have changed.
+ */
+export function createLists<Server>(
+  { stale, seed = 1 }: FakeSettings,
+  servers: ReadonlyMap<unknown, Server>,
+): { remember(): void; rows(asked: string): Server[] } {
+  if (stale === undefined) return { remember: () => {}, rows: () => [...servers.values()] };
+  const random = generator(seed);
+  /** Ids that the last list showed, by how it was asked for. */
+  const shown = new Map<string, Set<unknown>>();
+  const moments: { at: number; servers: Map<unknown, Server> }[] = [];
+  const remember = () => {
+    const now = performance.now();
+    moments.push({ at: now, servers: structuredClone(new Map(servers)) });
+    while (moments[1] !== undefined && moments[1].at < now - stale.lagMs) moments.shift();
+  };
+  return {
+    remember,
+    rows(asked) {
+      remember();
+      const at = performance.now() - random() * stale.lagMs;
+      const moment = moments.findLast((past) => past.at <= at) ?? moments[0];
+      const before = shown.get(asked);
+      const rows = [...(moment?.servers ?? [])].filter(([id]) => !before?.has(id) || random() >= stale.loses);
+      shown.set(asked, new Set(rows.map(([id]) => id)));
+      return rows.map(([, server]) => server);
+    },
+  };
 }
 
 /**
@@ -141,7 +184,8 @@ export async function startFake(
     send(response, reply, headers);
   };
 
-  const server = http.createServer((incoming, response) => {
+  // An idle connection is kept: a call must not meet its end by chance.
+  const server = http.createServer({ keepAliveTimeout: 0 }, (incoming, response) => {
     answer(incoming, response).catch((error: unknown) => {
       // A mistake in the fake itself must be seen.
       process.stderr.write(`fake cloud: ${error instanceof Error ? error.stack : error}\n`);
@@ -223,16 +267,5 @@ function createBucket(limit: FakeSettings['limit']) {
     },
     left: () => Math.floor(left),
     reset: () => Math.ceil((limit.calls - left) / rate / 1_000),
-  };
-}
-
-/** Numbers from 0 to 1, the same ones for the same seed (mulberry32). */
-export function generator(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
   };
 }

@@ -1,6 +1,6 @@
 /** A stand-in for the Hetzner Cloud API, as far as servers go: after its documentation. */
 import { createHash, randomBytes } from 'node:crypto';
-import { type Fake, type FakeReply, type FakeRequest, type FakeSettings, startFake } from './fake.ts';
+import { createLists, type Fake, type FakeReply, type FakeRequest, type FakeSettings, startFake } from './fake.ts';
 
 export interface FakeHetznerSettings extends FakeSettings {
   token?: string;
@@ -96,9 +96,11 @@ export async function startFakeHetzner(settings: FakeHetznerSettings = {}): Prom
     while (due[0] !== undefined && due[0].at <= performance.now()) due.shift()?.apply();
   };
 
+  const lists = createLists(settings, state.servers);
   const accepted = new Set([token]);
   const handle = (request: FakeRequest): FakeReply => {
     catchUp();
+    lists.remember();
     if (!accepted.has(request.headers.authorization?.replace(/^Bearer /, '') ?? '')) {
       return refusal(401, 'unauthorized', 'unable to authenticate');
     }
@@ -111,7 +113,10 @@ export async function startFakeHetzner(settings: FakeHetznerSettings = {}): Prom
         '/v1/ssh_keys': () =>
           [...state.keys.values()].filter(({ fingerprint }) => [null, fingerprint].includes(query.get('fingerprint'))),
         '/v1/servers': () =>
-          [...state.servers.values()].filter(({ labels }) => selects(query.get('label_selector'), labels)).map(shown),
+          lists
+            .rows(String(query))
+            .filter(({ labels }) => selects(query.get('label_selector'), labels))
+            .map(shown),
       }[path];
       if (path === '/v1/pricing') return ok({ pricing: { currency: 'EUR', vat_rate: '19.00', primary_ips: [] } });
       if (list !== undefined) return page(path.slice('/v1/'.length), list(), query);

@@ -1,6 +1,6 @@
 /** A stand-in for UpCloud's API 1.3, as far as servers go: after its recorded traffic and its documentation. */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { type Fake, type FakeReply, type FakeRequest, type FakeSettings, startFake } from './fake.ts';
+import { createLists, type Fake, type FakeReply, type FakeRequest, type FakeSettings, startFake } from './fake.ts';
 
 export interface FakeUpcloudSettings extends FakeSettings {
   token?: string;
@@ -112,9 +112,11 @@ export async function startFakeUpcloud(settings: FakeUpcloudSettings = {}): Prom
     while (due[0] !== undefined && due[0].at <= performance.now()) due.shift()?.apply();
   };
 
+  const lists = createLists(settings, state.servers);
   const accepted = new Set([token]);
   const handle = (request: FakeRequest): FakeReply => {
     catchUp();
+    lists.remember();
     if (!accepted.has(request.headers.authorization?.replace(/^Bearer /, '') ?? '')) {
       return refusal(401, 'AUTHENTICATION_FAILED', 'authentication failed using the given token');
     }
@@ -132,9 +134,9 @@ export async function startFakeUpcloud(settings: FakeUpcloudSettings = {}): Prom
         case '/1.3/storage/template':
           return ok({ storages: { storage: TEMPLATES } });
         case '/1.3/ip_address':
-          return ok({ ip_addresses: { ip_address: [...state.servers.values()].flatMap(addressRows) } });
+          return ok({ ip_addresses: { ip_address: lists.rows(path).flatMap(addressRows) } });
         case '/1.3/server':
-          return listServers(state.servers, request.query);
+          return listServers(lists.rows(String(request.query)), request.query);
       }
     }
     if (request.method === 'POST' && path === '/1.3/server')
@@ -197,12 +199,12 @@ function addressRows({ uuid, zone, addresses }: FakeUpcloudServer) {
 }
 
 /** Short, without addresses, and with numbers as text. */
-function listServers(servers: ReadonlyMap<string, FakeUpcloudServer>, query: URLSearchParams): FakeReply {
+function listServers(servers: readonly FakeUpcloudServer[], query: URLSearchParams): FakeReply {
   const limit = Number(query.get('limit') ?? 100);
   const offset = Number(query.get('offset') ?? 0);
   if (!(limit >= 1 && limit <= 100)) return problem(400, 'INVALID_REQUEST', 'Validation error.');
   const wanted = query.getAll('label').map((label) => label.split(/=(.*)/s));
-  const found = [...servers.values()].filter(({ labels }) =>
+  const found = servers.filter(({ labels }) =>
     wanted.every(([key, value]) =>
       labels.some((label) => label.key === key && (value === undefined || label.value === value)),
     ),

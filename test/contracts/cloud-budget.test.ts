@@ -14,10 +14,18 @@ for (const name of CLOUDS) {
     const cloud = await startCloud(name, { limit: { calls: 220, perSeconds: 1 }, settleMs: 800 });
     await using _ = cloud.fake;
     const provider = cloud.provider(LIMIT);
+    // When one fails, the others must not go on for ever.
+    const over = new AbortController();
+    t.after(() => over.abort());
+    const { signal } = over;
     const refs = await Promise.all(
       Array.from({ length: SERVERS }, async () => {
-        const { ref } = await provider.ensureServer(cloud.spec(), { operationId: randomUUID(), guard: () => {} });
-        await untilObserved(provider, ref, (server) => server?.status === 'running', new AbortController().signal);
+        const { ref } = await provider.ensureServer(cloud.spec(), {
+          operationId: randomUUID(),
+          guard: () => {},
+          signal,
+        });
+        await untilObserved(provider, ref, (server) => server?.status === 'running', signal);
         return ref;
       }),
     );

@@ -41,7 +41,7 @@ function isMutation({ sql }: CompiledQuery): boolean {
 }
 
 /** The fault happens the next time that the cloud asks for it, and never again. */
-function happenOnce(faults: SimulatedFaults, fault: keyof SimulatedFaults): void {
+function happenOnce(faults: SimulatedFaults, fault: Exclude<keyof SimulatedFaults, 'seed'>): void {
   Object.defineProperty(faults, fault, {
     configurable: true,
     get: () => {

@@ -1,14 +1,38 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { ProviderError, ProviderErrorCode } from '../../src/providers/contract.ts';
 import { createUpcloudProvider } from '../../src/providers/upcloud/provider.ts';
 import { type FakeUpcloud, startFakeUpcloud } from '../clouds/upcloud.ts';
-import { assertOneForTwo, assertRefused, COMMON, cloudSuite, opener, permitted, specsIn } from './cloud-setup.ts';
+import { CANARY, COMMON, cloudSuite, opener, permitted, specsIn } from './cloud.testsuite.ts';
 
 const spec = specsIn('de-fra1');
 const open = opener(startFakeUpcloud, (fake) => createUpcloudProvider(settingsFor(fake)));
 
-cloudSuite('upcloud', open, spec, /^POST \/1\.3\/server$/);
+cloudSuite({
+  name: 'upcloud',
+  spec,
+  open,
+  connect: (fake, { stranger, ...own }) =>
+    createUpcloudProvider({
+      ...settingsFor(fake),
+      ...own,
+      ...(stranger ? { credentials: { username: 'u', password: CANARY } } : {}),
+    }),
+  create: /^POST \/1\.3\/server$/,
+  refusals: [
+    [402, 'INSUFFICIENT_CREDITS', 'QUOTA_EXCEEDED', /top it up/],
+    [403, 'SERVER_CORE_LIMIT_REACHED', 'QUOTA_EXCEEDED', /raise the limit/],
+    [403, 'PUBLIC_IPV4_LIMIT_REACHED', 'QUOTA_EXCEEDED', /raise the limit/],
+    [503, 'SERVER_RESOURCES_UNAVAILABLE', 'CAPACITY_EXHAUSTED', /another zone or plan/],
+    [403, 'SERVER_FORBIDDEN', 'FORBIDDEN', /access to servers/],
+    [401, 'AUTHENTICATION_FAILED', 'AUTHENTICATION_FAILED', /token/],
+    [404, 'ZONE_NOT_FOUND', 'INVALID_REQUEST', /ZONE_NOT_FOUND/],
+    [400, 'PLAN_INVALID', 'INVALID_REQUEST', /PLAN_INVALID/],
+    [409, 'RESOURCE_ALREADY_EXISTS', 'CONFLICT', /RESOURCE_ALREADY_EXISTS/],
+  ],
+  passing: [],
+  problem: true,
+  pages: { servers: 205, reads: 4 },
+});
 
 describe('the upcloud provider', () => {
   test('P12, P23: what is made carries its labels, key, image and user data, and goes with its disk', async () => {
@@ -42,32 +66,6 @@ describe('the upcloud provider', () => {
     assert.deepEqual([it.fake.servers.size, it.fake.storages.size], [0, 0]);
   });
 
-  test('P9: two processes that make one server at once keep the older', async () => {
-    await using it = await open();
-    const other = createUpcloudProvider({ ...settingsFor(it.fake) });
-    await assertOneForTwo(it.provider, other, spec(), async (ref, options) => {
-      assert.deepEqual([...it.fake.servers.keys()], [ref]);
-      await it.provider.deleteServer(ref, options);
-    });
-    await other.close?.();
-  });
-
-  test('P30, P32: what a user can cause is refused once, with what to do', async () => {
-    const cases: [number, string, ProviderErrorCode, RegExp][] = [
-      [402, 'INSUFFICIENT_CREDITS', 'QUOTA_EXCEEDED', /top it up/],
-      [403, 'SERVER_CORE_LIMIT_REACHED', 'QUOTA_EXCEEDED', /raise the limit/],
-      [403, 'PUBLIC_IPV4_LIMIT_REACHED', 'QUOTA_EXCEEDED', /raise the limit/],
-      [503, 'SERVER_RESOURCES_UNAVAILABLE', 'CAPACITY_EXHAUSTED', /another zone or plan/],
-      [403, 'SERVER_FORBIDDEN', 'FORBIDDEN', /access to servers/],
-      [401, 'AUTHENTICATION_FAILED', 'AUTHENTICATION_FAILED', /token/],
-      [404, 'ZONE_NOT_FOUND', 'INVALID_REQUEST', /ZONE_NOT_FOUND/],
-      [400, 'PLAN_INVALID', 'INVALID_REQUEST', /PLAN_INVALID/],
-      [409, 'RESOURCE_ALREADY_EXISTS', 'CONFLICT', /RESOURCE_ALREADY_EXISTS/],
-    ];
-    await using it = await open();
-    for (const problem of [false, true]) await assertRefused(it, spec(), cases, { problem });
-  });
-
   test('P30: a state that does not allow it now can be tried again', async () => {
     await using it = await open({ settle: { create: 60_000 } });
     const options = permitted();
@@ -75,32 +73,6 @@ describe('the upcloud provider', () => {
     for (const change of ['startServer', 'stopServer', 'restartServer'] as const) {
       await assert.rejects(it.provider[change](ref, options), { code: 'CONFLICT', retryable: true });
     }
-  });
-
-  test('P7: a cloud that cannot be asked makes no spec wrong', async () => {
-    await using it = await open();
-    it.fake.chances.server_error = 1;
-    await assert.rejects(it.provider.validate(spec()), { name: 'ProviderError', retryable: true });
-    it.fake.chances.server_error = 0;
-    const stranger = createUpcloudProvider({
-      ...settingsFor(it.fake),
-      credentials: { username: 'u', password: 'canary' },
-    });
-    await assert.rejects(stranger.validate(spec()), (error: ProviderError) => {
-      assert.equal(error.code, 'AUTHENTICATION_FAILED');
-      return !JSON.stringify([error, error.message]).includes('canary');
-    });
-    await stranger.close?.();
-  });
-
-  test('P16, P18: more servers than one page holds are all listed, and cost a call a page', async () => {
-    await using it = await open({ settle: { create: 0 } });
-    const made = await Promise.all(Array.from({ length: 205 }, () => it.provider.ensureServer(spec(), permitted())));
-    const before = it.fake.counts().reads;
-    const seen = await it.provider.observeServers(made.map(({ ref }) => ref));
-    assert.equal(seen.size, 205);
-    assert.equal(it.fake.counts().reads - before, 4);
-    assert.ok([...seen.values()].every((server) => server.ip_address?.startsWith('94.237.')));
   });
 
   test('prices come by zone, in units and not in hundredths', async () => {

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { chances } from '../support/seed.ts';
 import {
   type Client,
   ended,
@@ -250,17 +251,19 @@ test(`${RACES} cancels that race with completions agree with the provider`, asyn
   await using bench = await openBench();
   const { books } = bench;
   const { admin } = await bench.serve({ latencyMs: 80, faults: 'lost_answer=0.1,half_created=0.1' });
+  const random = chances();
   const race = async (ask: (n: number) => Promise<string>, count: number) => {
     const outcomes = { accepted: 0, refused: 0 };
     // How long one takes here, of late: half of the cancels shall come in time.
     let typical = 300;
+    const moments = Array.from({ length: count }, random);
     await inParallel(count, 12, async (n) => {
       const id = await ask(n);
       const begun = performance.now();
       if (n % 6 === 0) {
         await ended(admin, id);
         typical = performance.now() - begun;
-      } else await sleep(Math.random() * 1.6 * typical);
+      } else await sleep((moments[n] ?? 0) * 1.6 * typical);
       const answer = await askToCancel(admin, id);
       const { status } = await ended(admin, id);
       if (answer.status === 200) {

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CLOUDS, type Cloud, startCloud } from '../clouds/all.ts';
 import { assertFree, assertNotStored } from '../support/canaries.ts';
 import { createTestDatabase } from '../support/database.ts';
+import { tellSeed } from '../support/seed.ts';
 import { type Client, type Operation, startTestServer, type TestServer } from '../support/server.ts';
 import { assertEventsComplete, inParallel, openBooks, scale, temporaryDataDir, untilAllEnded } from './support.ts';
 
@@ -33,9 +34,9 @@ async function createAndDelete(t: TestContext, names: readonly (typeof CLOUDS)[n
   const database = stack.use(await createTestDatabase({ poolSize: 2 }));
   const books = stack.use(await openBooks({ databaseUrl: database.url }));
   const clouds: Cloud[] = [];
-  for (const [seed, name] of names.entries()) {
+  for (const [place, name] of names.entries()) {
     const limit = { calls: CALLS_PER_MINUTE, perSeconds: 60 };
-    const cloud = await startCloud(name, { seed: seed + 1, settleMs: 200, latencyMs: 5, limit });
+    const cloud = await startCloud(name, { seed: tellSeed() + place, settleMs: 200, latencyMs: 5, limit });
     stack.use(cloud.fake);
     clouds.push(cloud);
   }

@@ -6,6 +6,7 @@ import { sql } from 'kysely';
 import { appendEvents } from '../../src/engine/operation-record.ts';
 import { CHANNELS } from '../../src/engine/signals.ts';
 import { createTestDatabase, type TestDatabase } from '../support/database.ts';
+import { chances } from '../support/seed.ts';
 import { type Operation, serverRequest, startTestServer, type TestServer, until } from '../support/server.ts';
 import { openBooks } from './support.ts';
 
@@ -29,7 +30,7 @@ test(`a client that drops its connection ${DROPS} times during ${LINES} lines an
   const { id } = created.body;
   await until(async () => (await books.query('select from simulated_cloud.servers')).length === 1, 'the create');
 
-  const client = createFollower(id, () => server);
+  const client = createFollower(id, () => server, chances());
   const following = client.follow();
   const writing = writeLines(database, id, (written) => client.progress(written));
   const restarts = async () => {
@@ -87,10 +88,10 @@ interface Received {
 }
 
 /** A client as browsers are one: it comes back with the id of the last event that it has read in full. */
-function createFollower(id: string, server: () => TestServer) {
+function createFollower(id: string, server: () => TestServer, random: () => number) {
   const received: Received[] = [];
   /** Events after which it drops its connection, in the middle of what has arrived. */
-  const dropsAt = Array.from({ length: DROPS }, () => Math.ceil(Math.random() * LINES)).sort((a, b) => a - b);
+  const dropsAt = Array.from({ length: DROPS }, () => Math.ceil(random() * LINES)).sort((a, b) => a - b);
   let lastEventId = '';
   let connections = 0;
   let drops = 0;

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { chances } from '../support/seed.ts';
 import {
   createClient,
   type Operation,
@@ -32,6 +33,7 @@ const SETTLE_MS = 30_000;
 test(`a server killed with -9 ${ROUNDS} times over ${CREATES} creates each loses nothing and doubles nothing`, async (t) => {
   await using data = await temporaryDataDir();
   const start = () => startTestServer({ dataDir: data.directory, settings: { SIMULATED_LATENCY_MS: '400' } });
+  const random = chances();
   const stack = new AsyncDisposableStack();
   await using _ = stack;
   let server: TestServer = await start();
@@ -41,14 +43,15 @@ test(`a server killed with -9 ${ROUNDS} times over ${CREATES} creates each loses
     await using books = await openBooks({ dataDir: data.directory });
     const first = server;
     // Requests are still being sent when it dies: those without an answer may have been accepted or not.
-    const asking = Array.from({ length: CREATES }, async (_, n) => {
-      await sleep(Math.random() * 400);
+    const delays = Array.from({ length: CREATES }, () => random() * 400);
+    const asking = delays.map(async (delay, n) => {
+      await sleep(delay);
       const answer = await first.admin
         .request<Operation>('POST', '/v1/servers/create', serverRequest(`kill-${round}-${n}`))
         .catch(() => null);
       return answer === null ? null : answer;
     });
-    const moment = 50 + Math.random() * 900;
+    const moment = 50 + random() * 900;
     await sleep(moment);
     await first.kill();
     const answers = (await Promise.all(asking)).filter((answer) => answer !== null);
@@ -99,7 +102,7 @@ test('deletes and power changes survive a kill -9 as well', async () => {
       assert.equal(answer.status, 200, JSON.stringify(answer.body));
     }),
   );
-  await sleep(Math.random() * 200);
+  await sleep(chances()() * 200);
   await server.kill();
   server = await start();
   await untilAllEnded(books, SETTLE_MS);
@@ -138,8 +141,9 @@ test('the embedded Postgres killed with -9 costs no acknowledged request and no 
     }
   });
   const kills = scale(2, 6);
+  const random = chances();
   for (let kill = 1; kill <= kills; kill += 1) {
-    await sleep(400 + Math.random() * 400);
+    await sleep(400 + random() * 400);
     const { pid } = await embeddedPostgres(server.dataDir);
     const before = acknowledged.length;
     process.kill(pid, 'SIGKILL');

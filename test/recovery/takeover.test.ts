@@ -1,7 +1,9 @@
 /** Two replicas on one database: what one leaves behind, the other finishes; what one slept through, it does not write. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import http from 'node:http';
 import { type TestContext, test } from 'node:test';
+import { insertOperations } from '../../bench/support/rows.ts';
 import { createTestDatabase } from '../support/database.ts';
 import { startTestServer, type TestServer, until } from '../support/server.ts';
 import {
@@ -21,6 +23,8 @@ const CREATES = scale(40, 100);
 /** The promise: from the death of a replica to the moment another one has its work. */
 const TAKEOVER_MS = 10_000;
 const END_MS = 60_000;
+/** Operations in the list that many ask for at once. */
+const LISTED = 2_000;
 /** How long a replica may say nothing (LEASE_SECONDS in src/engine/replica.ts). */
 const LEASE_MS = 8_000;
 /** Longer than the lease of a replica that says nothing. Milliseconds. */
@@ -204,6 +208,48 @@ test('requests that use up every connection of the pool end no replica: its hear
   assert.equal((await books.query('select id from provisioning.replicas')).length, 2, first.output().slice(-2_000));
   assert.equal(first.process.exitCode, null);
 });
+
+for (const requests of scale([], [600, 2_000])) {
+  test(`${requests} requests at once for a list of ${LISTED} operations end no replica`, async (t) => {
+    await using stack = new AsyncDisposableStack();
+    const database = stack.use(await createTestDatabase({ poolSize: 1 }));
+    const books = stack.use(await openBooks({ databaseUrl: database.url }));
+    await insertOperations(books.pool, LISTED);
+    const asked = stack.use(await startTestServer({ databaseUrl: database.url }));
+    const other = stack.use(await startTestServer({ databaseUrl: database.url }));
+    const begun = performance.now();
+    const answers = await Promise.all(Array.from({ length: requests }, () => answerToList(asked)));
+    const counts = Map.groupBy(answers, String);
+    const told = [...counts].map(([answer, { length }]) => `${length} × ${answer}`).join(', ');
+    t.diagnostic(`${told}, after ${((performance.now() - begun) / 1_000).toFixed(1)} s`);
+    assert.ok(counts.has('200'), asked.output().slice(-2_000));
+    assert.deepEqual(
+      [...counts.keys()].filter((answer) => !['200', '503', 'cut off'].includes(answer)),
+      [],
+    );
+    assert.deepEqual([asked.process.exitCode, other.process.exitCode], [null, null]);
+    assert.doesNotMatch(other.output(), /struck off/);
+    assert.equal((await books.query('select id from provisioning.replicas')).length, 2);
+  });
+}
+
+/**
+ * Asks for the list of all operations on a connection of its own and reads it to its end.
+ * @returns the status; `cut off` where no connection to the database came free for the rest of the list in time.
+ */
+async function answerToList({ url, admin }: TestServer): Promise<number | 'cut off'> {
+  const headers = { authorization: `Bearer ${admin.token}` };
+  const [response]: http.IncomingMessage[] = await once(
+    http.get(`${url}/v1/operations`, { agent: false, headers }),
+    'response',
+  );
+  if (response === undefined) throw new Error('no response');
+  response.resume();
+  return once(response, 'end').then(
+    () => response.statusCode ?? 0,
+    () => 'cut off',
+  );
+}
 
 /** All that a procedure may write. */
 async function everything(books: Books): Promise<Record<string, unknown[]>> {

@@ -7,6 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expectOk } from '../support/acceptance.ts';
 import { createTestDatabase } from '../support/database.ts';
+import { chances } from '../support/seed.ts';
 import { type Client, type Operation, startTestServer, type TestServer, until } from '../support/server.ts';
 import { makes, type StepInput, submitBatch, workflowOf } from '../support/workflows.ts';
 import {
@@ -64,12 +65,13 @@ async function withCluster(t: TestContext, work: (cluster: Cluster) => Promise<v
   });
   await startAll();
   let round = 0;
+  const random = chances();
   await work({
     books,
     client: front.admin,
     async killAll() {
       round += 1;
-      const moments = workers.map(() => Math.random() * 1_000);
+      const moments = workers.map(() => random() * 1_000);
       await Promise.all(
         workers.map(async (worker, n) => {
           await sleep(moments[n]);

@@ -6,7 +6,6 @@ import pg from 'pg';
 import { pino } from 'pino';
 import { migrate, withMigrationLock } from '../../src/database/migrate.ts';
 import { type ConnectionSettings, createDatabase, createPool, type Database } from '../../src/database/pool.ts';
-import { migrateEngine } from '../../src/engine/engine.ts';
 import { startTestPostgres, type TestPostgres } from './postgres.ts';
 
 /** Where the shared Postgres is, for the processes of a run: the URL of its template. */
@@ -73,6 +72,8 @@ function ownServer(): Promise<string> {
 
 /** @returns the template's URL. */
 async function makeTemplate({ host, port, user, password }: TestPostgres): Promise<string> {
+  // Not earlier: the engine takes long to load, and the files of a run find a template.
+  const { migrateEngine } = await import('../../src/engine/engine.ts');
   const settings = { host, port, user, password, database: TEMPLATE };
   await administer(settings, `create database ${TEMPLATE}`);
   const pool = createPool(settings, { max: 2, applicationName: 'provisioning test template' });

@@ -40,6 +40,11 @@ export function skipped(reason: string): string {
   return reason;
 }
 
+/** Whether a test was skipped for something that the machine lacks. What a provider cannot do is skipped everywhere. */
+export function isSkippedForWant(skip: string | boolean | undefined): boolean {
+  return skip === true || (typeof skip === 'string' && !skip.startsWith('this provider'));
+}
+
 function isProgram(file: string): boolean {
   try {
     accessSync(file, constants.X_OK);

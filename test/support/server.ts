@@ -1,6 +1,6 @@
 /**
  * A real server in a process of its own, for tests through the outside: HTTP, signals, a real database. It imports
- * nothing from src.
+ * nothing of the server from src.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -11,6 +11,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { currentBundle } from '../../bin/bundle.js';
+import { tellSeed } from './seed.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const BUNDLE = currentBundle(ROOT);
@@ -22,7 +23,8 @@ export const MAIN = BUNDLE ?? path.join(ROOT, 'src/main.ts');
  */
 export const COMPILE_CACHE: Record<string, string> =
   BUNDLE === null ? { NODE_COMPILE_CACHE: path.join(ROOT, 'node_modules/.cache/node-compile') } : {};
-const READY_TIMEOUT_MS = 60_000;
+/** A machine that is busy with other things takes long. */
+const READY_TIMEOUT_MS = 180_000;
 export const ADMIN_PASSWORD = 'correct horse battery staple';
 
 export interface ServerOptions {
@@ -170,6 +172,7 @@ export async function startTestServer(options: ServerOptions = {}): Promise<Test
     ...(options.databaseUrl === undefined ? {} : { DATABASE_URL: options.databaseUrl }),
     ...options.settings,
   };
+  if (settings.SIMULATED_FAULTS) settings.SIMULATED_FAULTS += `,seed=${tellSeed()}`;
   const {
     process: child,
     output,

@@ -12,7 +12,7 @@ import { operationById } from '../queries.ts';
 import { client } from '../session.ts';
 
 export const OPERATION_COLUMNS: readonly ListColumn<Operation>[] = [
-  { heading: 'Operation', cell: ({ id, kind }) => <To to={`/operations/${id}`}>{kind}</To> },
+  { heading: 'Operation', cell: ({ id, kind, title }) => <To to={`/operations/${id}`}>{title ?? kind}</To> },
   {
     heading: 'On',
     width: '230px',
@@ -83,7 +83,7 @@ function placeOf(resource: string | null): { to: string; text: string } | null {
 
 function OperationFacts({ operation }: { operation: Operation }) {
   const { result, resource, kind, id, parent_id: parent } = operation;
-  const cleanup = result?.cleanup_operation_id;
+  const cleanup = result?.follow_up_operation_id ?? result?.cleanup_operation_id;
   const place = placeOf(resource);
   return (
     <Facts

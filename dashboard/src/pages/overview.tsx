@@ -100,7 +100,7 @@ function Newest({ status, title, none }: { status: 'running' | 'failed'; title: 
               {data.rows.map((operation) => (
                 <li key={operation.id}>
                   <div className="newest-what">
-                    <To to={`/operations/${operation.id}`}>{operation.kind}</To>
+                    <To to={`/operations/${operation.id}`}>{operation.title ?? operation.kind}</To>
                     <Text size="xs" c={operation.error === null ? 'dimmed' : 'var(--app-red)'} lineClamp={2}>
                       {operation.error ?? subjectOf(operation)}
                     </Text>

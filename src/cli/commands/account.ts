@@ -54,8 +54,10 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is 
     summary: 'end all your logins on the server and forget the tokens',
     examples: ['provisioning logout'],
     covers: ['POST /v1/auth/logout'],
-    async run(session) {
-      await (await session.client()).logout();
+    async run(session, _args, options) {
+      const client = await session.client();
+      if (options.check === true) await client.post('/v1/auth/logout');
+      else await client.logout();
       session.done('Logged out, everywhere.', { logged_out: true }, { name: 'logged_out' });
     },
   },

@@ -8,6 +8,7 @@ const VIEW = {
   columns: [
     field('id'),
     field('kind'),
+    field('title'),
     field('workspace'),
     field('status'),
     field('progress'),
@@ -36,7 +37,7 @@ export const operationCommands: readonly CommandDefinition[] = [
       resource: 'only of this resource, such as server:srv-…',
       parent_id: 'only what belongs to this operation',
       created_by: 'only what this user set off',
-      check_mode: 'checks too: true (only they), any, or false, the default',
+      check_mode: 'any: with checks; true: only checks; false (the default): without',
     },
     view: VIEW,
   }),

@@ -62,7 +62,7 @@ export function cancelCommand(run: Run, summary: string): CommandDefinition {
     async run(session, [id = ''], options) {
       const client = await session.client();
       const asked = await client.post(path, { path: { id }, ...session.idempotency() });
-      if (options.wait === false) return session.record(asked, run.view);
+      if (options.wait === false || options.check === true) return session.record(asked, run.view);
       const ended = await session.follow(await client.get('/v1/operations/{id}', { path: { id } }));
       session.record(ended, run.view);
       if (ended.status !== 'cancelled') throw new ConflictError(`It had ${ended.status} before the cancel reached it.`);

@@ -16,12 +16,10 @@ export function careCommands(findServer: Find): readonly CommandDefinition[] {
       options: [{ flags: '-w, --workspace <name>', description: 'the workspace (default: the active one)' }],
       covers: ['POST /v1/servers/refresh'],
       operation: true,
-      check: true,
       async run(session, servers, options) {
         const body = given({
           workspace: text(options, 'workspace'),
           servers: servers.length === 0 ? undefined : servers,
-          check_mode: options.check === true ? true : undefined,
         });
         const client = await session.client();
         await session.operation(await client.post('/v1/servers/refresh', { body, ...session.idempotency() }));
@@ -47,7 +45,6 @@ export function careCommands(findServer: Find): readonly CommandDefinition[] {
       ],
       covers: ['POST /v1/servers/{id}/repair'],
       operation: true,
-      check: true,
       async run(session, [name = ''], options) {
         const client = await session.client();
         const server = await findServer(client, name, options);
@@ -56,7 +53,6 @@ export function careCommands(findServer: Find): readonly CommandDefinition[] {
         }
         const fields = FIELDS.filter((field) => texts(options, 'field')?.includes(field) ?? false);
         const body = given({
-          check_mode: options.check === true ? true : undefined,
           recreate: options.recreate === true ? true : undefined,
           fields: fields.length === 0 ? undefined : fields,
         });
@@ -82,7 +78,6 @@ export function careCommands(findServer: Find): readonly CommandDefinition[] {
       ],
       covers: ['POST /v1/servers/import'],
       operation: true,
-      check: true,
       async run(session, [provider = ''], options) {
         const body = {
           workspace: text(options, 'workspace') ?? 'default',
@@ -91,7 +86,6 @@ export function careCommands(findServer: Find): readonly CommandDefinition[] {
             server: text(options, 'server'),
             label: text(options, 'label'),
             hostname: text(options, 'hostname'),
-            check_mode: options.check === true ? true : undefined,
           }),
         };
         const client = await session.client();

@@ -76,7 +76,6 @@ async function create(session: Session, [hostname = '']: string[], options: Opti
       image: text(options, 'image'),
       user_data: userData === undefined ? undefined : await readText(userData, '--user-data'),
       networks: texts(options, 'network'),
-      check_mode: options.check === true ? true : undefined,
     }),
   };
   const started: Operation = await client.post('/v1/servers/create', { body, ...session.idempotency() });
@@ -97,7 +96,6 @@ const resize: CommandDefinition = {
     { flags: '--tag <tag>', description: 'replaces its tags; may be given several times', repeatable: true },
   ],
   covers: ['PATCH /v1/servers/{id}'],
-  check: true,
   operation: true,
   async run(session, [name = ''], options) {
     const plan = text(options, 'plan');
@@ -105,7 +103,7 @@ const resize: CommandDefinition = {
     if (plan === undefined && tags === undefined) throw new UsageError('Give --plan, --tag, or both.');
     const client = await session.client();
     const path = { id: (await findServer(client, name, options)).id };
-    const body = given({ plan, tags, check_mode: options.check === true ? true : undefined });
+    const body = given({ plan, tags });
     await session.operation(await client.patch('/v1/servers/{id}', { path, body, ...session.idempotency() }));
   },
 };
@@ -150,7 +148,6 @@ export const serverCommands: readonly CommandDefinition[] = [
       },
     ],
     covers: ['POST /v1/servers/create'],
-    check: true,
     operation: true,
     run: create,
   },

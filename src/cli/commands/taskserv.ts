@@ -74,7 +74,6 @@ export const taskservCommands: readonly CommandDefinition[] = [
       NO_QUEUE,
     ],
     covers: ['POST /v1/taskservs/create'],
-    check: true,
     operation: true,
     async run(session, [name = ''], options) {
       const body = {
@@ -82,7 +81,6 @@ export const taskservCommands: readonly CommandDefinition[] = [
         name,
         servers: texts(options, 'server') ?? [],
         config: await namedValues('--config', texts(options, 'config')),
-        check_mode: options.check === true,
         wait: options.queue !== false,
       };
       const client = await session.client();

@@ -58,18 +58,16 @@ export const workflowCommands: readonly CommandDefinition[] = [
     options: [WORKSPACE, PARAMETERS],
     covers: ['POST /v1/workflows/submit'],
     operation: true,
-    check: true,
     async run(session, [workflowType = ''], options) {
-      if (options.check === true) {
-        return printGraph(session, await validated(await session.client(), workflowType, options), options);
-      }
       const body = {
         workspace: text(options, 'workspace') ?? 'default',
         workflow_type: workflowType,
         parameters: await namedValues('--parameter', texts(options, 'parameter')),
       };
       const client = await session.client();
-      await session.operation(await client.post('/v1/workflows/submit', { body, ...session.idempotency() }));
+      const started = await client.post('/v1/workflows/submit', { body, ...session.idempotency() });
+      if (options.check !== true) await session.operation(started);
+      else printGraph(session, await validated(client, workflowType, options), options);
     },
   },
   ...workflowGraphCommands,

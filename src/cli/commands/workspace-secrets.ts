@@ -141,7 +141,6 @@ export const existingServerCommands: readonly CommandDefinition[] = [
       { flags: '--host-key <key>', description: 'its public host key (default: the one it shows first)' },
     ],
     covers: ['POST /v1/servers/import'],
-    check: true,
     operation: true,
     async run(session, [hostname = ''], options) {
       const port = text(options, 'port');
@@ -157,7 +156,6 @@ export const existingServerCommands: readonly CommandDefinition[] = [
           jump: jumpOf(text(options, 'jump')),
         }),
         ...given({ tags: texts(options, 'tag') }),
-        check_mode: options.check === true,
       };
       await session.operation(
         await (await session.client()).post('/v1/servers/import', { body, ...session.idempotency() }),

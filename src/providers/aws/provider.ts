@@ -18,7 +18,7 @@ import { runInput, specProblems } from './request.ts';
 
 /** Servers under change at once. */
 export const AWS_CONCURRENCY = 100;
-/** What has just been made may lack in lists for so long. */
+/** How far behind its lists may be. */
 const LISTING_LAG_MS = 20_000;
 
 /** Instances of EC2 in one region. Nothing is contacted before the first call. */
@@ -51,6 +51,7 @@ export function createAwsProvider(settings: AwsSettings): Provider {
     },
     findServer: (operationId, options) => find(aws, operationId, options),
     ensureServer: (spec, options) => ensureServer(aws, catalog, spec, options),
+    readServer: (ref, options) => readOne(aws, ref, options),
     observeServers: async (refs, options) => {
       if (refs.length === 0) return new Map();
       const wanted = new Set(refs);
@@ -127,10 +128,15 @@ async function power(
   }
 }
 
+async function readOne(aws: Aws, ref: string, options?: CallOptions): Promise<ProviderServer | null> {
+  const { servers } = await describe(aws, { Name: 'instance-id', Values: [ref] }, options);
+  return servers[0] ?? null;
+}
+
 /** @throws NOT_FOUND where it is terminated or unknown. */
 async function requireServer(aws: Aws, ref: string, options: CallOptions): Promise<ProviderServer> {
-  const { servers } = await describe(aws, { Name: 'instance-id', Values: [ref] }, options);
-  if (servers[0] !== undefined && servers[0].status !== 'deleting') return servers[0];
+  const server = await readOne(aws, ref, options);
+  if (server !== null && server.status !== 'deleting') return server;
   throw new ProviderError('NOT_FOUND', `AWS has no server ${ref} any more.`, { retryable: false, details: { ref } });
 }
 

@@ -1,3 +1,4 @@
+import { sleep } from '../../util/sleep.ts';
 import { createAccount, type RateLimit } from '../account.ts';
 import { type CloudHttp, createCloudHttp } from '../cloud-http.ts';
 import {
@@ -35,6 +36,8 @@ export interface HetznerSettings {
 /** Servers under change at once: they share 3,600 calls an hour. */
 export const HETZNER_CONCURRENCY = 50;
 const DEFAULT_SHUTDOWN_MS = 60_000;
+/** How far behind its lists may be. */
+const LISTING_LAG_MS = 5_000;
 /** A server that something else is done with cannot be deleted: how long to wait for that within one call. */
 const LOCK_WAIT_MS = 60_000;
 
@@ -80,6 +83,7 @@ export function createHetznerProvider(settings: HetznerSettings): Provider {
   const provider: Provider = {
     name: 'hetzner',
     concurrency: HETZNER_CONCURRENCY,
+    listingLagMs: LISTING_LAG_MS,
     account: () => account.state(),
     observationIntervalMs: () => account.observationIntervalMs(pagesLately),
     listPlans: async (options) => (await catalog(options)).plans,
@@ -87,6 +91,11 @@ export function createHetznerProvider(settings: HetznerSettings): Provider {
     validate: async (spec, options) => specProblems(spec, await catalog(options)),
     findServer: (operationId, options) => find(http, operationId, options),
     ensureServer: (spec, options) => ensureServer(hetzner, spec, options),
+    readServer: (ref, options = {}) =>
+      readOne(hetzner, ref, options).catch((error: unknown) => {
+        if (error instanceof ProviderError && error.code === 'NOT_FOUND') return null;
+        throw error;
+      }),
     observeServers: async (refs, options = {}) => {
       if (refs.length === 0) return new Map();
       const wanted = new Set(refs);
@@ -145,7 +154,12 @@ async function ensureServer(
     if (!isProviderCode(error, 'uniqueness_error')) throw error;
     // The name belongs to the operation alone: another process has just made its server.
   }
-  const made = await find(http, operationId, options);
+  let made = await find(http, operationId, options);
+  if (made === null) {
+    // It may not be listed yet.
+    await sleep(LISTING_LAG_MS, options.signal);
+    made = await find(http, operationId, options);
+  }
   if (made !== null) return made;
   throw new ProviderError(
     'CONFLICT',

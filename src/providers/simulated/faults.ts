@@ -1,3 +1,5 @@
+import { generator } from '../../util/random.ts';
+
 /** Probabilities, 0 to 1, of what may go wrong at a call of the simulated cloud. */
 export interface SimulatedFaults {
   /** A change takes effect, but its answer never arrives. */
@@ -20,6 +22,8 @@ export interface SimulatedFaults {
   connection_lost: number;
   /** A script on a server ends with status 1. */
   script_fails: number;
+  /** No probability: a number above 0 draws the same chances in the same order at each start. */
+  seed: number;
 }
 
 const NONE: SimulatedFaults = {
@@ -33,7 +37,9 @@ const NONE: SimulatedFaults = {
   unreachable: 0,
   connection_lost: 0,
   script_fails: 0,
+  seed: 0,
 };
+const MAX_SEED = 2 ** 32 - 1;
 
 /**
  * Reads `lost_answer=0.2,rate_limited=0.1`. Empty text: no faults.
@@ -46,6 +52,13 @@ export function parseFaults(text: string): SimulatedFaults {
     const [name = '', value = ''] = part.split(/=(.*)/s).map((item) => item.trim());
     if (!isFault(name)) throw new Error(`unknown fault "${name}"; known: ${Object.keys(NONE).join(', ')}`);
     const probability = Number(value);
+    if (name === 'seed') {
+      if (!(/^\d+$/.test(value) && probability <= MAX_SEED)) {
+        throw new Error(`"seed" needs a whole number from 0 to ${MAX_SEED}, not "${value}"`);
+      }
+      faults.seed = probability;
+      continue;
+    }
     if (value === '' || !(probability >= 0 && probability <= 1)) {
       throw new Error(
         `fault "${name}" needs a probability from 0 to 1, not "${value}"; known: ${Object.keys(NONE).join(', ')}`,
@@ -58,4 +71,15 @@ export function parseFaults(text: string): SimulatedFaults {
 
 function isFault(name: string): name is keyof SimulatedFaults {
   return Object.hasOwn(NONE, name);
+}
+
+const generators = new WeakMap<SimulatedFaults, () => number>();
+
+/** Draws whether this fault happens now. */
+export function happens(faults: SimulatedFaults, fault: Exclude<keyof SimulatedFaults, 'seed'>): boolean {
+  const probability = faults[fault];
+  if (!(probability > 0)) return false;
+  const random = generators.get(faults) ?? (faults.seed === 0 ? Math.random : generator(faults.seed));
+  generators.set(faults, random);
+  return random() < probability;
 }

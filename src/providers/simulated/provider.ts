@@ -27,7 +27,7 @@ import {
   readAllServers,
   readServers,
 } from './cloud.ts';
-import type { SimulatedFaults } from './faults.ts';
+import { happens, type SimulatedFaults } from './faults.ts';
 
 /** How many times longer a slow deletion takes. */
 const SLOW_FACTOR = 20;
@@ -47,8 +47,8 @@ export function createSimulatedProvider(options: {
 
   /** What the cloud turns away before it has any effect. */
   const refusalOf = (call: CloudCall | 'read'): Refusal | null => {
-    if (happens(faults.rate_limited)) return 'rate_limited';
-    return call !== 'find' && call !== 'read' && happens(faults.server_error) ? 'error' : null;
+    if (happens(faults, 'rate_limited')) return 'rate_limited';
+    return call !== 'find' && call !== 'read' && happens(faults, 'server_error') ? 'error' : null;
   };
   const refuse = async (refusal: Refusal, call: CloudCall, ref: string | null, operationId: string) => {
     await enterRefusal(db, call, ref, operationId, refusal);
@@ -81,9 +81,9 @@ export function createSimulatedProvider(options: {
     guard();
     const refusal = refusalOf('create');
     if (refusal !== null) return refuse(refusal, 'create', null, call.operationId);
-    const stuck = happens(faults.stuck);
-    const half = !stuck && happens(faults.half_created);
-    const lost = happens(faults.lost_answer);
+    const stuck = happens(faults, 'stuck');
+    const half = !stuck && happens(faults, 'half_created');
+    const lost = happens(faults, 'lost_answer');
     const made = await insertServer(db, spec, call.operationId, { latencyMs, half, stuck, lost });
     if (made !== null && lost) throw answerLost();
     return made;
@@ -94,14 +94,14 @@ export function createSimulatedProvider(options: {
     guard();
     const refusal = refusalOf(kind);
     if (refusal !== null) return refuse(refusal, kind, ref, call.operationId);
-    if (kind === 'delete' && happens(faults.delete_refused)) {
+    if (kind === 'delete' && happens(faults, 'delete_refused')) {
       await enterRefusal(db, kind, ref, call.operationId, 'error');
       throw isProtected(ref);
     }
-    const slow = kind === 'delete' && happens(faults.slow_delete) ? SLOW_FACTOR : 1;
+    const slow = kind === 'delete' && happens(faults, 'slow_delete') ? SLOW_FACTOR : 1;
     const outcome = await changeServer(db, kind, ref, call.operationId, {
       latencyMs: latencyMs * slow,
-      lost: happens(faults.lost_answer),
+      lost: happens(faults, 'lost_answer'),
     });
     if (outcome === 'lost') throw answerLost();
     if (kind === 'delete') return;
@@ -118,7 +118,7 @@ export function createSimulatedProvider(options: {
     guard();
     const refusal = refusalOf(what.call);
     if (refusal !== null) return refuse(refusal, what.call, ref, call.operationId);
-    const outcome = await modifyServer(db, ref, call.operationId, what, happens(faults.lost_answer));
+    const outcome = await modifyServer(db, ref, call.operationId, what, happens(faults, 'lost_answer'));
     if (outcome === 'lost') throw answerLost();
     if (outcome === 'missing') throw notFound(ref);
     if (outcome === 'deleting') throw underDeletion(ref);
@@ -245,10 +245,6 @@ function refusedTwice(operationId: string): ProviderError {
     retryable: false,
     details: { refused: true },
   });
-}
-
-function happens(probability: number): boolean {
-  return probability > 0 && Math.random() < probability;
 }
 
 /** Begins the work unless the signal has fired, and stops waiting for it when the signal fires. */

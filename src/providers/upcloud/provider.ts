@@ -35,8 +35,8 @@ export interface UpcloudSettings {
 export const UPCLOUD_CONCURRENCY = 100;
 /** A server must be stopped before it can be deleted: how long to wait for that within one call. */
 const STOP_WAIT_MS = 120_000;
-/** A server that no list shows is looked at by itself this often. */
-const UNLISTED_PAUSE_MS = 250;
+/** How far behind its lists may be: more than ten times of what was measured. */
+const LISTING_LAG_MS = 5_000;
 /** Seconds that a server has to shut down in order when it is stopped or restarted. */
 const SHUTDOWN_SECONDS = '60';
 
@@ -76,6 +76,7 @@ export function createUpcloudProvider(settings: UpcloudSettings): Provider {
   const provider: Provider = {
     name: 'upcloud',
     concurrency: UPCLOUD_CONCURRENCY,
+    listingLagMs: LISTING_LAG_MS,
     account: () => account.state(),
     observationIntervalMs: () => account.observationIntervalMs(callsLately),
     listPlans: async (options) => (await upcloud.catalog(options)).plans.map(({ tier: _, ...plan }) => plan),
@@ -95,6 +96,10 @@ export function createUpcloudProvider(settings: UpcloudSettings): Provider {
       } finally {
         if (creating.get(options.operationId) === settled) creating.delete(options.operationId);
       }
+    },
+    readServer: async (ref, options = {}) => {
+      const server = await readOne(http, ref, options);
+      return server === null ? null : toProviderServer(server);
     },
     observeServers: async (refs, options) => {
       if (refs.length === 0) return new Map();
@@ -153,7 +158,12 @@ async function ensureServer(
   options: MutationOptions,
 ): Promise<ProviderServer> {
   const { operationId } = options;
-  const found = await labelled(upcloud, operationId, options);
+  let found = await labelled(upcloud, operationId, options);
+  if (found.length === 0 && options.repeated === true) {
+    // What an earlier try made may not be listed yet.
+    await sleep(LISTING_LAG_MS, options.signal);
+    found = await labelled(upcloud, operationId, options);
+  }
   if (found.length > 0) return keepOldest(upcloud, provider, found, options);
   const body = createBody(spec, operationId, upcloud.installation, await upcloud.catalog(options));
   const answer = await upcloud.http.change('create the server', 'POST', '/1.3/server', body, options);
@@ -239,16 +249,13 @@ async function deleteServer(
   const signal = AbortSignal.any([late.signal, ...(options.signal === undefined ? [] : [options.signal])]);
   try {
     // The list is shared with all others who wait: a hundred deletions at once look as often as one.
-    let listed = await untilObserved(provider, ref, () => true, signal, options);
+    let server = await untilObserved(provider, ref, () => true, signal, options);
     for (;;) {
-      // Not among the labelled ones: gone, or never labelled.
-      const unlisted = listed === null ? await readOne(upcloud.http, ref, { ...options, signal }) : null;
-      const status = listed?.status ?? (unlisted === null ? 'deleting' : toProviderServer(unlisted).status);
+      const status = server?.status ?? 'deleting';
       if (status === 'deleting') return;
       if (status === 'stopped' || status === 'error') return await remove(upcloud, ref, status, options);
       if (status === 'running') await stopAtOnce(upcloud, ref, options);
-      if (unlisted !== null) await sleep(UNLISTED_PAUSE_MS, signal);
-      listed = await untilObserved(provider, ref, (server) => server?.status !== status, signal, options);
+      server = await untilObserved(provider, ref, (now) => now?.status !== status, signal, options);
     }
   } finally {
     clearTimeout(timer);

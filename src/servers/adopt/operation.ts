@@ -13,8 +13,9 @@ import type { AdoptInput } from './plan.ts';
 import { adoptProcedure } from './procedure.ts';
 
 /** Asked for by POST /v1/servers/import with a provider (`import/operation.ts`). */
-export const adoptServersKind = defineInternalOperation({
+export const adoptServers = defineInternalOperation({
   kind: 'server.adopt',
+  startedBy: '`POST /v1/servers/import` with `provider`',
   procedure: ({ db, providers }: ServerTools) => adoptProcedure(db, providers),
 });
 

@@ -7,7 +7,7 @@ import type { WithProvider } from '../create/procedure.ts';
 import { deletionOf, dropOrphan, lockRef, readClock } from '../orphans/store.ts';
 import { priceReader, totals } from '../prices.ts';
 import { callOptions, lookOptions, queueOf, withAccount } from '../server-change.ts';
-import { insertServer, removeServer, serverAtRef, settleAdoptions, updateServer } from '../store.ts';
+import { compensateAdoptions, insertServer, removeServer, serverAtRef, updateServer } from '../store.ts';
 import { type AdoptInput, type Candidate, chosen, judge, type Refused } from './plan.ts';
 
 /** A state that a server which has just been taken over can show. */
@@ -48,8 +48,8 @@ export function adoptProcedure(db: Database, providers: ProviderRegistry): Proce
       }
       return finish(async () => ({ provider: input.provider, ...taken }));
     },
-    async settle(tx, { provider }, { operationId }) {
-      await settleAdoptions(tx, provider, operationId);
+    async compensate(tx, { provider }, { operationId }) {
+      await compensateAdoptions(tx, provider, operationId);
       return null;
     },
   });

@@ -34,7 +34,7 @@ export const createServer = defineOperation({
     prepare: (services, principal, { body }) => checkCreate(services, principal, body),
     accept: (services, mutation, { body }) => acceptCreate(services, mutation, body),
   },
-  procedure: ({ providers, encryption }: ServerTools) => createProcedure(providers, encryption),
+  procedure: ({ db, providers, encryption }: ServerTools) => createProcedure(db, providers, encryption),
   node: {
     with: Type.Object({ hostname, provider, plan, zone, tags }, { additionalProperties: false }),
     permission: 'server_create',
@@ -93,9 +93,11 @@ function specOf(body: CreateServer): ServerSpec {
 async function acceptCreate(services: Services, mutation: Mutation, body: CreateServer): Promise<Accepted> {
   const { tx, principal } = mutation;
   requireNoId(body.hostname);
-  const spec = await withSshKey(services, mutation, body.provider, specOf(body));
+  const checkMode = body.check_mode === true;
+  // The workspace's key is made with its first server.
+  const spec = checkMode ? specOf(body) : await withSshKey(services, mutation, body.provider, specOf(body));
   const operationId = uuidv7();
-  const serverId = body.check_mode === true ? null : shortId('srv');
+  const serverId = checkMode ? null : shortId('srv');
   if (serverId === null) {
     if (await hostnameTaken(tx, spec.workspace, spec.hostname)) throw hostnameConflict(spec);
   } else {
@@ -113,7 +115,6 @@ async function acceptCreate(services: Services, mutation: Mutation, body: Create
       throw error;
     }
   }
-  const checkMode = body.check_mode === true;
   const { hostname, workspace, plan, zone } = spec;
   return accept(services, mutation, {
     id: operationId,

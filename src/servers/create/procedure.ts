@@ -1,4 +1,5 @@
 import type { Encryption } from '../../access/encryption.ts';
+import type { Database } from '../../database/pool.ts';
 import {
   defineProcedure,
   OperationError,
@@ -10,7 +11,7 @@ import type { Provider, ProviderServer, ServerSpec } from '../../providers/contr
 import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import { callOptions, lookOptions, queueOf, tellOf, withAccount } from '../server-change.ts';
-import { removeServer, updateServer } from '../store.ts';
+import { lockServer, noteRef, removeServer, updateServer } from '../store.ts';
 import { decryptSpec, type StoredSpec } from '../stored-spec.ts';
 
 interface CreateInput {
@@ -22,7 +23,7 @@ interface CreateInput {
 }
 
 /** Makes a server and waits until it runs. What a failure or a cancel leaves behind is deleted by `server.cleanup`. */
-export function createProcedure(providers: ProviderRegistry, encryption: Encryption): Procedure {
+export function createProcedure(db: Database, providers: ProviderRegistry, encryption: Encryption): Procedure {
   return defineProcedure<CreateInput>({
     kind: 'server.create',
     queue: queueOf,
@@ -35,9 +36,10 @@ export function createProcedure(providers: ProviderRegistry, encryption: Encrypt
         );
         return finish(async () => ({ check_mode: true, plan }));
       }
-      const server = await untilRunning(step, spec, (work) =>
-        withAccount(providers, input.provider, spec.workspace, work),
-      );
+      const server = await untilRunning(step, spec, {
+        withProvider: (work) => withAccount(providers, input.provider, spec.workspace, work),
+        note: (ref) => noteRef(db, serverId, ref),
+      });
       const { ref, ip_address: ipAddress } = server;
       return finish(async (tx) => {
         await updateServer(tx, serverId, { status: 'running', ipAddress, providerRef: ref });
@@ -50,7 +52,7 @@ export function createProcedure(providers: ProviderRegistry, encryption: Encrypt
         };
       });
     },
-    async settle(tx, input, { operationId, started }) {
+    async compensate(tx, input, { operationId, started }) {
       const { server_id: serverId } = input;
       if (serverId === null) return null;
       if (!started) {
@@ -58,6 +60,7 @@ export function createProcedure(providers: ProviderRegistry, encryption: Encrypt
         return null;
       }
       await updateServer(tx, serverId, { status: 'deleting' });
+      const server = await lockServer(tx, serverId);
       return {
         kind: 'server.cleanup',
         title: `Clean up after creating ${input.spec.hostname}`,
@@ -65,7 +68,7 @@ export function createProcedure(providers: ProviderRegistry, encryption: Encrypt
         input: {
           server_id: serverId,
           provider: input.provider,
-          provider_ref: null,
+          provider_ref: server?.provider_ref ?? null,
           create_operation_id: operationId,
           previous_status: 'creating',
         },
@@ -77,14 +80,22 @@ export function createProcedure(providers: ProviderRegistry, encryption: Encrypt
 /** Works with the account that the workspace uses at the time. */
 export type WithProvider = <T>(work: (provider: Provider) => Promise<T>) => Promise<T>;
 
-/** Makes the operation's server and waits until it runs: two steps, the second where it is needed. */
+/**
+ * Makes the operation's server and waits until it runs: two steps, the second where it is needed.
+ * @param note keeps what the provider calls it, as soon as that is known, where lists may not show it yet.
+ */
 export async function untilRunning(
   step: ProcedureContext['step'],
   spec: ServerSpec,
-  withProvider: WithProvider,
+  { withProvider, note }: { withProvider: WithProvider; note?: (ref: string) => Promise<void> },
 ): Promise<ProviderServer> {
   const server = await step('create the server', (call) =>
-    withProvider((provider) => provider.ensureServer(spec, callOptions(call))),
+    withProvider(async (provider) => {
+      const made = await provider.ensureServer(spec, callOptions(call));
+      // Where lists never lag, its label finds it.
+      if (provider.listingLagMs !== undefined) await note?.(made.ref);
+      return made;
+    }),
   );
   if (server.status === 'running') return server;
   const { ref } = server;
@@ -108,7 +119,7 @@ async function waitUntilRunning(
   let seen = await untilObserved(provider, ref, settled, call.signal, tellOf(call));
   // A create that only half succeeded: asking again finishes it.
   while (seen?.status === 'stopped') {
-    await provider.ensureServer(spec, callOptions(call));
+    await provider.ensureServer(spec, { ...callOptions(call), repeated: true });
     seen = await untilObserved(provider, ref, settled, call.signal, tellOf(call));
   }
   if (seen === null) {

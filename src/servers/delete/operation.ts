@@ -47,6 +47,7 @@ export const deleteServer = defineOperation({
 /** Deletes what a create that failed or was cancelled has left. */
 export const cleanUpServer = defineInternalOperation({
   kind: 'server.cleanup',
+  startedBy: 'a `server.create` that failed or was cancelled',
   procedure: ({ providers }: ServerTools) => cleanupProcedure(providers),
 });
 

@@ -47,7 +47,7 @@ export function deleteProcedure(providers: ProviderRegistry): Procedure {
         return { server_id: input.server_id, deleted: true };
       });
     },
-    settle: reconcileAfter,
+    compensate: reconcileAfter,
   });
 }
 
@@ -64,10 +64,7 @@ export function cleanupProcedure(providers: ProviderRegistry): Procedure {
     async run(input, { workspace, step, finish }) {
       const deleted = await step(
         'delete what was half made',
-        (call) =>
-          withAccount(providers, input.provider, workspace, (provider) =>
-            deleteAllOf(provider, input.create_operation_id, call),
-          ),
+        (call) => withAccount(providers, input.provider, workspace, (provider) => deleteAllOf(provider, input, call)),
         CLEANUP_STEP,
       );
       return finish(async (tx) => {
@@ -76,7 +73,7 @@ export function cleanupProcedure(providers: ProviderRegistry): Procedure {
         return { server_id: input.server_id, deleted };
       });
     },
-    async settle(tx, input) {
+    async compensate(tx, input) {
       // It may still exist and cost money: keep it in sight, to be deleted again.
       await updateServer(tx, input.server_id, { status: 'error' });
       return null;
@@ -85,21 +82,31 @@ export function cleanupProcedure(providers: ProviderRegistry): Procedure {
 }
 
 /** @returns refs of what was deleted. */
-async function deleteAllOf(provider: Provider, operationId: string, call: StepCall): Promise<string[]> {
-  const deleted: string[] = [];
+async function deleteAllOf(
+  provider: Provider,
+  { provider_ref: ref, create_operation_id: operationId }: ServerChange,
+  call: StepCall,
+): Promise<string[]> {
+  const deleted = new Set<string>();
+  const remove = async (found: string) => {
+    await call.log(`Deleting ${found} at ${provider.name}.`);
+    await deleteAndWait(provider, found, call);
+    deleted.add(found);
+  };
+  // By itself: a list may not show it yet.
+  if (ref !== null) await remove(ref);
   for (let absent = 0; absent < 2; ) {
     const found = await provider.findServer(operationId, lookOptions(call));
-    if (found === null) {
+    // Where lists lag, one may still show what is gone.
+    if (found === null || deleted.has(found.ref)) {
       absent += 1;
       if (absent < 2) await sleep(Math.max(SECOND_LOOK_MS, provider.listingLagMs ?? 0), call.signal);
       continue;
     }
     absent = 0;
-    await call.log(`Deleting ${found.ref} at ${provider.name}.`);
-    await deleteAndWait(provider, found.ref, call);
-    deleted.push(found.ref);
+    await remove(found.ref);
   }
-  return deleted;
+  return [...deleted];
 }
 
 /** Deletes a server and waits until the provider shows it no more. */

@@ -63,7 +63,7 @@ export function importProcedure(tools: SshTools): Procedure {
         return { server_id: serverId, hostname, ip_address, provider: EXISTING, operation_id: operationId, ...facts };
       });
     },
-    async settle(tx, { server_id: serverId }) {
+    async compensate(tx, { server_id: serverId }) {
       // Nothing was made: there is nothing to tidy up.
       if (serverId !== null) await removeServer(tx, serverId);
       return null;

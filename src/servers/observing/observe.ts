@@ -2,7 +2,9 @@
 import type { Database } from '../../database/pool.ts';
 import type { Engine } from '../../engine/engine.ts';
 import type { CallOptions, Provider, ProviderServer } from '../../providers/contract.ts';
+import { ABSENCE_MS, readServer } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
+import { sleep } from '../../util/sleep.ts';
 import { type Change, type Comparison, compare, type KnownServer } from './compare.ts';
 import { lockUnchanged, noteObserved, writeComparison } from './store.ts';
 
@@ -46,7 +48,9 @@ export async function usersOf(
 }
 
 /**
- * What is there of the servers, those that a list lacks looked for a second time: a page may shift while it is read.
+ * What is there of the servers. Those that a list lacks are looked for a second time: a page may shift while it is read.
+ * Where lists lag, each server that a list shows otherwise than we know it is asked for by itself, and one that a list
+ * lacks some time later.
  * @param listed what a list of the whole account has shown already; absent: it is asked for here.
  */
 export async function findAll(
@@ -60,13 +64,25 @@ export async function findAll(
     listed === undefined
       ? await provider.observeServers(refs, options)
       : new Map(listed.map((server) => [server.ref, server]));
-  const absent = servers.filter(({ provider_ref: ref, status }) => !found.has(ref) && status !== 'missing');
-  if (absent.length === 0) return found;
-  const again = await provider.observeServers(
-    absent.map(({ provider_ref: ref }) => ref),
-    options,
+  const absent = refs.filter((ref, place) => !found.has(ref) && servers[place]?.status !== 'missing');
+  if (provider.readServer === undefined) {
+    return absent.length === 0 ? found : new Map([...found, ...(await provider.observeServers(absent, options))]);
+  }
+  const differing = servers.filter((known) => differs(known, found.get(known.provider_ref)));
+  if (absent.length > 0) await sleep(ABSENCE_MS, options.signal);
+  const seen = new Map(found);
+  await Promise.all(
+    differing.map(async ({ provider_ref: ref }) => {
+      const server = await readServer(provider, ref, options);
+      if (server === null) seen.delete(ref);
+      else seen.set(ref, server);
+    }),
   );
-  return new Map([...found, ...again]);
+  return seen;
+}
+
+function differs(known: KnownServer, seen: ProviderServer | undefined): boolean {
+  return compare(known, seen ?? null, new Date()).changes.length > 0;
 }
 
 /** Enters what was seen. Each server that has changed gets an operation `server.observed`, which is over. */

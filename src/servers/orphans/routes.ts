@@ -18,6 +18,7 @@ export function registerOrphanRoutes(app: App, services: Services): void {
       config: { access: 'server_read' },
       schema: {
         tags,
+        operationId: 'listOrphans',
         summary: 'List servers that nobody knows',
         description:
           'What stands at a provider with the labels of this installation, though no server of the list stands for it. Found every `SWEEP_INTERVAL` seconds. `created_after` and `created_before` are about when it was first seen.',
@@ -38,6 +39,7 @@ export function registerOrphanRoutes(app: App, services: Services): void {
       config: { access: 'server_read' },
       schema: {
         tags,
+        operationId: 'getOrphan',
         summary: 'Get a server that nobody knows',
         params: OrphanId,
         response: { 200: Orphan, ...errorResponses(401, 403, 404) },

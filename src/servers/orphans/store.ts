@@ -86,6 +86,20 @@ export async function operationsOfOurs(db: Queryable, ids: readonly (string | nu
   return new Set(rows.map(({ id }) => id));
 }
 
+/** The provider's ids of the orphans that an account has shown. */
+export async function reportedOrphans(
+  db: Queryable,
+  { provider, workspace: account }: AccountName,
+): Promise<Set<string>> {
+  const rows = await db
+    .selectFrom('provisioning.orphans')
+    .select('ref')
+    .where('provider', '=', provider)
+    .where('account', 'is not distinct from', account)
+    .execute();
+  return new Set(rows.map(({ ref }) => ref));
+}
+
 /** Enters what is unknown, or that it is still there. @returns those that are new. */
 export async function keepOrphans(
   tx: Queryable,

@@ -9,6 +9,7 @@ import { shortId, uuidv7 } from '../../database/uuid.ts';
 import { type Engine, OBSERVER } from '../../engine/engine.ts';
 import type { Provider, ProviderServer } from '../../providers/contract.ts';
 import { isOfInstallation } from '../../providers/installation.ts';
+import { readServer } from '../../providers/observer.ts';
 import type { ProviderAccount, ProviderRegistry } from '../../providers/registry.ts';
 import { enterLook, findAll, usersOf } from '../observing/observe.ts';
 import { standingServers } from '../observing/store.ts';
@@ -25,6 +26,7 @@ import {
   type OrphanRecord,
   operationsOfOurs,
   readClock,
+  reportedOrphans,
   unknownAmong,
 } from './store.ts';
 import { openBooks } from './sweep-store.ts';
@@ -53,8 +55,8 @@ export async function sweepAccount(
   const account: AccountName = { provider: provider.name, workspace };
   const listedAt = await readClock(db);
   const listed = await provider.listServers({ signal });
-  const candidates = await oursAmong(tools, listed);
   const lists = { listedAt, lagMs: provider.listingLagMs ?? 0 };
+  const candidates = await oursAmong(tools, await withoutLag(tools, { provider, workspace }, listed, lists, signal));
   const suspects = await unknownAmong(db, provider.name, candidates, lists);
   const priceOf = suspects.size === 0 ? null : await priceReader(provider, { signal });
   const done: (() => void)[] = [];
@@ -101,6 +103,26 @@ export async function sweepAccount(
   for (const callback of done) callback();
   await forgetDepartures(db);
   await lookAfterOurs(tools, provider, { listed, listedAt }, signal);
+}
+
+/**
+ * What a list shows. Where lists lag, a server that would be reported for the first time is asked for by itself, and so is
+ * one that was reported and is not listed.
+ */
+async function withoutLag(
+  tools: SweepTools,
+  { provider, workspace }: ProviderAccount,
+  listed: readonly ProviderServer[],
+  lists: Parameters<typeof unknownAmong>[3],
+  signal: AbortSignal | undefined,
+): Promise<readonly ProviderServer[]> {
+  if (provider.readServer === undefined) return listed;
+  const reported = await reportedOrphans(tools.db, { provider: provider.name, workspace });
+  const unknown = await unknownAmong(tools.db, provider.name, await oursAmong(tools, listed), lists);
+  const shown = new Set(listed.map(({ ref }) => ref));
+  const doubtful = [...unknown, ...reported].filter((ref) => reported.has(ref) !== shown.has(ref));
+  const read = await Promise.all(doubtful.map((ref) => readServer(provider, ref, { signal })));
+  return [...listed.filter(({ ref }) => !doubtful.includes(ref)), ...read.filter((server) => server !== null)];
 }
 
 /** The same list tells how our own servers stand. */

@@ -38,7 +38,7 @@ export function powerProcedure(providers: ProviderRegistry, action: PowerAction)
         return { server_id: input.server_id, status: server.status, ip_address: server.ip_address };
       });
     },
-    settle: reconcileAfter,
+    compensate: reconcileAfter,
   });
 }
 

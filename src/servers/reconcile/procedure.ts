@@ -1,5 +1,5 @@
 import type { Queryable } from '../../database/pool.ts';
-import { defineProcedure, type FollowUp, type Procedure, type Settlement } from '../../engine/procedure.ts';
+import { type Compensation, defineProcedure, type FollowUp, type Procedure } from '../../engine/procedure.ts';
 import type { ProviderServer, ProviderServerStatus } from '../../providers/contract.ts';
 import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
@@ -49,18 +49,18 @@ export function reconcileProcedure(providers: ProviderRegistry): Procedure {
         return { server_id: serverId, status };
       });
     },
-    async settle(tx, input) {
+    async compensate(tx, input) {
       await updateServer(tx, input.server_id, { status: 'unknown' });
       return null;
     },
   });
 }
 
-/** The settlement of every change of an existing server: as before where nothing was begun, else look and record. */
+/** The compensation of every change of an existing server: as before where nothing was begun, else look and record. */
 export async function reconcileAfter(
   tx: Queryable,
   input: ServerChange,
-  { started }: Settlement,
+  { started }: Compensation,
 ): Promise<FollowUp | null> {
   // There is nobody to ask how an existing machine stands: it was not touched.
   if (!started || input.provider === EXISTING) {

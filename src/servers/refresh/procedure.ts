@@ -73,7 +73,7 @@ export function refreshProcedure(db: Database, providers: ProviderRegistry, engi
       return finish(async () => ({ check_mode: true, plan, ...summary }));
     },
     // Nothing was begun that would have to be tidied up.
-    settle: async () => null,
+    compensate: async () => null,
   });
 }
 

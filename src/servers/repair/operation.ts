@@ -58,7 +58,7 @@ async function acceptRepair(
     ...{ server_id: id, provider: server.provider, provider_ref: server.provider_ref },
     ...{ create_operation_id: server.operation_id, previous_status: server.status },
     ...{ check_mode: checkMode, fields: body.fields ?? null },
-    recreate: recreate ? await specOf(services, mutation, server) : null,
+    recreate: recreate ? await specOf(services, mutation, server, checkMode) : null,
   };
   const accepted = await accept(services, mutation, {
     id: operationId,
@@ -80,13 +80,19 @@ async function acceptRepair(
 }
 
 /** What the server is made from anew: as it is wanted now; the image and the rest as it was made, where that is still known. */
-async function specOf(services: Services, mutation: Mutation, server: ServerRecord): Promise<StoredSpec> {
+async function specOf(
+  services: Services,
+  mutation: Mutation,
+  server: ServerRecord,
+  checkMode: boolean,
+): Promise<StoredSpec> {
   const { tx } = mutation;
   const known = await readKnown(tx, server.id);
   if (known === null) throw errors.notFound('server', server.id);
   const made = await createdFrom(tx, server);
   const { workspace, hostname, plan, zone, tags } = known;
-  return withSshKey(services, mutation, server.provider, { ...made, workspace, hostname, plan, zone, tags });
+  const spec = { ...made, workspace, hostname, plan, zone, tags };
+  return checkMode ? spec : withSshKey(services, mutation, server.provider, spec);
 }
 
 async function createdFrom(tx: Queryable, { operation_id: id }: ServerRecord): Promise<Partial<StoredSpec>> {

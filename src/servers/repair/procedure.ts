@@ -78,12 +78,12 @@ export function repairProcedure(db: Database, providers: ProviderRegistry, encry
         return { server_id: input.server_id, status, repaired: found.differences };
       });
     },
-    async settle(tx, input, settlement) {
+    async compensate(tx, input, compensation) {
       if (input.check_mode) return null;
-      if (input.recreate === null) return reconcileAfter(tx, input, settlement);
+      if (input.recreate === null) return reconcileAfter(tx, input, compensation);
       const { server_id, provider, create_operation_id, previous_status } = input;
       const restore: RecreatedServer = { operationId: create_operation_id, status: previous_status };
-      if (!settlement.started) {
+      if (!compensation.started) {
         await restoreAfterRecreation(tx, server_id, restore);
         return null;
       }
@@ -94,7 +94,7 @@ export function repairProcedure(db: Database, providers: ProviderRegistry, encry
         resource: `server:${server_id}`,
         input: {
           ...{ server_id, provider, provider_ref: null, previous_status },
-          ...{ create_operation_id: settlement.operationId, restore },
+          ...{ create_operation_id: compensation.operationId, restore },
         },
       };
     },
@@ -171,7 +171,7 @@ async function recreate(
   withProvider: WithProvider,
   { operationId, step, finish }: ProcedureContext,
 ) {
-  const server = await untilRunning(step, spec, withProvider);
+  const server = await untilRunning(step, spec, { withProvider });
   return finish(async (tx) => {
     await updateServer(tx, input.server_id, {
       ...{ status: 'running', ipAddress: server.ip_address, providerRef: server.ref },

@@ -57,7 +57,7 @@ export function resizeProcedure(providers: ProviderRegistry): Procedure {
       if (seen === null) throw missing(input);
       return end(seen.status, seen.ip_address);
     },
-    settle: reconcileAfter,
+    compensate: reconcileAfter,
   });
 }
 

@@ -1,4 +1,5 @@
 /** POST /v1/taskservs/create: what can be said against it, and what is written when it is accepted. */
+import { Type } from 'typebox';
 import { isPermitted, type Principal } from '../../access/permissions.ts';
 import {
   loadCatalog,
@@ -25,7 +26,6 @@ import { acceptOnHosts, lockForChange, lockNamed, requireFree } from '../service
 import {
   insertRevision,
   insertTaskserv,
-  lockTaskserv,
   type Revision,
   readRevision,
   type TaskservRecord,
@@ -35,6 +35,8 @@ import { createProcedure } from './procedure.ts';
 
 /** Servers that will not come up by waiting cannot be installed on. */
 const UNFIT = ['stopped', 'stopping', 'deleting', 'error', 'missing', 'unknown'];
+
+const { name, servers, config } = CreateTaskserv.properties;
 
 export const createTaskserv = defineOperation({
   kind: 'taskserv.create',
@@ -53,8 +55,39 @@ export const createTaskserv = defineOperation({
     accept: (services, mutation, _request, checked) => acceptCreate(services, mutation, checked),
   },
   procedure: (tools: HostTools) => createProcedure(tools),
-  // Its node opens secrets of workflows: src/workflows/kinds/taskservs.ts.
+  node: {
+    with: Type.Object({ name, servers, config }, { additionalProperties: false }),
+    permission: 'taskserv_create',
+    target: { what: 'server', permission: 'server_update', field: 'servers' },
+    secrets: 'config',
+    async prepare(services, principal, { workspace, fields, secretNames }) {
+      // The fields were held against the schema of this very request.
+      const checked = await checkCreate(services, principal, { ...fields, workspace } as unknown as CreateTaskserv);
+      requireSecretFields(secretNames, checked.secretNames);
+      return checked;
+    },
+    accept: (services, mutation, _node, prepared) => acceptCreate(services, mutation, prepared as CheckedCreate),
+    undo({ input, result, status }) {
+      const id = result.taskserv_id ?? input.taskserv_id;
+      if (typeof id !== 'string') return { how: 'nothing' };
+      if (input.previous !== null && input.previous !== undefined) {
+        return status === 'completed'
+          ? { how: 'keep', why: 'It stood there before and was changed; the change is kept.' }
+          : { how: 'nothing' };
+      }
+      return { how: 'node', kind: 'taskserv.delete', fields: { taskserv: id, force: true } };
+    },
+  },
 });
+
+/** A secret goes only where it is kept as one. @throws 400. */
+export function requireSecretFields(given: Iterable<string>, secretNames: readonly string[]): void {
+  const open = [...given].filter((name) => !secretNames.includes(name));
+  if (open.length === 0) return;
+  throw errors.validation(
+    open.map((name) => ({ field: `config.${name}`, message: 'is not a secret of this taskserv: it would be shown' })),
+  );
+}
 
 /** A request that holds against the catalog. */
 export interface CheckedCreate {
@@ -99,7 +132,7 @@ export async function checkCreate(
  * Accepts a taskserv on servers: a new one, or, where servers carry it already, the change of that one to this version
  * and config. Its rows, its operation and its place in line on the hosts commit together.
  */
-export async function acceptCreate(services: Services, mutation: Mutation, checked: CheckedCreate): Promise<Accepted> {
+async function acceptCreate(services: Services, mutation: Mutation, checked: CheckedCreate): Promise<Accepted> {
   const { tx, principal } = mutation;
   const { body, version, values, secretNames } = checked;
   const servers = await findServers(mutation, body);
@@ -234,9 +267,7 @@ async function findPresent(
       { taskservs: [id, ...others] },
     );
   }
-  const taskserv = await (body.check_mode === true
-    ? lockSeen(mutation, id)
-    : lockForChange(mutation, id, 'taskserv_update'));
+  const taskserv = await lockForChange(mutation, id, 'taskserv_update');
   const left = (await hostsOf(mutation.tx, id)).filter(
     ({ server_id }) => !hosts.some((host) => host.server_id === server_id),
   );
@@ -245,15 +276,6 @@ async function findPresent(
       `${body.name} is on these servers as ${id}, which is on ${left.map(({ hostname }) => hostname).join(', ')} as well. Name all of its servers to change it.`,
       { taskserv_id: id, missing_servers: left.map(({ hostname }) => hostname) },
     );
-  }
-  return taskserv;
-}
-
-/** For check_mode: anybody who may ask for a taskserv may ask what it would change. */
-async function lockSeen({ tx, principal }: Mutation, id: string): Promise<TaskservRecord> {
-  const taskserv = await lockTaskserv(tx, id);
-  if (taskserv === null || !isPermitted(principal, 'taskserv_read', taskserv.workspace)) {
-    throw errors.notFound('taskserv', id);
   }
   return taskserv;
 }

@@ -1,10 +1,10 @@
 import type { Queryable } from '../../database/pool.ts';
 import {
+  type Compensation,
   defineProcedure,
   type FollowUp,
   type Procedure,
   type ProcedureContext,
-  type Settlement,
 } from '../../engine/procedure.ts';
 import { leaveTurns } from '../../servers/turn-store.ts';
 import { displaceFromHosts } from '../host-store.ts';
@@ -33,7 +33,8 @@ export function createProcedure(tools: HostTools): Procedure {
       input.check_mode === true
         ? context.finish(await planInstall(tools, input, context))
         : install(tools, input, context),
-    settle: async (tx, input, settlement) => (input.check_mode === true ? null : settleInstall(tx, input, settlement)),
+    compensate: async (tx, input, compensation) =>
+      input.check_mode === true ? null : compensateInstall(tx, input, compensation),
   });
 }
 
@@ -43,7 +44,7 @@ export function retryProcedure(tools: HostTools): Procedure {
     kind: 'taskserv.retry',
     queue: () => TASKSERV_QUEUE,
     run: (input, context) => install(tools, input, context),
-    settle: settleInstall,
+    compensate: compensateInstall,
   });
 }
 
@@ -76,8 +77,8 @@ function doneOn(done: readonly Done<HostInstalled>[], serverId: string) {
   return one === undefined ? {} : { platform: one.value.platform, done: one.value.deeds };
 }
 
-function settleInstall(tx: Queryable, input: InstallInput, settlement: Settlement): Promise<FollowUp | null> {
-  return settleChange(tx, input, settlement, async () => {
+function compensateInstall(tx: Queryable, input: InstallInput, compensation: Compensation): Promise<FollowUp | null> {
+  return settleChange(tx, input, compensation, async () => {
     await displaceFromHosts(tx, input.taskserv_id, input.adopted, input.made);
     if (input.previous === null) await removeTaskserv(tx, input.taskserv_id);
     else await returnToRevision(tx, input.taskserv_id, input.previous);

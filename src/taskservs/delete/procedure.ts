@@ -1,12 +1,12 @@
 import type { TaskservDefinition } from '../../catalog/catalog.ts';
 import type { Queryable } from '../../database/pool.ts';
 import {
+  type Compensation,
   defineProcedure,
   type FollowUp,
   OperationError,
   type Procedure,
   type ProcedureContext,
-  type Settlement,
   type StepCall,
 } from '../../engine/procedure.ts';
 import { leaveTurns } from '../../servers/turn-store.ts';
@@ -15,7 +15,6 @@ import { defaultItem, type Item, namesToRemove } from '../host-plan.ts';
 import { removeItem } from '../host-scripts.ts';
 import { type CarriedRecord, carriedOn, forgetOnHost, noteOnHost } from '../host-store.ts';
 import { changeHosts, settleChange } from '../procedures/change-hosts.ts';
-import { withTransport } from '../procedures/each-host.ts';
 import { outputOf } from '../procedures/host-install.ts';
 import {
   definitionMissing,
@@ -26,7 +25,7 @@ import {
   TASKSERV_QUEUE,
   wantedItem,
 } from '../procedures/input.ts';
-import { untilTurn } from '../procedures/turn.ts';
+import { inTurn } from '../procedures/turn.ts';
 import { removeTaskserv, updateTaskserv } from '../store.ts';
 
 interface RemoveInput extends HostsInput {
@@ -41,7 +40,7 @@ export function deleteProcedure(tools: HostTools): Procedure {
     kind: 'taskserv.delete',
     queue: () => TASKSERV_QUEUE,
     run: (input, context) => remove(tools, input, context),
-    settle: settleRemoval,
+    compensate: compensateRemoval,
   });
 }
 
@@ -77,28 +76,25 @@ async function removeFromHost(
   call: StepCall,
   slots: Slots,
 ): Promise<string[]> {
-  const { address } = await untilTurn(tools, host, call);
-  return slots.run(call.signal, () =>
-    withTransport(tools, host, call.signal, async (transport) => {
-      const definitions = await definitionsOf(tools.db, workspace);
-      const carried = await carriedOn(tools.db, [host.server_id]);
-      const removed: string[] = [];
-      for (const name of namesToRemove(definitions, carried, input.name)) {
-        const record = carried.find((candidate) => candidate.name === name);
-        // Gone since: a crash came between its removal and the end of this step.
-        if (record === undefined) continue;
-        const item = await itemToRemove(tools, definitions, input, name);
-        if (item !== null) await removeOne(tools, transport, { host, address, call, item, record });
-        removed.push(name);
-      }
-      call.guard();
-      await tools.db.transaction().execute(async (tx) => {
-        await forgetOnHost(tx, host.server_id, removed);
-        await leaveTurns(tx, call.operationId, host.server_id);
-      });
-      return removed;
-    }),
-  );
+  return inTurn(tools, host, call, slots, async (transport, address) => {
+    const definitions = await definitionsOf(tools.db, workspace);
+    const carried = await carriedOn(tools.db, [host.server_id]);
+    const removed: string[] = [];
+    for (const name of namesToRemove(definitions, carried, input.name)) {
+      const record = carried.find((candidate) => candidate.name === name);
+      // Gone since: a crash came between its removal and the end of this step.
+      if (record === undefined) continue;
+      const item = await itemToRemove(tools, definitions, input, name);
+      if (item !== null) await removeOne(tools, transport, { host, address, call, item, record });
+      removed.push(name);
+    }
+    call.guard();
+    await tools.db.transaction().execute(async (tx) => {
+      await forgetOnHost(tx, host.server_id, removed);
+      await leaveTurns(tx, call.operationId, host.server_id);
+    });
+    return removed;
+  });
 }
 
 /** Null: the catalog has forgotten how, and `force` says to do without. */
@@ -141,8 +137,8 @@ async function removeOne(
   await call.log(`${host.hostname}: ${name} is gone.`, { ...fields, verdict: 'removed' });
 }
 
-function settleRemoval(tx: Queryable, input: RemoveInput, settlement: Settlement): Promise<FollowUp | null> {
-  return settleChange(tx, input, settlement, () =>
+function compensateRemoval(tx: Queryable, input: RemoveInput, compensation: Compensation): Promise<FollowUp | null> {
+  return settleChange(tx, input, compensation, () =>
     updateTaskserv(tx, input.taskserv_id, { status: input.previous_status }),
   );
 }

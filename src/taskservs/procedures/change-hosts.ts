@@ -1,10 +1,10 @@
 /** What every change of a taskserv on its hosts has in common: its work, how it fails, and what holds when it was interrupted. */
 import type { Queryable } from '../../database/pool.ts';
 import {
+  type Compensation,
   type FollowUp,
   OperationError,
   type ProcedureContext,
-  type Settlement,
   type StepCall,
 } from '../../engine/procedure.ts';
 import { leaveTurns } from '../../servers/turn-store.ts';
@@ -80,13 +80,13 @@ export async function summaries(db: Queryable, input: HostsInput) {
 }
 
 /**
- * Settles a change that has failed or was cancelled.
+ * Compensates for a change that has failed or was cancelled.
  * @param takeBack when nothing was begun: makes all as it was before the request.
  */
 export async function settleChange(
   tx: Queryable,
   input: HostsInput,
-  { operationId, started, result }: Settlement,
+  { operationId, started, result }: Compensation,
   takeBack: () => Promise<void>,
 ): Promise<FollowUp | null> {
   await leaveTurns(tx, operationId);

@@ -7,9 +7,8 @@ import { lookAt } from '../host-look.ts';
 import { type Item, itemsOn } from '../host-plan.ts';
 import { checkItem, type HostFacts, installItem, type Outcome, type Output } from '../host-scripts.ts';
 import { type CarriedRecord, lastLineOf, noteOnHost } from '../host-store.ts';
-import { withTransport } from './each-host.ts';
 import { definitionsOf, type Host, type HostsInput, type HostTools, wantedItem } from './input.ts';
-import { untilTurn } from './turn.ts';
+import { inTurn } from './turn.ts';
 
 /** Lines of one script's output that are kept for one host: a script that never stops talking must not fill the database. */
 const MAX_LINES = 10_000;
@@ -36,33 +35,30 @@ export async function installOnHost(
   call: StepCall,
   slots: Slots,
 ): Promise<HostInstalled> {
-  const { address } = await untilTurn(tools, host, call);
-  return slots.run(call.signal, () =>
-    withTransport(tools, host, call.signal, async (transport) => {
-      const definitions = await definitionsOf(tools.db, workspace);
-      const wanted = await wantedItem(tools, definitions, input);
-      const { items, carried } = await itemsOn(tools.db, tools.encryption, definitions, host.server_id, wanted);
-      const facts = { hostname: host.hostname, address };
-      const look = await lookAt(transport, items, facts, call.signal);
-      const work: HostWork = { tools, transport, host, call, facts };
-      const deeds: Deed[] = [];
-      for (const item of items) {
-        const { name } = item.definition;
-        // What was seen at the look does not count any more once something was changed.
-        const untouched = deeds.every(({ action }) => action === 'unchanged');
-        deeds.push(
-          await ensureItem(work, item, {
-            known: carried.find((record) => record.name === name),
-            installed: look.installed.get(name),
-            health: untouched ? look.health.get(name) : undefined,
-          }),
-        );
-      }
-      call.guard();
-      await leaveTurns(tools.db, call.operationId, host.server_id);
-      return { platform: look.platform, deeds };
-    }),
-  );
+  return inTurn(tools, host, call, slots, async (transport, address) => {
+    const definitions = await definitionsOf(tools.db, workspace);
+    const wanted = await wantedItem(tools, definitions, input);
+    const { items, carried } = await itemsOn(tools.db, tools.encryption, definitions, host.server_id, wanted);
+    const facts = { hostname: host.hostname, address };
+    const look = await lookAt(transport, items, facts, call.signal);
+    const work: HostWork = { tools, transport, host, call, facts };
+    const deeds: Deed[] = [];
+    for (const item of items) {
+      const { name } = item.definition;
+      // What was seen at the look does not count any more once something was changed.
+      const untouched = deeds.every(({ action }) => action === 'unchanged');
+      deeds.push(
+        await ensureItem(work, item, {
+          known: carried.find((record) => record.name === name),
+          installed: look.installed.get(name),
+          health: untouched ? look.health.get(name) : undefined,
+        }),
+      );
+    }
+    call.guard();
+    await leaveTurns(tools.db, call.operationId, host.server_id);
+    return { platform: look.platform, deeds };
+  });
 }
 
 interface HostWork {

@@ -1,8 +1,11 @@
 import { OperationError, type StepCall } from '../../engine/procedure.ts';
 import { aheadOf } from '../../servers/turn-store.ts';
+import type { Transport } from '../../transports/contract.ts';
 import { backoff } from '../../util/backoff.ts';
 import { sleep } from '../../util/sleep.ts';
+import type { Slots } from '../../util/slots.ts';
 import { readHost } from '../host-store.ts';
+import { withTransport } from './each-host.ts';
 import type { Host, HostTools } from './input.ts';
 
 /** Pauses between looks for the turn. Milliseconds. */
@@ -14,7 +17,7 @@ const MAX_WAIT_SECONDS = 14_400;
  * Waits until the host is this operation's to change, and is running.
  * @throws HOST_BUSY after four hours, SERVER_MISSING, SERVER_NOT_RUNNING.
  */
-export async function untilTurn(tools: HostTools, host: Host, call: StepCall): Promise<{ address: string | null }> {
+async function untilTurn(tools: HostTools, host: Host, call: StepCall): Promise<{ address: string | null }> {
   const began = performance.now();
   let told: string | null = null;
   for (let looks = 1; ; looks += 1) {
@@ -36,6 +39,22 @@ export async function untilTurn(tools: HostTools, host: Host, call: StepCall): P
     await sleep(backoff(looks, LOOK_PAUSES), call.signal);
   }
   return requireRunning(tools, host);
+}
+
+/**
+ * Does the work on the host when it is this operation's turn there and a place is free. The way into the host is closed
+ * after the work; the turn is the work's to give back.
+ * @throws as `untilTurn`; the signal's reason; whatever `work` throws.
+ */
+export async function inTurn<T>(
+  tools: HostTools,
+  host: Host,
+  call: StepCall,
+  slots: Slots,
+  work: (transport: Transport, address: string | null) => Promise<T>,
+): Promise<T> {
+  const { address } = await untilTurn(tools, host, call);
+  return slots.run(call.signal, () => withTransport(tools, host, call.signal, (transport) => work(transport, address)));
 }
 
 /** @throws SERVER_MISSING, SERVER_NOT_RUNNING. */

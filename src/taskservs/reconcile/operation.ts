@@ -5,5 +5,6 @@ import { reconcileProcedure } from './procedure.ts';
 /** Records what an interrupted change has left on hosts. */
 export const reconcileTaskserv = defineInternalOperation({
   kind: 'taskserv.reconcile',
+  startedBy: 'a change of a taskserv that failed or was cancelled',
   procedure: (tools: HostTools) => reconcileProcedure(tools),
 });

@@ -3,7 +3,7 @@ import { isObject, type JsonObject, type Path, pathText } from '../../documents/
 import { createProblems, throwProblems } from '../../documents/problems.ts';
 import { ApplicationError, errors, type FieldProblem } from '../../errors.ts';
 import type { Services } from '../../http/section.ts';
-import { checkCreate } from '../../taskservs/create/operation.ts';
+import { checkCreate, requireSecretFields } from '../../taskservs/create/operation.ts';
 import { type Definition, patternOf, placeOf } from '../definition/definition.ts';
 import type { Plan } from '../planning/contract.ts';
 import { requireSecrets } from '../secrets/open.ts';
@@ -11,7 +11,6 @@ import { sampleOf } from '../secrets/pattern.ts';
 import { referencesIn } from '../secrets/reference.ts';
 import { refusedNode } from './ownership.ts';
 import { type Kind, rulesOf } from './rules.ts';
-import { requireSecretFields } from './taskservs.ts';
 
 /** What is asked before a workflow is accepted. */
 interface Question {

@@ -8,6 +8,7 @@ import { typeName } from '../../documents/json.ts';
 import type { StepCall } from '../../engine/procedure.ts';
 import { render, TemplateError } from '../expressions/template.ts';
 import { createRunContext } from './context.ts';
+import { createReport, nextRetry, soon, wokenByCancel } from './loop.ts';
 import { nextMove, refusedMove } from './moves.ts';
 import { type Runtime, takenElsewhere } from './runtime.ts';
 import { createScheduler, type NodeState, type Scheduler, type StepState } from './scheduler.ts';
@@ -35,10 +36,10 @@ interface Run extends CoordinatorOptions {
   scheduler: Scheduler;
   wake: Wake;
   submit: SubmitOptions;
+  /** Nodes that are not left out from the start. */
   total: number;
   /** Operations that have been asked to stop. */
   asked: Set<string>;
-  percent: number;
 }
 
 /** @throws the signal's reason when this replica hands its work over. */
@@ -69,20 +70,13 @@ export async function coordinate(options: CoordinatorOptions): Promise<Outcome> 
     },
     total: nodes.filter(({ status }) => status !== 'skipped').length,
     asked: new Set(),
-    percent: 0,
   };
-  const onCancel = () => wake.now();
-  call.cancelled.addEventListener('abort', onCancel);
-  try {
-    return await untilEnded(run);
-  } finally {
-    call.cancelled.removeEventListener('abort', onCancel);
-    wake.close();
-  }
+  return wokenByCancel(wake, call, () => untilEnded(run));
 }
 
 async function untilEnded(run: Run): Promise<Outcome> {
   const { scheduler, wake, call } = run;
+  const report = createReport(run.total, scheduler, run.progress);
   for (const operationId of scheduler.running.keys()) wake.watch(operationId);
   let changed: string[] = [...scheduler.running.keys()];
   for (;;) {
@@ -95,7 +89,7 @@ async function untilEnded(run: Run): Promise<Outcome> {
     } else if (scheduler.running.size === 0) return stop.outcome;
     else if (stop.cancelChildren) await stopRunning(run, [...scheduler.running.values()]);
     const until = stop === null ? await enforceTimeouts(run) : soon();
-    await report(run);
+    await report();
     // A failure while going on is acted upon at once.
     if (stop === null && stopReason(run) !== null) wake.now();
     await wake.wait(until, call.signal);
@@ -199,8 +193,6 @@ async function goOn(run: Run): Promise<void> {
   }
 }
 
-/** Hints may be lost; so often a run looks without one. */
-const FALLBACK_MS = 10_000;
 /** How long a node waits before it looks again whether its last try has been tidied up after. */
 const TIDY_MS = 500;
 
@@ -280,18 +272,5 @@ async function enforceTimeouts(run: Run): Promise<Date> {
     } else next = Math.min(next, due);
   }
   await stopRunning(run, over);
-  for (const { nextAttemptAt } of scheduler.retrying) next = Math.min(next, nextAttemptAt?.getTime() ?? now);
-  return new Date(Math.min(next, soon().getTime()));
-}
-
-/** When to look again although nothing was heard. */
-function soon(): Date {
-  return new Date(Date.now() + FALLBACK_MS);
-}
-
-async function report(run: Run): Promise<void> {
-  const percent = Math.min(99, Math.floor((100 * (run.total - run.scheduler.open())) / Math.max(1, run.total)));
-  if (percent <= run.percent) return;
-  run.percent = percent;
-  await run.progress(percent);
+  return new Date(Math.min(next, nextRetry(scheduler).getTime()));
 }

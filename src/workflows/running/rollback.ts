@@ -10,12 +10,12 @@ import type { StepCall } from '../../engine/procedure.ts';
 import { ApplicationError } from '../../errors.ts';
 import type { NodeOutcome, NodeUndo } from '../../operations/node.ts';
 import { backoff } from '../../util/backoff.ts';
-import { acceptNode, handlerOf } from '../kinds/registry.ts';
 import { rulesOf } from '../kinds/rules.ts';
 import type { PlannedStep } from '../planning/contract.ts';
 import { submitRollback } from '../service-rollback.ts';
 import { actingFor, requireStillPermitted } from './authority.ts';
-import { type Runtime, submitTogether, takenElsewhere } from './runtime.ts';
+import { createReport, nextRetry, soon, wokenByCancel } from './loop.ts';
+import { handlerOf, prepareNode, type Runtime, submitTogether, takenElsewhere } from './runtime.ts';
 import { createScheduler, type NodeState, type Scheduler } from './scheduler.ts';
 import { endedAmong, readRun, type Snapshot } from './store.ts';
 import {
@@ -31,7 +31,6 @@ import { createWake, type Wake } from './wake.ts';
 
 /** Waits between tries of undoing a node. Seconds. */
 const RETRY_DELAYS = { first: 1, most: 60 };
-const FALLBACK_MS = 10_000;
 /** What looks how things stand may wait for a day for a server that hangs: then the try has failed. */
 const FOLLOW_UP_MS = 30_000;
 
@@ -78,7 +77,7 @@ export async function stopEverything({
         afterCommit();
       }
       for (const { cleanupId } of tidying) if (cleanupId !== null) wake.watch(cleanupId);
-      await wake.wait(new Date(Date.now() + FALLBACK_MS), call.signal);
+      await wake.wait(soon(), call.signal);
       call.signal.throwIfAborted();
     }
   } finally {
@@ -118,14 +117,7 @@ export async function undoEverything(options: RollbackOptions): Promise<void> {
       parallelLimit: settings.parallelLimit,
     }),
   };
-  const onCancel = () => wake.now();
-  call.cancelled.addEventListener('abort', onCancel);
-  try {
-    await untilUndone(rollback);
-  } finally {
-    call.cancelled.removeEventListener('abort', onCancel);
-    wake.close();
-  }
+  await wokenByCancel(wake, call, () => untilUndone(rollback));
 }
 
 const AS_STATUS: Record<WorkflowUndoStatus, WorkflowNodeStatus> = {
@@ -156,7 +148,7 @@ async function untilUndone(rollback: Rollback): Promise<void> {
   let changed = [...scheduler.running.keys()];
   /** Operations that look how things stand after one of these, with that one. */
   const following = new Map<string, { id: string; until: number }>();
-  let told = 0;
+  const report = createReport(rollback.total, scheduler, rollback.progress);
   for (;;) {
     call.signal.throwIfAborted();
     const late = [...following].flatMap(([id, { until }]) => (until < performance.now() ? id : []));
@@ -192,18 +184,10 @@ async function untilUndone(rollback: Rollback): Promise<void> {
       await startReady(rollback);
       if (scheduler.open() === 0) return;
     }
-    const percent = Math.min(99, Math.floor((100 * (rollback.total - scheduler.open())) / Math.max(1, rollback.total)));
-    if (percent > told) await rollback.progress(percent);
-    told = Math.max(told, percent);
-    await wake.wait(nextDue(scheduler), call.signal);
+    await report();
+    await wake.wait(nextRetry(scheduler), call.signal);
     changed = wake.takeChanged();
   }
-}
-
-function nextDue(scheduler: Scheduler): Date {
-  let next = Date.now() + FALLBACK_MS;
-  for (const { nextAttemptAt } of scheduler.retrying) next = Math.min(next, nextAttemptAt?.getTime() ?? Date.now());
-  return new Date(next);
 }
 
 function moveOf(node: NodeState, undo: UndoMove['undo'], error: string | null): UndoMove {
@@ -258,7 +242,7 @@ async function startReady(rollback: Rollback): Promise<void> {
 
 /** How a node is undone; a move where that is already decided, null where there is nothing to do. */
 function undoOf(
-  { begun }: Rollback,
+  { begun, runtime }: Rollback,
   node: NodeState,
 ): Exclude<NodeUndo, { how: 'nothing' | 'keep' }> | UndoMove | null {
   const of = begun.get(node.position);
@@ -273,7 +257,7 @@ function undoOf(
     fields: of.fields ?? {},
     leftover: tidied !== null,
   };
-  const undo = handlerOf(node.step.planned.kind).undo?.(outcome) ?? { how: 'nothing' };
+  const undo = handlerOf(runtime, node.step.planned.kind).undo?.(outcome) ?? { how: 'nothing' };
   if (undo.how === 'nothing') {
     if (tidied === null) return null;
     return moveOf(node, 'failed', `${of.cleanupError ?? 'What should tidy up after it'} (operation ${of.cleanupId})`);
@@ -296,7 +280,7 @@ async function start(
   const needed = undo.how === 'node' ? rulesOf(undo.kind).permission : 'workflow_cancel';
   const request =
     undo.how === 'node'
-      ? { workflowId, position, key, workspace, kind: undo.kind, fields: undo.fields, run: snapshot }
+      ? { workflowId, position, key, workspace, kind: undo.kind, fields: undo.fields, secretNames: [], run: snapshot }
       : null;
   if (request !== null && own) {
     const servers = await serversLeft(services.db, (undo.fields.servers as Json[]).map(String));
@@ -308,13 +292,13 @@ async function start(
     const acting = await actingFor(services.db, authority, `rollback of workflow ${workflowId}`);
     requireStillPermitted(acting, [needed], workspace);
     const { principal } = acting;
-    const prepared = request === null ? null : await handlerOf(request.kind).prepare?.(services, principal, request);
+    const prepared = request === null ? null : await prepareNode(runtime, principal, request);
     const operationId = await submitTogether(runtime, principal, call.operationId, async (mutation) => {
       if ((await claimUndo(mutation.tx, workflowId, [node])).length === 0) throw takenElsewhere(key);
       const id =
         request === null
           ? await submitRollback(services, mutation, undo.how === 'rollback' ? undo.workflowId : '')
-          : await acceptNode(services, mutation, request, prepared);
+          : (await handlerOf(runtime, request.kind).accept(services, mutation, request, prepared)).id;
       const now = id === null ? 'undone' : 'running';
       await moveUndo(mutation.tx, workflowId, [
         { position, undo: now, attempt: node.attempt + 1, operationId: id, error: null },

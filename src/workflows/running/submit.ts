@@ -6,11 +6,10 @@ import { ApplicationError } from '../../errors.ts';
 import { render, TemplateError } from '../expressions/template.ts';
 import { checkWith } from '../kinds/check.ts';
 import type { NodeRequest } from '../kinds/kind.ts';
-import { acceptNode, handlerOf } from '../kinds/registry.ts';
 import { rulesOf, withDefaults } from '../kinds/rules.ts';
 import { type Acting, actingFor, requireStillPermitted } from './authority.ts';
 import type { RunContext } from './context.ts';
-import { type Runtime, submitTogether } from './runtime.ts';
+import { handlerOf, prepareNode, type Runtime, submitTogether } from './runtime.ts';
 import type { NodeState } from './scheduler.ts';
 import { claimNodes, type NodeInput, readInputs, type Snapshot, setOperations } from './store.ts';
 
@@ -105,7 +104,7 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
   const ready = new Map<number, Ready>();
   for (const node of batch) {
     const input = inputs.get(node.position);
-    if (input !== undefined) ready.set(node.position, await prepareNode(options, before, node, input));
+    if (input !== undefined) ready.set(node.position, await makeReady(options, before, node, input));
   }
   return submitTogether(runtime, before.principal, workflowId, async (transaction) => {
     // Asked again: what a node prepares may take a while.
@@ -120,14 +119,11 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
     for (const { position, attempt } of claimed.sort((a, b) => a.position - b.position)) {
       const one = ready.get(position);
       if (one === undefined) throw new Error(`node ${position} of workflow ${workflowId} is gone`);
-      const operationId = await refusing(position, async () => {
+      const handler = handlerOf(runtime, one.request.kind);
+      const { id: operationId } = await refusing(position, async () => {
         requireStillPermitted(now, neededFor(one.request.kind), options.workspace);
-        return acceptNode(
-          handlerOf(one.request.kind).gathers === true ? gathered : runtime.services,
-          mutation,
-          one.request,
-          one.prepared,
-        );
+        const services = handler.gathers === true ? gathered : runtime.services;
+        return handler.accept(services, mutation, one.request, one.prepared);
       });
       rows.push({ position, operationId, fields: one.rendered ? one.request.fields : null });
       made.set(one.node, { operationId, attempt });
@@ -139,16 +135,14 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
   });
 }
 
-async function prepareNode(options: SubmitOptions, acting: Acting, node: NodeState, input: NodeInput): Promise<Ready> {
+async function makeReady(options: SubmitOptions, acting: Acting, node: NodeState, input: NodeInput): Promise<Ready> {
   const { runtime, workflowId, workspace, run } = options;
   const { kind } = node.step.planned;
   const { key, position } = node;
   await refusing(position, async () => requireStillPermitted(acting, neededFor(kind), workspace));
   const fields = input.fields ?? (await renderFields(options, node, input));
-  const request = { workflowId, position, key, workspace, kind, fields, run };
-  const prepared = await refusing(position, async () =>
-    handlerOf(kind).prepare?.(runtime.services, acting.principal, request),
-  );
+  const request = { workflowId, position, key, workspace, kind, fields, secretNames: [], run };
+  const prepared = await refusing(position, async () => prepareNode(runtime, acting.principal, request));
   return { node, request, prepared, rendered: input.fields === null };
 }
 

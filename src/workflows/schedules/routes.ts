@@ -101,6 +101,7 @@ export function registerScheduleRoutes(app: App, services: Services): void {
       config: { access: 'workflow_submit' },
       schema: {
         tags,
+        operationId: 'createSchedule',
         summary: 'Run a workflow by the clock',
         description:
           'Checked as a submit is. It acts for the caller, with those of their present roles that they still have then.',
@@ -157,6 +158,7 @@ export function registerScheduleRoutes(app: App, services: Services): void {
       config: { access: 'workflow_read' },
       schema: {
         tags,
+        operationId: 'listSchedules',
         summary: 'List schedules',
         querystring: listQuerySchema(SCHEDULE_LIST),
         response: { 200: Type.Array(Schedule), ...errorResponses(400, 401, 403) },
@@ -180,6 +182,7 @@ export function registerScheduleRoutes(app: App, services: Services): void {
       config: { access: 'workflow_read' },
       schema: {
         tags,
+        operationId: 'getSchedule',
         summary: 'Get a schedule',
         params: ScheduleId,
         response: { 200: Schedule, ...errorResponses(401, 403, 404) },
@@ -200,6 +203,7 @@ export function registerScheduleRoutes(app: App, services: Services): void {
       config: { access: 'workflow_cancel' },
       schema: {
         tags,
+        operationId: 'deleteSchedule',
         summary: 'Delete a schedule',
         description: 'What it has started goes on.',
         params: ScheduleId,

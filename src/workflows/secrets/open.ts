@@ -3,8 +3,9 @@
 import type { Encryption } from '../../access/encryption.ts';
 import { type Principal, requirePermission } from '../../access/permissions.ts';
 import type { Queryable } from '../../database/pool.ts';
-import type { JsonObject } from '../../documents/json.ts';
+import { isObject, type JsonObject } from '../../documents/json.ts';
 import { errors } from '../../errors.ts';
+import type { NodeRequest, NodeRules } from '../../operations/node.ts';
 import { decryptSecrets } from '../../taskservs/secrets.ts';
 import { readRevision } from '../../taskservs/store.ts';
 import { referencesIn, type SecretReference } from './reference.ts';
@@ -37,6 +38,23 @@ export async function requireSecrets(
       read: 'taskserv_read',
     });
   }
+}
+
+/**
+ * The node with the references of its `secrets` field opened: for its `prepare` alone, never to be stored or told.
+ * @throws 404, 403.
+ */
+export async function openNode<Node extends NodeRequest>(
+  tools: SecretTools,
+  principal: Principal,
+  { secrets: field }: NodeRules,
+  node: Node,
+): Promise<Node> {
+  const given = field === undefined ? undefined : node.fields[field];
+  if (field === undefined || !isObject(given)) return node;
+  await requireSecrets(tools, principal, node.workspace, referencesIn(given).values());
+  const { fields, secrets } = await openFields(tools, node.workflowId, given);
+  return { ...node, fields: { ...node.fields, [field]: fields }, secretNames: secrets };
 }
 
 /** The object with its references opened: never to be stored or told. @throws 404 where one leads nowhere. */

@@ -9,6 +9,7 @@ import fc from 'fast-check';
 import { pino } from 'pino';
 import { expectError, expectOk, makeClient, makeServer, startInstallation } from '../../../test/support/acceptance.ts';
 import { assertFree, assertNotStored } from '../../../test/support/canaries.ts';
+import { SEED } from '../../../test/support/seed.ts';
 import { ended, type Operation } from '../../../test/support/server.ts';
 import { stepsOf, submit, submitBatch } from '../../../test/support/workflows.ts';
 import { openEncryption } from '../../access/master-key.ts';
@@ -16,6 +17,8 @@ import { decryptSecrets } from '../../taskservs/secrets.ts';
 import { readRevision } from '../../taskservs/store.ts';
 import { generateSecret, PatternError, sampleOf } from './pattern.ts';
 import { readSecrets } from './store.ts';
+
+fc.configureGlobal({ seed: SEED });
 
 describe('a pattern', () => {
   test('makes secrets of its form, another one each time', () => {

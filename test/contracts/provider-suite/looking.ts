@@ -97,6 +97,16 @@ export function lookingTests(suite: Suite): void {
     assert.equal(observed.get(kept.ref)?.ref, kept.ref);
   });
 
+  test('P39: a server that is asked for by itself is told as lists tell it, and null when it does not exist', async (t) => {
+    const { provider } = suite.setup;
+    if (provider.readServer === undefined) return t.skip('this provider has lists that never lag');
+    const { ref } = await makeRunning();
+    assert.deepEqual(await provider.readServer(ref), (await provider.observeServers([ref])).get(ref));
+    await provider.deleteServer(ref, newOperation());
+    await untilAbsent(ref);
+    assert.equal(await provider.readServer(ref), null);
+  });
+
   test('P18: the list holds exactly our servers', async () => {
     const listed = new Set((await ours()).map((server) => server.operation_id));
     const existing = new Set<string>();

@@ -2,6 +2,7 @@ import type { Database } from '../../../database/pool.ts';
 import { defineProcedure, OperationError, type Procedure, type StepCall } from '../../../engine/procedure.ts';
 import type { Provider } from '../../../providers/contract.ts';
 import { isOfInstallation, readInstallationId } from '../../../providers/installation.ts';
+import { readServer } from '../../../providers/observer.ts';
 import type { ProviderRegistry } from '../../../providers/registry.ts';
 import { CLEANUP_STEP, deleteAndWait } from '../../delete/procedure.ts';
 import { lookOptions, queueOf, withOpened } from '../../server-change.ts';
@@ -40,14 +41,14 @@ export function orphanDeleteProcedure(db: Database, providers: ProviderRegistry)
       });
     },
     // It stays reported: nothing has to be tidied up.
-    settle: async () => null,
+    compensate: async () => null,
   });
 }
 
 async function deleteIfStill(db: Database, provider: Provider, input: OrphanDeletion, call: StepCall): Promise<void> {
   const listedAt = await readClock(db);
-  const seen = (await provider.observeServers([input.provider_ref], lookOptions(call))).get(input.provider_ref);
-  if (seen === undefined) {
+  const seen = await readServer(provider, input.provider_ref, lookOptions(call));
+  if (seen === null) {
     await call.log(`${input.provider} no longer has ${input.provider_ref}.`);
     return;
   }

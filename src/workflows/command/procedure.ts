@@ -1,9 +1,9 @@
 import type { JsonObject } from '../../documents/json.ts';
 import { defineProcedure, OperationError, type Procedure } from '../../engine/procedure.ts';
 import { leaveTurns } from '../../servers/turn-store.ts';
-import { onEachHost, withTransport } from '../../taskservs/procedures/each-host.ts';
+import { onEachHost } from '../../taskservs/procedures/each-host.ts';
 import { type Host, type HostTools, TASKSERV_QUEUE } from '../../taskservs/procedures/input.ts';
-import { untilTurn } from '../../taskservs/procedures/turn.ts';
+import { inTurn } from '../../taskservs/procedures/turn.ts';
 import { createMask } from '../../taskservs/secrets.ts';
 import { runJob } from '../../transports/job.ts';
 import { openFields } from '../secrets/open.ts';
@@ -34,38 +34,35 @@ export function commandProcedure(tools: HostTools): Procedure {
     kind: 'workflow.command',
     queue: () => TASKSERV_QUEUE,
     async run(input, context) {
-      const outcomes = await onEachHost(context, tools, 'run on', input.hosts, async (host, call, slots) => {
-        await untilTurn(tools, host, call);
-        return slots.run(call.signal, () =>
-          withTransport(tools, host, call.signal, async (transport) => {
-            const tail: string[] = [];
-            const { env, mask } = await openEnvironment(tools, input);
-            call.guard();
-            const { exitCode, signal } = await runJob(transport, {
-              id: `${call.operationId.replaceAll('-', '')}-command`,
-              script: input.script,
-              env,
-              timeoutSeconds: input.timeout,
-              signal: call.signal,
-              label: 'command',
-              onLine: ({ text: said, stream }, n) => {
-                const text = mask(said);
-                tail.push(text);
-                if (tail.length > TAIL_LINES) tail.shift();
-                void call.log(text, { host: host.hostname, stream, n });
-              },
-            });
-            if (exitCode !== 0) {
-              const last = tail.at(-1);
-              throw new OperationError(
-                'COMMAND_FAILED',
-                `${host.hostname}: the script ended with ${exitCode === null ? `signal ${signal}` : `status ${exitCode}`}${last === undefined ? '' : `: ${last.slice(0, 500)}`}`,
-              );
-            }
-            return { exit_code: exitCode, output: tail.join('\n') };
-          }),
-        );
-      });
+      const outcomes = await onEachHost(context, tools, 'run on', input.hosts, (host, call, slots) =>
+        inTurn(tools, host, call, slots, async (transport) => {
+          const tail: string[] = [];
+          const { env, mask } = await openEnvironment(tools, input);
+          call.guard();
+          const { exitCode, signal } = await runJob(transport, {
+            id: `${call.operationId.replaceAll('-', '')}-command`,
+            script: input.script,
+            env,
+            timeoutSeconds: input.timeout,
+            signal: call.signal,
+            label: 'command',
+            onLine: ({ text: said, stream }, n) => {
+              const text = mask(said);
+              tail.push(text);
+              if (tail.length > TAIL_LINES) tail.shift();
+              void call.log(text, { host: host.hostname, stream, n });
+            },
+          });
+          if (exitCode !== 0) {
+            const last = tail.at(-1);
+            throw new OperationError(
+              'COMMAND_FAILED',
+              `${host.hostname}: the script ended with ${exitCode === null ? `signal ${signal}` : `status ${exitCode}`}${last === undefined ? '' : `: ${last.slice(0, 500)}`}`,
+            );
+          }
+          return { exit_code: exitCode, output: tail.join('\n') };
+        }),
+      );
       const failures = outcomes.flatMap((outcome) => (outcome.ok ? [] : [outcome.message]));
       if (failures.length > 0) {
         throw new OperationError(
@@ -84,7 +81,7 @@ export function commandProcedure(tools: HostTools): Procedure {
         };
       });
     },
-    async settle(tx, _input, { operationId }) {
+    async compensate(tx, _input, { operationId }) {
       await leaveTurns(tx, operationId);
       return null;
     },

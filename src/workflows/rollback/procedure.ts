@@ -1,9 +1,9 @@
 import type { Authority } from '../../access/authority.ts';
 import { defineProcedure, OperationError, type Procedure } from '../../engine/procedure.ts';
+import { WORKFLOW_QUEUE } from '../queue.ts';
 import { stopEverything, undoEverything } from '../running/rollback.ts';
 import type { Runtime } from '../running/runtime.ts';
 import { type RollbackReport, reportOf, setRollback } from '../running/undo-store.ts';
-import { WORKFLOW_QUEUE } from './run.ts';
 
 interface RollbackInput {
   workflow_id: string;
@@ -45,7 +45,7 @@ export function rollbackProcedure(runtime: Runtime): Procedure {
       if (report.failed.length > 0) throw new OperationError('ROLLBACK_INCOMPLETE', incomplete(report));
       return finish(async () => report);
     },
-    async settle(tx, { workflow_id: workflowId }, { result }) {
+    async compensate(tx, { workflow_id: workflowId }, { result }) {
       Object.assign(result, await reportOf(tx, workflowId));
       return null;
     },

@@ -2,7 +2,7 @@ import { defineProcedure, OperationError, type Procedure } from '../../engine/pr
 import type { Reach } from '../../outbound/reach.ts';
 import { sleep } from '../../util/sleep.ts';
 import { tryHttp, tryTcp } from '../checks.ts';
-import { WORKFLOW_QUEUE } from './run.ts';
+import { WORKFLOW_QUEUE } from '../queue.ts';
 
 interface WaitInput {
   check:

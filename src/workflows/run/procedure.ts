@@ -1,12 +1,9 @@
 import { defineProcedure, OperationError, type Procedure } from '../../engine/procedure.ts';
+import { WORKFLOW_QUEUE } from '../queue.ts';
 import { coordinate, type Outcome } from '../running/coordinator.ts';
 import { endResult } from '../running/result.ts';
 import type { Runtime } from '../running/runtime.ts';
 import { asksForRollback, closeNodes, countNodes } from '../running/store.ts';
-
-/** Where coordinators wait. It has no limit: one that waits for its nodes costs next to nothing and must not keep a
- * nested one from its place. */
-export const WORKFLOW_QUEUE = 'workflows';
 
 interface RunInput {
   workflow_id: string;
@@ -29,7 +26,7 @@ export function workflowProcedure(runtime: Runtime): Procedure {
       }
       return finish((tx) => endResult(tx, workflowId, workspace));
     },
-    async settle(tx, { workflow_id: workflowId }, { result, outcome }) {
+    async compensate(tx, { workflow_id: workflowId }, { result, outcome }) {
       await closeNodes(tx, workflowId);
       const counts = await countNodes(tx, workflowId);
       result.nodes_by_status = counts;

@@ -1,8 +1,8 @@
 import { defineProcedure, OperationError, type Procedure } from '../../engine/procedure.ts';
+import { WORKFLOW_QUEUE } from '../queue.ts';
 import type { Runtime } from '../running/runtime.ts';
 import { type Decision, readDecision } from '../running/store.ts';
 import { createWake } from '../running/wake.ts';
-import { WORKFLOW_QUEUE } from './run.ts';
 
 interface ApprovalInput {
   workflow_id: string;

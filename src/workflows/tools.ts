@@ -1,0 +1,11 @@
+import type { Reach } from '../outbound/reach.ts';
+import type { HostTools } from '../taskservs/procedures/input.ts';
+import type { Runtime } from './running/runtime.ts';
+
+/** What the procedures of workflows work with. */
+export interface WorkflowTools {
+  runtime: Runtime;
+  hosts: HostTools;
+  /** Where wait nodes may look. */
+  reach: Reach;
+}
