@@ -1,7 +1,6 @@
 import { isObject } from '../../documents/json.ts';
 import { errors } from '../../errors.ts';
 import { defineInternalOperation } from '../../operations/define.ts';
-import type { Host } from '../../taskservs/procedures/input.ts';
 import { acceptOnHosts, lockNamed } from '../../taskservs/service.ts';
 import { requireSecrets } from '../secrets/open.ts';
 import { referencesIn } from '../secrets/reference.ts';
@@ -47,7 +46,8 @@ export const runCommand = defineInternalOperation({
       if (typeof fields.undo_script !== 'string') return { how: 'keep', why: 'It has no undo_script.' };
       const { env = {}, timeout = DEFAULT_TIMEOUT } = fields;
       // Where it ran, whatever bears those names now.
-      const servers = (input.hosts as unknown as Host[]).map(({ server_id: id }) => id);
+      const hosts = Array.isArray(input.hosts) ? input.hosts.filter(isObject) : [];
+      const servers = hosts.map(({ server_id: id }) => String(id));
       return { how: 'node', kind: 'command', fields: { servers, env, timeout, script: fields.undo_script } };
     },
   },
