@@ -68,8 +68,7 @@ export async function stopPostmaster(cluster: Cluster, pid: number): Promise<voi
     ['SIGINT', FAST_STOP_MS],
     ['SIGQUIT', IMMEDIATE_STOP_MS],
   ] as const) {
-    if (!(await isPostmasterOf(cluster, pid))) return;
-    process.kill(pid, signal);
+    if (!(await isPostmasterOf(cluster, pid)) || !signalProcess(pid, signal)) return;
     const deadline = performance.now() + patience;
     while (performance.now() < deadline) {
       if (!(await isPostmasterOf(cluster, pid))) return;
@@ -77,6 +76,16 @@ export async function stopPostmaster(cluster: Cluster, pid: number): Promise<voi
     }
   }
   throw new Error(`The embedded Postgres (process ${pid}) in ${cluster.directory} does not stop; see ${cluster.log}.`);
+}
+
+/** @returns false: it has ended since it was looked at. */
+function signalProcess(pid: number, signal: NodeJS.Signals): boolean {
+  try {
+    return process.kill(pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ESRCH') return false;
+    throw error;
+  }
 }
 
 /**

@@ -5,7 +5,7 @@ import { after, test } from 'node:test';
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
 import { countRows, expectOk, makeClient, makeServer, startInstallation } from '../../test/support/acceptance.ts';
-import { MAIN } from '../../test/support/server.ts';
+import { MAIN, until } from '../../test/support/server.ts';
 import { bounded } from './bounds.ts';
 import { TOOLS } from './server.ts';
 
@@ -147,12 +147,15 @@ test('what a role holds only over its own is refused over that of others, and th
   assert.ok(failed);
   assert.match(words, /^FORBIDDEN: .*created by somebody else.*Do not try to get around this/);
   await client.close();
-  const denials = expectOk(
-    await admin.request<{ principal: string; action: string }[]>('GET', '/v1/audit?outcome=denied'),
-  );
-  assert.ok(
-    denials.some(({ principal, action }) => principal === 'developer.mcp' && action.startsWith('DELETE /v1/servers')),
-  );
+  // Written once the answer is on its way.
+  await until(async () => {
+    const denials = expectOk(
+      await admin.request<{ principal: string; action: string }[]>('GET', '/v1/audit?outcome=denied'),
+    );
+    return denials.some(
+      ({ principal, action }) => principal === 'developer.mcp' && action.startsWith('DELETE /v1/servers'),
+    );
+  }, 'the denial in the audit log');
 });
 
 test('without a token that works there is nothing: 401 over HTTP, exit status 4 on the command line', async () => {

@@ -68,6 +68,15 @@ export async function startOwner(dataDir: string, as: { uid?: number; gid?: numb
   };
 }
 
+function quit(pid: number): void {
+  try {
+    process.kill(pid, 'SIGQUIT');
+  } catch (error) {
+    // A child of Postgres that has not named itself yet looks like another Postgres, and may have ended since.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
 /** A directory that every user may pass through, removed at the end with whatever still runs in it. */
 export async function createDataDir(name = 'data'): Promise<{ dataDir: string } & AsyncDisposable> {
   const top = await mkdtemp(path.join(await realpath(tmpdir()), 'provisioning-embedded-'));
@@ -78,7 +87,7 @@ export async function createDataDir(name = 'data'): Promise<{ dataDir: string } 
     async [Symbol.asyncDispose]() {
       const parent = path.dirname(await realpath(path.join(dataDir, 'postgres')).catch(() => path.join(dataDir, '-')));
       const left = await postmasters(parent);
-      for (const pid of left) process.kill(pid, 'SIGQUIT');
+      for (const pid of left) quit(pid);
       await until(async () => (await postmasters(parent)).length === 0, 'Postgres to end');
       await rm(top, { recursive: true, force: true });
       if (parent.startsWith('/var/lib/provisioning/data-')) await rm(parent, { recursive: true, force: true });

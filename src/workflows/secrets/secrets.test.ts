@@ -161,7 +161,10 @@ describe('a run', async () => {
     for (const [step, expected] of [
       [redis('{ password: "${{ secrets.pasword }}" }'), /there is no secret "pasword" \(line 3, column 95\)/],
       [redis('{ password: "x ${{ secrets.password }}" }'), /stands alone.*line 3, column 95/],
-      [redis('{ maxmemory: "${{ secrets.password }}" }'), /is not a secret of this taskserv|must be string|pattern/],
+      [
+        redis('{ maxmemory: "${{ secrets.password }}" }'),
+        /is not a secret of this taskserv|must be string|does not match/,
+      ],
       [redis('{ password: "${{ secrets }}" }'), /name the secret that is meant/],
       ['kind: approval, with: { message: "${{ secrets.password }}" }', /and nowhere else \(line 3, column \d+\)/],
       ['kind: server.create, with: { hostname: "${{ secrets.password }}" }', /and nowhere else/],
