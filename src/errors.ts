@@ -66,6 +66,13 @@ export const errors = {
       `This needs the permission "${permission}"${workspace === undefined ? '' : ` in workspace "${workspace}"`}, which the caller does not have.`,
       { permission, ...(workspace === undefined ? {} : { workspace }) },
     ),
+  privilegedConfig: (names: string[], workspace: string) =>
+    make(
+      403,
+      'FORBIDDEN',
+      `${names.map((name) => `config.${name}`).join(', ')}: chooses code that runs on the servers. Leave it out, or have somebody set it who has the permission "taskserv_privileged" in workspace "${workspace}".`,
+      { permission: 'taskserv_privileged', workspace, fields: names.map((name) => `config.${name}`) },
+    ),
   forbiddenStep: (permission: string, workspace: string, place: string) =>
     make(
       403,
@@ -84,8 +91,9 @@ export const errors = {
     make(
       403,
       'FORBIDDEN',
-      `A developer may delete only what they created themselves; ${what} was created by somebody else.`,
+      `The role "developer" permits this only over what its bearer created; ${what} was created by somebody else.`,
     ),
+  authorityEnded: (reason: string) => make(403, 'AUTHORITY_ENDED', `Not carried out: ${reason}.`),
   foreignOrigin: (origin: string) =>
     make(403, 'FORBIDDEN', `Pages of ${origin} may not call this. PROVISIONING_CORS_ORIGINS names those that may.`),
   // 404

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { pathText } from '../documents/json.ts';
 import { schemaProblems } from '../documents/schema-errors.ts';
@@ -16,13 +17,14 @@ const validators = new WeakMap<TaskservDefinition, ValidateFunction>();
 
 /**
  * Checks a config against the definition and fills in its defaults; `config` itself stays as it is.
- * @returns every value, and the names of those that are secret and have one.
+ * @returns every value, the names of those that are secret and have one, and of those that are privileged and not as the
+ * definition has them.
  * @throws 400 VALIDATION_ERROR naming each wrong field as `config.<name>`, never its value.
  */
 export function resolveConfig(
   definition: TaskservDefinition,
   config: Record<string, unknown>,
-): { values: Record<string, unknown>; secrets: string[] } {
+): { values: Record<string, unknown>; secrets: string[]; privileged: string[] } {
   const validate = validators.get(definition) ?? compile(definition.config);
   validators.set(definition, validate);
   const values: Record<string, unknown> = structuredClone(config);
@@ -36,7 +38,15 @@ export function resolveConfig(
   if (total > MAX_CONFIG_BYTES) {
     throw errors.validation([{ field: 'config', message: `must have at most ${MAX_CONFIG_BYTES} bytes in all` }]);
   }
-  return { values, secrets: Object.keys(values).filter((name) => definition.config[name]?.secret === true) };
+  const names = Object.keys(values);
+  return {
+    values,
+    secrets: names.filter((name) => definition.config[name]?.secret === true),
+    privileged: names.filter((name) => {
+      const { privileged, default: usual } = definition.config[name] ?? {};
+      return privileged === true && !isDeepStrictEqual(values[name], usual);
+    }),
+  };
 }
 
 /**

@@ -44,6 +44,8 @@ const ConfigPropertySchema = Type.Object(
     additionalProperties: Type.Optional(Type.Union([Type.Boolean(), Type.Record(Type.String(), Type.Unknown())])),
     /** Encrypted at rest, never in logs, events, argument vectors or answers. */
     secret: Type.Optional(Type.Boolean()),
+    /** Chooses code that runs on the host: another value than the default takes `taskserv_privileged`. */
+    privileged: Type.Optional(Type.Boolean()),
     /** Must be given; there is no default. */
     required: Type.Optional(Type.Boolean()),
     /** What is generated for a secret that a request leaves out, as `[a-z0-9]{32}`; it then stays with the taskserv. */
@@ -54,12 +56,12 @@ const ConfigPropertySchema = Type.Object(
   closed,
 );
 
-/** One value of a taskserv's config: JSON Schema with `secret`, `generate`, `required` and `multiline`. */
+/** One value of a taskserv's config: JSON Schema with `secret`, `privileged`, `generate`, `required` and `multiline`. */
 export type ConfigProperty = Static<typeof ConfigPropertySchema>;
 
 /** A property without the keywords of our own. */
 export function schemaOf(property: ConfigProperty): object {
-  const { secret: _secret, required: _required, multiline: _multiline, generate: _generate, ...schema } = property;
+  const { secret: _s, privileged: _p, required: _r, multiline: _m, generate: _g, ...schema } = property;
   return schema;
 }
 

@@ -131,6 +131,7 @@ test('defaults are filled in, secrets that have a value are told, and what was g
   assert.deepEqual(resolveConfig(cache, given), {
     values: { port: 6379, mode: 'one', members: [], password: 'long enough' },
     secrets: ['password'],
+    privileged: [],
   });
   assert.deepEqual(given, { password: 'long enough' });
 });

@@ -63,6 +63,7 @@ export async function endInTransaction(
     parentId: operationId,
     input: followUp.input,
     createdBy: row.created_by,
+    ownerId: row.owner_id,
   });
   return enqueue(tx, followUpId, followUp.kind, followUp.input);
 }

@@ -53,7 +53,7 @@ export async function accept(
 ): Promise<Accepted> {
   const { id = uuidv7(), kind, title, workspace, resource, plan } = acceptance;
   const operation = {
-    ...{ id, kind, title, workspace, resource, createdBy: principal.name },
+    ...{ id, kind, title, workspace, resource, createdBy: principal.name, ownerId: principal.userId },
     checkMode: checkMode || acceptance.checkMode === true,
     parentId: acceptance.parentId === undefined ? parentId : acceptance.parentId,
     input: { ...acceptance.input },

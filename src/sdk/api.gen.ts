@@ -1380,7 +1380,7 @@ export interface components {
             /** Format: uuid */
             id: string;
             /** @description Held in one workspace at least. */
-            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "user_read" | "user_write" | "audit_read")[];
+            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "user_read" | "user_write" | "audit_read")[];
             roles: components["schemas"]["RoleBinding"][];
             /** @description The API token of this request; null after a login. */
             token_id: string | null;
@@ -2217,6 +2217,11 @@ export interface components {
             parameters?: {
                 [key: string]: unknown;
             };
+            /**
+             * @description authority_ended: at its last time whoever made it, or the API token that they made it with, might no longer do it.
+             * @enum {unknown}
+             */
+            state: "active" | "authority_ended";
             timezone: string;
             /** @example cluster_create */
             workflow_type: string;
@@ -2658,6 +2663,8 @@ export interface components {
             }[];
             /** @description Of the last try. */
             error: string | null;
+            /** @description Why it failed, for programs: `AUTHORITY_ENDED` where its submitter may no longer do it. */
+            error_code: string | null;
             /** @description When it ended for good. */
             finished_at: string | null;
             /** @description What cleans up, or looks what is left, after a try that failed. */

@@ -1,41 +1,40 @@
 import { sql } from 'kysely';
+import type { ReachedServer } from '../access/reach.ts';
 import type { Queryable } from '../database/pool.ts';
 import type { TaskservHostStatus } from '../database/tables.ts';
 import type { Member, Place } from './cluster/members.ts';
 
 /** A server as this section needs it. */
-export interface HostRecord {
-  id: string;
+export interface HostRecord extends ReachedServer {
   hostname: string;
   status: string;
   ip_address: string | null;
 }
 
-/**
- * The servers of a workspace that go by these hostnames or ids, locked in the order of their ids.
- * @param besides ids of servers that are locked along with them, in that order.
- */
-export async function lockHosts(
-  tx: Queryable,
-  workspace: string,
-  names: readonly string[],
-  besides: readonly string[] = [],
-): Promise<HostRecord[]> {
-  const { rows } = await sql<HostRecord & { named: boolean }>`
-    with found as (
-      select id, hostname, status, ip_address,
-             workspace = ${workspace} and (hostname = any(${[...names]}::text[]) or id = any(${[...names]}::text[])) as named
-      from provisioning.servers
-      where id = any(${[...besides]}::text[])
-         or workspace = ${workspace} and (hostname = any(${[...names]}::text[]) or id = any(${[...names]}::text[]))
-      order by id for update)
-    select id, hostname, status, ip_address, named from found order by id`.execute(tx);
-  return rows.filter(({ named }) => named).map(({ named: _named, ...host }) => host);
+const HOST = ['id', 'workspace', 'owner_id', 'hostname', 'status', 'ip_address'] as const;
+
+/** Servers, locked in the order of their ids. */
+export async function lockServers(tx: Queryable, ids: readonly string[]): Promise<HostRecord[]> {
+  if (ids.length === 0) return [];
+  return tx
+    .selectFrom('provisioning.servers')
+    .select(HOST)
+    .where('id', 'in', [...ids])
+    .orderBy('id')
+    .forUpdate()
+    .execute();
 }
 
-/** Locks servers in the order of their ids. */
-export async function lockServers(tx: Queryable, ids: readonly string[]): Promise<void> {
-  await sql`select from provisioning.servers where id = any(${[...ids]}::text[]) order by id for update`.execute(tx);
+/** The servers that a taskserv is on, unlocked. */
+export async function serversOf(db: Queryable, taskservId: string): Promise<HostRecord[]> {
+  return db
+    .selectFrom('provisioning.servers')
+    .select(HOST)
+    .where('id', 'in', (hosts) =>
+      hosts.selectFrom('provisioning.taskserv_hosts').select('server_id').where('taskserv_id', '=', taskservId),
+    )
+    .orderBy('id')
+    .execute();
 }
 
 /** Hostnames of a workspace to choose from, a thousand at most. */
@@ -47,11 +46,7 @@ export async function hostnamesOf(db: Queryable, workspace: string): Promise<str
 
 /** The server now; null when it is gone. */
 export async function readHost(db: Queryable, serverId: string): Promise<HostRecord | null> {
-  const row = await db
-    .selectFrom('provisioning.servers')
-    .select(['id', 'hostname', 'status', 'ip_address'])
-    .where('id', '=', serverId)
-    .executeTakeFirst();
+  const row = await db.selectFrom('provisioning.servers').select(HOST).where('id', '=', serverId).executeTakeFirst();
   return row ?? null;
 }
 

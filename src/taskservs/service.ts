@@ -1,15 +1,16 @@
 import { isPermitted, type Permission, type Principal, requirePermission } from '../access/permissions.ts';
+import { requireReach } from '../access/reach.ts';
 import { loadCatalog, type TaskservDefinition } from '../catalog/catalog.ts';
 import type { Queryable } from '../database/pool.ts';
 import { errors } from '../errors.ts';
 import type { Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
 import { type Acceptance, type Accepted, accept, type ChangePlan } from '../operations/accept.ts';
-import { holderOf } from '../servers/store.ts';
+import { holderOf, serverIdsOf } from '../servers/store.ts';
 import { takeTurns } from '../servers/turn-store.ts';
 import { requireWorkspace } from '../workspaces/service.ts';
 import { workspaceDirectory } from '../workspaces/store.ts';
-import { hostsOf, lockServers, type TaskservHost } from './host-store.ts';
+import { type HostRecord, hostsOf, lockServers, type TaskservHost } from './host-store.ts';
 import type { Host } from './procedures/input.ts';
 import { lockTaskserv, readTaskserv, type TaskservRecord, taskservIdsOf } from './store.ts';
 
@@ -59,7 +60,7 @@ export async function lockPermitted(mutation: Mutation, id: string, permission: 
     what: 'taskserv',
     id,
     workspace: taskserv.workspace,
-    createdBy: taskserv.created_by,
+    ownerId: taskserv.owner_id,
     read: 'taskserv_read',
   });
   return taskserv;
@@ -74,7 +75,8 @@ export async function lockForChange(mutation: Mutation, id: string, permission: 
 }
 
 /**
- * As `lockForChange`, with its hosts' servers locked as well: those first, in the order of their ids, as everybody does.
+ * As `lockForChange`, and the caller may reach its hosts. Their servers are locked as well: those first, in the order of
+ * their ids, as everybody does.
  * @throws 404, 403, 409; 503 where it came to stand on another host in just this moment.
  */
 export async function lockWithHosts(
@@ -83,13 +85,33 @@ export async function lockWithHosts(
   permission: Permission,
 ): Promise<{ taskserv: TaskservRecord; hosts: TaskservHost[] }> {
   const seen = (await hostsOf(mutation.tx, id)).map(({ server_id }) => server_id);
-  await lockServers(mutation.tx, seen);
+  const servers = await lockServers(mutation.tx, seen);
   const taskserv = await lockForChange(mutation, id, permission);
+  requireReach(mutation.principal, servers);
   const hosts = await hostsOf(mutation.tx, id);
   if (!hosts.every(({ server_id }) => seen.includes(server_id))) {
     throw errors.unavailable(`Taskserv ${id} has just been changed. Try again.`, 1);
   }
   return { taskserv, hosts };
+}
+
+/**
+ * The workspace's servers by id or hostname, in the order of the names, each of which the caller may reach. They are
+ * locked in the order of their ids, together with `besides`. `unknown`: what names none. @throws 403.
+ */
+export async function lockNamed(
+  { tx, principal }: Mutation,
+  workspace: string,
+  names: readonly string[],
+  besides: readonly string[] = [],
+): Promise<{ servers: HostRecord[]; unknown: string[] }> {
+  const idOf = await serverIdsOf(tx, workspace, names);
+  const ids = [...new Set(names.flatMap((name) => idOf.get(name) ?? []))];
+  const locked = new Map((await lockServers(tx, [...new Set([...ids, ...besides])])).map((host) => [host.id, host]));
+  requireReach(principal, [...locked.values()]);
+  const servers = ids.flatMap((id) => locked.get(id) ?? []);
+  const unknown = names.filter((name) => !locked.has(idOf.get(name) ?? ''));
+  return { servers, unknown };
 }
 
 async function changeOf(tx: Queryable, id: string): Promise<{ id: string; kind: string } | null> {

@@ -29,7 +29,7 @@ export interface TaskservRecord {
   version: string;
   revision: number;
   status: string;
-  created_by: string;
+  owner_id: string | null;
 }
 
 /** The row as JSON text with the workspace it belongs to; null when there is none. */
@@ -43,7 +43,7 @@ export async function readTaskserv(db: Queryable, id: string): Promise<{ json: s
 export async function lockTaskserv(tx: Queryable, id: string): Promise<TaskservRecord | null> {
   const row = await tx
     .selectFrom('provisioning.taskservs')
-    .select(['id', 'workspace', 'name', 'version', 'revision', 'status', 'created_by'])
+    .select(['id', 'workspace', 'name', 'version', 'revision', 'status', 'owner_id'])
     .where('id', '=', id)
     .forUpdate()
     .executeTakeFirst();
@@ -53,7 +53,7 @@ export async function lockTaskserv(tx: Queryable, id: string): Promise<TaskservR
 /** Makes a taskserv that stands nowhere yet. */
 export async function insertTaskserv(
   tx: Queryable,
-  taskserv: { id: string; workspace: string; name: string; version: string; createdBy: string },
+  taskserv: { id: string; workspace: string; name: string; version: string; createdBy: string; ownerId: string },
 ): Promise<void> {
   await tx
     .insertInto('provisioning.taskservs')
@@ -64,6 +64,7 @@ export async function insertTaskserv(
       version: taskserv.version,
       status: 'installing',
       created_by: taskserv.createdBy,
+      owner_id: taskserv.ownerId,
     })
     .execute();
 }
@@ -171,12 +172,18 @@ export async function readTaskservPlace(db: Queryable, id: string): Promise<{ wo
   return row ?? null;
 }
 
+/** The form of ids, as `shortId` makes them: such a text is only ever an id. */
+const ID = /^tsk-[a-z0-9]{12}$/;
+
+export function isTaskservId(text: string): boolean {
+  return ID.test(text);
+}
+
 /** Ids of the workspace's taskservs that have this id or name. */
 export async function taskservIdsOf(db: Queryable, workspace: string, idOrName: string): Promise<string[]> {
+  const column = sql.ref(isTaskservId(idOrName) ? 'id' : 'name');
   const { rows } = await sql<{ id: string }>`
     select id from provisioning.taskservs
-    where workspace = ${workspace} and (id = ${idOrName} or name = ${idOrName})
-    order by id = ${idOrName} desc, created_at limit 10`.execute(db);
-  const exact = rows.find(({ id }) => id === idOrName);
-  return exact === undefined ? rows.map(({ id }) => id) : [exact.id];
+    where workspace = ${workspace} and ${column} = ${idOrName} order by created_at limit 10`.execute(db);
+  return rows.map(({ id }) => id);
 }

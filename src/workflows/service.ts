@@ -1,4 +1,5 @@
 import type { FastifyReply } from 'fastify';
+import { authorityOf } from '../access/authority.ts';
 import { isPermitted, type Principal } from '../access/permissions.ts';
 import { uuidv7 } from '../database/uuid.ts';
 import { isObject, type JsonObject } from '../documents/json.ts';
@@ -16,7 +17,6 @@ import { readWorkspaceSettings } from '../workspaces/settings.ts';
 import { patternOf } from './definition/definition.ts';
 import { rulesOf } from './kinds/rules.ts';
 import type { PreparedWorkflow } from './prepare.ts';
-import { authorityOf } from './running/authority.ts';
 import {
   decide,
   insertRun,
@@ -197,7 +197,7 @@ export async function approveStep(
     throw errors.forbidden('workflow_approve', workflow.workspace);
   const node = await readNode(tx, workflow.id, key);
   if (node === null || node.kind !== 'approval') throw errors.notFound(`approval in workflow ${id}`, key);
-  if (workflow.createdBy === principal.name && !(await maySelfApprove(tx, workflow.workspace)))
+  if (workflow.ownerId === principal.userId && !(await maySelfApprove(tx, workflow.workspace)))
     throw errors.ownApproval(workflow.workspace);
   const decision = { approved: approve, by: principal.name, at: new Date().toISOString(), comment };
   const operationId = await decide(tx, workflow.id, key, decision);

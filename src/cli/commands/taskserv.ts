@@ -28,7 +28,7 @@ const NO_QUEUE = { flags: '--no-queue', description: 'fail with 5 where another 
 
 /** A taskserv by its id or its name. @throws where there is none, or more than one. */
 async function findTaskserv(client: Client, name: string, options: OptionValues) {
-  if (name.startsWith('tsk-')) return client.get('/v1/taskservs/{id}', { path: { id: name } });
+  if (/^tsk-[a-z0-9]{12}$/.test(name)) return client.get('/v1/taskservs/{id}', { path: { id: name } });
   const found = await client.get('/v1/taskservs', { query: given({ name, workspace: text(options, 'workspace') }) });
   const [taskserv, ...others] = found;
   if (taskserv === undefined)

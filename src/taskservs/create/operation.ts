@@ -1,6 +1,6 @@
 /** POST /v1/taskservs/create: what can be said against it, and what is written when it is accepted. */
 import { Type } from 'typebox';
-import type { Principal } from '../../access/permissions.ts';
+import { isPermitted, type Principal } from '../../access/permissions.ts';
 import {
   generateSecrets,
   loadCatalog,
@@ -28,13 +28,12 @@ import {
   type HostRecord,
   hostnamesOf,
   hostsOf,
-  lockHosts,
   placeOnHosts,
 } from '../host-store.ts';
 import type { Host, HostTools } from '../procedures/input.ts';
 import { CreateTaskserv } from '../schemas.ts';
 import { decryptSecrets, sealConfig } from '../secrets.ts';
-import { acceptOnHosts, lockForChange, requireFree } from '../service.ts';
+import { acceptOnHosts, lockForChange, lockNamed, requireFree } from '../service.ts';
 import {
   insertRevision,
   insertTaskserv,
@@ -70,6 +69,7 @@ export const createTaskserv = defineOperation({
   node: {
     with: Type.Object({ name, servers, config }, { additionalProperties: false }),
     permission: 'taskserv_create',
+    target: { what: 'server', permission: 'server_update', field: 'servers' },
     secrets: 'config',
     async prepare(services, principal, { workspace, fields, secretNames }) {
       // The fields were held against the schema of this very request.
@@ -133,7 +133,8 @@ export async function checkCreate(
   resolveOrder(definitions, [body.name]);
   const { version: wanted, ...config } = body.config ?? {};
   const version = resolveVersion(definition, wanted);
-  const { values, secrets } = resolveConfig(definition, config);
+  const { values, secrets, privileged } = resolveConfig(definition, config);
+  requirePrivilege(principal, privileged, body.workspace);
   return { body, definitions, definition, version, values, secretNames: secrets };
 }
 
@@ -204,7 +205,8 @@ async function acceptCreate(services: Services, mutation: Mutation, request: Che
   const operationId = uuidv7();
   const revision = (present?.revision ?? 0) + 1;
   if (present === null) {
-    await insertTaskserv(tx, { id, workspace: body.workspace, name: body.name, version, createdBy: principal.name });
+    const owner = { createdBy: principal.name, ownerId: principal.userId };
+    await insertTaskserv(tx, { id, workspace: body.workspace, name: body.name, version, ...owner });
   }
   const accepted = await acceptOnHosts(services, mutation, {
     ...common,
@@ -241,20 +243,25 @@ function membersIn(places: readonly Place[], servers: readonly HostRecord[]): Me
   });
 }
 
+/** @throws 403 for settings that choose code of a host, where the caller lacks `taskserv_privileged`. */
+export function requirePrivilege(principal: Principal, settings: string[], workspace: string): void {
+  if (settings.length === 0 || isPermitted(principal, 'taskserv_privileged', workspace)) return;
+  throw errors.privilegedConfig(settings, workspace);
+}
+
 /**
  * The servers that a request names, locked, in the order in which it names them.
- * @throws 400 for one that there is not, 409 for one that does not run.
+ * @param besides ids of servers that are locked along with them.
+ * @throws 400 for one that there is not, 403 for one that the caller may not reach, 409 for one that does not run.
  */
 export async function findServers(
-  { tx }: Pick<Mutation, 'tx'>,
+  mutation: Mutation,
   body: Pick<CreateTaskserv, 'workspace' | 'servers'>,
+  besides: readonly string[] = [],
 ): Promise<HostRecord[]> {
-  const locked = await lockHosts(tx, body.workspace, body.servers);
-  const named = ({ id, hostname }: HostRecord) => body.servers.findIndex((name) => name === id || name === hostname);
-  const servers = locked.toSorted((a, b) => named(a) - named(b));
-  const unknown = body.servers.filter((name) => !servers.some(({ id, hostname }) => id === name || hostname === name));
+  const { servers, unknown } = await lockNamed(mutation, body.workspace, body.servers, besides);
   if (unknown.length > 0) {
-    const known = await hostnamesOf(tx, body.workspace);
+    const known = await hostnamesOf(mutation.tx, body.workspace);
     throw errors.validation(
       unknown.map((name) => ({
         field: `servers[${body.servers.indexOf(name)}]`,

@@ -17,12 +17,12 @@ import type { Accepted } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
 import { workspaceDirectory } from '../../workspaces/store.ts';
 import { fixedLeader, placesAmong, type Round, wantedPlaces } from '../cluster/members.ts';
-import { findServers, requireNoConflict, requireSecretFields } from '../create/operation.ts';
-import { assignPlaces, carriedOn, hostsOf, lockHosts, placeOnHosts, type TaskservHost } from '../host-store.ts';
+import { findServers, requireNoConflict, requirePrivilege, requireSecretFields } from '../create/operation.ts';
+import { assignPlaces, carriedOn, hostsOf, placeOnHosts, type TaskservHost } from '../host-store.ts';
 import { definitionMissing, type HostTools } from '../procedures/input.ts';
 import { CreateTaskserv, TaskservId } from '../schemas.ts';
 import { decryptSecrets, sealConfig } from '../secrets.ts';
-import { acceptOnHosts, lockForChange, requireFree, taskservIdOf } from '../service.ts';
+import { acceptOnHosts, lockForChange, lockNamed, requireFree, taskservIdOf } from '../service.ts';
 import {
   insertRevision,
   type Revision,
@@ -152,6 +152,7 @@ async function acceptUpdate(
   if (current === null) throw errors.notFound('taskserv', id);
   const change = changeOf(services, definition, current, body);
   requireSecretFields(references, change.secrets);
+  requirePrivilege(mutation.principal, change.privileged, workspace);
 
   const coming = named.filter(({ server_id }) => !present.some((host) => host.server_id === server_id));
   const leaving = present.filter(({ server_id }) => !named.some((host) => host.server_id === server_id));
@@ -233,20 +234,21 @@ async function acceptUpdate(
   return accepted;
 }
 
-/** Locks the servers of the taskserv and those that it is to be on, then itself. */
+/** Locks the servers of the taskserv and those that it is to be on, all in reach of the caller, then itself. */
 async function lockAll(mutation: Mutation, id: string, body: UpdateTaskserv) {
   const { tx } = mutation;
   const seen = (await hostsOf(tx, id)).map(({ server_id }) => server_id);
   const place = await readTaskservPlace(tx, id);
   if (place === null) throw errors.notFound('taskserv', id);
-  await lockHosts(tx, place.workspace, body.servers ?? [], seen);
+  const { workspace } = place;
+  await lockNamed(mutation, workspace, body.servers ?? [], seen);
   const taskserv: TaskservRecord = await lockForChange(mutation, id, 'taskserv_update');
   const present = inOrder(await hostsOf(tx, id));
   if (!present.every(({ server_id }) => seen.includes(server_id))) {
     throw errors.unavailable(`Taskserv ${id} has just been changed. Try again.`, 1);
   }
   if (body.servers === undefined) return { taskserv, present, named: present };
-  const found = await findServers(mutation, { workspace: place.workspace, servers: body.servers });
+  const found = await findServers(mutation, { workspace, servers: body.servers });
   return { taskserv, present, named: found.map(({ id: server_id, hostname }) => ({ server_id, hostname })) };
 }
 
@@ -258,6 +260,8 @@ interface Change {
   values: Record<string, unknown>;
   secrets: string[];
   settings: string[];
+  /** Those of them that choose code of the host. */
+  privileged: string[];
 }
 
 /** @throws 400 for a config or a version that cannot be, 409 for an upgrade that cannot be. */
@@ -284,7 +288,8 @@ function changeOf(
   const { values, secrets } = generateSecrets(definition, resolved, before);
   const names = [...new Set([...Object.keys(before), ...Object.keys(values)])].sort();
   const settings = names.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(values[name]));
-  return { version, values, secrets, settings };
+  const privileged = resolved.privileged.filter((name) => settings.includes(name));
+  return { version, values, secrets, settings, privileged };
 }
 
 /** The fields of the request that makes it as it was before, and the settings that it cannot bring back. */

@@ -126,7 +126,10 @@ async function askOutside(asking: Asking, definition: Definition, plan: Plan): P
       asked.add(key);
       const of = question.askedOf?.(node.known);
       if (of !== undefined && silent.has(of)) continue;
-      const found = await question.ask(services, principal, workspace, node.known, definition);
+      const found = await question.ask(services, principal, workspace, node.known, definition).catch((error) => {
+        if (!(error instanceof ApplicationError) || error.status !== 403) throw error;
+        throw forbidden(definition, path, { node, message: error.message });
+      });
       if (found === null && of !== undefined) silent.add(of);
       for (const problem of found ?? []) {
         const { field, message, near_matches: near } = problem;

@@ -161,7 +161,13 @@ async function goOn(run: Run): Promise<void> {
     await moveNodes(
       run.runtime.services.db,
       run.workflowId,
-      doomed.map((node) => ({ ...node, status: 'not_run', error: notRunBecause(node), nextAttemptAt: null })),
+      doomed.map((node) => ({
+        ...node,
+        status: 'not_run',
+        error: notRunBecause(node),
+        errorCode: null,
+        nextAttemptAt: null,
+      })),
     );
     for (const step of opened) await decideWhen(run, step);
   }
@@ -211,7 +217,7 @@ async function decideWhen(run: Run, step: StepState): Promise<void> {
   const moves: [NodeState, NodeMove][] = [];
   for (const node of waiting) {
     const { position, attempt } = node;
-    const ended = { position, attempt, cleanupId: null, nextAttemptAt: null };
+    const ended = { position, attempt, errorCode: null, cleanupId: null, nextAttemptAt: null };
     try {
       const { item = null, index = 0 } = items?.get(position) ?? {};
       const value = render(when, items === null ? known : { ...known, item, index });

@@ -1,4 +1,4 @@
-import type { Principal } from '../../access/permissions.ts';
+import type { Queryable } from '../../database/pool.ts';
 import type { JsonObject } from '../../documents/json.ts';
 import { pathText } from '../../documents/json.ts';
 import { createProblems } from '../../documents/problems.ts';
@@ -6,8 +6,8 @@ import { ApplicationError } from '../../errors.ts';
 import { render, TemplateError } from '../expressions/template.ts';
 import { checkWith } from '../kinds/check.ts';
 import type { NodeRequest } from '../kinds/kind.ts';
-import { withDefaults } from '../kinds/rules.ts';
-import { principalFor } from './authority.ts';
+import { rulesOf, withDefaults } from '../kinds/rules.ts';
+import { type Acting, actingFor, requireStillPermitted } from './authority.ts';
 import type { RunContext } from './context.ts';
 import { handlerOf, prepareNode, type Runtime, submitTogether } from './runtime.ts';
 import type { NodeState } from './scheduler.ts';
@@ -20,6 +20,8 @@ const BATCH = 25;
 export interface Refusal {
   node: NodeState;
   message: string;
+  /** Of the error that it was refused with. */
+  code: string;
   /** A later try may succeed. */
   retryable: boolean;
 }
@@ -28,10 +30,12 @@ export interface Refusal {
 class NodeRefused extends Error {
   override readonly name = 'NodeRefused';
   readonly position: number;
+  readonly code: string;
   readonly retryable: boolean;
-  constructor(position: number, message: string, retryable: boolean) {
+  constructor(position: number, code: string, message: string, retryable: boolean) {
     super(message);
     this.position = position;
+    this.code = code;
     this.retryable = retryable;
   }
 }
@@ -68,10 +72,10 @@ export async function submitNodes(
         break;
       } catch (error) {
         if (!(error instanceof NodeRefused)) throw error;
-        const { position, message, retryable } = error;
+        const { position, message, code, retryable } = error;
         const node = batch.find((candidate) => candidate.position === position);
         if (node === undefined) throw error;
-        refused.push({ node, message, retryable });
+        refused.push({ node, message, code, retryable });
         batch = batch.filter((candidate) => candidate !== node);
       }
     }
@@ -90,7 +94,8 @@ interface Ready {
 
 async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) {
   const { runtime, workflowId, run } = options;
-  const principal = principalFor(run.authority, workflowId);
+  const acting = (db: Queryable) => actingFor(db, run.authority, `workflow ${workflowId}`);
+  const before = await acting(runtime.services.db);
   const inputs = await readInputs(
     runtime.services.db,
     workflowId,
@@ -99,9 +104,12 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
   const ready = new Map<number, Ready>();
   for (const node of batch) {
     const input = inputs.get(node.position);
-    if (input !== undefined) ready.set(node.position, await makeReady(options, principal, node, input));
+    if (input !== undefined) ready.set(node.position, await makeReady(options, before, node, input));
   }
-  return submitTogether(runtime, principal, workflowId, async (mutation) => {
+  return submitTogether(runtime, before.principal, workflowId, async (transaction) => {
+    // Asked again: what a node prepares may take a while.
+    const now = await acting(transaction.tx);
+    const mutation = { ...transaction, principal: now.principal };
     const made = new Map<NodeState, { operationId: string; attempt: number }>();
     const rows: Parameters<typeof setOperations>[2][number][] = [];
     const claimed = await claimNodes(mutation.tx, workflowId, batch);
@@ -112,9 +120,11 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
       const one = ready.get(position);
       if (one === undefined) throw new Error(`node ${position} of workflow ${workflowId} is gone`);
       const handler = handlerOf(runtime, one.request.kind);
-      const { id: operationId } = await refusing(position, () =>
-        handler.accept(handler.gathers === true ? gathered : runtime.services, mutation, one.request, one.prepared),
-      );
+      const { id: operationId } = await refusing(position, async () => {
+        requireStillPermitted(now, neededFor(one.request.kind), options.workspace);
+        const services = handler.gathers === true ? gathered : runtime.services;
+        return handler.accept(services, mutation, one.request, one.prepared);
+      });
       rows.push({ position, operationId, fields: one.rendered ? one.request.fields : null });
       made.set(one.node, { operationId, attempt });
       options.onOperation(operationId);
@@ -125,19 +135,20 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
   });
 }
 
-async function makeReady(
-  options: SubmitOptions,
-  principal: Principal,
-  node: NodeState,
-  input: NodeInput,
-): Promise<Ready> {
+async function makeReady(options: SubmitOptions, acting: Acting, node: NodeState, input: NodeInput): Promise<Ready> {
   const { runtime, workflowId, workspace, run } = options;
   const { kind } = node.step.planned;
   const { key, position } = node;
+  await refusing(position, async () => requireStillPermitted(acting, neededFor(kind), workspace));
   const fields = input.fields ?? (await renderFields(options, node, input));
   const request = { workflowId, position, key, workspace, kind, fields, secretNames: [], run };
-  const prepared = await refusing(position, async () => prepareNode(runtime, principal, request));
+  const prepared = await refusing(position, async () => prepareNode(runtime, acting.principal, request));
   return { node, request, prepared, rendered: input.fields === null };
+}
+
+/** Whoever may no longer submit workflows has no node of one carried out. */
+function neededFor(kind: string) {
+  return ['workflow_submit', rulesOf(kind).permission] as const;
 }
 
 /** A node's fields, now that everything they read is known. */
@@ -150,8 +161,8 @@ async function renderFields({ context, run }: SubmitOptions, node: NodeState, in
     const problems = createProblems();
     checkWith(planned.kind, fields, new Set(), ['with'], problems);
     const [problem] = problems.list;
-    if (problem !== undefined) throw new NodeRefused(node.position, `${problem.field} ${problem.message}`, false);
-    return fields;
+    if (problem === undefined) return fields;
+    throw new NodeRefused(node.position, 'VALIDATION_ERROR', `${problem.field} ${problem.message}`, false);
   });
 }
 
@@ -161,8 +172,13 @@ async function refusing<T>(position: number, work: () => Promise<T>): Promise<T>
     return await work();
   } catch (error) {
     if (error instanceof TemplateError)
-      throw new NodeRefused(position, `${pathText(['with', ...error.path])}: ${error.message}`, false);
+      throw new NodeRefused(
+        position,
+        'VALIDATION_ERROR',
+        `${pathText(['with', ...error.path])}: ${error.message}`,
+        false,
+      );
     if (!(error instanceof ApplicationError)) throw error;
-    throw new NodeRefused(position, error.message, error.retryable || error.status === 409);
+    throw new NodeRefused(position, error.code, error.message, error.retryable || error.status === 409);
   }
 }
