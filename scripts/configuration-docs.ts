@@ -59,7 +59,16 @@ const SETTINGS: Record<string, Setting> = {
     meaning: 'seconds between two looks at everything in an account (orphans, drift); 0: on demand only',
   },
   ORPHAN_DELETE_AFTER: { meaning: 'seconds after which a server at a provider that nobody knows is deleted; 0: never' },
-  LOCAL_CHECKS: { meaning: 'whether wait nodes of workflows may check addresses of this machine and its own link' },
+  EGRESS_ALLOW: {
+    meaning:
+      'networks that webhooks, checks of workflows, imports and jump hosts may reach although they are not public ([rules](security.md#what-goes-out))',
+    default: '(none)',
+    values: 'with commas: `10.2.0.0/16`; `staging=10.2.0.0/16` for one workspace',
+  },
+  LOCAL_CHECKS: {
+    meaning: 'whether wait nodes of workflows may check addresses of this machine and its own link',
+    default: '`false`',
+  },
   WEBHOOK_ALLOW: {
     meaning: 'what webhooks may use besides https to public addresses',
     default: '(none)',

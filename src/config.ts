@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { parse } from 'smol-toml';
+import { type AllowedNetwork, type EgressSettings, readAllowedNetwork } from './outbound/egress.ts';
 import { CLOUD_SETTING_NAMES, type CloudSettings, readCloudSettings } from './providers/cloud-settings.ts';
 import { parseFaults, type SimulatedFaults } from './providers/simulated/faults.ts';
 
@@ -53,10 +54,10 @@ export interface Config {
   sweepInterval: number;
   /** Seconds after which a server that nobody here knows is deleted by itself; 0: never. */
   orphanDeleteAfter: number;
-  /** Whether wait nodes of workflows may check addresses of this machine and of its own network link. */
-  localChecks: boolean;
-  /** What webhooks may use besides https to public addresses. */
-  webhooks: { http: boolean; private: boolean; local: boolean };
+  /** Where users may have the server connect to, besides public addresses. */
+  egress: EgressSettings;
+  /** Whether webhooks may go without TLS. */
+  webhookHttp: boolean;
   /** Days that ended operations are kept. */
   retentionDays: number;
   /** Seconds from SIGTERM to the moment at which no more connections are taken. `/health/ready` answers 503 meanwhile. */
@@ -104,6 +105,7 @@ const NAMES = [
   'HEALTH_CHECK_INTERVAL',
   'SWEEP_INTERVAL',
   'ORPHAN_DELETE_AFTER',
+  'EGRESS_ALLOW',
   'LOCAL_CHECKS',
   'WEBHOOK_ALLOW',
   'RETENTION_DAYS',
@@ -162,8 +164,7 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
     bodyLimit: integer(value, 'BODY_LIMIT', 1_048_576, 1_024, 104_857_600),
     workerConcurrency: integer(value, 'WORKER_CONCURRENCY', 100, 1, 100_000),
     hostsAtOnce: integer(value, 'HOSTS_AT_ONCE', 20, 1, 1_000),
-    localChecks: oneOf(value, 'LOCAL_CHECKS', ['true', 'false'], 'false') === 'true',
-    webhooks: webhookAllowances(list(value('WEBHOOK_ALLOW'))),
+    ...egressSettings(value),
     healthCheckInterval: integer(value, 'HEALTH_CHECK_INTERVAL', 60, 0, 86_400),
     sweepInterval: integer(value, 'SWEEP_INTERVAL', 300, 0, 86_400),
     orphanDeleteAfter: integer(value, 'ORPHAN_DELETE_AFTER', 0, 0, 31_536_000),
@@ -244,7 +245,28 @@ function oneOf<T extends string>(value: Values, name: string, choices: readonly 
   return choice;
 }
 
-function webhookAllowances(given: string[]): Config['webhooks'] {
+function egressSettings(value: Values): Pick<Config, 'egress' | 'webhookHttp'> {
+  const localChecks = oneOf(value, 'LOCAL_CHECKS', ['true', 'false'], 'false') === 'true';
+  const webhooks = webhookAllowances(list(value('WEBHOOK_ALLOW')));
+  return {
+    egress: {
+      allow: list(value('EGRESS_ALLOW')).map(allowedNetwork),
+      private: ['host', 'check', ...(webhooks.private ? (['webhook'] as const) : [])],
+      local: [...(localChecks ? (['check'] as const) : []), ...(webhooks.local ? (['webhook'] as const) : [])],
+    },
+    webhookHttp: webhooks.http,
+  };
+}
+
+function allowedNetwork(text: string): AllowedNetwork {
+  try {
+    return readAllowedNetwork(text);
+  } catch (error) {
+    throw new ConfigError(`PROVISIONING_EGRESS_ALLOW: ${message(error)}.`);
+  }
+}
+
+function webhookAllowances(given: string[]): { http: boolean; private: boolean; local: boolean } {
   const unknown = given.find((word) => !['http', 'private', 'local'].includes(word));
   if (unknown !== undefined)
     throw new ConfigError(

@@ -1656,7 +1656,7 @@ export interface components {
             /** @description `whsec_` and 24 to 64 bytes in base64. */
             secret?: string;
             /**
-             * @description https, unless `WEBHOOK_ALLOW` allows http. Private and local addresses are refused unless it allows them.
+             * @description https, unless `WEBHOOK_ALLOW` allows http. At a public address, unless `WEBHOOK_ALLOW` or `EGRESS_ALLOW` allow others.
              * @example https://example.com/hooks/provisioning
              */
             url: string;
@@ -2454,7 +2454,7 @@ export interface components {
             /** @description `whsec_` and 24 to 64 bytes in base64. */
             secret?: string;
             /**
-             * @description https, unless `WEBHOOK_ALLOW` allows http. Private and local addresses are refused unless it allows them.
+             * @description https, unless `WEBHOOK_ALLOW` allows http. At a public address, unless `WEBHOOK_ALLOW` or `EGRESS_ALLOW` allow others.
              * @example https://example.com/hooks/provisioning
              */
             url?: string;

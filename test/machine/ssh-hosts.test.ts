@@ -15,6 +15,7 @@ import { transportSuite } from '../contracts/transport.testsuite.ts';
 import { expectOk } from '../support/acceptance.ts';
 import { containerEngine } from '../support/container-engine.ts';
 import { startCutProxy } from '../support/cut-proxy.ts';
+import { loopbackEgress } from '../support/egress.ts';
 import { ended, type Operation, startTestServer, type TestServer } from '../support/server.ts';
 import { preparedImage } from './prepared-image.ts';
 
@@ -67,6 +68,7 @@ async function setUpUser({ host, image }: { host: string; image: string }) {
         pin: async (seen) => seen,
         privateKey: key.privateKey,
         jump: null,
+        egress: loopbackEgress('host', null),
       }),
     cutConnections: async () => proxy.cut(),
     dispose: async () => {
