@@ -90,6 +90,7 @@ const SETTINGS: Record<string, Setting> = {
     values: 'an address',
   },
   DOCKER_IMAGE: { meaning: 'what its servers start from', default: '`debian:12`', values: 'an image' },
+  DOCKER_SUDO: { meaning: 'whether `sudo` and other setuid programs work in its new servers', default: '`false`' },
   UPCLOUD_TOKEN: { meaning: 'API token of [UpCloud](providers/upcloud.md)', default: '(none)', values: 'a token' },
   UPCLOUD_USERNAME: { meaning: 'instead of the token', default: '(none)', values: 'a name' },
   UPCLOUD_PASSWORD: { meaning: 'with the user name', default: '(none)', values: 'a password' },

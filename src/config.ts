@@ -68,7 +68,7 @@ export interface Config {
   corsOrigins: string[];
   /** Whether `X-Forwarded-For` of a proxy in front is believed. */
   trustProxy: boolean;
-  docker: { host: string | null; candidates: string[]; image: string };
+  docker: { host: string | null; candidates: string[]; image: string; sudo: boolean };
   simulated: { latencyMs: number; faults: SimulatedFaults };
   clouds: CloudSettings;
   /** Enabled providers; null: every one whose settings are complete. */
@@ -116,6 +116,7 @@ const NAMES = [
   'TRUST_PROXY',
   'DOCKER_HOST',
   'DOCKER_IMAGE',
+  'DOCKER_SUDO',
   ...CLOUD_SETTING_NAMES,
   'SIMULATED_LATENCY_MS',
   'SIMULATED_FAULTS',
@@ -178,6 +179,7 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
       host: value('DOCKER_HOST') ?? process.env.DOCKER_HOST ?? null,
       candidates: dockerSockets(),
       image: value('DOCKER_IMAGE') ?? 'debian:12',
+      sudo: oneOf(value, 'DOCKER_SUDO', ['true', 'false'], 'false') === 'true',
     },
     simulated: {
       latencyMs: integer(value, 'SIMULATED_LATENCY_MS', 200, 0, 3_600_000),
