@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
+import { readBounded } from '../documents/bounded-file.ts';
 import { createProblems, type Place, type Problem } from '../documents/problems.ts';
 import { addSchemaErrors } from '../documents/schema-errors.ts';
 import { readYaml, type Source } from '../documents/yaml.ts';
@@ -13,7 +14,6 @@ import {
   type PeerScriptName,
   type TaskservDefinition,
 } from './definition.ts';
-import { readBounded } from './files.ts';
 import { checkMeaning } from './meaning.ts';
 
 /** Something wrong with a definition, where its author finds it. */

@@ -1,5 +1,6 @@
-import { open } from 'node:fs/promises';
+import { realpath } from 'node:fs/promises';
 import path from 'node:path';
+import { readBounded } from '../documents/bounded-file.ts';
 import { isObject, type JsonObject } from '../documents/json.ts';
 import { throwProblems } from '../documents/problems.ts';
 import { readYaml } from '../documents/yaml.ts';
@@ -21,19 +22,13 @@ export type WorkspaceSettings = JsonObject;
 export async function readWorkspaceSettings(directory: string): Promise<WorkspaceSettings> {
   const file = path.join(directory, FILE);
   const problem = (message: string) => errors.validation([{ field: 'workspace', message: `${file} ${message}` }]);
-  const handle = await open(file).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return null;
-    throw problem(`cannot be read (${error.code})`);
-  });
-  if (handle === null) return {};
-  let text: string;
-  try {
-    if ((await handle.stat()).size > MAX_BYTES) throw problem(`is larger than ${MAX_BYTES} bytes`);
-    text = await handle.readFile('utf8');
-  } finally {
-    await handle.close();
+  const root = await realpath(directory).catch(() => directory);
+  const read = await readBounded(file, root, MAX_BYTES);
+  if ('problem' in read) {
+    if (read.missing === true) return {};
+    throw problem(read.problem);
   }
-  const { source, problems } = readYaml(text, MAX_ALIASES);
+  const { source, problems } = readYaml(read.text, MAX_ALIASES);
   throwProblems(problems.map((found) => ({ ...found, field: 'workspace', message: `${file} ${found.message}` })));
   if (source === null || source.value === null) return {};
   if (!isObject(source.value)) throw problem('must hold names and values');
