@@ -29,7 +29,7 @@ import { finishOpenApi } from './http/openapi.ts';
 import { installRateLimit } from './http/rate-limit.ts';
 import { answersOf } from './http/schemas.ts';
 import type { App, Services } from './http/section.ts';
-import { securityHeaders } from './http/security-headers.ts';
+import { pagePolicyFor, securityHeaders } from './http/security-headers.ts';
 import { installValidation } from './http/validation.ts';
 import { OPERATION_KINDS } from './operation-kinds.ts';
 import type { Follower } from './operations/follow.ts';
@@ -216,6 +216,7 @@ function installDocsPage(app: App): void {
       opened ??= open();
       const { statusCode, headers, rawPayload } = await (await opened)(url);
       if (headers.location !== undefined) reply.header('location', headers.location);
+      if (url === '/docs/') reply.header('content-security-policy', pagePolicyFor(rawPayload.toString()));
       return reply.status(statusCode).header('content-type', headers['content-type']).send(rawPayload);
     });
   }
