@@ -50,6 +50,10 @@ const SETTINGS: Record<string, Setting> = {
   },
   RATE_LIMIT: { meaning: 'requests a minute for a caller, a fifth of it for what sets off work; 0: no limit' },
   LOGIN_RATE_LIMIT: { meaning: 'login tries a minute for an address; 0: no limit' },
+  ACCOUNT_LOGIN_LIMIT: {
+    meaning:
+      'failed login tries in 15 minutes for a user, from addresses where they have not logged in before; 0: no limit',
+  },
   BODY_LIMIT: { meaning: 'bytes of a request body' },
   WORKER_CONCURRENCY: { meaning: 'procedures at once in this process, for each provider' },
   HOSTS_AT_ONCE: { meaning: 'servers that one operation works on at once' },
@@ -82,7 +86,10 @@ const SETTINGS: Record<string, Setting> = {
   LOG_LEVEL: { meaning: 'how much is logged' },
   LOG_FORMAT: { meaning: 'the log goes to standard error', default: '`pretty` on a terminal, else `json`' },
   CORS_ORIGINS: { meaning: 'origins of browsers that may call', default: '(none)', values: 'with commas; `*`: any' },
-  TRUST_PROXY: { meaning: 'believe `X-Forwarded-For` of a proxy in front' },
+  TRUST_PROXY: {
+    meaning: 'whose `X-Forwarded-For` is believed',
+    values: '`false`; the number of proxies in front, 1 to 10; or their addresses and networks, with commas',
+  },
   PROVIDERS: { meaning: 'enables exactly these', default: '(all whose settings are complete)', values: NAMES },
   DOCKER_HOST: {
     meaning: 'engine of the docker provider',

@@ -42,6 +42,8 @@ export interface Config {
   rateLimit: number;
   /** Login tries a minute for an address; 0: no limit. */
   loginRateLimit: number;
+  /** Failed login tries in 15 minutes for a user name, from addresses where its user has not logged in; 0: no limit. */
+  accountLoginLimit: number;
   /** Bytes of a request body at most. */
   bodyLimit: number;
   /** Procedures at once in this process, for each provider. */
@@ -66,8 +68,8 @@ export interface Config {
   logFormat: LogFormat;
   /** Origins that browsers may call from (`*` for any); empty: none. */
   corsOrigins: string[];
-  /** Whether `X-Forwarded-For` of a proxy in front is believed. */
-  trustProxy: boolean;
+  /** Whose `X-Forwarded-For` is believed: of so many proxies in front, or of those at these addresses. */
+  trustProxy: false | number | string[];
   docker: { host: string | null; candidates: string[]; image: string; sudo: boolean };
   simulated: { latencyMs: number; faults: SimulatedFaults };
   clouds: CloudSettings;
@@ -99,6 +101,7 @@ const NAMES = [
   'WORKSPACE_ROOTS',
   'RATE_LIMIT',
   'LOGIN_RATE_LIMIT',
+  'ACCOUNT_LOGIN_LIMIT',
   'BODY_LIMIT',
   'WORKER_CONCURRENCY',
   'HOSTS_AT_ONCE',
@@ -162,6 +165,7 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
       .map((root) => path.resolve(root)),
     rateLimit: integer(value, 'RATE_LIMIT', 6_000, 0, 10_000_000),
     loginRateLimit: integer(value, 'LOGIN_RATE_LIMIT', 10, 0, 1_000_000),
+    accountLoginLimit: integer(value, 'ACCOUNT_LOGIN_LIMIT', 20, 0, 1_000_000),
     bodyLimit: integer(value, 'BODY_LIMIT', 1_048_576, 1_024, 104_857_600),
     workerConcurrency: integer(value, 'WORKER_CONCURRENCY', 100, 1, 100_000),
     hostsAtOnce: integer(value, 'HOSTS_AT_ONCE', 20, 1, 1_000),
@@ -174,7 +178,7 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
     logLevel: oneOf(value, 'LOG_LEVEL', LOG_LEVELS, 'info'),
     logFormat: oneOf(value, 'LOG_FORMAT', ['json', 'pretty'] as const, process.stdout.isTTY ? 'pretty' : 'json'),
     corsOrigins: list(value('CORS_ORIGINS')),
-    trustProxy: oneOf(value, 'TRUST_PROXY', ['true', 'false'], 'false') === 'true',
+    trustProxy: trustProxy(value('TRUST_PROXY') ?? 'false'),
     docker: {
       host: value('DOCKER_HOST') ?? process.env.DOCKER_HOST ?? null,
       candidates: dockerSockets(),
@@ -265,6 +269,33 @@ function allowedNetwork(text: string): AllowedNetwork {
     return readAllowedNetwork(text);
   } catch (error) {
     throw new ConfigError(`PROVISIONING_EGRESS_ALLOW: ${message(error)}.`);
+  }
+}
+
+/** Fewer proxies than this stand in front of any server. */
+const MAX_PROXIES = 10;
+
+function trustProxy(text: string): Config['trustProxy'] {
+  if (text === 'false') return false;
+  if (text === 'true') {
+    throw new ConfigError(
+      'PROVISIONING_TRUST_PROXY=true would believe whoever connects, so that a client could choose the address that limits and the audit log count. Set the number of proxies in front (1), or their addresses (10.0.0.5,10.2.0.0/16).',
+    );
+  }
+  if (/^\d+$/.test(text)) return integer(() => text, 'TRUST_PROXY', 1, 1, MAX_PROXIES);
+  const networks = list(text);
+  const wrong = networks.find((network) => !isNetwork(network));
+  if (wrong === undefined && networks.length > 0) return networks;
+  throw new ConfigError(
+    `PROVISIONING_TRUST_PROXY must be the number of proxies in front (1 to ${MAX_PROXIES}), or their addresses and networks with commas, not "${text}".`,
+  );
+}
+
+function isNetwork(text: string): boolean {
+  try {
+    return readAllowedNetwork(text).workspace === null;
+  } catch {
+    return false;
   }
 }
 
