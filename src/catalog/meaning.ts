@@ -1,6 +1,7 @@
 import { Ajv } from 'ajv';
 import type { Problems } from '../documents/problems.ts';
 import { addSchemaErrors } from '../documents/schema-errors.ts';
+import { refusedKeyword } from '../documents/schema-keywords.ts';
 import type { ConfigProperty, DefinitionFile } from './definition.ts';
 
 /** Would collide with what every script gets, or with `config.version` of a request. */
@@ -36,13 +37,19 @@ export function checkMeaning(file: DefinitionFile, folder: string, problems: Pro
 /** Whether a property's keywords make a schema, and whether its default meets it. */
 function checkProperty(property: ConfigProperty, path: readonly string[], problems: Problems): void {
   const { secret: _secret, required: _required, multiline: _multiline, ...schema } = property;
-  const ajv = new Ajv({ strict: false, allErrors: true, verbose: true });
+  const refused = refusedKeyword(schema);
+  if (refused !== null) {
+    problems.add(path, refused);
+    return;
+  }
+  const ajv = new Ajv({ strict: false, allErrors: true, verbose: true, logger: false });
   try {
     const validate = ajv.compile(schema);
     if ('default' in property && !validate(property.default)) {
       addSchemaErrors(problems, [...path, 'default'], validate.errors ?? []);
     }
   } catch (error) {
+    if (error instanceof RangeError) throw error;
     problems.add(path, `is not a JSON Schema: ${error instanceof Error ? error.message : String(error)}`);
   }
 }

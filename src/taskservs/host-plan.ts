@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import type { Encryption } from '../access/encryption.ts';
 import { resolveConfig, resolveOrder, resolveVersion, type TaskservDefinition } from '../catalog/catalog.ts';
 import type { Queryable } from '../database/pool.ts';
+import { sharedBudget } from '../evaluation/pool.ts';
 import { type CarriedRecord, carriedOn } from './host-store.ts';
 import { decryptSecrets } from './secrets.ts';
 import { type Revision, readRevision } from './store.ts';
@@ -43,9 +44,9 @@ export function itemOf(
 }
 
 /** With the version and the config that its definition gives it. */
-export function defaultItem(definition: TaskservDefinition): Item {
+export async function defaultItem(definition: TaskservDefinition): Promise<Item> {
   const version = resolveVersion(definition, undefined);
-  const { values, secrets } = resolveConfig(definition, {});
+  const { values, secrets } = await resolveConfig(definition, {}, sharedBudget('catalog'));
   return {
     definition,
     version,
@@ -84,7 +85,7 @@ export async function itemsOn(
     if (name === wanted.definition.name) items.push(wanted);
     else {
       const revision = own === null ? null : await readRevision(db, own);
-      items.push(revision === null ? defaultItem(definition) : itemOf(encryption, definition, own, revision));
+      items.push(revision === null ? await defaultItem(definition) : itemOf(encryption, definition, own, revision));
     }
   }
   return { items, carried };

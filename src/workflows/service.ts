@@ -12,7 +12,7 @@ import { type OperationServices, untilEnded } from '../operations/service.ts';
 import { readOperation } from '../operations/store.ts';
 import { requireWorkspace, workspaceDirectory } from '../workspaces/service.ts';
 import { readWorkspaceSettings } from '../workspaces/settings.ts';
-import { patternOf } from './definition/definition.ts';
+import { patternOf } from './definition/secrets.ts';
 import { rulesOf } from './kinds/rules.ts';
 import type { PreparedWorkflow } from './prepare.ts';
 import { authorityOf } from './running/authority.ts';

@@ -2,6 +2,7 @@
 import { Type } from 'typebox';
 import type { Principal } from '../../access/permissions.ts';
 import {
+  type Catalog,
   loadCatalog,
   resolveConfig,
   resolveOrder,
@@ -10,6 +11,7 @@ import {
 } from '../../catalog/catalog.ts';
 import { shortId, uuidv7 } from '../../database/uuid.ts';
 import { errors } from '../../errors.ts';
+import { type Budget, requestBudget } from '../../evaluation/pool.ts';
 import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import type { Accepted } from '../../operations/accept.ts';
@@ -67,9 +69,10 @@ export const createTaskserv = defineOperation({
     with: Type.Object({ name, servers, config }, { additionalProperties: false }),
     permission: 'taskserv_create',
     secrets: 'config',
-    async prepare(services, principal, { workspace, fields, secretNames }) {
+    async prepare(services, principal, { workspace, fields, secretNames, budget }) {
       // The fields were held against the schema of this very request.
-      const checked = await checkCreate(services, principal, { ...fields, workspace } as unknown as CreateTaskserv);
+      const body = { ...fields, workspace } as unknown as CreateTaskserv;
+      const checked = await checkCreate(services, principal, body, budget);
       requireSecretFields(secretNames, checked.secretNames);
       return checked;
     },
@@ -105,14 +108,19 @@ export interface CheckedCreate {
   secretNames: string[];
 }
 
-/** Everything that can be said against the request by the catalog alone. Reads files, so it runs before the transaction. */
+/**
+ * Everything that can be said against the request by the catalog alone. Reads files, so it runs before the transaction.
+ * @param catalog of the workspace, where it has been read already.
+ */
 export async function checkCreate(
   { db }: Services,
   principal: Principal,
   body: CreateTaskserv,
+  budget: Budget = requestBudget(principal.userId),
+  catalog?: Catalog,
 ): Promise<CheckedCreate> {
   await requireWorkspace(db, principal, 'taskserv_create', body.workspace);
-  const { definitions, problems } = await loadCatalog(await workspaceDirectory(db, body.workspace));
+  const { definitions, problems } = catalog ?? (await loadCatalog(await workspaceDirectory(db, body.workspace)));
   const definition = definitions.get(body.name);
   if (definition === undefined) {
     const broken = problems.filter(({ taskserv }) => taskserv === body.name);
@@ -128,7 +136,7 @@ export async function checkCreate(
   resolveOrder(definitions, [body.name]);
   const { version: wanted, ...config } = body.config ?? {};
   const version = resolveVersion(definition, wanted);
-  const { values, secrets } = resolveConfig(definition, config);
+  const { values, secrets } = await resolveConfig(definition, config, budget);
   return { body, definitions, version, values, secretNames: secrets };
 }
 

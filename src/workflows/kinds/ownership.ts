@@ -6,7 +6,8 @@ import type { JsonObject } from '../../documents/json.ts';
 import { ApplicationError } from '../../errors.ts';
 import type { NodeTarget } from '../../operations/node.ts';
 import type { PlannedNode } from '../planning/contract.ts';
-import { type Kind, rulesOf } from './rules.ts';
+import type { Kind } from './plain-rules.ts';
+import { rulesOf } from './rules.ts';
 
 /** The first of a step's nodes that asks for what the caller may not do, and why; null: none is known to. */
 export async function refusedNode(

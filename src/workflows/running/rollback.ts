@@ -6,6 +6,7 @@
 import type { WorkflowNodeStatus, WorkflowUndoStatus } from '../../database/tables.ts';
 import type { StepCall } from '../../engine/procedure.ts';
 import { ApplicationError } from '../../errors.ts';
+import { runBudget } from '../../evaluation/pool.ts';
 import type { NodeOutcome, NodeUndo } from '../../operations/node.ts';
 import { backoff } from '../../util/backoff.ts';
 import type { PlannedStep } from '../planning/contract.ts';
@@ -257,9 +258,13 @@ async function start(
   const { runtime, workflowId, workspace, snapshot, call, wake, scheduler } = rollback;
   const principal = undoPrincipalFor(snapshot.authority, workspace, workflowId);
   const { position, key } = node;
+  const budget = runBudget(snapshot.authority.userId, call.signal);
   const request =
     undo.how === 'node'
-      ? { workflowId, position, key, workspace, kind: undo.kind, fields: undo.fields, secretNames: [], run: snapshot }
+      ? {
+          ...{ workflowId, position, key, workspace, kind: undo.kind, fields: undo.fields },
+          ...{ secretNames: [], run: snapshot, budget },
+        }
       : null;
   call.guard();
   try {

@@ -1,16 +1,14 @@
 import type { Principal } from '../../access/permissions.ts';
 import type { JsonObject } from '../../documents/json.ts';
-import { pathText } from '../../documents/json.ts';
-import { createProblems } from '../../documents/problems.ts';
 import { ApplicationError } from '../../errors.ts';
-import { render, TemplateError } from '../expressions/template.ts';
-import { checkWith } from '../kinds/check.ts';
+import type { Budget } from '../../evaluation/pool.ts';
+import { renderFields } from '../evaluation.ts';
 import type { NodeRequest } from '../kinds/kind.ts';
-import { withDefaults } from '../kinds/rules.ts';
 import { principalFor } from './authority.ts';
 import type { RunContext } from './context.ts';
 import { handlerOf, prepareNode, type Runtime, submitTogether } from './runtime.ts';
 import type { NodeState } from './scheduler.ts';
+import type { StartGuard } from './start-guard.ts';
 import { claimNodes, type NodeInput, readInputs, type Snapshot, setOperations } from './store.ts';
 
 /** Nodes submitted in one transaction. */
@@ -42,6 +40,8 @@ export interface SubmitOptions {
   workspace: string;
   run: Snapshot;
   context: RunContext;
+  budget: Budget;
+  starts: StartGuard;
   /** Throws when nothing may be started any more. */
   guard: () => void;
   /** Called for each operation before it can begin. */
@@ -65,6 +65,7 @@ export async function submitNodes(
       options.guard();
       try {
         for (const [node, made] of await submitBatch(options, batch)) submitted.set(node, made);
+        await options.starts.after();
         break;
       } catch (error) {
         if (!(error instanceof NodeRefused)) throw error;
@@ -97,9 +98,14 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
     batch.map(({ position }) => position),
   );
   const ready = new Map<number, Ready>();
+  await options.starts.before();
+  const rendered = await renderBatch(options, batch, inputs);
   for (const node of batch) {
     const input = inputs.get(node.position);
-    if (input !== undefined) ready.set(node.position, await makeReady(options, principal, node, input));
+    if (input === undefined) continue;
+    const fields = input.fields ?? rendered.get(node.position);
+    if (fields === undefined) throw new Error(`${node.key} of workflow ${workflowId} was not rendered`);
+    ready.set(node.position, await makeReady(options, principal, node, fields, input.fields === null));
   }
   return submitTogether(runtime, principal, workflowId, async (mutation) => {
     const made = new Map<NodeState, { operationId: string; attempt: number }>();
@@ -129,30 +135,49 @@ async function makeReady(
   options: SubmitOptions,
   principal: Principal,
   node: NodeState,
-  input: NodeInput,
+  fields: JsonObject,
+  rendered: boolean,
 ): Promise<Ready> {
-  const { runtime, workflowId, workspace, run } = options;
+  const { runtime, workflowId, workspace, run, budget } = options;
   const { kind } = node.step.planned;
   const { key, position } = node;
-  const fields = input.fields ?? (await renderFields(options, node, input));
-  const request = { workflowId, position, key, workspace, kind, fields, secretNames: [], run };
+  const request = { workflowId, position, key, workspace, kind, fields, secretNames: [], run, budget };
   const prepared = await refusing(position, async () => prepareNode(runtime, principal, request));
-  return { node, request, prepared, rendered: input.fields === null };
+  return { node, request, prepared, rendered };
 }
 
-/** A node's fields, now that everything they read is known. */
-async function renderFields({ context, run }: SubmitOptions, node: NodeState, input: NodeInput): Promise<JsonObject> {
-  const { planned } = node.step;
-  const known = await context.for(planned.with);
-  return refusing(node.position, async () => {
-    const rendered = render(planned.with, planned.many ? { ...known, item: input.item, index: input.index } : known);
-    const fields = withDefaults(planned.kind, rendered as JsonObject, run.workspaceSettings);
-    const problems = createProblems();
-    checkWith(planned.kind, fields, new Set(), ['with'], problems);
-    const [problem] = problems.list;
-    if (problem !== undefined) throw new NodeRefused(node.position, `${problem.field} ${problem.message}`, false);
-    return fields;
-  });
+/** By position the fields of nodes that were not known when they were planned, now that all they read is. */
+async function renderBatch(
+  options: SubmitOptions,
+  batch: readonly NodeState[],
+  inputs: ReadonlyMap<number, NodeInput>,
+): Promise<Map<number, JsonObject>> {
+  const found = new Map<number, JsonObject>();
+  const unknown = batch.filter(({ position }) => inputs.get(position)?.fields === null);
+  for (const [{ planned }, nodes] of Map.groupBy(unknown, ({ step }) => step)) {
+    const { run, context, budget } = options;
+    const [first] = nodes;
+    const made = await refusing(first?.position ?? 0, async () =>
+      renderFields(
+        {
+          ...planned,
+          context: await context.for(planned.with),
+          defaults: run.workspaceSettings,
+          nodes: nodes.map(({ key, position }) => {
+            const { item = null, index = 0 } = inputs.get(position) ?? {};
+            return { key, item, index };
+          }),
+        },
+        budget,
+      ),
+    );
+    for (const [n, node] of nodes.entries()) {
+      const one = made[n];
+      if (one !== undefined && 'value' in one) found.set(node.position, one.value);
+      else throw new NodeRefused(node.position, one?.problem ?? 'it was not rendered', false);
+    }
+  }
+  return found;
 }
 
 /** What speaks against one node is that node's failure, not the workflow's. */
@@ -160,8 +185,6 @@ async function refusing<T>(position: number, work: () => Promise<T>): Promise<T>
   try {
     return await work();
   } catch (error) {
-    if (error instanceof TemplateError)
-      throw new NodeRefused(position, `${pathText(['with', ...error.path])}: ${error.message}`, false);
     if (!(error instanceof ApplicationError)) throw error;
     throw new NodeRefused(position, error.message, error.retryable || error.status === 409);
   }
