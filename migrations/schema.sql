@@ -64,6 +64,12 @@ create table provisioning.departed_servers (
 );
 CREATE INDEX departed_servers_time ON provisioning.departed_servers USING btree (departed_at);
 
+create table provisioning.departed_users (
+  username text not null,
+  departed_at timestamp with time zone not null default now(),
+  constraint departed_users_pkey PRIMARY KEY (username)
+);
+
 create table provisioning.host_turns (
   server_id text not null,
   operation_id uuid not null,
@@ -121,6 +127,7 @@ create table provisioning.operations (
   cancel_requested_by text,
   title text,
   check_mode boolean not null default false,
+  owner_id uuid,
   constraint operations_pkey PRIMARY KEY (id),
   constraint operations_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
 );
@@ -220,9 +227,12 @@ create table provisioning.schedules (
   last_error text,
   created_by text not null,
   created_at timestamp with time zone not null default now(),
+  owner_id uuid,
+  state text not null default 'active'::text,
   constraint schedules_missed_check CHECK ((missed = ANY (ARRAY['skip'::text, 'run_once'::text]))),
   constraint schedules_overlap_check CHECK ((overlap = ANY (ARRAY['skip'::text, 'allow'::text]))),
   constraint schedules_pkey PRIMARY KEY (id),
+  constraint schedules_state_check CHECK ((state = ANY (ARRAY['active'::text, 'authority_ended'::text]))),
   constraint schedules_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name) ON DELETE CASCADE,
   constraint schedules_workspace_name_key UNIQUE (workspace, name)
 );
@@ -256,6 +266,7 @@ create table provisioning.servers (
   updated_at timestamp with time zone not null default now(),
   drift jsonb not null default '[]'::jsonb,
   observed_at timestamp with time zone,
+  owner_id uuid,
   constraint servers_pkey PRIMARY KEY (id),
   constraint servers_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name),
   constraint servers_workspace_hostname_key UNIQUE (workspace, hostname)
@@ -301,6 +312,8 @@ create table provisioning.taskserv_hosts (
   checked_at timestamp with time zone,
   check_due_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
+  role text,
+  "position" integer,
   constraint taskserv_hosts_pkey PRIMARY KEY (server_id, name),
   constraint taskserv_hosts_server_id_fkey FOREIGN KEY (server_id) REFERENCES provisioning.servers(id) ON DELETE CASCADE,
   constraint taskserv_hosts_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'installing'::text, 'running'::text, 'failed'::text, 'removing'::text, 'unknown'::text, 'absent'::text]))),
@@ -332,6 +345,7 @@ create table provisioning.taskservs (
   created_by text not null,
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
+  owner_id uuid,
   constraint taskservs_pkey PRIMARY KEY (id),
   constraint taskservs_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name)
 );
@@ -403,6 +417,7 @@ create table provisioning.webhooks (
   created_by text not null,
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
+  authority jsonb,
   constraint webhooks_pkey PRIMARY KEY (id),
   constraint webhooks_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name) ON DELETE CASCADE
 );
@@ -441,6 +456,7 @@ create table provisioning.workflow_nodes (
   undo_attempt integer not null default 0,
   undo_operation_id uuid,
   undo_error text,
+  error_code text,
   constraint workflow_nodes_pkey PRIMARY KEY (workflow_id, "position"),
   constraint workflow_nodes_status_check CHECK ((status = ANY (ARRAY['waiting'::text, 'running'::text, 'retrying'::text, 'completed'::text, 'failed'::text, 'cancelled'::text, 'skipped'::text, 'not_run'::text]))),
   constraint workflow_nodes_undo_check CHECK ((undo = ANY (ARRAY['running'::text, 'retrying'::text, 'undone'::text, 'failed'::text, 'nothing'::text, 'kept'::text]))),
@@ -566,6 +582,15 @@ AS $function$
     raise exception 'the audit log is append-only';
   end $function$;
 
+CREATE OR REPLACE FUNCTION provisioning.owner_from_name()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+   begin
+     new.owner_id := (select id from provisioning.users where lower(username) = new.created_by);
+     return new;
+   end $function$;
+
 CREATE OR REPLACE FUNCTION provisioning.server_departs()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -602,10 +627,30 @@ AS $function$
     return null;
   end $function$;
 
+CREATE OR REPLACE FUNCTION provisioning.user_departs()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+   begin
+     insert into provisioning.departed_users (username) values (old.username)
+     on conflict (username) do update set departed_at = now();
+     return null;
+   end $function$;
+
 CREATE TRIGGER audit_log_is_append_only BEFORE DELETE OR UPDATE ON provisioning.audit_log FOR EACH ROW EXECUTE FUNCTION provisioning.audit_log_is_append_only();
+
+CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.operations FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
+
+CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.schedules FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
+
+CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.servers FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
+
+CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.taskservs FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 
 CREATE TRIGGER server_departs AFTER DELETE ON provisioning.servers FOR EACH ROW EXECUTE FUNCTION provisioning.server_departs();
 
 CREATE TRIGGER server_departs_by_change AFTER UPDATE OF provider_ref, operation_id ON provisioning.servers FOR EACH ROW WHEN (((old.operation_id <> new.operation_id) OR ((old.provider_ref IS NOT NULL) AND (old.provider_ref IS DISTINCT FROM new.provider_ref)))) EXECUTE FUNCTION provisioning.server_departs();
 
 CREATE TRIGGER taskserv_hosts_are_gone AFTER DELETE ON provisioning.taskserv_hosts REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION provisioning.taskserv_hosts_are_gone();
+
+CREATE TRIGGER user_departs AFTER DELETE ON provisioning.users FOR EACH ROW EXECUTE FUNCTION provisioning.user_departs();

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { sql } from 'kysely';
 import openapiTS, { astToString, type OpenAPI3 } from 'openapi-typescript';
+import { DefinitionFileSchema } from '../src/catalog/definition.ts';
 import { loadConfig } from '../src/config.ts';
 import { startEmbeddedPostgres } from '../src/database/embedded.ts';
 import { createDatabase, createPool, type Database } from '../src/database/pool.ts';
@@ -32,6 +33,7 @@ const PERMISSIONS_PAGE = new URL('../docs/permissions.md', import.meta.url);
 const CONFIGURATION = new URL('../docs/configuration.md', import.meta.url);
 const SCHEMA = new URL('../migrations/schema.sql', import.meta.url);
 const WORKFLOW = new URL('../docs/contracts/workflow.schema.json', import.meta.url);
+const TASKSERV = new URL('../docs/contracts/taskserv.schema.json', import.meta.url);
 
 async function generate(): Promise<Map<URL, string>> {
   const dataDir = await mkdtemp(path.join(tmpdir(), 'provisioning-generate-'));
@@ -59,10 +61,8 @@ async function generate(): Promise<Map<URL, string>> {
       [OPENAPI, `${JSON.stringify(openapi, null, 2)}\n`],
       [CLIENT_TYPES, await clientTypes(openapi)],
       [SCHEMA, schema],
-      [
-        WORKFLOW,
-        `${JSON.stringify({ $schema: 'http://json-schema.org/draft-07/schema#', ...definitionSchema() }, null, 2)}\n`,
-      ],
+      [WORKFLOW, jsonSchema(definitionSchema())],
+      [TASKSERV, jsonSchema(DefinitionFileSchema)],
       [API_PAGE, apiPage(openapi)],
       [KINDS_PAGE, kindsPage()],
       [PERMISSIONS_PAGE, permissionsPage(openapi)],
@@ -74,6 +74,10 @@ async function generate(): Promise<Map<URL, string>> {
     await postgres.stop();
     await rm(dataDir, { recursive: true, force: true });
   }
+}
+
+function jsonSchema(schema: object): string {
+  return `${JSON.stringify({ $schema: 'http://json-schema.org/draft-07/schema#', ...schema }, null, 2)}\n`;
 }
 
 /** Types of every request and of what it answers when it succeeds; all errors have one shape, which is the client's. */

@@ -20,8 +20,8 @@ import {
   acceptJsonOnly,
   answerUnreadable,
   answerWhatNodeWould,
-  refuseEmptyParameters,
   refuseUnknownInput,
+  refuseUnreadableAddress,
   requireHost,
 } from './http/input.ts';
 import { insertAudit } from './http/mutation.ts';
@@ -92,7 +92,7 @@ export async function buildApp(
 
   answerWhatNodeWould(app.server);
   installValidation(app);
-  installErrorHandler(app, (request, error) => auditDenial(services, request, error));
+  installErrorHandler(app, (request, error) => auditDenial(services, request, error), options.readiness.disk);
   acceptJsonOnly(app);
   if (config.corsOrigins.length > 0) {
     await app.register(cors, {
@@ -103,7 +103,7 @@ export async function buildApp(
   requireAccess(app);
   refuseUnknownInput(app);
   installCheckMode(app);
-  refuseEmptyParameters(app);
+  refuseUnreadableAddress(app);
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(securityHeaders(request.url)).header('x-request-id', request.id);
     requireHost(request);

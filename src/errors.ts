@@ -74,6 +74,13 @@ export const errors = {
       `This needs the permission "${permission}"${workspace === undefined ? '' : ` in workspace "${workspace}"`}, which the caller does not have.`,
       { permission, ...(workspace === undefined ? {} : { workspace }) },
     ),
+  privilegedConfig: (names: string[], workspace: string) =>
+    make(
+      403,
+      'FORBIDDEN',
+      `${names.map((name) => `config.${name}`).join(', ')}: chooses code that runs on the servers. Leave it out, or have somebody set it who has the permission "taskserv_privileged" in workspace "${workspace}".`,
+      { permission: 'taskserv_privileged', workspace, fields: names.map((name) => `config.${name}`) },
+    ),
   forbiddenStep: (permission: string, workspace: string, place: string) =>
     make(
       403,
@@ -92,8 +99,9 @@ export const errors = {
     make(
       403,
       'FORBIDDEN',
-      `A developer may delete only what they created themselves; ${what} was created by somebody else.`,
+      `The role "developer" permits this only over what its bearer created; ${what} was created by somebody else.`,
     ),
+  authorityEnded: (reason: string) => make(403, 'AUTHORITY_ENDED', `Not carried out: ${reason}.`),
   foreignOrigin: (origin: string) =>
     make(403, 'FORBIDDEN', `Pages of ${origin} may not call this. PROVISIONING_CORS_ORIGINS names those that may.`),
   // 404
@@ -160,6 +168,13 @@ export const errors = {
       503,
       'MASTER_KEY_MISMATCH',
       'This replica has another master key than the one that the secrets in the database are encrypted under. Start it with the same PROVISIONING_MASTER_KEY (or <data dir>/master.key) as the others.',
+    ),
+  databaseDisk: (problem: string) =>
+    new ApplicationError(
+      503,
+      'SERVICE_UNAVAILABLE',
+      `The database cannot store anything: ${problem}. Make room there; the same request can be sent again then.`,
+      { retryAfter: 10 },
     ),
   unavailable: (message: string, retryAfter = 2) =>
     new ApplicationError(503, 'SERVICE_UNAVAILABLE', message, { retryAfter }),

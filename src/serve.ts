@@ -6,6 +6,7 @@ import { backUp } from './backup/backup.ts';
 import { BackupError } from './backup/format.ts';
 import { restore } from './backup/restore.ts';
 import { type Config, ConfigError, loadConfig } from './config.ts';
+import { DiskError } from './database/disk.ts';
 import { createLogger, migrateDatabase, startServer, withDatabase, withSharedDatabase } from './server.ts';
 import { nameSources } from './stack-traces.ts';
 
@@ -102,8 +103,8 @@ function say(line: string): void {
 
 function endProcess(error: unknown): never {
   process.stderr.write(`provisioning: ${error instanceof Error ? error.message : String(error)}\n`);
-  if (!(error instanceof ConfigError || error instanceof BackupError) && error instanceof Error)
-    process.stderr.write(`${nameSources(error.stack ?? '')}\n`);
+  const told = error instanceof ConfigError || error instanceof BackupError || error instanceof DiskError;
+  if (!told && error instanceof Error) process.stderr.write(`${nameSources(error.stack ?? '')}\n`);
   process.exit(error instanceof ConfigError ? USAGE_EXIT_STATUS : 1);
 }
 

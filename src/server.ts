@@ -6,7 +6,9 @@ import { createEncryption } from './access/encryption.ts';
 import { prepareInstallation } from './access/installation.ts';
 import { openEncryption } from './access/master-key.ts';
 import { buildApp } from './app.ts';
+import { BackupError } from './backup/format.ts';
 import { type Config, ConfigError } from './config.ts';
+import { asDiskError, createDiskWatch, isDiskRefusal } from './database/disk.ts';
 import { type EmbeddedPostgres, runningEmbeddedPostgres, startEmbeddedPostgres } from './database/embedded.ts';
 import { startListener } from './database/listener.ts';
 import { migrate, UnusableDatabaseError, withMigrationLock } from './database/migrate.ts';
@@ -152,6 +154,7 @@ export async function migrateDatabase(settings: ConnectionSettings, db: Database
         return ran;
       });
     } catch (error) {
+      if (isDiskRefusal(error)) throw error;
       if (!isDatabaseUnavailable(error) || performance.now() > deadline) throw describeDatabaseError(error);
       logger.warn('the database does not answer yet; trying again');
       await new Promise((resolve) => setTimeout(resolve, 1_000));
@@ -182,13 +185,19 @@ export async function withDatabase<T>(
   work: (db: Database, settings: ConnectionSettings) => Promise<T>,
   { signal }: { signal?: AbortSignal } = {},
 ): Promise<T> {
-  const { settings, embedded } = await openDatabase(config, logger, signal);
-  const db = createDatabase(createPool(settings, { max: 2, applicationName: 'provisioning' }));
   try {
-    return await work(db, settings);
-  } finally {
-    await db.destroy();
-    await embedded?.stop();
+    const { settings, embedded } = await openDatabase(config, logger, signal);
+    const db = createDatabase(createPool(settings, { max: 2, applicationName: 'provisioning' }));
+    try {
+      return await work(db, settings);
+    } finally {
+      await db.destroy();
+      await embedded?.stop();
+    }
+  } catch (error) {
+    // A backup says itself which file it cannot write.
+    if (error instanceof BackupError) throw error;
+    throw asDiskError(error, config.dataDir) ?? error;
   }
 }
 
@@ -235,7 +244,7 @@ export async function startServer(config: Config, logger: Logger, options: Start
     return await start(config, logger, opened, closeAll, options);
   } catch (error) {
     await closeAll().catch((failure) => logger.error({ err: failure }, 'could not tidy up after a failed start'));
-    throw error;
+    throw asDiskError(error, config.dataDir) ?? error;
   }
 }
 
@@ -340,7 +349,7 @@ async function start(
   opened.push(() => engine.close());
   signal?.throwIfAborted();
 
-  const readiness = createReadiness();
+  const readiness = createReadiness(createDiskWatch(embedded?.directory ?? null));
   const services = {
     config,
     db,

@@ -16,7 +16,7 @@ import {
 import { holdsBinding, intersectBindings } from './token-roles.ts';
 
 function principal(role: Role, workspace: string | null): Principal {
-  return { userId: 'u', name: 'ann', label: 'ann', tokenId: null, bindings: [{ role, workspace }] };
+  return { userId: 'ann-id', name: 'ann', label: 'ann', tokenId: null, bindings: [{ role, workspace }] };
 }
 
 function statusOf(work: () => void): number {
@@ -29,8 +29,8 @@ function statusOf(work: () => void): number {
   }
 }
 
-const thing = (workspace: string, createdBy: string) =>
-  ({ what: 'server', id: 'srv-1', workspace, createdBy, read: 'server_read' }) as const;
+const thing = (workspace: string, ownerId: string | null) =>
+  ({ what: 'server', id: 'srv-1', workspace, ownerId, read: 'server_read' }) as const;
 
 for (const role of ROLE_NAMES) {
   test(`${role}: every permission, in its workspace, in another and in all`, () => {
@@ -47,18 +47,18 @@ for (const role of ROLE_NAMES) {
       if (global) continue;
       const refused = granted ? 200 : 403;
       assert.equal(
-        statusOf(() => requirePermission(bound, permission, thing('a', 'ann'))),
+        statusOf(() => requirePermission(bound, permission, thing('a', 'ann-id'))),
         refused,
         `own, ${permission}`,
       );
       const others = granted && ownOnly ? 403 : refused;
       assert.equal(
-        statusOf(() => requirePermission(bound, permission, thing('a', 'bob'))),
+        statusOf(() => requirePermission(bound, permission, thing('a', 'bob-id'))),
         others,
         `of others, ${permission}`,
       );
       assert.equal(
-        statusOf(() => requirePermission(bound, permission, thing('b', 'ann'))),
+        statusOf(() => requirePermission(bound, permission, thing('b', 'ann-id'))),
         404,
         `elsewhere, ${permission}`,
       );
@@ -76,9 +76,9 @@ test('what a token and its owner have in common is never more than either', () =
       const other = { ...shared, bindings: [held] };
       for (const permission of PERMISSIONS) {
         for (const workspace of ['a', 'b', 'c']) {
-          for (const createdBy of ['ann', 'bob']) {
+          for (const owner of ['ann-id', 'bob-id', null]) {
             const may = (who: Principal) =>
-              statusOf(() => requirePermission(who, permission, thing(workspace, createdBy))) === 200;
+              statusOf(() => requirePermission(who, permission, thing(workspace, owner))) === 200;
             if (may(shared)) assert.ok(may(one) && may(other), JSON.stringify({ wanted, held, permission, workspace }));
           }
         }

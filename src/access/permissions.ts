@@ -11,6 +11,7 @@ export const PERMISSIONS = [
   'taskserv_create',
   'taskserv_update',
   'taskserv_delete',
+  'taskserv_privileged',
   'workflow_read',
   'workflow_submit',
   'workflow_cancel',
@@ -55,6 +56,7 @@ export const ROLES = {
     'taskserv_create',
     'taskserv_update',
     'taskserv_delete',
+    'taskserv_privileged',
     'workflow_submit',
     'workflow_cancel',
     'workflow_approve',
@@ -142,9 +144,13 @@ export function isPermittedOverOthers(principal: Principal, permission: Permissi
   );
 }
 
-/** The workspaces in which the permission holds; null: in all. */
-export function permittedWorkspaces(principal: Principal, permission: Permission): string[] | null {
-  const holding = principal.bindings.filter((binding) => rolePermissions(binding.role).includes(permission));
+/** The workspaces in which the permission holds; null: in all. @param overOthers also over what others made. */
+export function permittedWorkspaces(principal: Principal, permission: Permission, overOthers = false): string[] | null {
+  const holding = principal.bindings.filter(
+    ({ role }) =>
+      rolePermissions(role).includes(permission) &&
+      !(overOthers && (OWN_ONLY[role as Role] ?? []).includes(permission)),
+  );
   if (holding.some((binding) => binding.workspace === null)) return null;
   return [...new Set(holding.flatMap((binding) => binding.workspace ?? []))];
 }
@@ -157,12 +163,22 @@ export function permittedWorkspaces(principal: Principal, permission: Permission
 export function requirePermission(
   principal: Principal,
   permission: Permission,
-  thing: { what: string; id: string; workspace: string; createdBy: string; read: Permission },
+  thing: { what: string; id: string; workspace: string; ownerId: string | null; read: Permission },
 ): void {
   if (!isPermitted(principal, thing.read, thing.workspace)) throw errors.notFound(thing.what, thing.id);
   if (!isPermitted(principal, permission, thing.workspace)) throw errors.forbidden(permission, thing.workspace);
-  const own = thing.createdBy === principal.name;
+  const own = thing.ownerId === principal.userId;
   if (!own && !isPermittedOverOthers(principal, permission, thing.workspace)) {
     throw errors.notYours(`${thing.what} ${thing.id}`);
+  }
+}
+
+/**
+ * What outlives the caller's token, or has more rights than it, is for those who have logged in.
+ * @param what which an API token cannot do. @throws 409.
+ */
+export function requireLogin(principal: Principal, what: string): void {
+  if (principal.tokenId !== null) {
+    throw errors.conflict(`An API token cannot ${what}. Log in with a password to do that.`);
   }
 }

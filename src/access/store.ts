@@ -119,6 +119,26 @@ export async function updateUser(
     .execute();
 }
 
+/** Forgets, in this transaction, that a user had this name and was deleted. @returns false where nobody had it. */
+export async function takeDepartedName(tx: Queryable, username: string): Promise<boolean> {
+  const { numDeletedRows } = await tx
+    .deleteFrom('provisioning.departed_users')
+    .where('username', '=', username)
+    .executeTakeFirst();
+  return numDeletedRows > 0n;
+}
+
+/** What refers to a user by name: the kind of one such thing; empty: nothing does. */
+export async function referencesTo(tx: Queryable, username: string): Promise<string[]> {
+  const rows = await tx
+    .selectFrom('provisioning.name_references')
+    .select('what')
+    .where('username', '=', username)
+    .limit(1)
+    .execute();
+  return rows.map(({ what }) => what);
+}
+
 export async function deleteUserRow(tx: Queryable, id: string): Promise<void> {
   await tx.deleteFrom('provisioning.users').where('id', '=', id).execute();
 }

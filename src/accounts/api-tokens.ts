@@ -1,6 +1,6 @@
 import { type RawBuilder, sql } from 'kysely';
 import type { Authenticator } from '../access/authenticate.ts';
-import { isPermitted, type Principal } from '../access/permissions.ts';
+import { isPermitted, type Principal, requireLogin } from '../access/permissions.ts';
 import { lockUser, notifyUserChanged } from '../access/store.ts';
 import { holdsBinding } from '../access/token-roles.ts';
 import { countApiTokens, deleteApiToken, insertApiToken, readApiToken } from '../access/token-store.ts';
@@ -28,9 +28,7 @@ export function visibleTokens(principal: Principal, user: string | undefined): R
  */
 export async function createApiToken({ tx, principal, audit }: Mutation, body: CreateApiToken): Promise<Answer> {
   // Else whoever finds one token could give it children that outlive it.
-  if (principal.tokenId !== null) {
-    throw errors.conflict('An API token cannot make further ones. Log in with a password to make it.');
-  }
+  requireLogin(principal, 'make further ones');
   const user = await lockUser(tx, principal.userId);
   if (user === null) throw errors.unauthenticated();
   const bindings = body.roles === undefined ? user.bindings : await bindingsFrom(tx, body.roles);

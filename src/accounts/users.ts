@@ -1,4 +1,5 @@
 import type { Authenticator } from '../access/authenticate.ts';
+import { requireLogin } from '../access/permissions.ts';
 import {
   anyAdministrator,
   deleteUserRow,
@@ -9,7 +10,9 @@ import {
   lockUser,
   notifyUserChanged,
   readUserJson,
+  referencesTo,
   replaceBindings,
+  takeDepartedName,
   type UserState,
   updateUser,
 } from '../access/store.ts';
@@ -64,10 +67,12 @@ export async function bindingsFrom(tx: Queryable, roles: RolesInput): Promise<Ro
 
 /** @param passwordHash made before the transaction: it is slow. @throws 409 when the name is taken. */
 export async function createUser(
-  { tx, audit }: Mutation,
+  { tx, principal, audit }: Mutation,
   body: Pick<CreateUser, 'username' | 'roles'>,
   passwordHash: string,
 ): Promise<Answer> {
+  requireLogin(principal, 'make users');
+  await requireFreeName(tx, body.username);
   const id = uuidv7();
   const bindings = await bindingsFrom(tx, body.roles ?? []);
   try {
@@ -81,13 +86,27 @@ export async function createUser(
   return { body: await getUser(tx, id), location: `/v1/users/${id}` };
 }
 
+/** @throws 409 while anything refers to a user who had this name and was deleted. */
+async function requireFreeName(tx: Queryable, username: string): Promise<void> {
+  if (!(await takeDepartedName(tx, username))) return;
+  const [what] = await referencesTo(tx, username);
+  if (what === undefined) return;
+  throw errors.conflict(
+    `"${username}" was the name of a user who has been deleted, and a ${what} still refers to it. Choose another name.`,
+    { field: 'username' },
+  );
+}
+
 /** @throws 404, or 409 where it would leave no enabled administrator. */
 export async function changeUser(
   auth: Authenticator,
-  { tx, audit, afterCommit }: Mutation,
+  { tx, principal, audit, afterCommit }: Mutation,
   id: string,
   change: Omit<UpdateUser, 'password'> & { passwordHash?: string },
 ): Promise<Answer> {
+  if (change.passwordHash !== undefined) requireLogin(principal, 'set passwords');
+  if (change.roles !== undefined) requireLogin(principal, 'give roles');
+  if (change.disabled === false) requireLogin(principal, 'enable users');
   const user = await lockForChange(tx, id);
   const bindings = change.roles === undefined ? undefined : await bindingsFrom(tx, change.roles);
   if (bindings !== undefined) await replaceBindings(tx, user.id, bindings);

@@ -11,6 +11,9 @@ import { readFiles, type WorkspacePlace } from './files.ts';
 import { BackupError, encode, FORMAT, type Manifest, type Part } from './format.ts';
 import { listSequences, listTables, readRows } from './tables.ts';
 
+/** Nothing is wrong with the database where the file cannot be written. */
+const UNWRITABLE = ['ENOENT', 'ENOTDIR', 'EACCES', 'EROFS', 'ENOSPC', 'EDQUOT', 'EFBIG'];
+
 /** What a backup holds, to be told to whoever made it. */
 export interface BackupSummary {
   bytes: number;
@@ -50,7 +53,7 @@ export async function backUp(
   } catch (error) {
     await rm(partial, { force: true });
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
-    if (code === 'ENOENT' || code === 'EACCES' || code === 'ENOSPC')
+    if (UNWRITABLE.includes(String(code)))
       throw new BackupError(`${file} cannot be written: ${error instanceof Error ? error.message : ''}`);
     throw error;
   } finally {

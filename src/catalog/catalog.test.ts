@@ -118,7 +118,7 @@ test('a broken override hides the built-in one: nobody gets another service than
   assert.equal(definitions.has('redis'), false);
   assert.deepEqual(told(problems, own.root), [
     'taskservs/redis/taskserv.yaml:5:1 confg: unknown field; known: name, summary, versions, requires, conflicts, ' +
-      'platforms, config, timeouts, ports; did you mean config?',
+      'platforms, config, timeouts, cluster, ports; did you mean config?',
   ]);
   assert.equal(problems[0]?.taskserv, 'redis');
 });
@@ -181,9 +181,30 @@ const MISTAKES: [what: string, yaml: string, expected: string[]][] = [
     ['7:5 requires "nope", which neither'],
   ],
   [
+    'a number that would not be kept exactly',
+    minimal('x', 'config:\n  port: { type: integer, default: 1909198862420847982 }\n'),
+    ['6:35 1909198862420847982 is a number past ±9007199254740991'],
+  ],
+  [
     'a type that there is not',
     minimal('x', 'config:\n  port: { type: integr }\n'),
     ['6:17 config.port.type: must be one of string, integer, number, boolean, array, object; did you mean integer?'],
+  ],
+  [
+    'roles that cannot be given',
+    minimal('x', 'cluster:\n  roles:\n    - { name: a }\n    - { name: a, count: many }\n  unless: [upstream]\n'),
+    [
+      '7:7 cluster.roles[0]: needs "count"',
+      '8:15 cluster.roles[1].name: "a" is a role already',
+      '8:25 cluster.roles[1].count: the last role takes all',
+      '8:25 cluster.roles[1].count: config.many must be an integer',
+      '9:12 cluster.unless[0]: there is no config.upstream',
+    ],
+  ],
+  [
+    'a generated secret that its property refuses',
+    minimal('x', 'config:\n  key: { type: string, secret: true, pattern: "^[0-9]+$", generate: "[a-z]{32}" }\n'),
+    ['6:69 config.key.generate: generates what the property does not accept'],
   ],
   ['nesting without end', `config: ${'['.repeat(20_000)}${']'.repeat(20_000)}`, ['1:1 nests more than 64 deep']],
   ['an alias', minimal('x', 'config: { a: &a { type: string }, b: *a }\n'), ['1:1 must not use aliases']],

@@ -9,8 +9,8 @@ import { ROOT } from '../root.ts';
 import type { TaskservDefinition } from './definition.ts';
 import { type CatalogProblem, loadDefinitions } from './load.ts';
 
-export { resolveConfig, resolveVersion } from './config.ts';
-export type { ConfigProperty, TaskservDefinition } from './definition.ts';
+export { generateSecrets, requireUpgrade, resolveConfig, resolveVersion } from './config.ts';
+export type { ClusterDefinition, ConfigProperty, PeerScriptName, TaskservDefinition } from './definition.ts';
 export type { CatalogProblem } from './load.ts';
 export { resolveOrder } from './order.ts';
 export { renderScripts } from './render.ts';

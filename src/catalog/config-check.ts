@@ -2,7 +2,7 @@ import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { pathText } from '../documents/json.ts';
 import { schemaProblems } from '../documents/schema-errors.ts';
 import type { FieldProblem } from '../errors.ts';
-import type { ConfigProperty } from './definition.ts';
+import { type ConfigProperty, schemaOf } from './definition.ts';
 import { environmentText } from './render.ts';
 
 /** Bytes of one value as text. Linux allows an environment variable of 128 KiB. */
@@ -38,9 +38,7 @@ export function checkConfig(
 /** The schema of a whole config; ours are no keywords of JSON Schema and stay out of it. */
 function compile(config: Record<string, ConfigProperty>): ValidateFunction {
   const required = Object.keys(config).filter((name) => config[name]?.required === true);
-  const properties = Object.fromEntries(
-    Object.entries(config).map(([name, { secret: _s, required: _r, multiline: _m, ...schema }]) => [name, schema]),
-  );
+  const properties = Object.fromEntries(Object.entries(config).map(([name, property]) => [name, schemaOf(property)]));
   const ajv = new Ajv({ strict: false, allErrors: true, useDefaults: true, verbose: true, logger: false });
   return ajv.compile({ type: 'object', properties, required, additionalProperties: false });
 }

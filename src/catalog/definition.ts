@@ -24,7 +24,7 @@ const type = Type.Union([
   Type.Literal('object'),
 ]);
 
-/** The keywords of JSON Schema that a config property may use, and four of our own. */
+/** The keywords of JSON Schema that a config property may use, and those of our own. */
 const ConfigPropertySchema = Type.Object(
   {
     type,
@@ -44,20 +44,60 @@ const ConfigPropertySchema = Type.Object(
     additionalProperties: Type.Optional(Type.Union([Type.Boolean(), Type.Record(Type.String(), Type.Unknown())])),
     /** Encrypted at rest, never in logs, events, argument vectors or answers. */
     secret: Type.Optional(Type.Boolean()),
+    /** Chooses code that runs on the host: another value than the default takes `taskserv_privileged`. */
+    privileged: Type.Optional(Type.Boolean()),
     /** Must be given; there is no default. */
     required: Type.Optional(Type.Boolean()),
+    /** What is generated for a secret that a request leaves out, as `[a-z0-9]{32}`; it then stays with the taskserv. */
+    generate: Type.Optional(Type.String({ minLength: 1, maxLength: 500 })),
     /** A string that may hold line breaks. Any other may not, for it ends up in a line of a configuration file. */
     multiline: Type.Optional(Type.Boolean()),
   },
   closed,
 );
 
-/** One value of a taskserv's config: JSON Schema with `secret`, `required` and `multiline`. */
+/** One value of a taskserv's config: JSON Schema with `secret`, `privileged`, `generate`, `required` and `multiline`. */
 export type ConfigProperty = Static<typeof ConfigPropertySchema>;
+
+/** A property without the keywords of our own. */
+export function schemaOf(property: ConfigProperty): object {
+  const { secret: _s, privileged: _p, required: _r, multiline: _m, generate: _g, ...schema } = property;
+  return schema;
+}
+
+const property = Type.String({ pattern: PROPERTY_PATTERN });
+
+/** How the servers of one taskserv make one service. Rules T17 to T24 of docs/contracts/taskserv.md. */
+const ClusterSchema = Type.Object(
+  {
+    /** In the order in which they are filled and installed; the first server has the first role and leads. */
+    roles: Type.Array(
+      Type.Object(
+        {
+          name,
+          /** How many servers have it: a number, or the integer of the config that says it. The last role takes the rest. */
+          count: Type.Optional(Type.Union([Type.Integer({ minimum: 1, maximum: 1_000 }), property])),
+          /** Servers of this role that are changed at once; after a failure no further one is begun. Absent: all. */
+          at_once: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000 })),
+        },
+        closed,
+      ),
+      { minItems: 1, maxItems: 5 },
+    ),
+    /** `fixed`: the first server leads for good and cannot leave. `any`: another one of its role takes its place. */
+    leader: Type.Optional(Type.Union([Type.Literal('any'), Type.Literal('fixed')])),
+    /** The configuration names the members: all of them are installed again when one joins or leaves. */
+    follows_members: Type.Optional(Type.Boolean()),
+    /** Settings of the config by which servers are set up each by itself, once one of them differs from its default. */
+    unless: Type.Optional(Type.Array(property, { maxItems: 20, uniqueItems: true })),
+  },
+  closed,
+);
 
 const timeout = Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_TIMEOUT }));
 
-const DefinitionFileSchema = Type.Object(
+/** The form of taskserv.yaml. `npm run generate` publishes it as docs/contracts/taskserv.schema.json. */
+export const DefinitionFileSchema = Type.Object(
   {
     name,
     summary: Type.String({ minLength: 1, maxLength: 200 }),
@@ -69,6 +109,8 @@ const DefinitionFileSchema = Type.Object(
           maxItems: 100,
           uniqueItems: true,
         }),
+        /** `next-minor`: a change goes to the same or the next minor version, never back. Absent: from any to any. */
+        upgrade: Type.Optional(Type.Union([Type.Literal('any'), Type.Literal('next-minor')])),
       },
       closed,
     ),
@@ -87,7 +129,13 @@ const DefinitionFileSchema = Type.Object(
       uniqueItems: true,
     }),
     config: Type.Optional(Type.Record(Type.String({ pattern: PROPERTY_PATTERN }), ConfigPropertySchema, closed)),
-    timeouts: Type.Optional(Type.Object({ install: timeout, check: timeout, remove: timeout }, closed)),
+    timeouts: Type.Optional(
+      Type.Object(
+        { install: timeout, check: timeout, remove: timeout, admit: timeout, drain: timeout, resume: timeout },
+        closed,
+      ),
+    ),
+    cluster: Type.Optional(ClusterSchema),
     ports: Type.Optional(Type.Array(Type.Integer({ minimum: 1, maximum: 65_535 }), { maxItems: 100 })),
   },
   closed,
@@ -96,12 +144,32 @@ const DefinitionFileSchema = Type.Object(
 /** taskserv.yaml, as it is written. */
 export type DefinitionFile = Static<typeof DefinitionFileSchema>;
 
+/** How many servers have a role: `count` null takes the rest; a text names the integer of the config that says it. */
+interface ClusterRole {
+  name: string;
+  count: number | string | null;
+  /** Servers of the role that are changed at once; null: all. */
+  at_once: number | null;
+}
+
+/** How the servers of one taskserv make one service. */
+export interface ClusterDefinition {
+  roles: ClusterRole[];
+  leader: 'any' | 'fixed';
+  follows_members: boolean;
+  unless: string[];
+}
+
+/** What runs on a host for that host itself, and what runs on the leader of a cluster for another member. */
+type ScriptName = 'install' | 'check' | 'remove' | PeerScriptName;
+export type PeerScriptName = 'admit' | 'drain' | 'resume';
+
 /** A taskserv that can be installed: its taskserv.yaml with everything optional filled in, and its scripts. */
 export interface TaskservDefinition {
   name: string;
   summary: string;
   source: 'built-in' | 'workspace';
-  versions: { default: string; supported: string[] };
+  versions: { default: string; supported: string[]; upgrade: 'any' | 'next-minor' };
   /** `hard` ones are installed first on the same hosts; `soft` ones only go first where they are installed as well. */
   requires: { name: string; type: 'hard' | 'soft' }[];
   /** Taskservs that cannot be on the same host. */
@@ -110,15 +178,17 @@ export interface TaskservDefinition {
   platforms: string[];
   config: Record<string, ConfigProperty>;
   /** Seconds. */
-  timeouts: { install: number; check: number; remove: number };
+  timeouts: Record<ScriptName, number>;
   /** TCP or UDP ports that it listens on when its config says nothing else. */
   ports: number[];
+  /** Null: each server has a service of its own. */
+  cluster: ClusterDefinition | null;
   /** Whole programs for a POSIX shell, the shared library included. They read nothing from standard input. */
-  scripts: { install: string; check: string; remove: string };
+  scripts: { install: string; check: string; remove: string } & Partial<Record<PeerScriptName, string>>;
 }
 
 /** Seconds, for a definition that does not say. */
-export const DEFAULT_TIMEOUTS = { install: 600, check: 30, remove: 300 };
+export const DEFAULT_TIMEOUTS = { install: 600, check: 30, remove: 300, admit: 120, drain: 600, resume: 120 };
 
 const ajv = new Ajv({ strict: false, allErrors: true, verbose: true });
 ajv.addFormat('regex', (text: string) => {

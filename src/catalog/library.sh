@@ -9,6 +9,9 @@ PROVISIONING_ETC=/etc/provisioning
 PROVISIONING_STATE=/var/lib/provisioning/state
 PROVISIONING_LIB=/usr/local/lib/provisioning
 
+# Set where the servers of the taskserv make one service; empty for a service of the host's own.
+: "${CLUSTER_ROLE:=}" "${CLUSTER_LEADS:=}" "${CLUSTER_LEADER:=}" "${CLUSTER_LEADER_ADDRESS:=}" "${CLUSTER_MEMBERS:=}"
+
 say() { printf '%s\n' "$*"; }
 
 fail() {
@@ -459,5 +462,13 @@ local_address() {
 
 # http_get URL [CURL OPTION…]   the body of a 2xx answer
 http_get() { curl --fail --silent --show-error --max-time 5 --noproxy '*' "$@"; }
+
+# --- services across servers ------------------------------------------------------------------------------------------
+
+# fact NAME VALUE   in admit.sh: what the newcomer's install.sh and check.sh get as FACT_NAME. It is in no log and no file.
+fact() { printf '%s %s %s\n' "$FACT_MARK" "$1" "$(printf '%s' "$2" | base64 -w 0)"; }
+
+# cluster_members [ROLE]   the addresses of all members, or of those with the role, one in a line
+cluster_members() { lines "$CLUSTER_MEMBERS" | awk -v role="${1:-}" 'role == "" || $2 == role { print $3 }'; }
 
 # --- the taskserv -----------------------------------------------------------------------------------------------------

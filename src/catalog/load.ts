@@ -5,7 +5,13 @@ import type { Place } from '../documents/problems.ts';
 import { ApplicationError } from '../errors.ts';
 import { type Budget, evaluate, isSpent, sharedBudget } from '../evaluation/pool.ts';
 import { ROOT } from '../root.ts';
-import { DEFAULT_TIMEOUTS, type DefinitionFile, NAME_PATTERN, type TaskservDefinition } from './definition.ts';
+import {
+  DEFAULT_TIMEOUTS,
+  type DefinitionFile,
+  NAME_PATTERN,
+  type PeerScriptName,
+  type TaskservDefinition,
+} from './definition.ts';
 import { readBounded } from './files.ts';
 import { CATALOG_TASKS, type Found, type ReadDefinition, START } from './tasks.ts';
 
@@ -34,6 +40,7 @@ export interface LoadedDefinitions {
 
 const DEFINITION_FILE = 'taskserv.yaml';
 const SCRIPTS = ['install', 'check', 'remove'] as const;
+const PEER_SCRIPTS: readonly PeerScriptName[] = ['admit', 'drain', 'resume'];
 /** Definitions in one folder at most; each costs four reads. */
 const MAX_DEFINITIONS = 500;
 /** Bytes. The longest built-in taskserv.yaml has some 5,000. */
@@ -158,9 +165,13 @@ async function loadOne(
   const read = await readDefinition(text.text, name, budget);
   if ('problems' in read) return failed(file, read.problems);
 
-  const scripts = { install: '', check: '', remove: '' };
-  for (const script of SCRIPTS) {
+  const scripts: TaskservDefinition['scripts'] = { install: '', check: '', remove: '' };
+  const files = new Set(await readdir(folder));
+  for (const script of [...SCRIPTS, ...PEER_SCRIPTS.filter((peer) => files.has(`${peer}.sh`))]) {
     const scriptFile = path.join(folder, `${script}.sh`);
+    if (read.file.cluster === undefined && PEER_SCRIPTS.some((peer) => peer === script)) {
+      failed(scriptFile, at('is for services across servers: taskserv.yaml has no "cluster"'));
+    }
     const content = await readBounded(scriptFile, root, MAX_SCRIPT_BYTES);
     const found = 'problem' in content ? at(content.problem) : scriptProblems(content.text);
     if (found.length > 0) failed(scriptFile, found);
@@ -183,7 +194,7 @@ function complete(
     name: file.name,
     summary: file.summary,
     source,
-    versions: file.versions,
+    versions: { upgrade: 'any', ...file.versions },
     requires: (file.requires ?? []).map((entry) =>
       typeof entry === 'string' ? { name: entry, type: 'hard' as const } : entry,
     ),
@@ -192,7 +203,18 @@ function complete(
     config: file.config ?? {},
     timeouts: { ...DEFAULT_TIMEOUTS, ...file.timeouts },
     ports: file.ports ?? [],
+    cluster: clusterOf(file),
     scripts,
+  };
+}
+
+function clusterOf({ cluster }: DefinitionFile): TaskservDefinition['cluster'] {
+  if (cluster === undefined) return null;
+  return {
+    roles: cluster.roles.map(({ name, count, at_once }) => ({ name, count: count ?? null, at_once: at_once ?? null })),
+    leader: cluster.leader ?? 'any',
+    follows_members: cluster.follows_members ?? false,
+    unless: cluster.unless ?? [],
   };
 }
 

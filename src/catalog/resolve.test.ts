@@ -12,6 +12,7 @@ import {
   resolveConfig as resolveWithin,
   type TaskservDefinition,
 } from './catalog.ts';
+import { DEFAULT_TIMEOUTS } from './definition.ts';
 
 fc.configureGlobal({ seed: SEED });
 
@@ -23,13 +24,14 @@ function definition(name: string, more: Partial<TaskservDefinition> = {}): Tasks
     name,
     summary: 'A test',
     source: 'workspace',
-    versions: { default: 'distro', supported: ['distro', '7.0'] },
+    versions: { default: 'distro', supported: ['distro', '7.0'], upgrade: 'any' },
     requires: [],
     conflicts: [],
     platforms: ['debian-12'],
     config: {},
-    timeouts: { install: 600, check: 30, remove: 300 },
+    timeouts: DEFAULT_TIMEOUTS,
     ports: [],
+    cluster: null,
     scripts: { install: '', check: '', remove: '' },
     ...more,
   };
@@ -133,6 +135,7 @@ test('defaults are filled in, secrets that have a value are told, and what was g
   assert.deepEqual(await resolveConfig(cache, given), {
     values: { port: 6379, mode: 'one', members: [], password: 'long enough' },
     secrets: ['password'],
+    privileged: [],
   });
   assert.deepEqual(given, { password: 'long enough' });
 });

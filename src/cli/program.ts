@@ -1,4 +1,5 @@
 import { Command, CommanderError, Option } from 'commander';
+import { changes } from './checking.ts';
 import { type CommandDefinition, given, type OptionValues } from './command.ts';
 import { accountCommands } from './commands/account.ts';
 import { apiCommand } from './commands/api.ts';
@@ -137,7 +138,7 @@ function optionsOf(definition: CommandDefinition): Option[] {
   if (definition.operation || definition.waits) {
     options.push(new Option('--cancel-on-interrupt', 'Ctrl-C cancels the operation instead of leaving it running'));
   }
-  if (changes(definition)) {
+  if (definition.covers.some(changes)) {
     options.push(new Option('--check', 'change nothing; show what the server would answer'));
   }
   if (definition.plain === undefined) {
@@ -149,13 +150,6 @@ function optionsOf(definition: CommandDefinition): Option[] {
     options.push(new Option('--context <name>', 'the server to talk to (see: provisioning context list)'));
   }
   return options;
-}
-
-/** Requests that change nothing that could be checked first. */
-const HARMLESS = /^(GET |POST \/v1\/(auth\/(login|refresh)|workflows\/validate)$)/;
-
-function changes({ covers }: CommandDefinition): boolean {
-  return covers.some((request) => !HARMLESS.test(request));
 }
 
 /** Runs a command line and answers its exit status. What went wrong is told on standard error. */

@@ -79,7 +79,7 @@ export async function stopPostmaster(cluster: Cluster, pid: number): Promise<voi
 }
 
 /** @returns false: it has ended since it was looked at. */
-function signalProcess(pid: number, signal: NodeJS.Signals): boolean {
+export function signalProcess(pid: number, signal: NodeJS.Signals): boolean {
   try {
     return process.kill(pid, signal);
   } catch (error) {

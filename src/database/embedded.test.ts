@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createDataDir, type Owner, postmasters, query, startOwner } from '../../test/support/embedded.ts';
 import { MAIN, until } from '../../test/support/server.ts';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded.ts';
+import { signalProcess } from './embedded-process.ts';
 
 // What is looked for in /proc: these tests must see with their own eyes that no process is left.
 const onLinux = { skip: process.platform === 'linux' ? false : 'skipped: /proc is absent' };
@@ -141,15 +142,6 @@ test('a start while another one stops is refused, or has a whole Postgres of its
   await owner?.stop();
 });
 
-/** A child of Postgres has the same arguments until it has named itself, and may have ended since. */
-function killNow(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-  }
-}
-
 test(
   'a stop while connections are being opened or Postgres is being brought back leaves nothing',
   onLinux,
@@ -160,7 +152,7 @@ test(
       const opening = Array.from({ length: 20 }, () => query(postgres.connection, 'select pg_sleep(0.01)'));
       const settled = Promise.allSettled(opening);
       await delay(round * 3);
-      if (round % 2 === 1) for (const pid of await postmasters(place.dataDir)) killNow(pid);
+      if (round % 2 === 1) for (const pid of await postmasters(place.dataDir)) signalProcess(pid, 'SIGKILL');
       await delay(round);
       await postgres.stop();
       await settled;

@@ -2,6 +2,7 @@ import { rmdir } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
+import { asDiskError } from './disk.ts';
 import { exists } from './embedded-binaries.ts';
 import { type Cluster, isAlive, prepareCluster } from './embedded-cluster.ts';
 import {
@@ -32,6 +33,8 @@ const PASSING = /lock file "[^"]*" already exists|pre-existing shared memory blo
 /** A Postgres of our own that outlives a crash of this process and is taken over by the next. */
 export interface EmbeddedPostgres {
   connection: Cluster['connection'];
+  /** Where its files lie. */
+  directory: string;
   /** It was already running, left behind by an owner that was killed. */
   adopted: boolean;
   /** Starts it again where it died; resolves when it accepts connections. */
@@ -86,7 +89,8 @@ export async function startEmbeddedPostgres(options: {
     const lost = () => {
       if (owned?.session !== session) return;
       owned = null;
-      if (!stopping.signal.aborted) ensureRunning().catch((error: Error) => log(error.message));
+      if (!stopping.signal.aborted)
+        ensureRunning().catch((error: Error) => log((asDiskError(error, cluster.directory) ?? error).message));
     };
     session.on('error', lost);
     session.on('end', lost);
@@ -99,6 +103,7 @@ export async function startEmbeddedPostgres(options: {
 
   return {
     connection: cluster.connection,
+    directory: cluster.directory,
     adopted: first.adopted,
     ensureRunning,
     stop() {

@@ -61,7 +61,10 @@ export interface Tables {
     error_code: string | null;
     progress: Generated<number>;
     last_seq: Generated<number>;
+    /** Name of the user who asked for it, for display. */
     created_by: string;
+    /** Whose it is. Null: the server's own, or of somebody whom nobody remembers. */
+    owner_id: string | null;
     created_at: Timestamp;
     updated_at: Timestamp;
     finished_at: NullableTimestamp;
@@ -88,6 +91,7 @@ export interface Tables {
     provider_ref: string | null;
     operation_id: string;
     created_by: string;
+    owner_id: string | null;
     created_at: Timestamp;
     updated_at: Timestamp;
     drift: ColumnType<DriftEntry[], string | undefined, string>;
@@ -142,6 +146,7 @@ export interface Tables {
     revision: Generated<number>;
     status: string;
     created_by: string;
+    owner_id: string | null;
     created_at: Timestamp;
     updated_at: Timestamp;
   };
@@ -167,6 +172,8 @@ export interface Tables {
     checked_at: NullableTimestamp;
     check_due_at: Timestamp;
     updated_at: Timestamp;
+    role: string | null;
+    position: number | null;
   };
   'provisioning.host_turns': { server_id: string; operation_id: string; turn: string };
   'provisioning.data_keys': { name: string; sealed: string; master_key_id: string; created_at: Timestamp };
@@ -196,6 +203,8 @@ export interface Tables {
     created_at: Timestamp;
     updated_at: Timestamp;
   };
+  'provisioning.departed_users': { username: string; departed_at: Timestamp };
+  'provisioning.name_references': { username: string; what: string };
   'provisioning.role_bindings': { user_id: string; role: string; workspace: string | null };
   'provisioning.refresh_tokens': {
     hash: Buffer;
@@ -274,6 +283,7 @@ export interface Tables {
     next_attempt_at: NullableTimestamp;
     timed_out: Generated<boolean>;
     error: string | null;
+    error_code: ColumnType<string | null, string | null | undefined, string | null>;
     decision: NullableJson;
     undo: WorkflowUndoStatus | null;
     undo_attempt: Generated<number>;
@@ -295,7 +305,9 @@ export interface Tables {
     last_run_at: NullableTimestamp;
     last_workflow_id: string | null;
     last_error: string | null;
+    state: Generated<'active' | 'authority_ended'>;
     created_by: string;
+    owner_id: string | null;
     created_at: Timestamp;
   };
   'provisioning.webhooks': {
@@ -311,6 +323,7 @@ export interface Tables {
     failing_since: NullableTimestamp;
     born: Generated<string>;
     owner_id: string;
+    authority: NullableJson;
     created_by: string;
     created_at: Timestamp;
     updated_at: Timestamp;

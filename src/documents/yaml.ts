@@ -1,4 +1,5 @@
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import { inexactNumbers } from './exact-yaml.ts';
 import { isObject, type Json, type Path } from './json.ts';
 import { type Locate, MAX_PROBLEMS, type Place, type Problem } from './problems.ts';
 
@@ -45,6 +46,9 @@ export function readYaml(
         problems: told.map(({ message, pos }) => unreadable(`is not valid YAML: ${message}`, pos[0])),
       };
     }
+    const inexact = inexactNumbers(document).slice(0, MAX_PROBLEMS);
+    if (inexact.length > 0)
+      return { source: null, problems: inexact.map(({ message, offset }) => unreadable(message, offset)) };
     const value = document.toJS({ maxAliasCount: maxAliases }) as Json;
     if (isDeeper(value, MAX_DEPTH)) return failed(TOO_DEEP);
     return {

@@ -204,19 +204,31 @@ test('many enqueued at once are stored as the library stores one, and begin', as
 
 test('a look says whether a limit may have left some waiting', async () => {
   const gate = Promise.withResolvers<void>();
-  const ids = await Promise.all(Array.from({ length: LIMIT + 1 }, () => enqueue(() => gate.promise)));
+  let begun = 0;
+  const work = () => {
+    begun += 1;
+    return gate.promise;
+  };
+  const ids = await Promise.all(Array.from({ length: LIMIT + 1 }, () => enqueue(work)));
   await look();
   assert.equal(found.full, true);
-  const freedBefore = freedSlots;
-  gate.resolve();
+  // From then on the slots are theirs alone.
   await until(async () => {
     await look();
-    return (await record(ids.at(-1) ?? '')).status === 'SUCCESS';
-  }, 'the last one');
-  await look();
-  assert.equal(found.full, false);
+    return begun === LIMIT;
+  }, 'as many as the limit allows');
+  const freedBefore = freedSlots;
+  gate.resolve();
+  for (const id of ids) {
+    await until(async () => {
+      await look();
+      return (await record(id)).status === 'SUCCESS';
+    }, `${id} to end`);
+  }
   await until(async () => freedSlots - freedBefore >= LIMIT + 1, 'a word of each slot that came free');
   assert.equal(freedSlots - freedBefore, LIMIT + 1);
+  await look();
+  assert.equal(found.full, false);
 });
 
 test('looks at once by us and by the library take no more than the limit', async () => {

@@ -76,7 +76,15 @@ async function outcome(what: string) {
   const { afterCommit } = await database.db.transaction().execute((tx) =>
     engine.submit(tx, {
       ...{ title: 'Wait', checkMode: false },
-      ...{ id, kind: 'test.wait', workspace: 'default', resource: null, parentId: null, createdBy: 'test' },
+      ...{
+        id,
+        kind: 'test.wait',
+        workspace: 'default',
+        resource: null,
+        parentId: null,
+        createdBy: 'test',
+        ownerId: null,
+      },
       input: { what },
     }),
   );

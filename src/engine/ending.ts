@@ -38,7 +38,7 @@ export async function endInTransaction(
   const result: Record<string, unknown> = {};
   const followUp = (await procedure.compensate?.(tx, input, { operationId, outcome, started, error, result })) ?? null;
   const followUpId = followUp === null ? null : uuidv7();
-  // `cleanup_operation_id` is its name of before: clients read it.
+  // Clients may still read the field by its former name.
   if (followUpId !== null)
     Object.assign(result, { cleanup_operation_id: followUpId, follow_up_operation_id: followUpId });
   await endOperation(
@@ -63,6 +63,7 @@ export async function endInTransaction(
     parentId: operationId,
     input: followUp.input,
     createdBy: row.created_by,
+    ownerId: row.owner_id,
   });
   return enqueue(tx, followUpId, followUp.kind, followUp.input);
 }

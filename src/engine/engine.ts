@@ -190,7 +190,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     },
     async record(tx, { lines, result, ...happened }) {
       const id = uuidv7();
-      const operation = { ...happened, id, checkMode: false, input: {}, createdBy: OBSERVER };
+      const operation = { ...happened, id, checkMode: false, input: {}, createdBy: OBSERVER, ownerId: null };
       await insertEndedOperation(
         tx,
         operation,

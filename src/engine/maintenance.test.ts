@@ -66,6 +66,7 @@ async function operation(
       parentId: null,
       input: {},
       createdBy: 'test',
+      ownerId: null,
     };
     await insertOperation(tx, { ...base, id, kind: 'test.work' });
     await enqueue(tx, id, 'test.work', {});

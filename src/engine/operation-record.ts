@@ -30,7 +30,10 @@ export interface NewOperation {
   parentId: string | null;
   /** Plain data without secrets. */
   input: Record<string, unknown>;
+  /** Name of the user who asked for it. */
   createdBy: string;
+  /** Their id; null: nobody asked for it. */
+  ownerId: string | null;
 }
 
 /** The row as clients see it (src/operations/schemas.ts gives it its shape), as JSON text made by Postgres. */
@@ -49,9 +52,9 @@ export const OPERATION_JSON = sql.raw<string>(OPERATION_JSON_TEXT);
 export async function insertOperation(tx: Queryable, operation: NewOperation): Promise<string> {
   const { rows } = await sql<{ json: string }>`
     insert into provisioning.operations as o
-      (id, kind, title, check_mode, workspace, resource, parent_id, input, created_by)
+      (id, kind, title, check_mode, workspace, resource, parent_id, input, created_by, owner_id)
     values (${operation.id}, ${operation.kind}, ${operation.title}, ${operation.checkMode}, ${operation.workspace}, ${operation.resource}, ${operation.parentId},
-            ${JSON.stringify(operation.input)}, ${operation.createdBy})
+            ${JSON.stringify(operation.input)}, ${operation.createdBy}, ${operation.ownerId})
     returning ${OPERATION_JSON} as json`.execute(tx);
   return rows[0]?.json ?? '';
 }
@@ -69,11 +72,11 @@ export async function insertEndedOperation(
   const { rows } = await sql<{ json: string }>`
     insert into provisioning.operations
       (id, kind, title, check_mode, status, workspace, resource, parent_id, input, result, progress, created_by,
-       finished_at)
+       owner_id, finished_at)
     values (${operation.id}, ${operation.kind}, ${operation.title}, ${operation.checkMode}, 'completed',
             ${operation.workspace}, ${operation.resource},
             ${operation.parentId}, ${JSON.stringify(operation.input)}, ${harmlessJson(result)}, 100,
-            ${operation.createdBy}, now())
+            ${operation.createdBy}, ${operation.ownerId}, now())
     returning ${OPERATION_JSON} as json`.execute(tx);
   const end: NewEvent = { type: 'status', at: new Date(), data: { status: 'completed', result } };
   await appendEvents(
@@ -88,13 +91,12 @@ export async function insertOperations(tx: Queryable, operations: readonly NewOp
   const column = (name: Exclude<keyof NewOperation, 'input'>) => operations.map((operation) => operation[name]);
   await sql`
     insert into provisioning.operations
-      (id, kind, title, check_mode, workspace, resource, parent_id, input, created_by)
+      (id, kind, title, check_mode, workspace, resource, parent_id, input, created_by, owner_id)
     select * from unnest(${column('id')}::uuid[], ${column('kind')}::text[], ${column('title')}::text[],
                          ${column('checkMode')}::boolean[], ${column('workspace')}::text[],
                          ${column('resource')}::text[], ${column('parentId')}::uuid[],
-                         ${operations.map(({ input }) => JSON.stringify(input))}::jsonb[], ${column('createdBy')}::text[])`.execute(
-    tx,
-  );
+                         ${operations.map(({ input }) => JSON.stringify(input))}::jsonb[], ${column('createdBy')}::text[],
+                         ${column('ownerId')}::uuid[])`.execute(tx);
 }
 
 /** How the operation stands when its procedure begins or begins again. */
@@ -104,6 +106,7 @@ export interface BegunOperation {
   cancelRequested: boolean;
   workspace: string;
   createdBy: string;
+  ownerId: string | null;
   /** Whether this call is the one that moved it from `pending` to `running`. */
   first: boolean;
 }
@@ -116,18 +119,20 @@ export async function beginOperation(db: Queryable, id: string): Promise<BegunOp
     cancel_requested: boolean;
     workspace: string;
     created_by: string;
+    owner_id: string | null;
     first: boolean;
   }>`
     with begun as (
       update provisioning.operations set status = 'running', updated_at = now(), last_seq = last_seq + 1
       where id = ${id} and status = 'pending'
-      returning last_seq, input, cancel_requested_at is not null as cancel_requested, workspace, created_by),
+      returning last_seq, input, cancel_requested_at is not null as cancel_requested, workspace, created_by,
+                owner_id),
     logged as (
       insert into provisioning.operation_events (operation_id, seq, type, data)
       select ${id}::uuid, last_seq, 'status', jsonb_build_object('status', 'running') from begun)
-    select 'running' as status, input, cancel_requested, workspace, created_by, true as first from begun
+    select 'running' as status, input, cancel_requested, workspace, created_by, owner_id, true as first from begun
     union all
-    select status, input, cancel_requested_at is not null, workspace, created_by, false
+    select status, input, cancel_requested_at is not null, workspace, created_by, owner_id, false
     from provisioning.operations where id = ${id} and not exists (select from begun)`.execute(db);
   const row = rows[0];
   if (row === undefined) return null;
@@ -137,6 +142,7 @@ export async function beginOperation(db: Queryable, id: string): Promise<BegunOp
     cancelRequested: row.cancel_requested,
     workspace: row.workspace,
     createdBy: row.created_by,
+    ownerId: row.owner_id,
     first: row.first,
   };
 }
@@ -188,9 +194,10 @@ export async function lockUnfinished(tx: Queryable, id: string) {
     input: Record<string, unknown>;
     workspace: string;
     created_by: string;
+    owner_id: string | null;
     cancel_requested_at: Date | null;
   }>`
-    select kind, status, input, workspace, created_by, cancel_requested_at from provisioning.operations
+    select kind, status, input, workspace, created_by, owner_id, cancel_requested_at from provisioning.operations
     where id = ${id} and status in ('pending', 'running') for update`.execute(tx);
   return rows[0] ?? null;
 }

@@ -41,6 +41,8 @@ export interface ProcedureContext {
   operationId: string;
   workspace: string;
   createdBy: string;
+  /** The user on whose behalf it runs; null: nobody's. */
+  ownerId: string | null;
   /**
    * Runs `work` and keeps its result (JSON) for good. After a crash a step that had not ended runs again: observe
    * before you act. Names and order are a persisted contract.

@@ -115,12 +115,13 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
 
   const createContext = (
     operationId: string,
-    begun: { workspace: string; createdBy: string; first: boolean },
+    begun: { workspace: string; createdBy: string; ownerId: string | null; first: boolean },
     controller: Controllers,
   ): ProcedureContext => ({
     operationId,
     workspace: begun.workspace,
     createdBy: begun.createdBy,
+    ownerId: begun.ownerId,
     step: (name, work, options) =>
       DBOS.runStep(() => runStep({ operationId, first: begun.first }, name, work, options ?? {}, controller), { name }),
     progress: (percent) =>

@@ -6,7 +6,9 @@
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { type TSchema, Type } from 'typebox';
+import { isObject } from '../documents/json.ts';
 import { errors } from '../errors.ts';
+import { CHANGING_METHODS } from './context.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -15,7 +17,6 @@ declare module 'fastify' {
   }
 }
 
-const CHANGING = ['POST', 'PUT', 'PATCH', 'DELETE'];
 const checkMode = Type.Optional(
   Type.Boolean({ default: false, description: 'Only answer what the request would: nothing is changed.' }),
 );
@@ -39,7 +40,7 @@ export function isChecked(request: FastifyRequest): boolean {
 /** Gives every endpoint that changes something the field. Install it after the hook that closes their schemas. */
 export function installCheckMode(app: FastifyInstance): void {
   app.addHook('onRoute', (route) => {
-    const changes = [route.method].flat().some((method) => CHANGING.includes(method));
+    const changes = [route.method].flat().some((method) => CHANGING_METHODS.includes(method));
     if (!route.url.startsWith('/v1/') || !changes || route.config?.checkMode === false) return;
     if (route.config?.access === 'public') return;
     const { querystring, body } = route.schema ?? {};
@@ -50,7 +51,7 @@ export function installCheckMode(app: FastifyInstance): void {
     };
   });
   app.addHook('preHandler', (request, reply, done) => {
-    if (!CHANGING.includes(request.method)) return done();
+    if (!CHANGING_METHODS.includes(request.method)) return done();
     const { query, body } = request;
     const byOperation = request.routeOptions.config.checkMode === 'operation';
     const asked = [takeField(query), byOperation ? isAsked(body) : takeField(body)].includes(true);
@@ -64,10 +65,6 @@ export function installCheckMode(app: FastifyInstance): void {
     if (!checked.has(request) || reply.statusCode >= 400 || taken.has(request)) return done(null, payload);
     done(errors.internal());
   });
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 /** Takes the field out, so that no handler meets it. @returns whether it was true. */

@@ -5,6 +5,9 @@ import { errors } from '../errors.ts';
 /** Who may call a route: a permission, anyone who is logged in, or anyone at all. Every route must say. */
 export type Access = Permission | 'authenticated' | 'public';
 
+/** Methods of requests that may change something. */
+export const CHANGING_METHODS: readonly string[] = ['POST', 'PUT', 'PATCH', 'DELETE'];
+
 declare module 'fastify' {
   interface FastifyContextConfig {
     access?: Access;

@@ -6,6 +6,7 @@ import type {
   FastifySchemaValidationError,
   HTTPMethods,
 } from 'fastify';
+import { createDiskWatch, type DiskWatch, isDiskRefusal } from '../database/disk.ts';
 import { isDatabaseUnavailable } from '../database/pool.ts';
 import { pathText } from '../documents/json.ts';
 import { schemaProblems } from '../documents/schema-errors.ts';
@@ -15,9 +16,13 @@ import { ApplicationError, errors, type FieldProblem } from '../errors.ts';
 export type OnDenied = (request: FastifyRequest, error: ApplicationError) => void;
 
 /** Renders every error in the reference's format. What is not ours becomes a 500 that keeps its reason to the log. */
-export function installErrorHandler(app: FastifyInstance, onDenied: OnDenied): void {
+export function installErrorHandler(
+  app: FastifyInstance,
+  onDenied: OnDenied,
+  disk: DiskWatch = createDiskWatch(null),
+): void {
   app.setErrorHandler((error: FastifyError, request, reply) => {
-    const known = toApplicationError(error, request);
+    const known = toApplicationError(error, request, disk);
     if (known.status === 503) request.log.warn({ reason: error.message }, 'cannot answer for now');
     else if (known.status >= 500) request.log.error({ err: error }, 'request failed');
     if (known.status === 401 || known.status === 403) onDenied(request, known);
@@ -67,12 +72,17 @@ function render(reply: FastifyReply, request: FastifyRequest, error: Application
     .send(JSON.stringify(errorBody(error, request.id)));
 }
 
-function toApplicationError(error: FastifyError, request: FastifyRequest): ApplicationError {
+function toApplicationError(error: FastifyError, request: FastifyRequest, disk: DiskWatch): ApplicationError {
   if (error instanceof ApplicationError) return error;
   if (error.validation !== undefined)
     return errors.validation(problemsOf(error.validation, error.validationContext ?? 'body'));
-  if (isDatabaseUnavailable(error) || endedSession(error))
-    return errors.unavailable('The database is away. Try again in a moment.');
+  if (isDiskRefusal(error)) disk.refused(error.message);
+  if (isDatabaseUnavailable(error) || endedSession(error)) {
+    const problem = disk.problem();
+    return problem === null
+      ? errors.unavailable('The database is away. Try again in a moment.')
+      : errors.databaseDisk(problem);
+  }
   // Postgres' class 22: a value it cannot take, such as a NUL byte or a time that does not exist.
   if (/^22\w{3}$/.test(error.code ?? '')) {
     request.log.warn({ err: error }, 'the database refused a value of this request');

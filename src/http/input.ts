@@ -6,14 +6,13 @@ import type { Duplex } from 'node:stream';
 import type { FastifyError, FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import { uuidv7 } from '../database/uuid.ts';
+import { inexactness } from '../documents/exact-json.ts';
 import { ApplicationError, errors } from '../errors.ts';
+import { CHANGING_METHODS } from './context.ts';
 import { errorBody, lacksParameter } from './error-handler.ts';
-import { inexactness } from './exact-json.ts';
 
 /** Objects and lists in one another. No schema asks for more, and what walks a value may then call itself. */
 const MAX_DEPTH = 64;
-/** Methods whose unknown fields could have meant something. */
-const CHANGING = ['POST', 'PUT', 'PATCH', 'DELETE'];
 
 const NoQuery = Type.Object({}, { additionalProperties: false });
 const NoBody = Type.Union([Type.Object({}, { additionalProperties: false }), Type.Null()]);
@@ -31,10 +30,33 @@ export function acceptJsonOnly(app: FastifyInstance): void {
     if (!isUtf8(body)) return done(errors.malformedJson('it is not encoded in UTF-8.'));
     const text = body.toString();
     return parse(request, text, (error, value: unknown) => {
-      if (error !== null) done(errors.malformedJson(error.message));
-      else done(inexactness(text, MAX_DEPTH) ?? null, value);
+      if (error !== null)
+        done(isJson(text) ? errors.validation([FORBIDDEN_NAME]) : errors.malformedJson(error.message));
+      else done(refusalOf(text), value);
     });
   });
+}
+
+/** What the parser refuses although it is JSON. */
+const FORBIDDEN_NAME = {
+  field: 'body',
+  message: 'has an object with the field "__proto__", or "constructor" with "prototype": these names are not accepted',
+};
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Why JSON that can be parsed is not taken all the same; null: it is. */
+function refusalOf(text: string): ApplicationError | null {
+  const problem = inexactness(text, MAX_DEPTH);
+  if (problem === null) return null;
+  return problem === 'too deep' ? errors.tooDeep(MAX_DEPTH) : errors.validation([problem]);
 }
 
 /**
@@ -44,7 +66,7 @@ export function acceptJsonOnly(app: FastifyInstance): void {
 export function refuseUnknownInput(app: FastifyInstance): void {
   app.addHook('onRoute', (route) => {
     if (!route.url.startsWith('/v1/')) return;
-    const changes = [route.method].flat().some((method) => CHANGING.includes(method));
+    const changes = [route.method].flat().some((method) => CHANGING_METHODS.includes(method));
     route.schema = {
       ...route.schema,
       querystring: route.schema?.querystring ?? NoQuery,
@@ -53,12 +75,23 @@ export function refuseUnknownInput(app: FastifyInstance): void {
   });
 }
 
-/** A slash too many at the end of a path, or within, is no id that is empty. */
-export function refuseEmptyParameters(app: FastifyInstance): void {
+/** A slash too many at the end of a path, or within, is no id that is empty. A query is UTF-8, as a body is. */
+export function refuseUnreadableAddress(app: FastifyInstance): void {
   app.addHook('preValidation', (request, _reply, done) => {
-    if (!lacksParameter(request.params)) return done();
-    done(errors.routeNotFound(request.method, request.url.split('?')[0] ?? ''));
+    const [path = '', query = ''] = request.url.split('?');
+    if (lacksParameter(request.params)) return done(errors.routeNotFound(request.method, path));
+    if (isDecodable(query)) return done();
+    done(errors.validation([{ field: 'query', message: 'is not UTF-8, percent-encoded (% itself is %25)' }]));
   });
+}
+
+function isDecodable(text: string): boolean {
+  try {
+    // The result is used: the bundler leaves out a call that is made for its error alone.
+    return decodeURIComponent(text).length <= text.length;
+  } catch {
+    return false;
+  }
 }
 
 /** Answers what is no HTTP at all, or too much of it, before there is a request. */

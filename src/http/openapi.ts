@@ -1,9 +1,5 @@
-/** An OpenAPI document as the generator makes it: plain JSON. */
-type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
-type JsonObject = { [key: string]: Json };
-
-const isObject = (value: Json | undefined): value is JsonObject =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
+import { isObject, type Json, type JsonObject } from '../documents/json.ts';
+import { capitalized } from '../util/capitalized.ts';
 
 /** The body of requests that take nothing but `check_mode`. */
 const CHECK_BODY = 'CheckModeRequest';
@@ -31,7 +27,7 @@ export function finishOpenApi(generated: object): object {
 /** Titles what an operation takes and answers, where it is an object without one. */
 function nameBodies({ operationId, requestBody, responses }: JsonObject): void {
   if (typeof operationId !== 'string') return;
-  const name = `${operationId.charAt(0).toUpperCase()}${operationId.slice(1)}`;
+  const name = capitalized(operationId);
   const body = objectIn(schemaOf(requestBody));
   const fields = isObject(body?.properties) ? Object.keys(body.properties) : [];
   if (body !== undefined) body.title ??= fields.join() === 'check_mode' ? CHECK_BODY : `${name}Request`;

@@ -1,5 +1,5 @@
 import { type TSchema, Type } from 'typebox';
-import type { Access } from './context.ts';
+import { type Access, CHANGING_METHODS } from './context.ts';
 
 /** What every error answer looks like. */
 const ErrorResponse = Type.Object(
@@ -27,11 +27,9 @@ export interface RouteNature {
   changes: boolean;
 }
 
-const CHANGING = ['POST', 'PUT', 'PATCH', 'DELETE'];
-
 /** The errors that a route may answer whatever it does: unreadable input, a refused caller, an absent database. */
 export function answersOf({ method, url, access, changes }: RouteNature): Record<number, TSchema> {
-  const takesBody = [method].flat().some((name) => CHANGING.includes(name));
+  const takesBody = [method].flat().some((name) => CHANGING_METHODS.includes(name));
   const isOpen = access === undefined || access === 'public';
   return errorResponses(
     400,

@@ -1,6 +1,9 @@
 /** The server for assistants, through the protocol's own client: over HTTP and over standard input and output. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
+import { createInterface } from 'node:readline';
 import { after, test } from 'node:test';
 import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
 import { StdioClientTransport } from '@modelcontextprotocol/client/stdio';
@@ -139,6 +142,31 @@ for (const [way, connect] of [
     }
   });
 }
+
+test('a number that was not read exactly is refused in words', async () => {
+  const request = (n: string) =>
+    `{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"plan_workflow","arguments":{"workspace":"default","workflow_type":"batch","parameters":{"operations":[],"n":${n}}}}}`;
+  const child = spawn(process.execPath, [MAIN, 'mcp'], {
+    env: { PATH: process.env.PATH ?? '', PROVISIONING_URL: server.url, PROVISIONING_TOKEN: admin.token },
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const ask = async (line: string): Promise<string> => {
+    child.stdin.write(`${line}\n`);
+    return (await answers.next()).value ?? '';
+  };
+  try {
+    const client = { protocolVersion: '2025-06-18', capabilities: {}, clientInfo: { name: 'test', version: '1' } };
+    await ask(JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'initialize', params: client }));
+    child.stdin.write('{"jsonrpc":"2.0","method":"notifications/initialized"}\n');
+    for (const n of ['1909198862420847982', '1e400', '[1,-1e400]'])
+      assert.match(await ask(request(n)), /parameters\.n(\.1)?: is a number past/, n);
+    assert.doesNotMatch(await ask(request('9007199254740991')), /is a number past/);
+  } finally {
+    child.stdin.end();
+    await once(child, 'exit');
+  }
+});
 
 test('what a role holds only over its own is refused over that of others, and the audit log has it', async () => {
   const { server: foreign } = await makeServer(admin, 'not-theirs');

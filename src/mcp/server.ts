@@ -1,5 +1,6 @@
 /** The server for assistants (Model Context Protocol): tools over the client library, and nothing beside it. */
 import { type CallToolResult, fromJsonSchema, type JsonSchemaType, McpServer } from '@modelcontextprotocol/server';
+import { numberProblem } from '../documents/exact-numbers.ts';
 import { ApiError, type Client } from '../sdk/client.ts';
 import { bounded } from './bounds.ts';
 import type { Tool } from './tool.ts';
@@ -50,11 +51,20 @@ export async function createAssistantServer(client: Client, version: string): Pr
 
 async function call(tool: Tool, client: Client, input: Record<string, unknown>): Promise<CallToolResult> {
   try {
+    refuseInexact(input);
     const answer = bounded(await tool.run(client, input));
     return { content: [{ type: 'text', text: JSON.stringify(answer) }], structuredContent: answer };
   } catch (error) {
     return { isError: true, content: [{ type: 'text', text: wordsFor(error) }] };
   }
+}
+
+/** What read the assistant's text has taken a neighbor of a number that is too large, or Infinity, without a word. */
+function refuseInexact(value: unknown, field = ''): void {
+  if (typeof value === 'number' && Math.abs(value) > Number.MAX_SAFE_INTEGER)
+    throw new Error(`${field}: ${numberProblem(String(value))}`);
+  if (typeof value !== 'object' || value === null) return;
+  for (const [name, part] of Object.entries(value)) refuseInexact(part, field === '' ? name : `${field}.${name}`);
 }
 
 /** What was wrong, where, and what would be right. */

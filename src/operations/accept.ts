@@ -1,8 +1,7 @@
-import { sql } from 'kysely';
-import type { Queryable } from '../database/pool.ts';
 import { uuidv7 } from '../database/uuid.ts';
 import type { Engine } from '../engine/engine.ts';
 import { type Answer, CheckedOnly, type Mutation } from '../http/mutation.ts';
+import { noteUse } from './last-used.ts';
 
 /** What a change would make, change and delete, in the shape of every check's `result.plan`. */
 export interface ChangePlan {
@@ -54,7 +53,7 @@ export async function accept(
 ): Promise<Accepted> {
   const { id = uuidv7(), kind, title, workspace, resource, plan } = acceptance;
   const operation = {
-    ...{ id, kind, title, workspace, resource, createdBy: principal.name },
+    ...{ id, kind, title, workspace, resource, createdBy: principal.name, ownerId: principal.userId },
     checkMode: checkMode || acceptance.checkMode === true,
     parentId: acceptance.parentId === undefined ? parentId : acceptance.parentId,
     input: { ...acceptance.input },
@@ -72,50 +71,8 @@ export async function accept(
     });
   }
   const submitted = await engine.submit(tx, operation);
-  if (!operation.checkMode && isTouchDue(engine, workspace)) {
-    await touchWorkspace(tx, workspace);
-    afterCommit(() => noteTouch(engine, workspace));
-  }
+  if (!operation.checkMode) await noteUse(engine, { tx, afterCommit }, workspace);
   audit({ action, workspace, resource: of, operationId: id, ...(details === undefined ? {} : { details }) });
   afterCommit(submitted.afterCommit);
   return { id, body: submitted.json, location };
-}
-
-/** `last_used` of a workspace is kept to the minute. */
-const TOUCH_INTERVAL_MS = 60_000;
-/** Workspaces remembered as touched, at most. */
-const MAX_TOUCHED = 10_000;
-/** When this replica has noted the use of each workspace. */
-const touches = new WeakMap<Engine, Map<string, number>>();
-
-function isTouchDue(engine: Engine, workspace: string): boolean {
-  const at = touches.get(engine)?.get(workspace) ?? Number.NEGATIVE_INFINITY;
-  return performance.now() - at >= TOUCH_INTERVAL_MS;
-}
-
-function noteTouch(engine: Engine, workspace: string): void {
-  const known = touches.get(engine) ?? new Map<string, number>();
-  if (known.size >= MAX_TOUCHED) known.clear();
-  touches.set(engine, known.set(workspace, performance.now()));
-}
-
-/** What each transaction has noted. */
-const touched = new WeakMap<Queryable, Set<string>>();
-
-/**
- * Notes that the workspace was used, to the minute. Never waits: where another transaction is about to note it, that
- * is enough.
- */
-export async function touchWorkspace(tx: Queryable, name: string): Promise<void> {
-  if (tx.isTransaction) {
-    const noted = touched.get(tx) ?? new Set();
-    touched.set(tx, noted);
-    if (noted.has(name)) return;
-    noted.add(name);
-  }
-  await sql`
-    update provisioning.workspaces set last_used = now() where name in (
-      select name from provisioning.workspaces
-      where name = ${name} and (last_used is null or last_used < now() - interval '1 minute')
-      for no key update skip locked)`.execute(tx);
 }

@@ -11,6 +11,7 @@ import { principalOf } from '../http/context.ts';
 import type { Mutation } from '../http/mutation.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
+import { capitalized } from '../util/capitalized.ts';
 import type { Accepted } from './accept.ts';
 import type { NodeKind } from './node.ts';
 import { Operation } from './schemas.ts';
@@ -158,6 +159,5 @@ function operationIdOf(kind: string): string {
   const [thing = '', action = ''] = kind.split('.');
   const words = action.split('_');
   const [verb = '', ...rest] = words;
-  const capital = (word: string) => `${word.charAt(0).toUpperCase()}${word.slice(1)}`;
-  return `${verb}${rest.map(capital).join('')}${capital(thing)}`;
+  return `${verb}${rest.map(capitalized).join('')}${capitalized(thing)}`;
 }

@@ -97,7 +97,7 @@ async function newOperation(
 ) {
   const id = uuidv7();
   const { workspace = 'a', createdBy = 'admin', kind = 'server.create' } = options;
-  const base = { title: 'Do something', checkMode: false, resource: null, parentId: null, input: {} };
+  const base = { title: 'Do something', checkMode: false, resource: null, parentId: null, input: {}, ownerId: null };
   await insertOperation(db, { ...base, id, kind, workspace, createdBy });
   // As when it begins, but without the event of that: each test counts its own from 1.
   if (options.running === true)

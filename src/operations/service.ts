@@ -45,7 +45,7 @@ export async function cancelOperation(
     what: 'operation',
     id,
     workspace: operation.workspace,
-    createdBy: operation.created_by,
+    ownerId: operation.owner_id,
     read: 'operation_read',
   });
   const operationId = id.toLowerCase();

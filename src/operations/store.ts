@@ -9,12 +9,12 @@ export interface OperationRecord {
   json: string;
   status: OperationStatus;
   workspace: string;
-  created_by: string;
+  owner_id: string | null;
   resource: string | null;
 }
 
 /** As text, since it is asked most of all: building a statement costs a tenth of what the answer does. */
-const READ_OPERATION = `select ${OPERATION_JSON_TEXT} as json, status, workspace, created_by, resource
+const READ_OPERATION = `select ${OPERATION_JSON_TEXT} as json, status, workspace, owner_id, resource
   from provisioning.operations where id = $1`;
 
 /** Null when there is none. */

@@ -49,7 +49,7 @@ export interface paths {
         };
         /**
          * Whether the server takes requests
-         * @description 503 names the part that is missing in `details`: the database, the engine, or the server is draining.
+         * @description 503 names in `details` what is missing: the database, the engine, room on the disk of the database (`disk`), or that the server is draining.
          */
         get: operations["getReadiness"];
         put?: never;
@@ -721,7 +721,11 @@ export interface paths {
         delete: operations["deleteTaskserv"];
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Change the servers, the config or the version of a taskserv
+         * @description What is left out stays as it is. A service across servers is changed member by member, in the order that its definition gives: servers that do not run leave first, then the others are changed and new ones join, then those that are no longer named are drained and leave.
+         */
+        patch: operations["updateTaskserv"];
         trace?: never;
     };
     "/v1/taskservs/{id}/check": {
@@ -1376,7 +1380,7 @@ export interface components {
             /** Format: uuid */
             id: string;
             /** @description Held in one workspace at least. */
-            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "user_read" | "user_write" | "audit_read")[];
+            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "user_read" | "user_write" | "audit_read")[];
             roles: components["schemas"]["RoleBinding"][];
             /** @description The API token of this request; null after a login. */
             token_id: string | null;
@@ -1384,6 +1388,21 @@ export interface components {
         };
         /** CatalogEntry */
         CatalogEntry: {
+            /** @description How the servers of one taskserv make one service; null: each has its own. */
+            cluster: {
+                follows_members: boolean;
+                /** @enum {unknown} */
+                leader: "any" | "fixed";
+                roles: {
+                    /** @description Changed at once; null: all. */
+                    at_once: number | null;
+                    /** @description Servers with the role, or the setting that says how many; null takes the rest. */
+                    count: number | string | null;
+                    name: string;
+                }[];
+                /** @description Settings that set each server up by itself. */
+                unless: string[];
+            } | null;
             /** @description JSON Schema of each field; `secret: true` ones are never shown again. */
             config: {
                 [key: string]: unknown;
@@ -1401,13 +1420,21 @@ export interface components {
             source: "built-in" | "workspace";
             summary: string;
             timeouts: {
+                admit: number;
                 check: number;
+                drain: number;
                 install: number;
                 remove: number;
+                resume: number;
             };
             versions: {
                 default: string;
                 supported: string[];
+                /**
+                 * @description next-minor: one minor version at a time, and never back.
+                 * @enum {unknown}
+                 */
+                upgrade: "any" | "next-minor";
             };
         };
         /** ChangePasswordRequest */
@@ -2190,6 +2217,11 @@ export interface components {
             parameters?: {
                 [key: string]: unknown;
             };
+            /**
+             * @description authority_ended: at its last time whoever made it, or the API token that they made it with, might no longer do it.
+             * @enum {unknown}
+             */
+            state: "active" | "authority_ended";
             timezone: string;
             /** @example cluster_create */
             workflow_type: string;
@@ -2305,6 +2337,8 @@ export interface components {
                 checked_at: string | null;
                 /** @description What went wrong there, or what to know about it. */
                 message: string | null;
+                /** @description Its part in a service across servers, such as "control-plane"; null: it has a service of its own. */
+                role: string | null;
                 /** @example web-01 */
                 server: string;
                 /** @example srv-abc123 */
@@ -2358,6 +2392,32 @@ export interface components {
              * @example eyJhbGc...
              */
             token: string;
+        };
+        /** UpdateTaskservRequest */
+        UpdateTaskservRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            /** @description Settings to change. Others stay as they are; null puts one back to its default. */
+            config?: {
+                [key: string]: unknown;
+            };
+            /**
+             * @description Servers that leave are forgotten where they cannot be drained or reached.
+             * @default false
+             */
+            force?: boolean;
+            /** @description Hostnames or ids of all servers that it is to be on. Those left out leave, those that are new join. */
+            servers?: string[];
+            /** @description The version to change to. */
+            version?: string;
+            /**
+             * @description Wait for other changes on the same servers to end. False: 409 while there are any.
+             * @default true
+             */
+            wait?: boolean;
         };
         /** UpdateUserRequest */
         UpdateUserRequest: {
@@ -2603,6 +2663,8 @@ export interface components {
             }[];
             /** @description Of the last try. */
             error: string | null;
+            /** @description Why it failed, for programs: `AUTHORITY_ENDED` where its submitter may no longer do it. */
+            error_code: string | null;
             /** @description When it ended for good. */
             finished_at: string | null;
             /** @description What cleans up, or looks what is left, after a try that failed. */
@@ -3895,6 +3957,35 @@ export interface operations {
         requestBody?: {
             content: {
                 "application/json": components["schemas"]["DeleteTaskservRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    updateTaskserv: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateTaskservRequest"];
             };
         };
         responses: {

@@ -1,4 +1,4 @@
-/** Asking a provider, while a client waits for the answer, whether it can make a server. */
+/** Asking a provider while a client waits for the answer. */
 import type { FieldProblem } from '../errors.ts';
 import { ProviderError, type ServerSpec } from '../providers/contract.ts';
 import type { ProviderRegistry } from '../providers/registry.ts';
@@ -7,6 +7,19 @@ import type { ProviderRegistry } from '../providers/registry.ts';
 const PATIENCE = 5;
 /** A provider that takes longer counts as away, whatever it does meanwhile. */
 const ANSWER_MS = 10_000;
+
+/** Null: the provider did not answer in time. @throws whatever `ask` throws. */
+export async function askInTime<T>(
+  ask: (options: { patience: number; signal: AbortSignal }) => Promise<T>,
+): Promise<T | null> {
+  const signal = AbortSignal.timeout(ANSWER_MS);
+  try {
+    return await ask({ patience: PATIENCE, signal });
+  } catch (error) {
+    if (signal.aborted && error === signal.reason) return null;
+    throw error;
+  }
+}
 
 /**
  * Everything wrong with a spec as its provider sees it. Null: the provider is away, hangs, or refuses our credentials.
@@ -17,11 +30,10 @@ export async function providerProblems(
   name: string,
   spec: ServerSpec,
 ): Promise<FieldProblem[] | null> {
-  const signal = AbortSignal.timeout(ANSWER_MS);
   try {
-    return await providers.validate(name, spec, { patience: PATIENCE, signal });
+    return await askInTime((options) => providers.validate(name, spec, options));
   } catch (error) {
-    if (error instanceof ProviderError || (signal.aborted && error === signal.reason)) return null;
+    if (error instanceof ProviderError) return null;
     throw error;
   }
 }

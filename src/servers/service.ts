@@ -1,4 +1,5 @@
 import { isPermitted, type Principal, requirePermission } from '../access/permissions.ts';
+import { requireReach } from '../access/reach.ts';
 import { errors } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
@@ -49,11 +50,15 @@ export async function lockPermitted(
 ): Promise<ServerRecord> {
   const server = await lockServer(mutation.tx, id);
   if (server === null) throw errors.notFound('server', id);
+  if (permission === 'server_update') {
+    requireReach(mutation.principal, [server]);
+    return server;
+  }
   requirePermission(mutation.principal, permission, {
     what: 'server',
     id,
     workspace: server.workspace,
-    createdBy: server.created_by,
+    ownerId: server.owner_id,
     read: 'server_read',
   });
   return server;

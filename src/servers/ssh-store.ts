@@ -1,4 +1,5 @@
 import { sql } from 'kysely';
+import type { ReachedServer } from '../access/reach.ts';
 import type { Queryable } from '../database/pool.ts';
 
 /** How a server is entered over SSH. */
@@ -62,21 +63,41 @@ export async function forgetHostKeys(tx: Queryable, serverId: string): Promise<v
     .execute();
 }
 
-/** The server, of whichever workspace, that stands for the machine at this address and port and no provider made. */
-export async function importedServerAt(
+/**
+ * The server that stands for the machine at this address and port already: one of whichever workspace that no provider
+ * made, or one of this workspace, which its key opens.
+ */
+export async function serverAt(
   tx: Queryable,
+  workspace: string,
   address: string,
   port: number,
-): Promise<{ id: string; workspace: string } | null> {
-  const row = await tx
-    .selectFrom('provisioning.servers as s')
-    .innerJoin('provisioning.server_ssh as ssh', 'ssh.server_id', 's.id')
-    .select(['s.id', 's.workspace'])
-    .where('s.provider', '=', 'existing')
-    .where('s.ip_address', '=', address)
-    .where('ssh.port', '=', port)
-    .executeTakeFirst();
-  return row ?? null;
+): Promise<ReachedServer | null> {
+  const { rows } = await sql<ReachedServer>`
+    select s.id, s.workspace, s.owner_id
+    from provisioning.servers s left join provisioning.server_ssh ssh on ssh.server_id = s.id
+    where (s.provider = 'existing' or s.workspace = ${workspace})
+      and s.ip_address = ${address} and coalesce(ssh.port, ${USUAL.port}::int) = ${port}::int limit 1`.execute(tx);
+  return rows[0] ?? null;
+}
+
+/**
+ * Whether a server shows this host key that the machine's owner may not reach: neither theirs, nor in a workspace of which
+ * they reach all. @param machine `reached` null: they reach every workspace.
+ */
+export async function isStrangersKey(
+  db: Queryable,
+  hostKey: string,
+  machine: { serverId: string | null; ownerId: string | null; reached: readonly string[] | null },
+): Promise<boolean> {
+  if (machine.reached === null) return false;
+  const { rows } = await sql<{ known: boolean }>`
+    select exists (
+      select from provisioning.server_ssh ssh join provisioning.servers s on s.id = ssh.server_id
+      where ssh.host_key = ${hostKey} and s.id is distinct from ${machine.serverId}
+        and (s.owner_id = ${machine.ownerId}::uuid) is not true
+        and s.workspace <> all(${[...machine.reached]}::text[])) as known`.execute(db);
+  return rows[0]?.known === true;
 }
 
 /** Serialises imports of one machine until the caller's transaction ends. */

@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import type { Queryable } from '../database/pool.ts';
 import type { ServerSpec } from '../providers/contract.ts';
+import { isServerId } from './names.ts';
 import type { StoredSpec } from './stored-spec.ts';
 
 /** A server row as JSON text: the reference's fields first. */
@@ -20,7 +21,7 @@ export interface ServerRecord {
   status: string;
   provider_ref: string | null;
   operation_id: string;
-  created_by: string;
+  owner_id: string | null;
   plan: string;
   zone: string;
   tags: string[];
@@ -45,7 +46,7 @@ export async function lockServer(tx: Queryable, id: string): Promise<ServerRecor
       'status',
       'provider_ref',
       'operation_id',
-      'created_by',
+      'owner_id',
       'plan',
       'zone',
       'tags',
@@ -59,7 +60,7 @@ export async function lockServer(tx: Queryable, id: string): Promise<ServerRecor
 /** @throws on the unique constraint `servers_workspace_hostname_key` when the hostname is taken. */
 export async function insertServer(
   tx: Queryable,
-  server: ServerSpec & { id: string; provider: string; operationId: string; createdBy: string },
+  server: ServerSpec & { id: string; provider: string; operationId: string; createdBy: string; ownerId: string | null },
 ): Promise<void> {
   await tx
     .insertInto('provisioning.servers')
@@ -76,6 +77,7 @@ export async function insertServer(
       provider_ref: null,
       operation_id: server.operationId,
       created_by: server.createdBy,
+      owner_id: server.ownerId,
     })
     .execute();
 }
@@ -189,25 +191,41 @@ export async function taskservsOn(db: Queryable, serverId: string): Promise<{ id
   return rows;
 }
 
-/** The id of the workspace's server that has this id or hostname; null: there is none. */
-export async function serverIdOf(db: Queryable, workspace: string, idOrHostname: string): Promise<string | null> {
-  const { rows } = await sql<{ id: string }>`
-    select id from provisioning.servers
-    where workspace = ${workspace} and (id = ${idOrHostname} or hostname = ${idOrHostname})
-    order by id = ${idOrHostname} desc limit 1`.execute(db);
-  return rows[0]?.id ?? null;
+/** The ids of a workspace's servers by the ids and hostnames given; one that names no server is not in it. */
+export async function serverIdsOf(
+  db: Queryable,
+  workspace: string,
+  names: readonly string[],
+): Promise<Map<string, string>> {
+  const { rows } = await sql<{ id: string; hostname: string }>`
+    select id, hostname from provisioning.servers
+    where workspace = ${workspace} and (id = any(${[...names]}::text[]) or hostname = any(${[...names]}::text[]))`.execute(
+    db,
+  );
+  const ids = new Set(rows.map(({ id }) => id));
+  const byHostname = new Map(rows.map(({ id, hostname }) => [hostname, id]));
+  return new Map(
+    names.flatMap((name): [string, string][] => {
+      const id = ids.has(name) ? name : isServerId(name) ? undefined : byHostname.get(name);
+      return id === undefined ? [] : [[name, id]];
+    }),
+  );
 }
 
-/** Servers of a workspace that have come so far that a provider knows them. @param only ids or host names; null: all. */
+/** The id of the workspace's server that has this id or hostname; null: there is none. */
+export async function serverIdOf(db: Queryable, workspace: string, name: string): Promise<string | null> {
+  return (await serverIdsOf(db, workspace, [name])).get(name) ?? null;
+}
+
+/** Servers of a workspace that have come so far that a provider knows them. @param only their ids; null: all. */
 export async function serversToRefresh(
   db: Queryable,
   workspace: string,
   only: readonly string[] | null,
 ): Promise<{ id: string; hostname: string; provider: string }[]> {
-  const names =
-    only === null ? sql`` : sql`and (id = any(${[...only]}::text[]) or hostname = any(${[...only]}::text[]))`;
+  const chosen = only === null ? sql`` : sql`and id = any(${[...only]}::text[])`;
   const { rows } = await sql<{ id: string; hostname: string; provider: string }>`
-    select id, hostname, provider from provisioning.servers where workspace = ${workspace} ${names} order by id`.execute(
+    select id, hostname, provider from provisioning.servers where workspace = ${workspace} ${chosen} order by id`.execute(
     db,
   );
   return rows;

@@ -88,7 +88,7 @@ export function registerSystemRoutes(app: App, services: Services, readiness: Re
         operationId: 'getReadiness',
         summary: 'Whether the server takes requests',
         description:
-          '503 names the part that is missing in `details`: the database, the engine, or the server is draining.',
+          '503 names in `details` what is missing: the database, the engine, room on the disk of the database (`disk`), or that the server is draining.',
         tags,
         response: {
           200: Type.Object(
@@ -105,7 +105,8 @@ export function registerSystemRoutes(app: App, services: Services, readiness: Re
         ...(database ? [] : ['database']),
         ...(engineUp ? [] : ['engine']),
       ];
-      if (missing.length > 0) throw notReady(missing);
+      const disk = readiness.disk.problem();
+      if (missing.length > 0 || disk !== null) throw notReady(missing, disk);
       return { status: 'ready' as const, database: 'up' as const, engine: 'up' as const };
     },
   );
@@ -151,10 +152,11 @@ const MISSING = {
   engine: 'the engine is not up',
 } as Record<string, string>;
 
-function notReady(missing: string[]): ApplicationError {
-  const message = `Not ready: ${missing.map((part) => MISSING[part] ?? part).join(', ')}.`;
-  return new ApplicationError(503, 'SERVICE_UNAVAILABLE', message, {
-    details: { missing },
+/** @param disk why the database's disk takes no more; null: it does. */
+function notReady(missing: string[], disk: string | null): ApplicationError {
+  const reasons = [...missing.map((part) => MISSING[part] ?? part), ...(disk === null ? [] : [disk])];
+  return new ApplicationError(503, 'SERVICE_UNAVAILABLE', `Not ready: ${reasons.join(', ')}.`, {
+    details: { missing: [...missing, ...(disk === null ? [] : ['disk'])] },
     retryAfter: RETRY_AFTER_SECONDS,
   });
 }

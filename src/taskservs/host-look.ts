@@ -1,10 +1,10 @@
 /** What stands on a host, and whether it is well: in one round trip, since most installs find that nothing is to be done. */
 import { randomUUID } from 'node:crypto';
 import type { Line, Transport } from '../transports/contract.ts';
+import { asShell } from '../transports/program.ts';
 import { exportsOf, quote, resultOf } from '../transports/shell.ts';
 import type { Item } from './host-plan.ts';
 import {
-  asShell,
   atStep,
   createQuote,
   environment,

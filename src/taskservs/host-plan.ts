@@ -4,11 +4,12 @@ import type { Encryption } from '../access/encryption.ts';
 import { resolveConfig, resolveOrder, resolveVersion, type TaskservDefinition } from '../catalog/catalog.ts';
 import type { Queryable } from '../database/pool.ts';
 import { sharedBudget } from '../evaluation/pool.ts';
-import { type CarriedRecord, carriedOn } from './host-store.ts';
+import { type Member, type Membership, membershipOf } from './cluster/members.ts';
+import { type CarriedRecord, carriedOn, membersOf } from './host-store.ts';
 import { decryptSecrets } from './secrets.ts';
 import { type Revision, readRevision } from './store.ts';
 
-type Definitions = ReadonlyMap<string, TaskservDefinition>;
+export type Definitions = ReadonlyMap<string, TaskservDefinition>;
 
 /** One taskserv on one host, as it should be. */
 export interface Item {
@@ -22,6 +23,10 @@ export interface Item {
   revision: number | null;
   /** Changes with the version, the values and install.sh: a host that carries it needs no install. */
   digest: string;
+  /** The host's part in a service across servers; null: it has a service of its own. */
+  membership: Membership | null;
+  /** What the leader has handed out for this host to join: never to be logged or stored. */
+  facts: Record<string, string>;
 }
 
 /** The version and config that a revision asks for, whole. */
@@ -40,7 +45,36 @@ export function itemOf(
     taskservId,
     revision: revision.revision,
     digest: digestOf(definition, revision.version, values),
+    membership: null,
+    facts: {},
   };
+}
+
+/**
+ * The item as a member of its service across servers, if it is one.
+ * @param members as they are to be; default: as they are recorded.
+ * @param lost the host carries nothing of it (any more).
+ * @param leaving servers that are about to leave.
+ */
+export async function asMember(
+  db: Queryable,
+  item: Item,
+  serverId: string,
+  {
+    lost = false,
+    members,
+    leaving = [],
+  }: { lost?: boolean; members?: readonly Member[]; leaving?: readonly string[] } = {},
+): Promise<Item> {
+  const { definition, taskservId, version, values } = item;
+  if (definition.cluster === null) return item;
+  const known = members ?? (taskservId === null ? [] : await membersOf(db, taskservId));
+  const membership = membershipOf(definition.cluster, known, serverId, { lost, leaving });
+  if (membership === null) return item;
+  const named = definition.cluster.follows_members
+    ? membership.members.map(({ hostname, role, address }) => [hostname, role, address])
+    : [];
+  return { ...item, membership, digest: digestOf(definition, version, values, [membership.self.role, named]) };
 }
 
 /** With the version and the config that its definition gives it. */
@@ -55,13 +89,21 @@ export async function defaultItem(definition: TaskservDefinition): Promise<Item>
     taskservId: null,
     revision: null,
     digest: digestOf(definition, version, values),
+    membership: null,
+    facts: {},
   };
 }
 
-function digestOf(definition: TaskservDefinition, version: string, values: Record<string, unknown>): string {
+/** @param more what a host's part in a service across servers adds. */
+function digestOf(
+  definition: TaskservDefinition,
+  version: string,
+  values: Record<string, unknown>,
+  more: unknown[] = [],
+): string {
   const sorted = Object.entries(values).sort(([a], [b]) => (a < b ? -1 : 1));
   return createHash('sha256')
-    .update(JSON.stringify([definition.name, version, sorted, definition.scripts.install]))
+    .update(JSON.stringify([definition.name, version, sorted, definition.scripts.install, ...more]))
     .digest('hex');
 }
 
@@ -85,7 +127,11 @@ export async function itemsOn(
     if (name === wanted.definition.name) items.push(wanted);
     else {
       const revision = own === null ? null : await readRevision(db, own);
-      items.push(revision === null ? await defaultItem(definition) : itemOf(encryption, definition, own, revision));
+      items.push(
+        revision === null
+          ? await defaultItem(definition)
+          : await asMember(db, itemOf(encryption, definition, own, revision), serverId),
+      );
     }
   }
   return { items, carried };

@@ -3,6 +3,8 @@ import { renderScripts } from '../catalog/catalog.ts';
 import type { StepCall } from '../engine/procedure.ts';
 import { type Line, type Transport, TransportError } from '../transports/contract.ts';
 import { runJob } from '../transports/job.ts';
+import { asShell } from '../transports/program.ts';
+import type { Membership } from './cluster/members.ts';
 import type { Item } from './host-plan.ts';
 import { createMask } from './secrets.ts';
 
@@ -47,12 +49,26 @@ export function environment(item: Item, host: HostFacts): Record<string, string>
     ...renderScripts(item.definition, item.version, item.values).env,
     HOST_NAME: host.hostname,
     ...(host.address === null ? {} : { HOST_ADDRESS: host.address }),
+    ...clusterEnvironment(item.membership),
+    ...Object.fromEntries(Object.entries(item.facts).map(([name, value]) => [`FACT_${name}`, value])),
+  };
+}
+
+/** Empty for a service of the host's own, so that a script need not ask whether the names are set. */
+function clusterEnvironment(membership: Membership | null): Record<string, string> {
+  const { self, leader, members = [] } = membership ?? {};
+  return {
+    CLUSTER_ROLE: self?.role ?? '',
+    CLUSTER_LEADER: leader?.hostname ?? '',
+    CLUSTER_LEADER_ADDRESS: leader?.address ?? '',
+    CLUSTER_LEADS: self === undefined ? '' : self === leader ? 'yes' : 'no',
+    CLUSTER_MEMBERS: members.map(({ hostname, role, address }) => `${hostname} ${role} ${address ?? '-'}`).join('\n'),
   };
 }
 
 /** Blanks the item's secrets out of output. */
 export function maskOf(item: Item) {
-  return createMask(item.secretNames.map((name) => item.values[name]));
+  return createMask([...item.secretNames.map((name) => item.values[name]), ...Object.values(item.facts)]);
 }
 
 /** Runs check.sh: it decides whether the service is healthy. */
@@ -186,18 +202,4 @@ export function outcomeOf(
   const how = result.exitCode === null ? `was ended by ${result.signal}` : `ended with status ${result.exitCode}`;
   const words = said.all();
   return { ok: false, message: words === '' ? `${how}, without a word` : `${how}: ${words}` };
-}
-
-/** A program whose first line names another interpreter than a POSIX shell is written to a file and run by that. */
-export function asShell(program: string): string {
-  const interpreter = /^#!\s*(\S.*)/.exec(program)?.[1]?.trim();
-  if (interpreter === undefined || /^(\/usr)?\/bin\/(env )?(da)?sh$/.test(interpreter)) return program;
-  const end = 'END_OF_PROGRAM_8f1c';
-  return `program=$(mktemp) || exit 125
-trap 'rm -f "$program"' EXIT
-cat >"$program" <<'${end}'
-${program}
-${end}
-${interpreter} "$program"
-`;
 }

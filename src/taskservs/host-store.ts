@@ -1,27 +1,40 @@
 import { sql } from 'kysely';
+import type { ReachedServer } from '../access/reach.ts';
 import type { Queryable } from '../database/pool.ts';
 import type { TaskservHostStatus } from '../database/tables.ts';
+import type { Member, Place } from './cluster/members.ts';
 
 /** A server as this section needs it. */
-export interface HostRecord {
-  id: string;
+export interface HostRecord extends ReachedServer {
   hostname: string;
   status: string;
   ip_address: string | null;
 }
 
-/** The servers of a workspace that go by these hostnames or ids, locked in the order of their ids. */
-export async function lockHosts(tx: Queryable, workspace: string, names: readonly string[]): Promise<HostRecord[]> {
-  const { rows } = await sql<HostRecord>`
-    select id, hostname, status, ip_address from provisioning.servers
-    where workspace = ${workspace} and (hostname = any(${[...names]}::text[]) or id = any(${[...names]}::text[]))
-    order by id for update`.execute(tx);
-  return rows;
+const HOST = ['id', 'workspace', 'owner_id', 'hostname', 'status', 'ip_address'] as const;
+
+/** Servers, locked in the order of their ids. */
+export async function lockServers(tx: Queryable, ids: readonly string[]): Promise<HostRecord[]> {
+  if (ids.length === 0) return [];
+  return tx
+    .selectFrom('provisioning.servers')
+    .select(HOST)
+    .where('id', 'in', [...ids])
+    .orderBy('id')
+    .forUpdate()
+    .execute();
 }
 
-/** Locks servers in the order of their ids. */
-export async function lockServers(tx: Queryable, ids: readonly string[]): Promise<void> {
-  await sql`select from provisioning.servers where id = any(${[...ids]}::text[]) order by id for update`.execute(tx);
+/** The servers that a taskserv is on, unlocked. */
+export async function serversOf(db: Queryable, taskservId: string): Promise<HostRecord[]> {
+  return db
+    .selectFrom('provisioning.servers')
+    .select(HOST)
+    .where('id', 'in', (hosts) =>
+      hosts.selectFrom('provisioning.taskserv_hosts').select('server_id').where('taskserv_id', '=', taskservId),
+    )
+    .orderBy('id')
+    .execute();
 }
 
 /** Hostnames of a workspace to choose from, a thousand at most. */
@@ -33,11 +46,7 @@ export async function hostnamesOf(db: Queryable, workspace: string): Promise<str
 
 /** The server now; null when it is gone. */
 export async function readHost(db: Queryable, serverId: string): Promise<HostRecord | null> {
-  const row = await db
-    .selectFrom('provisioning.servers')
-    .select(['id', 'hostname', 'status', 'ip_address'])
-    .where('id', '=', serverId)
-    .executeTakeFirst();
+  const row = await db.selectFrom('provisioning.servers').select(HOST).where('id', '=', serverId).executeTakeFirst();
   return row ?? null;
 }
 
@@ -72,14 +81,34 @@ export interface TaskservHost {
   message: string | null;
   /** Of the server: what runs on a simulated one is simulated, too. */
   provider: string;
+  /** Both null where the servers know nothing of each other. */
+  role: string | null;
+  position: number | null;
 }
 
 export async function hostsOf(db: Queryable, taskservId: string): Promise<TaskservHost[]> {
   const { rows } = await sql<TaskservHost>`
-    select h.server_id, s.hostname, s.provider, h.status, h.version, h.revision, h.message
+    select h.server_id, s.hostname, s.provider, h.status, h.version, h.revision, h.message, h.role, h.position
     from provisioning.taskserv_hosts h join provisioning.servers s on s.id = h.server_id
     where h.taskserv_id = ${taskservId} order by h.server_id`.execute(db);
   return rows;
+}
+
+/** The members of a service across servers, in the order in which they were named; none where it is not one. */
+export async function membersOf(db: Queryable, taskservId: string): Promise<Member[]> {
+  const { rows } = await sql<Member>`
+    select h.server_id, h.role, h.position, s.hostname, s.ip_address as address, h.status, h.version
+    from provisioning.taskserv_hosts h join provisioning.servers s on s.id = h.server_id
+    where h.taskserv_id = ${taskservId} and h.role is not null order by h.position`.execute(db);
+  return rows;
+}
+
+/** Notes which part each server has in a taskserv. */
+export async function assignPlaces(tx: Queryable, taskservId: string, places: readonly Place[]): Promise<void> {
+  await sql`
+    update provisioning.taskserv_hosts h set role = p.role, position = p.position
+    from jsonb_to_recordset(${JSON.stringify(places)}::jsonb) as p (server_id text, role text, position integer)
+    where h.taskserv_id = ${taskservId} and h.server_id = p.server_id`.execute(tx);
 }
 
 /** Notes that a taskserv is to stand on these hosts. What stands there by that name already becomes its own. */

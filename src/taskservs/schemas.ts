@@ -16,6 +16,7 @@ const time = Type.String({ format: 'date-time' });
 const Host = Type.Object({
   server: Type.String({ examples: ['web-01'] }),
   server_id: Type.String({ examples: ['srv-abc123'] }),
+  role: nullable('Its part in a service across servers, such as "control-plane"; null: it has a service of its own.'),
   status: Type.Enum(HOST_STATUSES),
   version: nullable('What was installed last with success; null: nothing yet.'),
   message: nullable('What went wrong there, or what to know about it.'),
@@ -123,15 +124,48 @@ export const CatalogEntry = Type.Object(
     name: Type.String(),
     summary: Type.String(),
     source: Type.Enum(['built-in', 'workspace']),
-    versions: Type.Object({ default: Type.String(), supported: Type.Array(Type.String()) }),
+    versions: Type.Object({
+      default: Type.String(),
+      supported: Type.Array(Type.String()),
+      upgrade: Type.Enum(['any', 'next-minor'], {
+        description: 'next-minor: one minor version at a time, and never back.',
+      }),
+    }),
     requires: Type.Array(Type.Object({ name: Type.String(), type: Type.Enum(['hard', 'soft']) })),
     conflicts: Type.Array(Type.String()),
     platforms: Type.Array(Type.String()),
     config: Type.Record(Type.String(), Type.Unknown(), {
       description: 'JSON Schema of each field; `secret: true` ones are never shown again.',
     }),
-    timeouts: Type.Object({ install: Type.Integer(), check: Type.Integer(), remove: Type.Integer() }),
+    timeouts: Type.Object({
+      install: Type.Integer(),
+      check: Type.Integer(),
+      remove: Type.Integer(),
+      admit: Type.Integer(),
+      drain: Type.Integer(),
+      resume: Type.Integer(),
+    }),
     ports: Type.Array(Type.Integer()),
+    cluster: Type.Union(
+      [
+        Type.Object({
+          roles: Type.Array(
+            Type.Object({
+              name: Type.String(),
+              count: Type.Union([Type.Integer(), Type.String(), Type.Null()], {
+                description: 'Servers with the role, or the setting that says how many; null takes the rest.',
+              }),
+              at_once: Type.Union([Type.Integer(), Type.Null()], { description: 'Changed at once; null: all.' }),
+            }),
+          ),
+          leader: Type.Enum(['any', 'fixed']),
+          follows_members: Type.Boolean(),
+          unless: Type.Array(Type.String(), { description: 'Settings that set each server up by itself.' }),
+        }),
+        Type.Null(),
+      ],
+      { description: 'How the servers of one taskserv make one service; null: each has its own.' },
+    ),
   },
   { title: 'CatalogEntry' },
 );

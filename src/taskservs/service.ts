@@ -1,17 +1,19 @@
 import { isPermitted, type Permission, type Principal, requirePermission } from '../access/permissions.ts';
+import { requireReach } from '../access/reach.ts';
 import { loadCatalog, type TaskservDefinition } from '../catalog/catalog.ts';
-import type { Queryable } from '../database/pool.ts';
-import { errors } from '../errors.ts';
+import type { Database, Queryable } from '../database/pool.ts';
+import { type ApplicationError, errors } from '../errors.ts';
 import type { Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
 import { type Acceptance, type Accepted, accept, type ChangePlan } from '../operations/accept.ts';
-import { holderOf } from '../servers/store.ts';
+import { holderOf, serverIdsOf } from '../servers/store.ts';
 import { takeTurns } from '../servers/turn-store.ts';
 import { requireWorkspace } from '../workspaces/service.ts';
 import { workspaceDirectory } from '../workspaces/store.ts';
-import { hostsOf, lockServers, type TaskservHost } from './host-store.ts';
-import type { Host } from './procedures/input.ts';
-import { lockTaskserv, readTaskserv, type TaskservRecord } from './store.ts';
+import type { Definitions } from './host-plan.ts';
+import { type HostRecord, hostsOf, lockServers, type TaskservHost } from './host-store.ts';
+import { definitionsOf, type Host } from './procedures/input.ts';
+import { lockTaskserv, readTaskserv, readTaskservPlace, type TaskservRecord, taskservIdsOf } from './store.ts';
 
 /** The taskserv as JSON text. @throws 404 also where the caller may not see its workspace. */
 export async function getTaskserv(services: Services, principal: Principal, id: string): Promise<string> {
@@ -39,6 +41,26 @@ export async function readCatalog(
     .sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
+/** What can be installed in the workspace of a taskserv. @throws 404 also where the caller may not see it. */
+export async function definitionsFor(db: Database, principal: Principal, id: string): Promise<Definitions> {
+  const place = await readTaskservPlace(db, id);
+  if (place === null || !isPermitted(principal, 'taskserv_read', place.workspace))
+    throw errors.notFound('taskserv', id);
+  return definitionsOf(db, place.workspace);
+}
+
+/** The id of a workspace's taskserv that a node names. @throws 404, 409 where several have the name. */
+export async function taskservIdOf(tx: Queryable, workspace: string, name: string): Promise<string> {
+  const [id, ...others] = await taskservIdsOf(tx, workspace, name);
+  if (id === undefined) throw errors.notFound(`taskserv in workspace "${workspace}"`, name);
+  if (others.length > 0) {
+    throw errors.conflict(
+      `There are ${others.length + 1} taskservs "${name}" (${[id, ...others].join(', ')}). Give the id.`,
+    );
+  }
+  return id;
+}
+
 /** Locks a taskserv that the caller may do this to. */
 export async function lockPermitted(mutation: Mutation, id: string, permission: Permission): Promise<TaskservRecord> {
   const taskserv = await lockTaskserv(mutation.tx, id);
@@ -47,7 +69,7 @@ export async function lockPermitted(mutation: Mutation, id: string, permission: 
     what: 'taskserv',
     id,
     workspace: taskserv.workspace,
-    createdBy: taskserv.created_by,
+    ownerId: taskserv.owner_id,
     read: 'taskserv_read',
   });
   return taskserv;
@@ -62,7 +84,8 @@ export async function lockForChange(mutation: Mutation, id: string, permission: 
 }
 
 /**
- * As `lockForChange`, with its hosts' servers locked as well: those first, in the order of their ids, as everybody does.
+ * As `lockForChange`, and the caller may reach its hosts. Their servers are locked as well: those first, in the order of
+ * their ids, as everybody does.
  * @throws 404, 403, 409; 503 where it came to stand on another host in just this moment.
  */
 export async function lockWithHosts(
@@ -71,13 +94,36 @@ export async function lockWithHosts(
   permission: Permission,
 ): Promise<{ taskserv: TaskservRecord; hosts: TaskservHost[] }> {
   const seen = (await hostsOf(mutation.tx, id)).map(({ server_id }) => server_id);
-  await lockServers(mutation.tx, seen);
+  const servers = await lockServers(mutation.tx, seen);
   const taskserv = await lockForChange(mutation, id, permission);
+  requireReach(mutation.principal, servers);
   const hosts = await hostsOf(mutation.tx, id);
-  if (!hosts.every(({ server_id }) => seen.includes(server_id))) {
-    throw errors.unavailable(`Taskserv ${id} has just been changed. Try again.`, 1);
-  }
+  if (!hosts.every(({ server_id }) => seen.includes(server_id))) throw justChanged(id);
   return { taskserv, hosts };
+}
+
+/** Something else came between looking at a taskserv and locking it. */
+export function justChanged(id: string): ApplicationError {
+  return errors.unavailable(`Taskserv ${id} has just been changed. Try again.`, 1);
+}
+
+/**
+ * The workspace's servers by id or hostname, in the order of the names, each of which the caller may reach. They are
+ * locked in the order of their ids, together with `besides`. `unknown`: what names none. @throws 403.
+ */
+export async function lockNamed(
+  { tx, principal }: Mutation,
+  workspace: string,
+  names: readonly string[],
+  besides: readonly string[] = [],
+): Promise<{ servers: HostRecord[]; unknown: string[] }> {
+  const idOf = await serverIdsOf(tx, workspace, names);
+  const ids = [...new Set(names.flatMap((name) => idOf.get(name) ?? []))];
+  const locked = new Map((await lockServers(tx, [...new Set([...ids, ...besides])])).map((host) => [host.id, host]));
+  requireReach(principal, [...locked.values()]);
+  const servers = ids.flatMap((id) => locked.get(id) ?? []);
+  const unknown = names.filter((name) => !locked.has(idOf.get(name) ?? ''));
+  return { servers, unknown };
 }
 
 async function changeOf(tx: Queryable, id: string): Promise<{ id: string; kind: string } | null> {
@@ -106,6 +152,8 @@ export interface HostsOperation extends Pick<Acceptance, 'id' | 'kind' | 'worksp
   hosts: readonly Host[];
   /** Whether it changes the hosts. Their rows must be locked. */
   turns: boolean;
+  /** Hosts that it holds besides: members that act for those that are changed. Locked as well. */
+  holds?: readonly Host[];
   input: Record<string, unknown>;
   /** Details for the audit log. */
   details: Record<string, unknown>;
@@ -119,7 +167,7 @@ const NAMED_HOSTS = 3;
 export async function acceptOnHosts(
   services: Services,
   mutation: Mutation,
-  { doing, turns, details, hosts: on, ...operation }: HostsOperation,
+  { doing, turns, holds = [], details, hosts: on, ...operation }: HostsOperation,
 ): Promise<Accepted> {
   const hosts = on.map(({ server_id, hostname }) => ({ server_id, hostname }));
   const names = hosts.map(({ hostname }) => hostname);
@@ -131,11 +179,8 @@ export async function acceptOnHosts(
     audit: { details },
   });
   if (turns) {
-    await takeTurns(
-      mutation.tx,
-      accepted.id,
-      hosts.map(({ server_id }) => server_id),
-    );
+    const held = new Set([...hosts, ...holds].map(({ server_id }) => server_id));
+    await takeTurns(mutation.tx, accepted.id, [...held]);
   }
   return accepted;
 }

@@ -6,7 +6,7 @@ const time = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM
 /** A taskserv row as JSON text: the reference's fields first. Secret values are not in it, only their names. */
 export const TASKSERV_JSON = sql.raw<string>(`json_build_object(
   'id', taskservs.id, 'name', taskservs.name, 'version', taskservs.version,
-  'servers', (select coalesce(json_agg(s.hostname order by s.hostname), '[]')
+  'servers', (select coalesce(json_agg(s.hostname order by h.position, s.hostname), '[]')
               from provisioning.taskserv_hosts h join provisioning.servers s on s.id = h.server_id
               where h.taskserv_id = taskservs.id),
   'status', taskservs.status, 'created_at', ${time('taskservs.created_at')},
@@ -15,8 +15,8 @@ export const TASKSERV_JSON = sql.raw<string>(`json_build_object(
              where r.taskserv_id = taskservs.id and r.revision = taskservs.revision),
   'secrets', (select r.secret_names from provisioning.taskserv_revisions r
               where r.taskserv_id = taskservs.id and r.revision = taskservs.revision),
-  'hosts', (select coalesce(json_agg(json_build_object('server', s.hostname, 'server_id', s.id, 'status', h.status,
-              'version', h.version, 'message', h.message, 'checked_at', ${time('h.checked_at')}) order by s.hostname), '[]')
+  'hosts', (select coalesce(json_agg(json_build_object('server', s.hostname, 'server_id', s.id, 'role', h.role, 'status', h.status,
+              'version', h.version, 'message', h.message, 'checked_at', ${time('h.checked_at')}) order by h.position, s.hostname), '[]')
             from provisioning.taskserv_hosts h join provisioning.servers s on s.id = h.server_id
             where h.taskserv_id = taskservs.id),
   'created_by', taskservs.created_by)::text`);
@@ -29,7 +29,7 @@ export interface TaskservRecord {
   version: string;
   revision: number;
   status: string;
-  created_by: string;
+  owner_id: string | null;
 }
 
 /** The row as JSON text with the workspace it belongs to; null when there is none. */
@@ -43,7 +43,7 @@ export async function readTaskserv(db: Queryable, id: string): Promise<{ json: s
 export async function lockTaskserv(tx: Queryable, id: string): Promise<TaskservRecord | null> {
   const row = await tx
     .selectFrom('provisioning.taskservs')
-    .select(['id', 'workspace', 'name', 'version', 'revision', 'status', 'created_by'])
+    .select(['id', 'workspace', 'name', 'version', 'revision', 'status', 'owner_id'])
     .where('id', '=', id)
     .forUpdate()
     .executeTakeFirst();
@@ -53,7 +53,7 @@ export async function lockTaskserv(tx: Queryable, id: string): Promise<TaskservR
 /** Makes a taskserv that stands nowhere yet. */
 export async function insertTaskserv(
   tx: Queryable,
-  taskserv: { id: string; workspace: string; name: string; version: string; createdBy: string },
+  taskserv: { id: string; workspace: string; name: string; version: string; createdBy: string; ownerId: string },
 ): Promise<void> {
   await tx
     .insertInto('provisioning.taskservs')
@@ -64,6 +64,7 @@ export async function insertTaskserv(
       version: taskserv.version,
       status: 'installing',
       created_by: taskserv.createdBy,
+      owner_id: taskserv.ownerId,
     })
     .execute();
 }
@@ -165,12 +166,31 @@ export async function settleIdle(tx: Queryable, id: string): Promise<string | nu
   return rows[0]?.status ?? null;
 }
 
+/** Which workspace a taskserv belongs to; null: there is none. */
+export async function readTaskservPlace(
+  db: Queryable,
+  id: string,
+): Promise<{ name: string; workspace: string; ownerId: string | null } | null> {
+  const row = await db
+    .selectFrom('provisioning.taskservs')
+    .select(['name', 'workspace', 'owner_id as ownerId'])
+    .where('id', '=', id)
+    .executeTakeFirst();
+  return row ?? null;
+}
+
+/** The form of ids, as `shortId` makes them: such a text is only ever an id. */
+const ID = /^tsk-[a-z0-9]{12}$/;
+
+export function isTaskservId(text: string): boolean {
+  return ID.test(text);
+}
+
 /** Ids of the workspace's taskservs that have this id or name. */
 export async function taskservIdsOf(db: Queryable, workspace: string, idOrName: string): Promise<string[]> {
+  const column = sql.ref(isTaskservId(idOrName) ? 'id' : 'name');
   const { rows } = await sql<{ id: string }>`
     select id from provisioning.taskservs
-    where workspace = ${workspace} and (id = ${idOrName} or name = ${idOrName})
-    order by id = ${idOrName} desc, created_at limit 10`.execute(db);
-  const exact = rows.find(({ id }) => id === idOrName);
-  return exact === undefined ? rows.map(({ id }) => id) : [exact.id];
+    where workspace = ${workspace} and ${column} = ${idOrName} order by created_at limit 10`.execute(db);
+  return rows.map(({ id }) => id);
 }

@@ -335,7 +335,9 @@ test('a developer changes and deletes only what they made; elsewhere it does not
   expectError(await developer.request('POST', `/v1/taskservs/${redis.id}/retry`), 403);
   expectError(await developer.request('DELETE', `/v1/taskservs/${redis.id}`), 403);
   expectOk(await developer.request('GET', `/v1/taskservs/${redis.id}`));
-  const own = await accept(request(servers, { name: 'nginx' }), developer);
+  expectError(await developer.request('POST', '/v1/taskservs/create', request(servers, { name: 'nginx' })), 403);
+  const { server: theirs } = await makeServer(developer, 'of-the-developer');
+  const own = await accept(request([theirs], { name: 'nginx' }), developer);
   const { result } = await ended(admin, own.id);
   const gone = await developer.request<Operation>('DELETE', `/v1/taskservs/${String(result?.taskserv_id)}`);
   assert.equal((await ended(admin, expectOk(gone).id)).status, 'completed');

@@ -1,6 +1,7 @@
 /** Turns events into deliveries and sends them, on any number of replicas. */
 
 import type { Logger } from 'pino';
+import { presentAuthority } from '../access/authority.ts';
 import { isPermitted, type Principal, permittedWorkspaces } from '../access/permissions.ts';
 import type { Queryable } from '../database/pool.ts';
 import { uuidv7 } from '../database/uuid.ts';
@@ -143,7 +144,7 @@ async function turnIntoDeliveries({ db, logger }: Tools): Promise<boolean> {
 }
 
 async function deliveriesFor(tx: Queryable, rows: readonly FeedRow[], logger: Logger): Promise<NewDelivery[]> {
-  const webhooks = await activeWebhooks(tx);
+  const webhooks = await activeWebhooks(tx, null);
   const wanted = rows.flatMap((row) => {
     const { status, at } = JSON.parse(row.json) as { status: string; at: string };
     const happening = { kind: row.kind, status };
@@ -156,7 +157,7 @@ async function deliveriesFor(tx: Queryable, rows: readonly FeedRow[], logger: Lo
   if (wanted.length === 0) return [];
   const silenced = new Set<string>();
   for (const webhook of new Set(wanted.map((one) => one.webhook))) {
-    const reason = whyNotTold(webhook);
+    const reason = await whyNotTold(tx, webhook);
     if (reason === null) continue;
     silenced.add(webhook.id);
     await silence(tx, webhook.id, reason, logger);
@@ -170,15 +171,17 @@ async function deliveriesFor(tx: Queryable, rows: readonly FeedRow[], logger: Lo
   });
 }
 
-/** Why its maker may no longer be told; null: they may. */
-function whyNotTold({ workspace, bindings, created_by: name }: ActiveWebhook): string | null {
-  if (bindings === null) return `its maker "${name}" is disabled or gone`;
-  const maker: Principal = { userId: '', name, label: name, tokenId: null, bindings };
+/** Why those on whose behalf it is told may no longer know; null: they may. */
+async function whyNotTold(db: Queryable, { workspace, authority }: ActiveWebhook): Promise<string | null> {
+  const { bindings, ended } = await presentAuthority(db, authority);
+  if (ended !== null) return ended;
+  const { name } = authority;
+  const owner: Principal = { ...authority, label: name, bindings };
   const may =
     workspace === null
-      ? permittedWorkspaces(maker, 'operation_read') === null
-      : isPermitted(maker, 'operation_read', workspace);
-  return may ? null : `its maker "${name}" may no longer read the operations of ${workspace ?? 'all workspaces'}`;
+      ? permittedWorkspaces(owner, 'operation_read') === null
+      : isPermitted(owner, 'operation_read', workspace);
+  return may ? null : `"${name}" may no longer read the operations of ${workspace ?? 'all workspaces'}`;
 }
 
 /** Deactivates a webhook, says why, and gives up what still waits. */
@@ -193,6 +196,12 @@ async function silence(tx: Queryable, id: string, reason: string, logger: Logger
 async function deliver(tools: Tools, claimed: Claimed, signal: AbortSignal): Promise<void> {
   const { db, logger } = tools;
   const webhookId = claimed.webhook_id;
+  const [webhook] = await activeWebhooks(db, [webhookId]);
+  const reason = webhook === undefined ? null : await whyNotTold(db, webhook);
+  if (reason !== null) {
+    await db.transaction().execute((tx) => silence(tx, webhookId, reason, logger));
+    return;
+  }
   const outcome = await attempt(tools, claimed, signal);
   if (signal.aborted && outcome.status === null) {
     // Whether it arrived is unknown: whoever comes next sends it again.

@@ -1,3 +1,4 @@
+import { authorityOf } from '../access/authority.ts';
 import { isPermitted, type Permission, type Principal, permittedWorkspaces } from '../access/permissions.ts';
 import { holdWorkspaces } from '../access/store.ts';
 import type { Queryable } from '../database/pool.ts';
@@ -102,8 +103,7 @@ export async function createWebhook(services: Services, mutation: Mutation, body
     workspace,
     active,
     secret: services.encryption.encrypt(secret, sealContext(id)),
-    ownerId: principal.userId,
-    createdBy: principal.name,
+    authority: authorityOf(principal),
   });
   audit({
     action: 'webhook.create',
@@ -133,7 +133,7 @@ export async function changeWebhook(
   id: string,
   body: UpdateWebhook,
 ): Promise<Answer> {
-  const { tx, audit } = mutation;
+  const { tx, principal, audit } = mutation;
   const { active, workspace } = await requireOwn(mutation, id);
   requireSound(services, body);
   const { secret, ...plain } = body;
@@ -145,7 +145,7 @@ export async function changeWebhook(
     };
   }
   if (body.active === true && !active) await skipWhatNobodyHeard(tx);
-  const json = await updateWebhook(tx, id, change);
+  const json = await updateWebhook(tx, id, change, authorityOf(principal));
   if (body.active === false && active) await giveUpPending(tx, id, 'the webhook was deactivated');
   audit({
     action: 'webhook.update',

@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
+import type { Authority } from '../access/authority.ts';
 import type { Queryable } from '../database/pool.ts';
-import type { RoleBinding } from '../database/tables.ts';
 
 const TIME = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`;
 
@@ -43,17 +43,21 @@ export async function insertWebhook(
     workspace: string | null;
     secret: string;
     active: boolean;
-    ownerId: string;
-    createdBy: string;
+    authority: Authority;
   },
 ): Promise<string> {
-  const { ownerId, createdBy, ...columns } = webhook;
+  const { authority, ...columns } = webhook;
   const { json } = await tx
     .insertInto('provisioning.webhooks')
-    .values({ ...columns, owner_id: ownerId, created_by: createdBy })
+    .values({ ...columns, ...onBehalfOf(authority), created_by: authority.name })
     .returning(WEBHOOK_JSON.as('json'))
     .executeTakeFirstOrThrow();
   return json;
+}
+
+/** Whose it is, and what they were permitted when they said so. */
+function onBehalfOf(authority: Authority) {
+  return { owner_id: authority.userId, authority: JSON.stringify(authority) };
 }
 
 /** What a change sets; what is absent stays. */
@@ -65,13 +69,22 @@ export interface WebhookChange {
   secret?: { sealed: string; overlapHours: number };
 }
 
-/** Any change gives it a fresh start: what failed before is not held against it. @returns the webhook as JSON text. */
-export async function updateWebhook(tx: Queryable, id: string, change: WebhookChange): Promise<string> {
+/**
+ * Any change gives it a fresh start: what failed before is not held against it; and it is told on behalf of whoever made
+ * the change from then on. @returns the webhook as JSON text.
+ */
+export async function updateWebhook(
+  tx: Queryable,
+  id: string,
+  change: WebhookChange,
+  authority: Authority,
+): Promise<string> {
   const { secret, active, ...columns } = change;
   const { json } = await tx
     .updateTable('provisioning.webhooks')
     .set({
       ...columns,
+      ...onBehalfOf(authority),
       failing_since: null,
       updated_at: sql`now()`,
       ...(active === undefined ? {} : { active, inactive_reason: null }),
@@ -112,19 +125,20 @@ export interface ActiveWebhook {
   id: string;
   events: string[];
   workspace: string | null;
-  created_by: string;
-  /** The roles that its owner has now; null: they are disabled or gone. */
-  bindings: RoleBinding[] | null;
+  authority: Authority;
 }
 
-export async function activeWebhooks(db: Queryable): Promise<ActiveWebhook[]> {
+/** @param only of these ids; null: all. */
+export async function activeWebhooks(db: Queryable, only: readonly string[] | null): Promise<ActiveWebhook[]> {
   const { rows } = await sql<ActiveWebhook>`
-    select w.id, w.events, w.workspace, w.created_by,
-           case when u.id is null or u.disabled then null else (
-             select coalesce(json_agg(json_build_object('role', b.role, 'workspace', b.workspace)), '[]')
-             from provisioning.role_bindings b where b.user_id = u.id) end as bindings
-    from provisioning.webhooks w left join provisioning.users u on u.id = w.owner_id
-    where w.active`.execute(db);
+    select id, events, workspace,
+           -- Made by the version before: for all that its owner may read.
+           coalesce(authority, jsonb_build_object('userId', owner_id, 'name', created_by, 'tokenId', null,
+             'bindings', jsonb_build_array(jsonb_build_object('role', 'admin', 'workspace', null)))) as authority
+    from provisioning.webhooks
+    where active and (${only === null ? null : [...only]}::uuid[] is null or id = any(${only === null ? null : [...only]}::uuid[]))`.execute(
+    db,
+  );
   return rows;
 }
 

@@ -283,9 +283,9 @@ test('a webhook whose maker loses the right to read is deactivated instead of te
     [
       'demoted',
       { roles: [{ role: 'operator', workspace: 'elsewhere' }] },
-      'its maker "demoted" may no longer read the operations of default',
+      '"demoted" may no longer read the operations of default',
     ],
-    ['disabled', { disabled: true }, 'its maker "disabled" is disabled or gone'],
+    ['disabled', { disabled: true }, 'the user "disabled" is disabled'],
   ] as const) {
     const userId = await makeUser(admin, name, [{ role: 'operator' }]);
     const maker = await server.login(name, USER_PASSWORD);

@@ -2,14 +2,9 @@
 
 import type { Json, JsonObject } from '../documents/json.ts';
 import type { Services } from '../http/section.ts';
-import type { Provider } from '../providers/contract.ts';
 import { type PricedServer, priceReader, totals } from '../servers/prices.ts';
+import { askInTime } from '../servers/provider-check.ts';
 import type { Plan } from './planning/contract.ts';
-
-/** Somebody waits for the answer: a provider that is asked too much tells no price. Seconds. */
-const PATIENCE = 5;
-/** One that takes longer tells none either, whatever it does meanwhile. */
-const ANSWER_MS = 10_000;
 
 /**
  * Summed over all nodes that make a server, those of nested workflows included. No price have those whose plan is still
@@ -27,21 +22,12 @@ export async function costsOf(
     const name = String(provider);
     if (!readers.has(name)) {
       const account = await providers.for(name, workspace).catch(() => null);
-      readers.set(name, account === null ? null : await patientReader(account));
+      readers.set(name, account === null ? null : await askInTime((options) => priceReader(account, options)));
     }
     priced.push(readers.get(name)?.({ plan: String(size), zone: String(zone) }) ?? { price: null });
   }
   const { costs, unpriced } = totals(priced);
   return { costs, unpriced: unpriced + unplanned };
-}
-
-/** Null: nothing was told in time. */
-function patientReader(account: Provider): Promise<Awaited<ReturnType<typeof priceReader>> | null> {
-  const signal = AbortSignal.timeout(ANSWER_MS);
-  return priceReader(account, { patience: PATIENCE, signal }).catch((error: unknown) => {
-    if (signal.aborted && error === signal.reason) return null;
-    throw error;
-  });
 }
 
 /** What is known of the servers that a plan makes, and how many steps that make servers are not planned yet. */

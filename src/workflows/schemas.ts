@@ -162,6 +162,7 @@ export const WorkflowStep = Type.Object(
     progress: Type.Union([Type.Integer(), Type.Null()]),
     result: Type.Union([anyObject, Type.Null()]),
     error: nullableText('Of the last try.'),
+    error_code: nullableText('Why it failed, for programs: `AUTHORITY_ENDED` where its submitter may no longer do it.'),
     started_at: nullableTime('Begin of the last try.'),
     finished_at: nullableTime('When it ended for good.'),
     next_attempt_at: nullableTime('Of one that is retrying.'),

@@ -1,3 +1,4 @@
+import { authorityOf } from '../access/authority.ts';
 import { isPermitted, type Principal, requirePermission } from '../access/permissions.ts';
 import { errors } from '../errors.ts';
 import type { Mutation } from '../http/mutation.ts';
@@ -21,7 +22,7 @@ export async function lockPermitted(
     what: 'workflow',
     id,
     workspace: workflow.workspace,
-    createdBy: workflow.createdBy,
+    ownerId: workflow.ownerId,
     read: 'workflow_read',
   });
   return workflow;
@@ -73,7 +74,7 @@ async function submitRollbackOf(
     workspace,
     resource: `workflow:${id}`,
     parentId: mutation.parentId ?? id,
-    input: { workflow_id: id, undo: true },
+    input: { workflow_id: id, undo: true, asked_by: authorityOf(mutation.principal) },
     plan: { change: [{ type: 'workflow', id, status }] },
   });
   await reopenUndo(mutation.tx, id);

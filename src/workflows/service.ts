@@ -1,4 +1,5 @@
 import type { FastifyReply } from 'fastify';
+import { authorityOf } from '../access/authority.ts';
 import { isPermitted, type Principal } from '../access/permissions.ts';
 import { uuidv7 } from '../database/uuid.ts';
 import { isObject, type JsonObject } from '../documents/json.ts';
@@ -10,12 +11,12 @@ import { isFinal } from '../operations/events.ts';
 import { isUuid } from '../operations/schemas.ts';
 import { type OperationServices, untilEnded } from '../operations/service.ts';
 import { readOperation } from '../operations/store.ts';
+import { generateSecret } from '../util/secret-pattern.ts';
 import { requireWorkspace, workspaceDirectory } from '../workspaces/service.ts';
 import { readWorkspaceSettings } from '../workspaces/settings.ts';
 import { patternOf } from './definition/secrets.ts';
 import { rulesOf } from './kinds/rules.ts';
 import type { PreparedWorkflow } from './prepare.ts';
-import { authorityOf } from './running/authority.ts';
 import {
   decide,
   insertRun,
@@ -26,7 +27,6 @@ import {
   type Snapshot,
   setRetriedBy,
 } from './running/store.ts';
-import { generateSecret } from './secrets/pattern.ts';
 import { insertSecrets, readSecrets } from './secrets/store.ts';
 import { lockPermitted, requireVisible } from './service-rollback.ts';
 import { findWorkflow, holderOfWorkflow, type WorkflowRecord } from './store.ts';
@@ -197,7 +197,7 @@ export async function approveStep(
     throw errors.forbidden('workflow_approve', workflow.workspace);
   const node = await readNode(tx, workflow.id, key);
   if (node === null || node.kind !== 'approval') throw errors.notFound(`approval in workflow ${id}`, key);
-  if (workflow.createdBy === principal.name && !(await maySelfApprove(tx, workflow.workspace)))
+  if (workflow.ownerId === principal.userId && !(await maySelfApprove(tx, workflow.workspace)))
     throw errors.ownApproval(workflow.workspace);
   const decision = { approved: approve, by: principal.name, at: new Date().toISOString(), comment };
   const operationId = await decide(tx, workflow.id, key, decision);

@@ -75,7 +75,7 @@ export interface WorkflowRecord {
   json: string;
   status: OperationStatus;
   workspace: string;
-  createdBy: string;
+  ownerId: string | null;
   type: string | null;
   retriedBy: string | null;
   rollbackId: string | null;
@@ -100,7 +100,7 @@ export async function holderOfWorkflow(db: Queryable, id: string): Promise<{ id:
 
 export async function findWorkflow(db: Queryable, id: string): Promise<WorkflowRecord | null> {
   const { rows } = await sql<WorkflowRecord>`
-    select id, ${WORKFLOW_JSON} as json, status, workspace, created_by as "createdBy", type, retried_by as "retriedBy",
+    select id, ${WORKFLOW_JSON} as json, status, workspace, owner_id as "ownerId", type, retried_by as "retriedBy",
            rollback_operation_id as "rollbackId",
            (select o.status from provisioning.operations o where o.id = rollback_operation_id) as "rollbackStatus"
     from provisioning.workflow_runs where id = ${id}`.execute(db);
@@ -113,7 +113,7 @@ const nodeJson = (brief: boolean) =>
   'id', n.key, 'step', n.step, 'kind', s.kind, 'depends_on', s.depends_on, 'status', n.status, 'attempt', n.attempt,
   'with', ${brief ? 'null' : 'n.fields'}, 'operation_id', n.operation_id, 'progress', o.progress,
   'result', ${brief ? 'null' : "case when n.status = 'completed' then o.result end"},
-  'error', n.error, 'started_at', ${time('n.started_at')}, 'finished_at', ${time('n.finished_at')},
+  'error', n.error, 'error_code', n.error_code, 'started_at', ${time('n.started_at')}, 'finished_at', ${time('n.finished_at')},
   'next_attempt_at', ${time('n.next_attempt_at')}, 'cleanup_operation_id', n.cleanup_operation_id,
   'follow_up_operation_id', n.cleanup_operation_id, 'decision', n.decision,
   'undo', n.undo, 'undo_operation_id', n.undo_operation_id, 'undo_error', n.undo_error)::text`);

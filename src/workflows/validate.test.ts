@@ -1,6 +1,6 @@
 /** POST /v1/workflows/validate and GET /v1/workflow-types, through a real server. */
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
@@ -108,6 +108,37 @@ test('a definition may be handed in; what is wrong has line and column', async (
       column: 43,
     },
   ]);
+});
+
+test('a number that would not be kept exactly is refused where it stands: in definitions, files and expressions', async () => {
+  const big = '1909198862420847982';
+  for (const [definition, message] of [
+    [
+      `parameters: { type: object, properties: { n: { type: integer, default: ${big} } } }\noperations: []`,
+      /line 1, column 72/,
+    ],
+    [
+      `operations:\n  - { id: a, kind: wait, with: { seconds: 1e400 } }`,
+      /1e400 is a number past .* \(line 2, column 43\)/,
+    ],
+    ['operations:\n  - { id: a, kind: wait, with: { seconds: 0.10000000000000000555 } }', /kept as 0\.1/],
+    [`operations: [{ id: a, kind: wait, with: { seconds: "\${{ \`${big}\` }}" } }]`, /past ±9007199254740991/],
+    [`operations: [{ id: a, kind: wait, with: { seconds: "\${{ to_number('${big}') }}" } }]`, /past ±9007199254740991/],
+  ] as const) {
+    assert.match(expectError(await validate({ definition }), 400, 'VALIDATION_ERROR').message, message, definition);
+  }
+  const body = `{"workspace":"production","workflow_type":"mine","parameters":{"n":${big}}}`;
+  assert.match(expectError(await admin.request('POST', '/v1/workflows/validate', body), 400).message, /parameters\.n/);
+  const fine = `operations: [{ id: a, kind: approval, with: { message: "${big} \${{ '${big}' }}" } }]`;
+  const { nodes } = expectOk(await validate({ definition: fine }));
+  assert.deepEqual(nodes[0]?.with, { message: `${big} ${big}` });
+
+  const file = `${root}/production/workspace.yaml`;
+  const before = await readFile(file, 'utf8');
+  await writeFile(file, `${before}node_count: ${big}\n`);
+  const refused = await validate({ workflow_type: 'mine' });
+  await writeFile(file, before);
+  assert.match(expectError(refused, 400).message, /workspace\.yaml 1909198862420847982 is a number past/);
 });
 
 test('the provider is asked: a plan that it does not have is a 400 naming the node', async () => {

@@ -64,7 +64,7 @@ function requireMay(principal: Principal, workspace: string): void {
     what: 'workspace',
     id: workspace,
     workspace,
-    createdBy: '',
+    ownerId: null,
     read: 'workspace_read',
   });
 }

@@ -1,5 +1,6 @@
 import type { Encryption } from '../access/encryption.ts';
 import { isPermitted, type Principal } from '../access/permissions.ts';
+import { mayReachAll } from '../access/reach.ts';
 import type { Queryable } from '../database/pool.ts';
 import { errors } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
@@ -37,6 +38,8 @@ export async function putSshKey(
 ): Promise<Answer> {
   await getWorkspace(tx, principal, workspace);
   if (!isPermitted(principal, 'workspace_update', workspace)) throw errors.forbidden('workspace_update', workspace);
+  // Whoever holds the key enters the servers with it.
+  if (!mayReachAll(principal, workspace)) throw errors.forbidden('server_update', workspace);
   await requireWorkspace(tx, principal, 'workspace_update', workspace);
   const { publicKey, privateKey } = await parse(body.private_key, workspace);
   const present = await readSshKeyRow(tx, workspace);

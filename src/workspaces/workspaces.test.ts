@@ -18,7 +18,7 @@ import { installErrorHandler } from '../http/error-handler.ts';
 import { createMutate } from '../http/mutation.ts';
 import type { App, Services } from '../http/section.ts';
 import { installValidation } from '../http/validation.ts';
-import { touchWorkspace } from '../operations/accept.ts';
+import { touchWorkspace } from '../operations/last-used.ts';
 import { registerWorkspaceRoutes } from './routes.ts';
 import { ensureDefaultWorkspace, requireWorkspace } from './service.ts';
 

@@ -1,6 +1,7 @@
 /**
  * Whatever is sent to whichever endpoint: never a 5xx, every refusal in the reference's format, a refused request has
- * changed nothing, and the OpenAPI document tells of the answer: its status and the form of its body. Requests are generated from the OpenAPI document; the seed of a failure is in its message.
+ * changed nothing, and the OpenAPI document tells of the answer: its status and the form of its body. Requests are
+ * generated from that document; the seed of a failure is in its message.
  */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';

@@ -148,16 +148,43 @@ test('a name that an object has twice is 400 naming it, and nothing is carried o
   assert.doesNotMatch(expectError(answer, 400).message, /more than once/);
 });
 
+test('half of a surrogate pair, a query that is not UTF-8, and names that objects inherit are 400 in words', async () => {
+  const send = (body: string) => sendRaw(url, { method: 'POST', path: '/v1/servers/create', headers: json, body });
+  for (const [body, field, words] of [
+    ['{"tags":["fine \\ud83d\\ude00","\\ud83d"]}', 'tags[1]', /surrogate/],
+    ['{"\\udc00":1}', 'body', /surrogate/],
+    ['{"config":{"__proto__":{"x":1}}}', 'body', /__proto__/],
+  ] as const) {
+    const problem = expectError(await send(body), 400, 'VALIDATION_ERROR');
+    assert.deepEqual(fields(problem), [field], body);
+    assert.match(problem.message, words);
+  }
+  for (const query of ['hostname=%ff', 'hostname=100%', 'hostname=%c3%28', 'per_page=1&hostname=%ed%a0%80']) {
+    const answer = await sendRaw(url, { method: 'GET', path: `/v1/servers?${query}`, headers: json });
+    assert.match(expectError(answer, 400, 'VALIDATION_ERROR').message, /query: is not UTF-8/, query);
+  }
+  const fine = await sendRaw(url, { method: 'GET', path: '/v1/servers?hostname=%C3%BC%25', headers: json });
+  assert.equal(fine.status, 200);
+});
+
 test('a number that would not be kept exactly is 400 naming it, and that a string would be', async () => {
   const send = (body: string) => sendRaw(url, { method: 'POST', path: '/v1/servers/create', headers: json, body });
-  for (const number of ['1909198862420847982', '-9007199254740992', '9007199254740993.0', '1e400', '-1E+400']) {
+  for (const number of [
+    '1909198862420847982',
+    '-9007199254740992',
+    '9007199254740993.0',
+    '1e400',
+    '-1E+400',
+    '1e-400',
+    '3.14159265358979323846',
+  ]) {
     for (const [body, field] of [
       [`{"config":{"ids":[0, ${number} ]}}`, 'config.ids[1]'],
       [number, 'body'],
     ] as const) {
       const problem = expectError(await send(body), 400, 'VALIDATION_ERROR');
       assert.deepEqual(fields(problem), [field], body);
-      assert.match(problem.message, /send it as a string/);
+      assert.match(problem.message, /write it as a string/);
     }
   }
   for (const fine of [
@@ -165,7 +192,10 @@ test('a number that would not be kept exactly is 400 naming it, and that a strin
     '-9007199254740991',
     '0.1',
     '1e15',
-    '1e-400',
+    '1e-300',
+    '3.141592653589793',
+    '0.30000000000000004',
+    '1.50000000000000000000000',
     '"1909198862420847982"',
     '-0',
   ]) {

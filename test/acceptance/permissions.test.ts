@@ -26,6 +26,7 @@ const OPERATOR = {
   taskserv_create: 'all',
   taskserv_update: 'all',
   taskserv_delete: 'all',
+  taskserv_privileged: 'all',
   workflow_submit: 'all',
   workflow_cancel: 'all',
   workflow_approve: 'all',

@@ -98,6 +98,33 @@ test('POST /v1/taskservs/create, GET /v1/taskservs and DELETE /v1/taskservs/{id}
   assert.deepEqual(await list(), []);
 });
 
+test('the same request for the built-in kubernetes makes one cluster of its servers', async () => {
+  const other = 'built-in';
+  expectOk(await admin.request('POST', '/v1/workspaces/create', { name: other, path: `${root}/${other}` }));
+  for (const hostname of ['web-01', 'web-02']) await makeServer(admin, hostname, { workspace: other });
+  const created = assertAccepted(
+    await admin.request<Operation>('POST', '/v1/taskservs/create', { ...REQUEST, workspace: other }),
+  );
+  const done = await ended(admin, created.id);
+  assert.equal(done.status, 'completed', done.error ?? '');
+  const route = `/v1/taskservs/${done.result?.taskserv_id}`;
+  const made = expectOk(
+    await admin.request<{ version: string; hosts: { server: string; role: string }[] }>('GET', route),
+  );
+  assert.equal(made.version, '1.28.0');
+  assert.deepEqual(
+    made.hosts.map(({ server: name, role }) => [name, role]),
+    [
+      ['web-01', 'control-plane'],
+      ['web-02', 'worker'],
+    ],
+  );
+  const skipping = await admin.request<{ message: string }>('PATCH', route, { version: '1.30.11' });
+  assert.match(JSON.stringify(expectError(skipping, 409)), /one minor version at a time.*1\.29\.7/);
+  const removed = expectOk(await admin.request<Operation>('DELETE', route));
+  assert.equal((await ended(admin, removed.id)).status, 'completed');
+});
+
 test('check_mode answers an operation whose result is the plan, and makes nothing', async () => {
   const body = { ...REQUEST, check_mode: true };
   const { id } = assertAccepted(await admin.request<Operation>('POST', '/v1/taskservs/create', body));

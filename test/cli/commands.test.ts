@@ -50,6 +50,27 @@ test('create waits, shows progress on standard error, and prints only data on st
   assert.deepEqual([shown.id, shown.tags], [operation.result.server_id, ['a', 'b']]);
 });
 
+test('a number that would not be kept exactly is refused in words, and kept in quotes', async () => {
+  const graph = ['workflow', 'graph', 'batch', '-p', 'operations=[{id: a, kind: approval, with: {message: hello}}]'];
+  const big = '1909198862420847982';
+  for (const [args, words] of [
+    [[...graph, '-p', `n=${big}`], /--parameter n=1909198862420847982: .* past ±9007199254740991, .* in place: '"…"'/],
+    [[...graph, '-p', 'n={a: [1, 1e400]}'], /1e400 is a number past/],
+    [['taskserv', 'create', 'redis', '--server', 'web-01', '--config', `port=${big}`], /--config port=/],
+    [['api', 'POST', '/v1/servers/create', '--data', `{"a":{"b":${big}}}`], /--data: a\.b: is a number past/],
+    [['api', 'POST', '/v1/servers/create', '--data', '{"check_mode":true,"check_mode":false}'], /more than once/],
+  ] as const) {
+    const { status, stderr } = await cli.run([...args]);
+    assert.deepEqual([status, words.test(stderr)], [2, true], `${args.join(' ')}: ${stderr}`);
+  }
+  const quoted = await cli.run([
+    ...['workflow', 'validate', 'batch', '-p', `operations=[{id: a, kind: approval, with: {message: "${big}"}}]`],
+    ...['-o', 'json'],
+  ]);
+  assert.equal(quoted.status, 0, quoted.stderr);
+  assert.equal(JSON.parse(quoted.stdout).nodes[0].with.message, big);
+});
+
 test('every output format of a list', async () => {
   await cli.run(['server', 'create', 'formats', ...CREATE]);
   const list = async (format: string) =>

@@ -70,6 +70,8 @@ test(EVERY, { skip: needsSshd() }, async () => {
   await installation.database.pool.query("update provisioning.taskserv_hosts set status = 'failed'");
   await installation.database.pool.query("update provisioning.taskservs set status = 'degraded'");
   await ok('taskserv retry redis');
+  await ok('taskserv update redis --config port=6381 --check');
+  await ok('taskserv update redis --config port=6381');
   await ok('taskserv delete redis --yes');
 
   await ok('workflow types');

@@ -31,6 +31,7 @@ const PERSISTED = [
   'taskserv.delete',
   'taskserv.reconcile',
   'taskserv.retry',
+  'taskserv.update',
   'workflow.approval',
   'workflow.command',
   'workflow.rollback',

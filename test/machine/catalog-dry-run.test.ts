@@ -14,8 +14,8 @@ import {
   FAKE_GITEA,
   FAKE_K3S,
   FAKE_KUBEADM,
-  FAKE_KUBELET,
   fakeKubectl,
+  fakeKubelet,
   initConfiguration,
   joinConfiguration,
   UNPACK_NATS,
@@ -201,10 +201,10 @@ suite('catalog: dry runs', { skip, concurrency: 3 }, () => {
   test('kubernetes: kubeadm makes a cluster once, is upgraded in place, and resets what was cut off; cilium joins in', async () => {
     await using host = await startHost(engine, { image, hostname: 'dry-k8s', privileged: true });
     await using mirror = await startMirror();
-    const sha256 = ['1.34.11', '1.30.11'].map((version) => {
+    const sha256 = ['1.31.13', '1.30.11'].map((version) => {
       const programs = {
         kubeadm: recorder(FAKE_KUBEADM),
-        kubelet: recorder(FAKE_KUBELET),
+        kubelet: recorder(fakeKubelet(version)),
         kubectl: recorder(fakeKubectl(version)),
       };
       return Object.entries(programs).map(
@@ -214,8 +214,12 @@ suite('catalog: dry runs', { skip, concurrency: 3 }, () => {
     const token = 'abcdef.0123456789abcdef';
     const base = { mirror: mirror.url(host), sha256: sha256[1], token, control_plane_endpoint: '10.0.0.5:6443' };
     for (const program of ['modprobe', 'sysctl']) await replace(host, program);
+    const crictl = mirror.add('/v1.30.0/crictl-v1.30.0-linux-amd64.tar.gz', await archive({ crictl: recorder() }));
     const config = {
       ...base,
+      // kubeadm before 1.31 finds no images without it.
+      crictl_mirror: base.mirror,
+      crictl_sha256: crictl,
       version: '1.30.11',
       node_ip: '10.0.0.5',
       certificate_key: 'ab'.repeat(32),
@@ -237,11 +241,25 @@ suite('catalog: dry runs', { skip, concurrency: 3 }, () => {
     const init =
       'kubeadm [init] [--config] [/etc/kubernetes/provisioning.yaml] [--upload-certs] [--skip-token-print] [--skip-certificate-key-print]';
     assert.deepEqual(await kubeadm(), [init]);
+    await host.run(['test', '-x', '/usr/local/bin/crictl']);
     assert.match(await runScript(host, definition, 'install', config), /^ca_cert_hash sha256:[0-9a-f]{64}\n$/);
     assert.deepEqual(await kubeadm(), []);
 
-    await runScript(host, definition, 'install', { ...config, version: '1.34.11', sha256: sha256[0] });
-    assert.deepEqual(await kubeadm(), ['kubeadm [upgrade] [apply] [--yes] [v1.34.11]']);
+    const upgraded = { ...config, version: '1.31.13', sha256: sha256[0] };
+    await runScript(host, definition, 'install', upgraded);
+    assert.deepEqual(await kubeadm(), ['kubeadm [upgrade] [apply] [--yes] [v1.31.13]']);
+    assert.equal(await host.run(['cat', '/run/kubelet-at-upgrade']), '1.30.11\n', 'the kubelet comes after the API');
+    assert.match(await host.run(['cat', '/usr/local/bin/kubelet']), /^# version 1\.31\.13$/m);
+
+    // A setting is applied, or refused: never "changed" without an effect.
+    await runScript(host, definition, 'install', { ...upgraded, api_server_sans: ['api.example.com'] });
+    assert.deepEqual(await kubeadm(), [
+      'kubeadm [init] [phase] [certs] [apiserver] [--config] [/etc/kubernetes/provisioning-cluster.yaml]',
+    ]);
+    await runScript(host, definition, 'install', { ...upgraded, schedule_on_control_plane: true });
+    await recorded(host);
+    const subnet = await attemptScript(host, definition, 'install', { ...upgraded, pod_subnet: '10.99.0.0/16' });
+    assert.match(subnet.output, /these cannot be changed in a cluster that is there: .*pod_subnet/);
 
     const cilium = catalog.definitions.get('cilium');
     assert.ok(cilium);
@@ -264,17 +282,25 @@ suite('catalog: dry runs', { skip, concurrency: 3 }, () => {
       ],
     );
 
+    await host.put('/etc/cni/net.d/05-network.conflist', '{}', '0644');
+    const watched = await host.run(['stat', '-c', '%i', '/etc/cni/net.d']);
+    await host.run(['iptables', '-N', 'KUBE-SERVICES']);
+    await recorded(host);
     await runScript(host, definition, 'remove', config);
     assert.deepEqual(await kubeadm(), [
       'kubeadm [reset] [--force] [--cri-socket] [unix:///run/containerd/containerd.sock]',
     ]);
+    assert.equal(await host.run(['cat', '/run/kubelet-at-reset']), '', 'the kubelet would start again what is reset');
+    assert.equal(await host.run(['stat', '-c', '%i', '/etc/cni/net.d']), watched, 'containerd watches this directory');
+    assert.equal(await host.run(['ls', '/etc/cni/net.d']), '');
+    assert.doesNotMatch(await host.run(['iptables-save']), /KUBE-/);
     assert.equal((await host.attempt(['ps', '-C', 'kubelet'])).exitCode, 1);
 
     // A worker, on a host where an earlier attempt was cut off.
     await host.put('/etc/kubernetes/kubelet.conf', 'half', '0600');
     const worker = {
       ...base,
-      version: '1.34.11',
+      version: '1.31.13',
       sha256: sha256[0],
       role: 'worker',
       ca_cert_hash: `sha256:${'c'.repeat(64)}`,
@@ -286,10 +312,96 @@ suite('catalog: dry runs', { skip, concurrency: 3 }, () => {
       'kubeadm [reset] [--force] [--cri-socket] [unix:///run/containerd/containerd.sock]',
       'kubeadm [join] [--config] [/etc/kubernetes/provisioning.yaml]',
     ]);
+    assert.equal(await host.run(['cat', '/run/kubelet-at-reset']), '', 'its port would be in use');
     await runScript(host, definition, 'check', worker);
     await runScript(host, definition, 'remove', worker);
     const { ca_cert_hash: _hash, ...unverified } = worker;
     assert.match((await attemptScript(host, definition, 'install', unverified)).output, /needs config\.ca_cert_hash/);
+  });
+
+  test('kubernetes across servers: the first founds, another joins with what it hands out, is drained and forgotten', async () => {
+    await using leader = await startHost(engine, { image, hostname: 'dry-lead', privileged: true });
+    await using worker = await startHost(engine, { image, hostname: 'dry-work', privileged: true });
+    await using mirror = await startMirror();
+    const programs = {
+      kubeadm: recorder(FAKE_KUBEADM),
+      kubelet: recorder(fakeKubelet('1.34.11')),
+      kubectl: recorder(fakeKubectl('1.34.11', 'True')),
+    };
+    const sha256 = Object.entries(programs).map(
+      ([name, text]) => `${name}=${mirror.add(`/v1.34.11/bin/linux/amd64/${name}`, text)}`,
+    );
+    const config = { mirror: mirror.url(leader), sha256 };
+    const members = `dry-lead control-plane ${leader.address}\ndry-work worker ${worker.address}`;
+    const member = (host: typeof leader, role: string, leads: string) => ({
+      HOST_NAME: host.name,
+      HOST_ADDRESS: host.address,
+      CLUSTER_ROLE: role,
+      CLUSTER_LEADS: leads,
+      CLUSTER_LEADER: 'dry-lead',
+      CLUSTER_LEADER_ADDRESS: leader.address,
+      CLUSTER_MEMBERS: members,
+    });
+    const leading = member(leader, 'control-plane', 'yes');
+    const joining = member(worker, 'worker', 'no');
+    const peer = { PEER_NAME: 'dry-work', PEER_ADDRESS: worker.address, PEER_ROLE: 'worker', PEER_LEAVES: 'no' };
+    const definition = catalog.definitions.get('kubernetes');
+    assert.ok(definition);
+    for (const host of [leader, worker]) {
+      for (const program of ['modprobe', 'sysctl']) await replace(host, program);
+      await install(host, catalog, 'containerd', { containerd: { snapshotter: 'native' } });
+    }
+    const kubeadm = async (host: typeof leader) => (await recorded(host)).filter((call) => call.startsWith('kubeadm'));
+
+    await runScript(leader, definition, 'install', config, leading);
+    await runScript(leader, definition, 'check', config, leading);
+    const [init] = parseAllDocuments(await leader.run(['cat', '/etc/kubernetes/provisioning.yaml'])).map((document) =>
+      document.toJS(),
+    );
+    assert.equal(init.kind, 'InitConfiguration');
+    assert.equal(init.bootstrapTokens, undefined, 'no token that lives for ever');
+    assert.deepEqual(await kubeadm(leader), [
+      'kubeadm [init] [--config] [/etc/kubernetes/provisioning.yaml] [--skip-token-print]',
+    ]);
+    const handed = await runScript(leader, definition, 'admit', config, { ...leading, ...peer, FACT_MARK: 'mark' });
+    const facts = Object.fromEntries(
+      [...handed.matchAll(/^mark (\S+) (\S+)$/gm)].map(([, name, value]) => [
+        `FACT_${name}`,
+        Buffer.from(String(value), 'base64').toString(),
+      ]),
+    );
+    assert.match(facts.FACT_CA_CERT_HASH ?? '', /^sha256:[0-9a-f]{64}$/);
+    assert.deepEqual(
+      { ...facts, FACT_CA_CERT_HASH: '' },
+      {
+        FACT_API_ENDPOINT: '10.0.0.5:6443',
+        FACT_JOIN_TOKEN: 'fedcba.fedcba9876543210',
+        FACT_CA_CERT_HASH: '',
+        FACT_NETWORK_TOKEN: 'network',
+      },
+    );
+    assert.deepEqual(await kubeadm(leader), ['kubeadm [token] [create] [--ttl] [30m]']);
+
+    const output = await runScript(worker, definition, 'install', config, { ...joining, ...facts });
+    assert.doesNotMatch(output, /fedcba/);
+    assert.deepEqual(await kubeadm(worker), ['kubeadm [join] [--config] [/etc/kubernetes/provisioning.yaml]']);
+    await runScript(worker, definition, 'check', config, joining);
+    assert.equal(await worker.run(['stat', '-c', '%a', '/etc/kubernetes/pod-network.conf']), '600\n');
+    await recorded(worker);
+    assert.equal(await runScript(worker, definition, 'install', config, joining), '', 'nothing is done twice');
+    assert.deepEqual(await kubeadm(worker), []);
+
+    await recorded(leader);
+    await runScript(leader, definition, 'drain', config, { ...leading, ...peer, PEER_LEAVES: 'yes' });
+    const calls = (await recorded(leader)).filter((call) => /\[(drain|delete)\]/.test(call));
+    assert.deepEqual(calls, [
+      'kubectl [drain] [dry-work] [--ignore-daemonsets] [--delete-emptydir-data] [--force] [--timeout=540s]',
+      'kubectl [delete] [node] [dry-work] [--ignore-not-found]',
+    ]);
+    await runScript(leader, definition, 'resume', config, { ...leading, ...peer });
+    assert.ok((await recorded(leader)).includes('kubectl [uncordon] [dry-work]'));
+    await runScript(worker, definition, 'remove', config, joining);
+    await runScript(leader, definition, 'remove', config, leading);
   });
 
   test('wireguard: what wg-quick reads, a key that the host makes and keeps, calls of wg-quick', async () => {

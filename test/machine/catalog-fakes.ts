@@ -60,21 +60,34 @@ export const FAKE_K3S = `case "$*" in
   *nodes*) echo 'dry-k3s Ready' ;;
 esac`;
 
-export const FAKE_KUBEADM = `case "$1" in
+/** What it finds of the kubelet when it upgrades and when it resets is written down: the order of the two matters. */
+export const FAKE_KUBEADM = `case "$1 $2" in
+  'token create') echo fedcba.fedcba9876543210 ;;
+  'init phase') exit ;;
+esac
+case "$1" in
+  upgrade) sed -n 's/^# version //p' /usr/local/bin/kubelet >/run/kubelet-at-upgrade ;;
   init | join)
     mkdir -p /var/lib/kubelet /etc/kubernetes/pki
-    for file in kubelet admin; do echo kubeconfig >/etc/kubernetes/$file.conf; done
+    for file in kubelet admin; do echo '    server: https://10.0.0.5:6443' >/etc/kubernetes/$file.conf; done
     openssl req -x509 -newkey rsa:2048 -nodes -keyout /dev/null -subj /CN=kubernetes -out /etc/kubernetes/pki/ca.crt 2>/dev/null
     echo KUBELET_KUBEADM_ARGS= >/var/lib/kubelet/kubeadm-flags.env
     echo kind: KubeletConfiguration >/var/lib/kubelet/config.yaml ;;
-  reset) rm -rf /etc/kubernetes/kubelet.conf /etc/kubernetes/admin.conf /etc/kubernetes/pki /var/lib/kubelet ;;
+  reset) if pgrep -x kubelet >/dev/null; then echo running; fi >/run/kubelet-at-reset; rm -rf /etc/kubernetes/kubelet.conf /etc/kubernetes/admin.conf /etc/kubernetes/pki /var/lib/kubelet ;;
 esac`;
 
-export const FAKE_KUBELET = `exec perl -e '${fakeHttp(10248, 'ok')}'`;
+export const fakeKubelet = (version: string) => `# version ${version}\nexec perl -e '${fakeHttp(10248, 'ok')}'`;
 
-export const fakeKubectl = (version: string) => `case "$*" in
+/** @param ready whether a node is that: without a network plugin it is not. */
+export const fakeKubectl = (version: string, ready: 'True' | 'False' = 'False') => `case "$*" in
   *readyz) printf ok ;;
-  *jsonpath*) echo False ;;
+  'apply -f -') cat >/run/applied ;;
+  *'get secret'*) printf bmV0d29yaw== ;;
+  *taints*) ;;
+  *drained*) echo yes ;;
+  *unschedulable*) ;;
+  *jsonpath*) echo ${ready} ;;
+  *'-o name') echo node/dry ;;
   version*) echo '{"serverVersion": {"gitVersion": "v${version}"}}' ;;
 esac`;
 

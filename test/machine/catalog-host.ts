@@ -142,12 +142,16 @@ async function execute(
 
 type Script = keyof TaskservDefinition['scripts'];
 
-/** Runs one script of a definition on a host; its config file is put there first. */
+/**
+ * Runs one script of a definition on a host; its config file is put there first.
+ * @param more of its environment, such as what a member of a service across servers is told.
+ */
 export async function attemptScript(
   host: Host,
   definition: TaskservDefinition,
   script: Script,
   config: Record<string, unknown> = {},
+  more: Record<string, string> = {},
 ): Promise<Outcome> {
   const { version: wanted, ...own } = config;
   const version = resolveVersion(definition, wanted);
@@ -155,8 +159,8 @@ export async function attemptScript(
   const { env, configFile } = renderScripts(definition, version, values);
   await host.put(configFile.path, configFile.content, '0600');
   const file = `/run/${definition.name}-${script}`;
-  await host.put(file, definition.scripts[script], '0700');
-  return host.attempt([file], { env });
+  await host.put(file, definition.scripts[script] ?? '', '0700');
+  return host.attempt([file], { env: { ...env, ...more } });
 }
 
 /** As `attemptScript`, for a script that must succeed. @throws with its output */
@@ -165,8 +169,9 @@ export async function runScript(
   definition: TaskservDefinition,
   script: Script,
   config: Record<string, unknown> = {},
+  more: Record<string, string> = {},
 ): Promise<string> {
-  const { exitCode, output } = await attemptScript(host, definition, script, config);
+  const { exitCode, output } = await attemptScript(host, definition, script, config, more);
   if (exitCode === 0) return output;
   throw new Error(`${host.name}: ${script} of ${definition.name} exited with ${exitCode}:\n${output}`);
 }

@@ -23,11 +23,16 @@ test('new code finishes what old code began, step by step, and begins its own wi
     const id = uuidv7();
     const input = { hold_at: holdAt };
     const operation = { kind: 'test.upgraded', workspace: 'default', resource: null, parentId: null, input };
-    const { afterCommit } = await database.db
-      .transaction()
-      .execute((tx) =>
-        api.engine.submit(tx, { ...operation, id, title: 'Upgraded', checkMode: false, createdBy: 'test' }),
-      );
+    const { afterCommit } = await database.db.transaction().execute((tx) =>
+      api.engine.submit(tx, {
+        ...operation,
+        id,
+        title: 'Upgraded',
+        checkMode: false,
+        createdBy: 'test',
+        ownerId: null,
+      }),
+    );
     afterCommit();
     return id;
   };

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import pg from 'pg';
 import type { EmbeddedPostgres } from '../../src/database/embedded.ts';
+import { signalProcess } from '../../src/database/embedded-process.ts';
 import { until } from './server.ts';
 
 const EMBEDDED = new URL('../../src/database/embedded.ts', import.meta.url).href;
@@ -68,15 +69,6 @@ export async function startOwner(dataDir: string, as: { uid?: number; gid?: numb
   };
 }
 
-function quit(pid: number): void {
-  try {
-    process.kill(pid, 'SIGQUIT');
-  } catch (error) {
-    // A child of Postgres that has not named itself yet looks like another Postgres, and may have ended since.
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
-  }
-}
-
 /** A directory that every user may pass through, removed at the end with whatever still runs in it. */
 export async function createDataDir(name = 'data'): Promise<{ dataDir: string } & AsyncDisposable> {
   const top = await mkdtemp(path.join(await realpath(tmpdir()), 'provisioning-embedded-'));
@@ -87,7 +79,8 @@ export async function createDataDir(name = 'data'): Promise<{ dataDir: string } 
     async [Symbol.asyncDispose]() {
       const parent = path.dirname(await realpath(path.join(dataDir, 'postgres')).catch(() => path.join(dataDir, '-')));
       const left = await postmasters(parent);
-      for (const pid of left) quit(pid);
+      // A child of Postgres that has not named itself yet looks like another Postgres, and may have ended since.
+      for (const pid of left) signalProcess(pid, 'SIGQUIT');
       await until(async () => (await postmasters(parent)).length === 0, 'Postgres to end');
       await rm(top, { recursive: true, force: true });
       if (parent.startsWith('/var/lib/provisioning/data-')) await rm(parent, { recursive: true, force: true });

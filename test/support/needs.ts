@@ -11,6 +11,7 @@ const PACKAGES = {
   script: 'bsdutils',
   shellcheck: 'shellcheck',
   sshd: 'openssh-server',
+  unshare: 'util-linux',
   zsh: 'zsh',
 };
 

@@ -30,7 +30,20 @@ export interface TestSshd extends AsyncDisposable {
   log(): string;
 }
 
-export async function startSshd(publicKey: string): Promise<TestSshd> {
+/** What the machine keeps of services is its own: changes below /etc and /var/lib stay in a mount namespace. */
+const APART = `
+mount -t tmpfs tmpfs "$0"
+for directory in etc var/lib; do
+  mkdir -p "$0/$directory" "$0/work/$directory"
+  mount -t overlay overlay -o "lowerdir=/$directory,upperdir=$0/$directory,workdir=$0/work/$directory" "/$directory"
+done
+mkdir -p /run/provisioning
+mount -t tmpfs tmpfs /run/provisioning
+exec "$@"
+`;
+
+/** @param options `apart`: several of them on this machine carry services without knowing of each other. */
+export async function startSshd(publicKey: string, { apart = false } = {}): Promise<TestSshd> {
   const program = findProgram('sshd');
   if (program === null) throw new Error('There is no sshd: ask `needsSshd` before.');
   const directory = await mkdtemp(path.join(tmpdir(), 'provisioning-sshd-'));
@@ -44,6 +57,7 @@ export async function startSshd(publicKey: string): Promise<TestSshd> {
     const [type, blob] = made.split(' ');
     return `${type} ${blob}`;
   };
+  await mkdir(file('apart'));
   await writeFile(file('authorized_keys'), `${publicKey}\n`);
   await writeFile(
     file('config'),
@@ -68,7 +82,11 @@ export async function startSshd(publicKey: string): Promise<TestSshd> {
     hostKey: await makeHostKey(),
     log: () => output,
     async start() {
-      const started = spawn(program, ['-D', '-e', '-f', file('config')], { stdio: ['ignore', 'ignore', 'pipe'] });
+      const command = [program, '-D', '-e', '-f', file('config')];
+      const [first = program, ...words] = apart
+        ? ['unshare', '--mount', 'sh', '-euc', APART, file('apart'), ...command]
+        : command;
+      const started = spawn(first, words, { stdio: ['ignore', 'ignore', 'pipe'] });
       child = started;
       started.stderr.on('data', (chunk: Buffer) => {
         output += chunk.toString();

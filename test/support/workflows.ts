@@ -23,6 +23,7 @@ export interface Step {
   operation_id: string | null;
   result: Record<string, unknown> | null;
   error: string | null;
+  error_code: string | null;
   started_at: string | null;
   finished_at: string | null;
   undo: string | null;

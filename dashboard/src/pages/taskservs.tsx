@@ -1,18 +1,29 @@
+import updateBody from 'virtual:body/v1/taskservs/{id}?patch';
 import { Anchor, Button, Stack } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
-import { Link, useParams } from '@tanstack/react-router';
+import { Link, useNavigate, useParams } from '@tanstack/react-router';
 import type { Schemas } from '../../../src/sdk/client.ts';
 import { Action } from '../components/action.tsx';
+import { FormDialog } from '../components/form-dialog.tsx';
+import type { FieldSchema } from '../components/json-schema.ts';
 import { List, type ListColumn, NothingFound } from '../components/list.tsx';
 import { ListPage } from '../components/list-page.tsx';
 import { Facts, Json, PageHead, Surface, To } from '../components/page.tsx';
 import { Permitted } from '../components/permitted.tsx';
 import { Failure, Heading, Loading, Status, Time } from '../components/states.tsx';
-import { taskservById } from '../queries.ts';
+import { serversOf, taskservById } from '../queries.ts';
 import { client } from '../session.ts';
 import { OPERATION_COLUMNS } from './operations.tsx';
 
 type Taskserv = Schemas['Taskserv'];
+type UpdateBody = Parameters<typeof client.patch<'/v1/taskservs/{id}'>>[1]['body'];
+
+const { servers, version, force } = updateBody.properties ?? {};
+/** The configuration is changed where the catalog's form knows its fields: by installing again. */
+const UPDATE: FieldSchema = {
+  ...updateBody,
+  properties: { ...(servers && { servers }), ...(version && { version }), ...(force && { force }) },
+};
 
 export const TASKSERV_COLUMNS: readonly ListColumn<Taskserv>[] = [
   { heading: 'Taskserv', cell: ({ id, name }) => <To to={`/taskservs/${id}`}>{name}</To> },
@@ -107,8 +118,10 @@ export function TaskservPage() {
   );
 }
 
-function TaskservActions({ taskserv: { id, name, status, servers } }: { taskserv: Taskserv }) {
+function TaskservActions({ taskserv: { id, name, status, servers, workspace } }: { taskserv: Taskserv }) {
   const path = { id };
+  const navigate = useNavigate();
+  const candidates = useQuery(serversOf(workspace));
   return (
     <>
       <Permitted to="taskserv_create">
@@ -122,6 +135,21 @@ function TaskservActions({ taskserv: { id, name, status, servers } }: { taskserv
         >
           Retry where it failed
         </Action>
+      </Permitted>
+      <Permitted to="taskserv_update">
+        <FormDialog
+          label="Change"
+          title={`Change the servers or the version of ${name}`}
+          about={`It runs on ${servers.join(', ')}. Name all servers that it is to run on: new ones join, those left out are drained and leave.`}
+          schema={UPDATE}
+          choices={{ servers: { options: candidates.data?.rows.map(({ hostname }) => hostname) ?? [] } }}
+          send="Change"
+          variant="default"
+          run={async (values) => {
+            const operation = await client.patch('/v1/taskservs/{id}', { path, body: values as UpdateBody });
+            await navigate({ to: '/operations/$id', params: { id: operation.id } });
+          }}
+        />
       </Permitted>
       <Permitted to="taskserv_delete">
         <Action

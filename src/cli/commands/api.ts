@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises';
+import { inexactness } from '../../documents/exact-json.ts';
 import { type CommandDefinition, given, text, texts } from '../command.ts';
 import { UsageError } from '../errors.ts';
 
@@ -53,9 +54,14 @@ async function bodyOf(session: Parameters<CommandDefinition['run']>[0], data: st
       : data.startsWith('@')
         ? await readFile(data.slice(1), 'utf8')
         : data;
+  let value: unknown;
   try {
-    return JSON.parse(content);
+    value = JSON.parse(content);
   } catch (error) {
     throw new UsageError(`--data is not JSON: ${error instanceof Error ? error.message : String(error)}`);
   }
+  // Read here and written anew, it would reach the server as something else, which the server could not see.
+  const problem = inexactness(content, Number.POSITIVE_INFINITY);
+  if (problem !== null && problem !== 'too deep') throw new UsageError(`--data: ${problem.field}: ${problem.message}.`);
+  return value;
 }

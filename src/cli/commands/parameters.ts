@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
-import { parse } from 'yaml';
+import { parseDocument } from 'yaml';
+import { inexactNumbers } from '../../documents/exact-yaml.ts';
 import { UsageError } from '../errors.ts';
 
 /**
@@ -15,16 +16,23 @@ export async function namedValues(option: string, given: readonly string[] = [])
     const value = text.slice(at + 1);
     values[text.slice(0, at)] = value.startsWith('@')
       ? (await readText(value.slice(1), option)).trimEnd()
-      : yamlValue(value);
+      : yamlValue(value, `${option} ${text}`);
   }
   return values;
 }
 
-function yamlValue(text: string): unknown {
+/** @throws UsageError: a number that would not be kept exactly. */
+function yamlValue(text: string, given: string): unknown {
+  if (text === '') return '';
+  const document = parseDocument(text);
+  // What is no YAML is meant as it is written.
+  if (document.errors.length > 0) return text;
+  const [inexact] = inexactNumbers(document);
+  if (inexact !== undefined)
+    throw new UsageError(`${given}: ${inexact.message}, with quotes that your shell leaves in place: '"…"'.`);
   try {
-    return text === '' ? '' : parse(text);
+    return document.toJS();
   } catch {
-    // What is no YAML is meant as it is written.
     return text;
   }
 }

@@ -28,9 +28,12 @@ const WORKSPACE = {
   description: 'where a hostname is looked for (default: everywhere)',
 } as const;
 
+/** No hostname has the form of an id. */
+const SERVER_ID = /^srv-[a-z0-9]{12}$/;
+
 /** A server by its id or its hostname. @throws where there is none, or more than one. */
 async function findServer(client: Client, name: string, options: OptionValues): Promise<Server> {
-  if (name.startsWith('srv-')) return client.get('/v1/servers/{id}', { path: { id: name } });
+  if (SERVER_ID.test(name)) return client.get('/v1/servers/{id}', { path: { id: name } });
   const query = given({ hostname: name, workspace: text(options, 'workspace') });
   const found = await client.get('/v1/servers', { query });
   const [server, ...others] = found;

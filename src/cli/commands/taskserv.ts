@@ -28,7 +28,7 @@ const NO_QUEUE = { flags: '--no-queue', description: 'fail with 5 where another 
 
 /** A taskserv by its id or its name. @throws where there is none, or more than one. */
 async function findTaskserv(client: Client, name: string, options: OptionValues) {
-  if (name.startsWith('tsk-')) return client.get('/v1/taskservs/{id}', { path: { id: name } });
+  if (/^tsk-[a-z0-9]{12}$/.test(name)) return client.get('/v1/taskservs/{id}', { path: { id: name } });
   const found = await client.get('/v1/taskservs', { query: given({ name, workspace: text(options, 'workspace') }) });
   const [taskserv, ...others] = found;
   if (taskserv === undefined)
@@ -138,6 +138,53 @@ export const taskservCommands: readonly CommandDefinition[] = [
       const path = { id: (await findTaskserv(client, name, options)).id };
       const body = { wait: options.queue !== false };
       await session.operation(await client.post('/v1/taskservs/{id}/retry', { path, body, ...session.idempotency() }));
+    },
+  },
+  {
+    name: 'taskserv update',
+    summary: 'change the servers, the configuration or the version of a taskserv',
+    description:
+      'What is not given stays as it is. A service across servers is changed server by server: new ones join, those left out are drained and leave.',
+    examples: [
+      'provisioning taskserv update kubernetes --server web-01 --server web-02 --server web-03',
+      'provisioning taskserv update kubernetes --to-version 1.34.11 --check',
+      'provisioning taskserv update redis --config maxmemory=256mb --unset port',
+    ],
+    arguments: [TASKSERV],
+    options: [
+      WORKSPACE,
+      {
+        flags: '--server <server>',
+        names: 'server',
+        description: 'one of all the servers that it is to be on; may be given several times',
+        repeatable: true,
+      },
+      {
+        flags: '--config <name=value>',
+        description: 'a setting to change; may be given several times',
+        repeatable: true,
+      },
+      { flags: '--unset <name>', description: 'a setting to put back to its default', repeatable: true },
+      { flags: '--to-version <version>', description: 'the version to change to' },
+      { flags: '--force', description: 'forget servers that leave and cannot be drained or reached' },
+      NO_QUEUE,
+    ],
+    covers: ['PATCH /v1/taskservs/{id}'],
+    operation: true,
+    async run(session, [name = ''], options) {
+      const client = await session.client();
+      const { id } = await findTaskserv(client, name, options);
+      const unset = Object.fromEntries((texts(options, 'unset') ?? []).map((setting) => [setting, null]));
+      const config = { ...(await namedValues('--config', texts(options, 'config'))), ...unset };
+      const body = {
+        ...given({ servers: texts(options, 'server'), version: text(options, 'toVersion') }),
+        ...(Object.keys(config).length === 0 ? {} : { config }),
+        force: options.force === true,
+        wait: options.queue !== false,
+      };
+      await session.operation(
+        await client.patch('/v1/taskservs/{id}', { path: { id }, body, ...session.idempotency() }),
+      );
     },
   },
   {

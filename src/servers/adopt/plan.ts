@@ -4,6 +4,7 @@ import { shortId, uuidv7 } from '../../database/uuid.ts';
 import type { Provider, ProviderServer } from '../../providers/contract.ts';
 import { isOfInstallation } from '../../providers/installation.ts';
 import { hostnameProblems } from '../../providers/labels.ts';
+import { isServerId, LIKE_AN_ID } from '../names.ts';
 import { operationsOfOurs, unknownAmong } from '../orphans/store.ts';
 import { serverAtRef, serverIdOf } from '../store.ts';
 
@@ -116,6 +117,7 @@ async function nameProblem(
 ): Promise<string | null> {
   const [problem] = hostnameProblems({ hostname });
   if (problem !== undefined) return problem.message;
+  if (isServerId(hostname)) return `The hostname "${hostname}" ${LIKE_AN_ID}.`;
   const holder = await serverIdOf(db, workspace, hostname);
   if (holder !== null) return `The hostname "${hostname}" is taken in workspace "${workspace}" by server ${holder}.`;
   const twin = candidates.find((candidate) => candidate.hostname === hostname);

@@ -23,7 +23,7 @@ export function adoptProcedure(db: Database, providers: ProviderRegistry): Proce
   return defineProcedure<AdoptInput>({
     kind: 'server.adopt',
     queue: queueOf,
-    async run(input, { workspace, createdBy, step, finish }) {
+    async run(input, { workspace, createdBy, ownerId, step, finish }) {
       const withProvider: WithProvider = (work) => withAccount(providers, input.provider, workspace, work);
       const found = await step('look at the provider', (call) =>
         withProvider((account) => lookFor(db, providers, account, input, workspace, call)),
@@ -35,7 +35,9 @@ export function adoptProcedure(db: Database, providers: ProviderRegistry): Proce
         async (call) => {
           const done: Taken = { adopted: [], refused: [...found.refused] };
           for (const candidate of found.candidates)
-            await take(db, input.provider, withProvider, candidate, { workspace, createdBy, call, done });
+            await take(db, input.provider, withProvider, candidate, {
+              ...{ workspace, createdBy, ownerId, call, done },
+            });
           return done;
         },
         { outlivesCancel: true },
@@ -100,7 +102,13 @@ async function take(
   provider: string,
   withProvider: WithProvider,
   { server_id: id, label_id: labelId, hostname, server, labels }: Candidate,
-  { workspace, createdBy, call, done }: { workspace: string; createdBy: string; call: StepCall; done: Taken },
+  {
+    workspace,
+    createdBy,
+    ownerId,
+    call,
+    done,
+  }: { workspace: string; createdBy: string; ownerId: string | null; call: StepCall; done: Taken },
 ): Promise<void> {
   const { ref, plan, zone } = server;
   const tags = server.tags ?? [];
@@ -108,7 +116,7 @@ async function take(
   const taken = () => done.adopted.push({ server_id: id, hostname, provider_id: ref });
   const entered = await enter(db, {
     ...{ id, ref, workspace, hostname, plan, zone, tags },
-    ...{ provider, operationId: labelId, createdBy },
+    ...{ provider, operationId: labelId, createdBy, ownerId },
   });
   if (entered.refused !== null) {
     refuse(entered.refused);

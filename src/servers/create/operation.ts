@@ -9,6 +9,7 @@ import { type Accepted, accept } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
 import type { ServerSpec } from '../../providers/contract.ts';
 import { requireWorkspace } from '../../workspaces/service.ts';
+import { requireNoId } from '../names.ts';
 import { providerProblems } from '../provider-check.ts';
 import { CreateServer } from '../schemas.ts';
 import { hostnameConflict, withSshKey } from '../service.ts';
@@ -91,6 +92,7 @@ function specOf(body: CreateServer): ServerSpec {
 /** Accepts a server: its row, its operation and the start of its procedure commit together. */
 async function acceptCreate(services: Services, mutation: Mutation, body: CreateServer): Promise<Accepted> {
   const { tx, principal } = mutation;
+  requireNoId(body.hostname);
   const checkMode = body.check_mode === true;
   // The workspace's key is made with its first server.
   const spec = checkMode ? specOf(body) : await withSshKey(services, mutation, body.provider, specOf(body));
@@ -106,6 +108,7 @@ async function acceptCreate(services: Services, mutation: Mutation, body: Create
         provider: body.provider,
         operationId,
         createdBy: principal.name,
+        ownerId: principal.userId,
       });
     } catch (error) {
       if (isUniqueViolation(error, 'servers_workspace_hostname_key')) throw hostnameConflict(spec);

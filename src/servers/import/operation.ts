@@ -1,5 +1,6 @@
 /** Machines that no provider made. */
 import { isPermitted } from '../../access/permissions.ts';
+import { reachedWorkspaces, requireReach } from '../../access/reach.ts';
 import { isUniqueViolation } from '../../database/pool.ts';
 import { shortId, uuidv7 } from '../../database/uuid.ts';
 import { errors } from '../../errors.ts';
@@ -11,9 +12,10 @@ import { readHostKey } from '../../transports/keys.ts';
 import { requireWorkspace } from '../../workspaces/service.ts';
 import { acceptAdoption } from '../adopt/operation.ts';
 import { EXISTING } from '../existing.ts';
+import { requireNoId } from '../names.ts';
 import { ImportServer } from '../schemas.ts';
 import { hostnameConflict } from '../service.ts';
-import { importedServerAt, insertServerSsh, lockMachine, type ServerSsh, setAddress } from '../ssh-store.ts';
+import { insertServerSsh, lockMachine, type ServerSsh, serverAt, setAddress } from '../ssh-store.ts';
 import { hostnameTaken, insertServer } from '../store.ts';
 import type { ServerTools } from '../tools.ts';
 import { importProcedure } from './procedure.ts';
@@ -47,9 +49,11 @@ async function acceptImport(services: Services, mutation: Mutation, given: Impor
   const { workspace, hostname, ip_address: address } = body;
   const checkMode = body.check_mode === true;
   await requireWorkspace(tx, principal, 'server_create', workspace);
+  requireNoId(hostname);
   const ssh = sshOf(body);
   await lockMachine(tx, address, ssh.port);
-  await refuseKnown(mutation, address, ssh.port);
+  await refuseKnown(mutation, workspace, address, ssh.port);
+  await requireWay(mutation, workspace, ssh);
   const operationId = uuidv7();
   const serverId = checkMode ? null : shortId('srv');
   const resource = serverId === null ? null : `server:${serverId}`;
@@ -65,7 +69,10 @@ async function acceptImport(services: Services, mutation: Mutation, given: Impor
     title: `Import ${hostname} (${address})`,
     workspace,
     resource,
-    input: { server_id: serverId, check_mode: checkMode, workspace, hostname, ip_address: address, ssh },
+    input: {
+      ...{ server_id: serverId, check_mode: checkMode, workspace, hostname, ip_address: address, ssh },
+      reached_workspaces: reachedWorkspaces(principal),
+    },
     checkMode,
     audit: { details: { hostname, ip_address: address, user: ssh.user, port: ssh.port, check_mode: checkMode } },
     plan: { create: [{ type: 'server', workspace, hostname, ip_address: address }] },
@@ -97,7 +104,8 @@ async function insertRow(
 ): Promise<void> {
   const spec = { workspace, hostname, plan: 'unknown', zone: EXISTING, tags: tags ?? [] };
   try {
-    await insertServer(tx, { ...spec, id, provider: EXISTING, operationId, createdBy: principal.name });
+    const owner = { createdBy: principal.name, ownerId: principal.userId };
+    await insertServer(tx, { ...spec, ...owner, id, provider: EXISTING, operationId });
   } catch (error) {
     if (isUniqueViolation(error, 'servers_workspace_hostname_key')) throw hostnameConflict({ workspace, hostname });
     throw error;
@@ -129,11 +137,22 @@ function hostKey(field: string, text: string | undefined): string | null {
 }
 
 /** A machine stands for one server: otherwise two changes could run on it at once. */
-async function refuseKnown({ tx, principal }: Mutation, address: string, port: number): Promise<void> {
-  const known = await importedServerAt(tx, address, port);
+async function refuseKnown(
+  { tx, principal }: Mutation,
+  workspace: string,
+  address: string,
+  port: number,
+): Promise<void> {
+  const known = await serverAt(tx, workspace, address, port);
   if (known === null) return;
   const where = isPermitted(principal, 'server_read', known.workspace)
     ? `server ${known.id} of workspace "${known.workspace}"`
     : 'a server of another workspace';
   throw errors.conflict(`The machine at ${address} port ${port} is ${where} already.`, { field: 'ip_address' });
+}
+
+/** A jump host that is a server here is entered as any other. @throws 403. */
+async function requireWay({ tx, principal }: Mutation, workspace: string, { jump }: ServerSsh): Promise<void> {
+  const known = jump === null ? null : await serverAt(tx, workspace, jump.address, jump.port);
+  if (known?.workspace === workspace) requireReach(principal, [known]);
 }

@@ -1,8 +1,8 @@
-import { defineProcedure, type Procedure, type StepCall } from '../../engine/procedure.ts';
+import { defineProcedure, OperationError, type Procedure, type StepCall } from '../../engine/procedure.ts';
 import { providerQueue } from '../../providers/registry.ts';
 import { fingerprintOf } from '../../transports/keys.ts';
 import { EXISTING } from '../existing.ts';
-import { adoptServer, type ServerSsh } from '../ssh-store.ts';
+import { adoptServer, isStrangersKey, type ServerSsh } from '../ssh-store.ts';
 import { enterMachine, type SshTools } from '../ssh-way.ts';
 import { removeServer } from '../store.ts';
 
@@ -14,6 +14,8 @@ interface ImportInput {
   hostname: string;
   ip_address: string;
   ssh: ServerSsh;
+  /** Workspaces all of whose servers whoever asked may reach; null: of every one. */
+  reached_workspaces?: string[] | null;
 }
 
 /** What a look at a machine shows. */
@@ -44,8 +46,8 @@ export function importProcedure(tools: SshTools): Procedure {
   return defineProcedure<ImportInput>({
     kind: 'server.import',
     queue: () => providerQueue(EXISTING),
-    async run(input, { operationId, step, finish }) {
-      const facts = await step('connect to the machine', (call) => look(tools, input, call), CONNECT_STEP);
+    async run(input, { operationId, ownerId, step, finish }) {
+      const facts = await step('connect to the machine', (call) => look(tools, input, ownerId, call), CONNECT_STEP);
       const { server_id: serverId, hostname, ip_address } = input;
       if (serverId === null) {
         const plan = {
@@ -69,7 +71,7 @@ export function importProcedure(tools: SshTools): Procedure {
   });
 }
 
-async function look(tools: SshTools, input: ImportInput, call: StepCall): Promise<Facts> {
+async function look(tools: SshTools, input: ImportInput, ownerId: string | null, call: StepCall): Promise<Facts> {
   let hostKey = '';
   const machine = { id: input.server_id, ...input };
   const transport = await enterMachine(tools, machine, input.ssh, (seen) => {
@@ -92,6 +94,7 @@ async function look(tools: SshTools, input: ImportInput, call: StepCall): Promis
   } finally {
     await transport.close();
   }
+  await refuseStranger(tools, input, ownerId, hostKey);
   return {
     os: found.get('os') ?? 'unknown',
     architecture: found.get('architecture') ?? 'unknown',
@@ -100,6 +103,20 @@ async function look(tools: SshTools, input: ImportInput, call: StepCall): Promis
     host_key: hostKey,
     host_key_fingerprint: fingerprintOf(hostKey),
   };
+}
+
+/** The machine may be a server already, by another address: then whoever imports it must be one who may reach that. */
+async function refuseStranger(
+  { db }: SshTools,
+  { server_id: serverId, reached_workspaces: reached = null }: ImportInput,
+  ownerId: string | null,
+  hostKey: string,
+): Promise<void> {
+  if (!(await isStrangersKey(db, hostKey, { serverId, ownerId, reached }))) return;
+  throw new OperationError(
+    'MACHINE_KNOWN',
+    'The machine shows the host key of a server that exists here already and that you may not change. Ask an operator.',
+  );
 }
 
 /** In the words of the neutral plans. */

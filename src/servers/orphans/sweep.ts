@@ -94,7 +94,7 @@ export async function sweepAccount(
       logger.warn({ orphan: orphan.id, provider: orphan.provider, provider_id: orphan.ref }, 'deleting an orphan');
       await lockRef(tx, orphan.provider, orphan.ref);
       const id = uuidv7();
-      const own = { id, checkMode: false, parentId: null, createdBy: OBSERVER };
+      const own = { id, checkMode: false, parentId: null, createdBy: OBSERVER, ownerId: null };
       const submitted = await tools.engine.submit(tx, { ...deletionOf(orphan), ...own });
       await noteDeletion(tx, orphan.id, id);
       done.push(submitted.afterCommit);

@@ -4,6 +4,7 @@ import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import type { Accepted } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
+import { capitalized } from '../../util/capitalized.ts';
 import { EXISTING } from '../existing.ts';
 import { serverField, serverOf } from '../node.ts';
 import { ServerId } from '../schemas.ts';
@@ -49,10 +50,6 @@ function power(action: PowerAction) {
       },
     },
   });
-}
-
-function capitalized(word: string): string {
-  return `${word.charAt(0).toUpperCase()}${word.slice(1)}`;
 }
 
 async function acceptPower(services: Services, mutation: Mutation, id: string, action: PowerAction): Promise<Accepted> {

@@ -9,7 +9,7 @@ import { requireWorkspace } from '../../workspaces/service.ts';
 import { activeWorkspace } from '../../workspaces/store.ts';
 import { EXISTING } from '../existing.ts';
 import { RefreshServers } from '../schemas.ts';
-import { serversToRefresh } from '../store.ts';
+import { serverIdsOf, serversToRefresh } from '../store.ts';
 import type { ServerTools } from '../tools.ts';
 import { type RefreshInput, refreshProcedure } from './procedure.ts';
 
@@ -41,12 +41,10 @@ async function acceptRefresh(
   const workspace = body.workspace ?? (await activeWorkspace(tx)) ?? '';
   await requireWorkspace(tx, principal, 'server_update', workspace);
   const checkMode = body.check_mode === true;
-  const chosen = await serversToRefresh(tx, workspace, body.servers ?? null);
-  for (const name of body.servers ?? []) {
-    if (!chosen.some(({ id, hostname }) => id === name || hostname === name)) {
-      throw errors.notFound(`server in workspace "${workspace}"`, name);
-    }
-  }
+  const named = body.servers === undefined ? null : await serverIdsOf(tx, workspace, body.servers);
+  const unknown = body.servers?.find((name) => named?.has(name) === false);
+  if (unknown !== undefined) throw errors.notFound(`server in workspace "${workspace}"`, unknown);
+  const chosen = await serversToRefresh(tx, workspace, named === null ? null : [...named.values()]);
   const asked = chosen.filter(({ provider }) => provider !== EXISTING);
   const byProvider = Map.groupBy(asked, ({ provider }) => provider);
   const input: RefreshInput = {

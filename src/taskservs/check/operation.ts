@@ -1,8 +1,9 @@
+import { requireReach } from '../../access/reach.ts';
 import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import type { Accepted } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
-import { hostsOf } from '../host-store.ts';
+import { hostsOf, serversOf } from '../host-store.ts';
 import type { HostTools } from '../procedures/input.ts';
 import { TaskservId } from '../schemas.ts';
 import { acceptOnHosts, lockPermitted } from '../service.ts';
@@ -27,6 +28,7 @@ export const checkTaskserv = defineOperation({
 /** Accepts a look at the health on all hosts. */
 async function acceptCheck(services: Services, mutation: Mutation, id: string): Promise<Accepted> {
   const taskserv = await lockPermitted(mutation, id, 'taskserv_update');
+  requireReach(mutation.principal, await serversOf(mutation.tx, id));
   const hosts = await hostsOf(mutation.tx, id);
   return acceptOnHosts(services, mutation, {
     kind: 'taskserv.check',

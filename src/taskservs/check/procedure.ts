@@ -64,7 +64,7 @@ export async function askHealth(
   const since = await lastChangeOn(tools.db, host.server_id, taskserv.name);
   const { address } = await requireRunning(tools, host);
   const definitions = await definitionsOf(tools.db, taskserv.workspace);
-  const item = await wantedItem(tools, definitions, taskserv);
+  const item = await wantedItem(tools, definitions, taskserv, host.server_id);
   return withTransport(tools, host, signal, async (transport) => ({
     ...(await checkItem(transport, item, { hostname: host.hostname, address }, signal)),
     since,

@@ -1,9 +1,11 @@
 /** POST /v1/taskservs/create: what can be said against it, and what is written when it is accepted. */
 import { Type } from 'typebox';
-import type { Principal } from '../../access/permissions.ts';
+import { isPermitted, type Principal } from '../../access/permissions.ts';
 import {
   type Catalog,
+  generateSecrets,
   loadCatalog,
+  requireUpgrade,
   resolveConfig,
   resolveOrder,
   resolveVersion,
@@ -19,20 +21,21 @@ import { defineOperation } from '../../operations/define.ts';
 import { nearMatches } from '../../util/near-matches.ts';
 import { requireWorkspace } from '../../workspaces/service.ts';
 import { workspaceDirectory } from '../../workspaces/store.ts';
+import { installRounds, type Member, type Place, wantedPlaces } from '../cluster/members.ts';
 import { closureOf } from '../host-plan.ts';
 import {
+  assignPlaces,
   type CarriedRecord,
   carriedOn,
   type HostRecord,
   hostnamesOf,
   hostsOf,
-  lockHosts,
   placeOnHosts,
 } from '../host-store.ts';
 import type { Host, HostTools } from '../procedures/input.ts';
 import { CreateTaskserv } from '../schemas.ts';
 import { decryptSecrets, sealConfig } from '../secrets.ts';
-import { acceptOnHosts, lockForChange, requireFree } from '../service.ts';
+import { acceptOnHosts, lockForChange, lockNamed, requireFree } from '../service.ts';
 import {
   insertRevision,
   insertTaskserv,
@@ -68,6 +71,7 @@ export const createTaskserv = defineOperation({
   node: {
     with: Type.Object({ name, servers, config }, { additionalProperties: false }),
     permission: 'taskserv_create',
+    target: { what: 'server', permission: 'server_update', field: 'servers' },
     secrets: 'config',
     async prepare(services, principal, { workspace, fields, secretNames, budget }) {
       // The fields were held against the schema of this very request.
@@ -103,6 +107,7 @@ export function requireSecretFields(given: Iterable<string>, secretNames: readon
 export interface CheckedCreate {
   body: CreateTaskserv;
   definitions: Map<string, TaskservDefinition>;
+  definition: TaskservDefinition;
   version: string;
   values: Record<string, unknown>;
   secretNames: string[];
@@ -136,25 +141,37 @@ export async function checkCreate(
   resolveOrder(definitions, [body.name]);
   const { version: wanted, ...config } = body.config ?? {};
   const version = resolveVersion(definition, wanted);
-  const { values, secrets } = await resolveConfig(definition, config, budget);
-  return { body, definitions, version, values, secretNames: secrets };
+  const { values, secrets, privileged } = await resolveConfig(definition, config, budget);
+  requirePrivilege(principal, privileged, body.workspace);
+  return { body, definitions, definition, version, values, secretNames: secrets };
 }
 
 /**
  * Accepts a taskserv on servers: a new one, or, where servers carry it already, the change of that one to this version
  * and config. Its rows, its operation and its place in line on the hosts commit together.
  */
-async function acceptCreate(services: Services, mutation: Mutation, checked: CheckedCreate): Promise<Accepted> {
+async function acceptCreate(services: Services, mutation: Mutation, request: CheckedCreate): Promise<Accepted> {
   const { tx, principal } = mutation;
-  const { body, version, values, secretNames } = checked;
+  const { body, version, definition } = request;
   const servers = await findServers(mutation, body);
   const hosts: Host[] = servers.map(({ id, hostname }) => ({ server_id: id, hostname }));
   const carried = await carriedOn(
     tx,
     servers.map(({ id }) => id),
   );
-  requireNoConflict(checked, carried);
-  const present = await findPresent(mutation, checked, hosts, carried);
+  requireNoConflict(request, carried);
+  const present = await findPresent(mutation, request, hosts, carried);
+  const current = present === null ? null : await readRevision(tx, present.id);
+  if (current !== null) requireUpgrade(definition, current.version, version);
+  const kept = current === null ? {} : decryptSecrets(services.encryption, current);
+  const { values, secrets: secretNames } = generateSecrets(
+    definition,
+    { values: request.values, secrets: request.secretNames },
+    kept,
+  );
+  const checked = { ...request, values, secretNames };
+  const standingHosts = present === null ? [] : await hostsOf(tx, present.id);
+  const places = wantedPlaces(definition, values, standingHosts, hosts);
   await requireFree(tx, hosts, body.wait);
   const standing = (record: CarriedRecord) => record.name === body.name;
   const adopted = carried.filter((record) => standing(record) && record.taskserv_id === null);
@@ -172,7 +189,6 @@ async function acceptCreate(services: Services, mutation: Mutation, checked: Che
   const planned = { type: 'taskserv', name: body.name, version, servers: details.servers };
   const plan = present === null ? { create: [planned] } : { change: [{ ...planned, id: present.id }] };
   const common = { kind: 'taskserv.create', doing, workspace: body.workspace, hosts, details, plan };
-  const current = present === null ? null : await readRevision(tx, present.id);
 
   if (body.check_mode === true) {
     return acceptOnHosts(services, mutation, {
@@ -188,6 +204,7 @@ async function acceptCreate(services: Services, mutation: Mutation, checked: Che
         ...sealed,
         made: made.map(({ server_id }) => server_id),
         differences: current === null ? {} : differences(services, current, checked),
+        ...(places === null ? {} : { members: membersIn(places, servers) }),
       },
     });
   }
@@ -196,7 +213,8 @@ async function acceptCreate(services: Services, mutation: Mutation, checked: Che
   const operationId = uuidv7();
   const revision = (present?.revision ?? 0) + 1;
   if (present === null) {
-    await insertTaskserv(tx, { id, workspace: body.workspace, name: body.name, version, createdBy: principal.name });
+    const owner = { createdBy: principal.name, ownerId: principal.userId };
+    await insertTaskserv(tx, { id, workspace: body.workspace, name: body.name, version, ...owner });
   }
   const accepted = await acceptOnHosts(services, mutation, {
     ...common,
@@ -210,6 +228,7 @@ async function acceptCreate(services: Services, mutation: Mutation, checked: Che
         present === null ? null : { revision: present.revision, version: present.version, status: present.status },
       made: made.map(({ server_id }) => server_id),
       adopted: adopted.map(({ server_id }) => server_id),
+      ...(places === null || definition.cluster === null ? {} : { rounds: installRounds(definition.cluster, places) }),
     },
   });
   await insertRevision(tx, id, operationId, { revision, version, ...sealed });
@@ -219,14 +238,38 @@ async function acceptCreate(services: Services, mutation: Mutation, checked: Che
     { id, name: body.name, operationId },
     hosts.map(({ server_id }) => server_id),
   );
+  if (places !== null) await assignPlaces(tx, id, places);
   return accepted;
 }
 
-async function findServers({ tx }: Mutation, body: CreateTaskserv): Promise<HostRecord[]> {
-  const servers = await lockHosts(tx, body.workspace, body.servers);
-  const unknown = body.servers.filter((name) => !servers.some(({ id, hostname }) => id === name || hostname === name));
+/** The members as they are to be, for a look at what would be done. */
+function membersIn(places: readonly Place[], servers: readonly HostRecord[]): Member[] {
+  return places.flatMap((place) => {
+    const server = servers.find(({ id }) => id === place.server_id);
+    if (server === undefined) return [];
+    return [{ ...place, hostname: server.hostname, address: server.ip_address, status: 'pending', version: null }];
+  });
+}
+
+/** @throws 403 for settings that choose code of a host, where the caller lacks `taskserv_privileged`. */
+export function requirePrivilege(principal: Principal, settings: string[], workspace: string): void {
+  if (settings.length === 0 || isPermitted(principal, 'taskserv_privileged', workspace)) return;
+  throw errors.privilegedConfig(settings, workspace);
+}
+
+/**
+ * The servers that a request names, locked, in the order in which it names them.
+ * @param besides ids of servers that are locked along with them.
+ * @throws 400 for one that there is not, 403 for one that the caller may not reach, 409 for one that does not run.
+ */
+export async function findServers(
+  mutation: Mutation,
+  body: Pick<CreateTaskserv, 'workspace' | 'servers'>,
+  besides: readonly string[] = [],
+): Promise<HostRecord[]> {
+  const { servers, unknown } = await lockNamed(mutation, body.workspace, body.servers, besides);
   if (unknown.length > 0) {
-    const known = await hostnamesOf(tx, body.workspace);
+    const known = await hostnamesOf(mutation.tx, body.workspace);
     throw errors.validation(
       unknown.map((name) => ({
         field: `servers[${body.servers.indexOf(name)}]`,
@@ -246,7 +289,10 @@ async function findServers({ tx }: Mutation, body: CreateTaskserv): Promise<Host
 }
 
 /** @throws 409 naming what stands on a host and cannot stand beside what would come. */
-function requireNoConflict({ body, definitions }: CheckedCreate, carried: readonly CarriedRecord[]): void {
+export function requireNoConflict(
+  { body, definitions }: { body: { name: string }; definitions: Map<string, TaskservDefinition> },
+  carried: readonly CarriedRecord[],
+): void {
   const coming = closureOf(definitions, body.name);
   for (const record of carried) {
     if (coming.has(record.name)) continue;

@@ -1,7 +1,8 @@
 /** check_mode: looks at the hosts and says what a create would do. Writes nothing, on hosts or about them. */
 import type { ProcedureContext, StepCall } from '../../engine/procedure.ts';
+import type { Member } from '../cluster/members.ts';
 import { lookAt } from '../host-look.ts';
-import { type Item, itemOf, itemsOn } from '../host-plan.ts';
+import { asMember, type Item, itemOf, itemsOn } from '../host-plan.ts';
 import { checkItem } from '../host-scripts.ts';
 import { onEachHost, withTransport } from '../procedures/each-host.ts';
 import { definitionMissing, definitionsOf, type Host, type HostTools } from '../procedures/input.ts';
@@ -21,6 +22,8 @@ export interface CheckModeInput {
   made: string[];
   /** Fields that differ from what is wanted now; secrets only by name. */
   differences: Record<string, unknown>;
+  /** Of a service across servers. */
+  members?: Member[];
 }
 
 /** What would be done with one taskserv on one host. */
@@ -80,7 +83,8 @@ async function lookOnHost(
   const definitions = await definitionsOf(tools.db, workspace);
   const definition = definitions.get(input.name);
   if (definition === undefined) throw definitionMissing(input.name);
-  const wanted = itemOf(tools.encryption, definition, input.taskserv_id, { revision: 0, ...input });
+  const alone = itemOf(tools.encryption, definition, input.taskserv_id, { revision: 0, ...input });
+  const wanted = await asMember(tools.db, alone, host.server_id, { members: input.members ?? [] });
   const { items } = await itemsOn(tools.db, tools.encryption, definitions, host.server_id, wanted);
   return withTransport(tools, host, call.signal, async (transport) => {
     const facts = { hostname: host.hostname, address };

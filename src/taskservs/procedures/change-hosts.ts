@@ -14,6 +14,7 @@ import { reconcileHosts } from '../reconcile/procedure.ts';
 import { settleTaskserv } from '../store.ts';
 import { type HostOutcome, onEachHost } from './each-host.ts';
 import type { Host, HostsInput, HostTools } from './input.ts';
+import { inRounds } from './rounds.ts';
 
 /** Characters of an operation's error at most: a thousand hosts have much to say. */
 const MAX_MESSAGE = 4_000;
@@ -27,16 +28,41 @@ export interface Done<T> {
 /**
  * Does the work on all hosts. Those that fail are recorded and give their turn back; what was done on the others stays.
  * @param words `what` as in `onEachHost`: the steps' names are a persisted contract. `failed`: how an error begins.
+ *   `goesOn`: as in `inRounds`.
  * @throws HOSTS_FAILED with every failure's words.
  */
 export async function changeHosts<T>(
   tools: HostTools,
   input: HostsInput,
   context: ProcedureContext,
-  { what, failed }: { what: string; failed: (hosts: number, all: number) => string },
+  { what, failed, goesOn }: { what: string; failed: (hosts: number, all: number) => string; goesOn?: true },
   work: (host: Host, call: StepCall, slots: Slots) => Promise<T>,
 ): Promise<Done<T>[]> {
-  const outcomes = await onEachHost(context, tools, what, input.hosts, work);
+  const { rounds } = input;
+  const outcomes =
+    rounds === undefined
+      ? await onEachHost(context, tools, what, input.hosts, work)
+      : await inRounds(
+          context,
+          tools,
+          { ...input, rounds },
+          { install: { what, work }, remove: { what, work } },
+          goesOn,
+        );
+  return allDone(tools, input, context, failed, outcomes);
+}
+
+/**
+ * What was done, where all hosts went well; otherwise the failures are recorded.
+ * @throws HOSTS_FAILED with every failure's words.
+ */
+export async function allDone<T>(
+  tools: HostTools,
+  input: HostsInput,
+  context: ProcedureContext,
+  failed: (hosts: number, all: number) => string,
+  outcomes: HostOutcome<T>[],
+): Promise<Done<T>[]> {
   const failures = outcomes.filter((outcome) => !outcome.ok);
   if (failures.length > 0) {
     await context.step('record the hosts that failed', (call) =>

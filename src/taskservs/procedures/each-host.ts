@@ -15,6 +15,7 @@ export type HostOutcome<T> =
  * Runs `<what> <hostname>` on every host as a step of its own, all begun at once, a bounded number at work. One that
  * fails does not hide the others: it is an outcome. The steps' names and order are a persisted contract, which is why
  * each host has exactly one.
+ * @param tally of an operation that works on its hosts in several calls: how many of all have ended.
  * @throws when the operation is cancelled or interrupted, after all hosts have stopped.
  */
 export async function onEachHost<T>(
@@ -23,9 +24,9 @@ export async function onEachHost<T>(
   what: string,
   hosts: readonly Host[],
   work: (host: Host, call: StepCall, slots: Slots) => Promise<T>,
+  tally: { ended: number; all: number } = { ended: 0, all: hosts.length },
 ): Promise<HostOutcome<T>[]> {
   const slots = createSlots(tools.hostsAtOnce);
-  let ended = 0;
   const settled = await Promise.allSettled(
     hosts.map(async (host) => {
       try {
@@ -35,8 +36,8 @@ export async function onEachHost<T>(
           STEP,
         );
       } finally {
-        ended += 1;
-        await context.progress((99 * ended) / hosts.length);
+        tally.ended += 1;
+        await context.progress((99 * tally.ended) / tally.all);
       }
     }),
   );

@@ -3,6 +3,7 @@ import { OperationError, type StepCall } from '../../engine/procedure.ts';
 import { leaveTurns } from '../../servers/turn-store.ts';
 import type { Transport } from '../../transports/contract.ts';
 import type { Slots } from '../../util/slots.ts';
+import { type Prepared, prepareMember } from '../cluster/join.ts';
 import { lookAt } from '../host-look.ts';
 import { type Item, itemsOn } from '../host-plan.ts';
 import { checkItem, type HostFacts, installItem, type Outcome, type Output } from '../host-scripts.ts';
@@ -37,11 +38,11 @@ export async function installOnHost(
 ): Promise<HostInstalled> {
   return inTurn(tools, host, call, slots, async (transport, address) => {
     const definitions = await definitionsOf(tools.db, workspace);
-    const wanted = await wantedItem(tools, definitions, input);
+    const wanted = await wantedItem(tools, definitions, input, host.server_id);
     const { items, carried } = await itemsOn(tools.db, tools.encryption, definitions, host.server_id, wanted);
     const facts = { hostname: host.hostname, address };
     const look = await lookAt(transport, items, facts, call.signal);
-    const work: HostWork = { tools, transport, host, call, facts };
+    const work: HostWork = { tools, transport, host, call, facts, wanted: input };
     const deeds: Deed[] = [];
     for (const item of items) {
       const { name } = item.definition;
@@ -56,7 +57,8 @@ export async function installOnHost(
       );
     }
     call.guard();
-    await leaveTurns(tools.db, call.operationId, host.server_id);
+    // A member may have to act for those that come after it.
+    if (input.rounds === undefined) await leaveTurns(tools.db, call.operationId, host.server_id);
     return { platform: look.platform, deeds };
   });
 }
@@ -67,6 +69,8 @@ interface HostWork {
   host: Host;
   call: StepCall;
   facts: HostFacts;
+  /** The taskserv that the operation is about; the others are what it requires. */
+  wanted: HostsInput;
 }
 
 /** What is known of one taskserv on the host before anything is done. */
@@ -97,19 +101,36 @@ async function ensureItem(work: HostWork, item: Item, { known, installed, health
   const action = same ? 'repaired' : installed === undefined ? 'installed' : 'changed';
   await note(work, item, 'installing', null);
   await say(action === 'changed' ? `changing ${name} to ${item.version}` : `installing ${name} ${item.version}`, {});
+  const { item: prepared, after } = await prepare(work, item, installed);
   const outcome = await installItem(
     work.transport,
-    item,
+    prepared,
     work.facts,
     call,
-    await outputOf(work, item, 'install', resumed),
+    await outputOf(work, prepared, 'install', resumed),
   );
   if (!outcome.ok) throw await failed(work, item, 'INSTALL_FAILED', `install.sh of ${name} ${outcome.message}`);
-  const health = await checkItem(work.transport, item, work.facts, call.signal);
+  const health = await checkItem(work.transport, prepared, work.facts, call.signal);
   if (!health.ok) throw await failed(work, item, 'UNHEALTHY', `${name} is installed, but its check ${health.message}`);
+  await after();
   await note(work, item, 'running', null);
   await say(`${name} ${item.version} runs. ${health.message}`.trim(), { verdict: 'running' });
   return deed(action);
+}
+
+/** @throws OperationError; the failure is noted. */
+async function prepare(work: HostWork, item: Item, installed: Before['installed']): Promise<Prepared> {
+  if (item.definition.name !== work.wanted.name) return { item, after: async () => {} };
+  const noted = async <T>(act: () => Promise<T>): Promise<T> => {
+    try {
+      return await act();
+    } catch (error) {
+      if (error instanceof OperationError) throw await failed(work, item, error.code, error.message);
+      throw error;
+    }
+  };
+  const { item: prepared, after } = await noted(() => prepareMember(work, item, installed, work.wanted.leaving ?? []));
+  return { item: prepared, after: () => noted(after) };
 }
 
 async function note(work: HostWork, item: Item, status: 'installing' | 'running' | 'failed', message: string | null) {

@@ -4,7 +4,8 @@ import type { Database, Queryable } from '../../database/pool.ts';
 import { OperationError } from '../../engine/procedure.ts';
 import type { Hosts } from '../../transports/hosts.ts';
 import { workspaceDirectory } from '../../workspaces/store.ts';
-import { type Item, itemOf } from '../host-plan.ts';
+import type { Round } from '../cluster/members.ts';
+import { asMember, type Item, itemOf } from '../host-plan.ts';
 import { readRevision } from '../store.ts';
 
 /** Name of the queue that carries out what is done on hosts. */
@@ -30,6 +31,10 @@ export interface HostsInput {
   taskserv_id: string;
   name: string;
   hosts: Host[];
+  /** Of a service across servers: the order in which its servers are changed. Absent: all at once, each by itself. */
+  rounds?: Round[];
+  /** Servers that it is taken from, where it stays on others. */
+  leaving?: string[];
 }
 
 /** The definitions of a workspace as they are now. */
@@ -37,17 +42,18 @@ export async function definitionsOf(db: Queryable, workspace: string): Promise<M
   return (await loadCatalog(await workspaceDirectory(db, workspace))).definitions;
 }
 
-/** What is wanted of a taskserv. @throws TASKSERV_MISSING, DEFINITION_MISSING. */
+/** What is wanted of a taskserv on a host. @throws TASKSERV_MISSING, DEFINITION_MISSING. */
 export async function wantedItem(
   { db, encryption }: HostTools,
   definitions: ReadonlyMap<string, TaskservDefinition>,
-  { taskserv_id: id, name }: { taskserv_id: string; name: string },
+  { taskserv_id: id, name, leaving = [] }: { taskserv_id: string; name: string; leaving?: string[] },
+  serverId: string,
 ): Promise<Item> {
   const revision = await readRevision(db, id);
   if (revision === null) throw new OperationError('TASKSERV_MISSING', `There is no taskserv ${id} any more.`);
   const definition = definitions.get(name);
   if (definition === undefined) throw definitionMissing(name);
-  return itemOf(encryption, definition, id, revision);
+  return asMember(db, itemOf(encryption, definition, id, revision), serverId, { leaving });
 }
 
 export function definitionMissing(name: string): OperationError {

@@ -17,7 +17,13 @@ const MAX_WAIT_SECONDS = 14_400;
  * Waits until the host is this operation's to change, and is running.
  * @throws HOST_BUSY after four hours, SERVER_MISSING, SERVER_NOT_RUNNING.
  */
-async function untilTurn(tools: HostTools, host: Host, call: StepCall): Promise<{ address: string | null }> {
+export async function untilTurn(tools: HostTools, host: Host, call: StepCall): Promise<{ address: string | null }> {
+  await waitForTurn(tools, host, call);
+  return requireRunning(tools, host);
+}
+
+/** As `untilTurn`, whether the host runs or not. @throws HOST_BUSY. */
+export async function waitForTurn(tools: HostTools, host: Host, call: StepCall): Promise<void> {
   const began = performance.now();
   let told: string | null = null;
   for (let looks = 1; ; looks += 1) {
@@ -38,7 +44,6 @@ async function untilTurn(tools: HostTools, host: Host, call: StepCall): Promise<
     }
     await sleep(backoff(looks, LOOK_PAUSES), call.signal);
   }
-  return requireRunning(tools, host);
 }
 
 /**

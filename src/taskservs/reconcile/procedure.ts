@@ -110,7 +110,7 @@ async function itemsOf(
   definitions: Map<string, TaskservDefinition>,
   host: Host,
 ): Promise<Item[]> {
-  const wanted = await wantedItem(tools, definitions, input);
+  const wanted = await wantedItem(tools, definitions, input, host.server_id);
   return (await itemsOn(tools.db, tools.encryption, definitions, host.server_id, wanted)).items;
 }
 

@@ -3,10 +3,12 @@ import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import type { Accepted } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
+import { installRounds, placesAmong, roundsOf } from '../cluster/members.ts';
 import { retryProcedure } from '../create/procedure.ts';
+import type { Definitions } from '../host-plan.ts';
 import type { HostTools } from '../procedures/input.ts';
 import { RetryTaskservBody, TaskservId } from '../schemas.ts';
-import { acceptOnHosts, lockWithHosts, requireFree } from '../service.ts';
+import { acceptOnHosts, definitionsFor, lockWithHosts, requireFree } from '../service.ts';
 import { updateTaskserv } from '../store.ts';
 
 export const retryTaskserv = defineOperation({
@@ -20,7 +22,9 @@ export const retryTaskserv = defineOperation({
     params: TaskservId,
     body: RetryTaskservBody,
     refusals: [400, 404, 409],
-    accept: (services, mutation, { params, body }) => acceptRetry(services, mutation, params.id, body ?? {}),
+    prepare: ({ db }, principal, { params }) => definitionsFor(db, principal, params.id),
+    accept: (services, mutation, { params, body }, definitions) =>
+      acceptRetry(services, mutation, params.id, body ?? {}, definitions),
   },
   procedure: (tools: HostTools) => retryProcedure(tools),
 });
@@ -31,6 +35,7 @@ async function acceptRetry(
   mutation: Mutation,
   id: string,
   { wait }: { wait?: boolean },
+  definitions: Definitions,
 ): Promise<Accepted> {
   const { tx } = mutation;
   const { taskserv, hosts } = await lockWithHosts(mutation, id, 'taskserv_update');
@@ -38,7 +43,11 @@ async function acceptRetry(
   if (failed.length === 0) {
     throw errors.conflict(`Taskserv ${id} runs on all of its servers; there is nothing to try again.`);
   }
-  await requireFree(tx, failed, wait);
+  const places = placesAmong(hosts);
+  const held = places.length > 0 ? hosts : failed;
+  await requireFree(tx, held, wait);
+  const cluster = definitions.get(taskserv.name)?.cluster ?? null;
+  const rounds = cluster === null ? [] : roundsOf(installRounds(cluster, places), failed);
   const { version, revision, status } = taskserv;
   const servers = failed.map(({ hostname }) => hostname);
   const accepted = await acceptOnHosts(services, mutation, {
@@ -48,7 +57,11 @@ async function acceptRetry(
     resource: `taskserv:${id}`,
     hosts: failed,
     turns: true,
-    input: { taskserv_id: id, name: taskserv.name, previous: { revision, version, status }, made: [], adopted: [] },
+    holds: held,
+    input: {
+      ...{ taskserv_id: id, name: taskserv.name, previous: { revision, version, status }, made: [], adopted: [] },
+      ...(rounds.length === 0 ? {} : { rounds }),
+    },
     details: { name: taskserv.name, servers },
     plan: { change: [{ type: 'taskserv', id, name: taskserv.name, version, servers }] },
   });

@@ -11,7 +11,10 @@ export const commandNode = {
   with: Type.Object(
     {
       servers: CreateTaskserv.properties.servers,
-      script: text(65_536, 'POSIX shell, run as root on each server. It is stored: secrets go through `env`.'),
+      script: text(
+        65_536,
+        'Run as root on each server, by a POSIX shell or by what its first line names: `#!/usr/bin/env bash`. It is stored: secrets go through `env`.',
+      ),
       env: Type.Optional(
         Type.Record(
           Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]{0,63}$' }),
@@ -22,7 +25,7 @@ export const commandNode = {
       timeout: Type.Optional(
         Type.Number({ minimum: 0, maximum: 86_400, description: 'Seconds that it may take on a server. Default 600.' }),
       ),
-      undo_script: Type.Optional(text(65_536, 'Run on the same servers to undo it.')),
+      undo_script: Type.Optional(text(65_536, 'Run on the same servers, in the same way, to undo it.')),
     },
     closed,
   ),

@@ -1,10 +1,7 @@
-import { requirePermission } from '../../access/permissions.ts';
 import { isObject } from '../../documents/json.ts';
 import { errors } from '../../errors.ts';
 import { defineInternalOperation } from '../../operations/define.ts';
-import { lockServer } from '../../servers/store.ts';
-import { lockHosts } from '../../taskservs/host-store.ts';
-import { acceptOnHosts } from '../../taskservs/service.ts';
+import { acceptOnHosts, lockNamed } from '../../taskservs/service.ts';
 import { requireSecrets } from '../secrets/open.ts';
 import { referencesIn } from '../secrets/reference.ts';
 import type { WorkflowTools } from '../tools.ts';
@@ -25,19 +22,8 @@ export const runCommand = defineInternalOperation({
       const env = isObject(fields.env) ? fields.env : {};
       await requireSecrets({ db: mutation.tx }, mutation.principal, workspace, referencesIn(env).values());
       const names = Array.isArray(fields.servers) ? fields.servers.map(String) : [];
-      const servers = await lockHosts(mutation.tx, workspace, names);
-      const unknown = names.filter((name) => !servers.some(({ id, hostname }) => id === name || hostname === name));
+      const { servers, unknown } = await lockNamed(mutation, workspace, names);
       if (unknown.length > 0) throw errors.notFound(`server in workspace "${workspace}"`, unknown.join(', '));
-      for (const { id } of servers) {
-        const createdBy = (await lockServer(mutation.tx, id))?.created_by ?? '';
-        requirePermission(mutation.principal, 'server_update', {
-          what: 'server',
-          id,
-          workspace,
-          createdBy,
-          read: 'server_read',
-        });
-      }
       const hosts = servers.map(({ id, hostname }) => ({ server_id: id, hostname }));
       return acceptOnHosts(services, mutation, {
         doing: `Run ${key} on`,
@@ -56,9 +42,12 @@ export const runCommand = defineInternalOperation({
         plan: {},
       });
     },
-    undo({ fields }) {
+    undo({ fields, input }) {
       if (typeof fields.undo_script !== 'string') return { how: 'keep', why: 'It has no undo_script.' };
-      const { servers = [], env = {}, timeout = DEFAULT_TIMEOUT } = fields;
+      const { env = {}, timeout = DEFAULT_TIMEOUT } = fields;
+      // Where it ran, whatever bears those names now.
+      const hosts = Array.isArray(input.hosts) ? input.hosts.filter(isObject) : [];
+      const servers = hosts.map(({ server_id: id }) => String(id));
       return { how: 'node', kind: 'command', fields: { servers, env, timeout, script: fields.undo_script } };
     },
   },

@@ -6,6 +6,7 @@ import { type Host, type HostTools, TASKSERV_QUEUE } from '../../taskservs/proce
 import { inTurn } from '../../taskservs/procedures/turn.ts';
 import { createMask } from '../../taskservs/secrets.ts';
 import { runJob } from '../../transports/job.ts';
+import { asShell } from '../../transports/program.ts';
 import { openFields } from '../secrets/open.ts';
 
 interface CommandInput {
@@ -41,7 +42,7 @@ export function commandProcedure(tools: HostTools): Procedure {
           call.guard();
           const { exitCode, signal } = await runJob(transport, {
             id: `${call.operationId.replaceAll('-', '')}-command`,
-            script: input.script,
+            script: asShell(input.script),
             env,
             timeoutSeconds: input.timeout,
             signal: call.signal,

@@ -1,11 +1,13 @@
 /** The form of a workflow definition. `npm run generate` publishes it as docs/contracts/workflow.schema.json. */
 import { type Static, type TSchema, Type } from 'typebox';
+import { DEFAULT_PATTERN } from '../../util/secret-pattern.ts';
 import { allKinds } from '../kinds/plain-rules.ts';
-import { DEFAULT_PATTERN } from '../secrets/pattern.ts';
 import { TYPE_NAME } from './limits.ts';
 
-/** Ids of steps: names that an expression can use as they are. */
-const STEP_ID = '^[a-z][a-z0-9_]{0,62}$';
+/** Names that an expression can use as they are. */
+const NAME = '^[a-z][a-z0-9_]{0,62}$';
+/** One with hyphens stands in quotes there. */
+const STEP_ID = '^[a-z][a-z0-9_-]{0,62}$';
 const TEMPLATE = '\\$\\{\\{';
 /** Steps of one definition at most. */
 export const MAX_STEPS = 2_000;
@@ -50,7 +52,10 @@ const Retry = Type.Object(
 export const stepSchema = () =>
   Type.Object(
     {
-      id: Type.String({ pattern: STEP_ID, description: 'Expressions name it: operations.<id>.' }),
+      id: Type.String({
+        pattern: STEP_ID,
+        description: 'Expressions name it: operations.<id>, or operations."<id>" where it has a hyphen.',
+      }),
       kind: Type.Enum(allKinds(), { description: 'What it does: docs/contracts/workflow.md.' }),
       for_each: optional(
         Type.Union([Type.Array(Type.Unknown(), { maxItems: 10_000 }), expression('')], {
@@ -94,11 +99,7 @@ const ParameterSchema = Type.Object(
   {
     type: Type.Literal('object'),
     properties: optional(
-      Type.Record(
-        Type.String({ pattern: '^[a-z][a-z0-9_]{0,62}$' }),
-        Type.Object({}, { additionalProperties: true }),
-        closed,
-      ),
+      Type.Record(Type.String({ pattern: NAME }), Type.Object({}, { additionalProperties: true }), closed),
     ),
     required: optional(Type.Array(Type.String(), { maxItems: 200 })),
     additionalProperties: optional(Type.Literal(false)),
@@ -131,7 +132,7 @@ export const definitionSchema = () =>
         expression('A list of steps.'),
       ]),
       secrets: optional(
-        Type.Record(Type.String({ pattern: STEP_ID }), Secret, {
+        Type.Record(Type.String({ pattern: NAME }), Secret, {
           ...closed,
           maxProperties: 50,
           description: 'What `secrets.<name>` stands for, in the config of a taskserv or the environment of a command.',

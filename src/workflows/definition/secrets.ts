@@ -1,4 +1,4 @@
-import { DEFAULT_PATTERN } from '../secrets/pattern.ts';
+import { DEFAULT_PATTERN } from '../../util/secret-pattern.ts';
 import type { DefinitionFields } from './schema.ts';
 
 /** What a secret of the definition looks like. */

@@ -13,9 +13,10 @@ import {
   TYPE_NUMBER,
   TYPE_STRING,
 } from '@jmespath-community/jmespath';
+import { inexactness } from '../../documents/exact-json.ts';
+import { numberProblem } from '../../documents/exact-numbers.ts';
 import { isObject, type Json } from '../../documents/json.ts';
 import { boundedJson, CostError, measure, spend, textUnits } from '../../evaluation/meter.ts';
-
 import { occurrences } from './search.ts';
 
 /** A parsed expression. */
@@ -33,6 +34,9 @@ const MAX_VALUE = 8_000_000;
 export class ExpressionError extends Error {
   override readonly name = 'ExpressionError';
 }
+
+/** The three kinds of quotes of an expression; what a backtick begins is JSON. */
+const QUOTED = /'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`((?:[^`\\]|\\.)*)`/gs;
 
 /** A number that a function takes as a count. */
 function whole(name: string, value: unknown, max: number): number {
@@ -90,6 +94,14 @@ function registerFunctions(): void {
   });
   define('json', [{ types: [TYPE_ANY] }], ([value]) => key(value ?? null));
   define('to_string', [{ types: [TYPE_ANY] }], ([value]) => (typeof value === 'string' ? value : key(value ?? null)));
+  // The library's own would take a neighbor of a number that cannot be kept.
+  define('to_number', [{ types: [TYPE_ANY] }], ([value]) => {
+    if (typeof value === 'number') return value;
+    if (typeof value !== 'string' || Number.isNaN(Number(value))) return null;
+    const problem = numberProblem(value.trim());
+    if (problem !== null) throw new ExpressionError(`to_number(): "${value}" ${problem}`);
+    return Number(value);
+  });
   // The library's own would pad to any width.
   const padding = [text, number, { ...text, optional: true }];
   define('pad_left', padding, ([value, n, pad]) =>
@@ -296,13 +308,29 @@ export const FUNCTION_NAMES: readonly string[] = getRegisteredFunctions();
 /** @throws ExpressionError saying what cannot be read, and where in the expression. */
 export function parseExpression(text: string): Expression {
   if (text.length > MAX_LENGTH) throw new ExpressionError(`an expression has at most ${MAX_LENGTH} characters`);
+  let expression: Expression;
   try {
-    return compile(text);
+    expression = compile(text);
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    const hint = /\(Number\)/.test(message) ? '; write a number in backticks: `3`' : '';
-    throw new ExpressionError(`cannot read the expression "${text.trim()}": ${message}${hint}`);
+    throw new ExpressionError(`cannot read the expression "${text.trim()}": ${message}${hintFor(text, message)}`);
   }
+  for (const [, json] of text.matchAll(QUOTED)) {
+    const problem = json === undefined ? null : inexactness(json.replaceAll('\\`', '`'), MAX_LENGTH);
+    if (problem !== null && problem !== 'too deep') throw new ExpressionError(`\`${json}\` ${problem.message}`);
+  }
+  return expression;
+}
+
+function hintFor(text: string, message: string): string {
+  const [, step] = /\boperations\.([\w-]+-\w*)/.exec(text) ?? [];
+  if (step !== undefined) return `; ${inQuotes(step)}`;
+  return /\(Number\)/.test(message) ? '; write a number in backticks: `3`' : '';
+}
+
+/** How to write the id of a step, whose hyphens are minus signs outside of quotes. */
+export function inQuotes(step: string): string {
+  return `write the id of a step that has a hyphen in quotes: operations."${step}"`;
 }
 
 /**

@@ -1,4 +1,4 @@
-import { type Expression, ExpressionError, FUNCTION_NAMES } from './language.ts';
+import { type Expression, ExpressionError, FUNCTION_NAMES, inQuotes } from './language.ts';
 
 /** What an expression reads of its context. */
 export interface References {
@@ -79,6 +79,10 @@ export function referencesOf(expression: Expression): References {
       case 'ExpressionReference':
         use(node.child, 'value');
         return 'value';
+      case 'Arithmetic':
+        refuseBareHyphen(node);
+        for (const part of partsOf(node)) use(part, current);
+        return 'value';
       case 'LetExpression':
         for (const { reference } of node.bindings) use(reference, current);
         variables.push(...node.bindings.map(({ variable }) => variable));
@@ -95,6 +99,15 @@ export function referencesOf(expression: Expression): References {
   };
   use(expression, 'root');
   return found;
+}
+
+/** `operations.pull-image` would take something away from the step "pull", which is no number. @throws ExpressionError */
+function refuseBareHyphen({ operator, left }: Extract<Expression, { type: 'Arithmetic' }>): void {
+  if (operator !== 'Minus' || left.type !== 'Subexpression') return;
+  if (left.left.type !== 'Field' || left.left.name !== 'operations' || left.right.type !== 'Field') return;
+  throw new ExpressionError(
+    `nothing can be taken away from the step "${left.right.name}": ${inQuotes(`${left.right.name}-…`)}`,
+  );
 }
 
 /** The parts of an expression that are all evaluated on the same value. */

@@ -6,13 +6,13 @@ import { ApplicationError, errors, type FieldProblem } from '../../errors.ts';
 import type { Budget } from '../../evaluation/pool.ts';
 import type { Services } from '../../http/section.ts';
 import { checkCreate, requireSecretFields } from '../../taskservs/create/operation.ts';
+import { sampleOf } from '../../util/secret-pattern.ts';
 import { workspaceDirectory } from '../../workspaces/store.ts';
 import type { DefinitionData } from '../definition/definition.ts';
 import { patternOf } from '../definition/secrets.ts';
 import { placedProblems, placesOf } from '../evaluation.ts';
 import type { Plan } from '../planning/contract.ts';
 import { requireSecrets } from '../secrets/open.ts';
-import { sampleOf } from '../secrets/pattern.ts';
 import { referencesIn } from '../secrets/reference.ts';
 import { refusedNode } from './ownership.ts';
 import type { Kind } from './plain-rules.ts';
@@ -134,7 +134,12 @@ async function askOutside(asking: Asking, definition: DefinitionData, plan: Plan
       asked.add(key);
       const of = question.askedOf?.(node.known);
       if (of !== undefined && silent.has(of)) continue;
-      const found = await question.ask(services, principal, workspace, node.known, definition, asking);
+      const found = await question
+        .ask(services, principal, workspace, node.known, definition, asking)
+        .catch(async (error: unknown) => {
+          if (!(error instanceof ApplicationError) || error.status !== 403) throw error;
+          throw await forbidden(asking, definition, path, { node, message: error.message });
+        });
       if (found === null && of !== undefined) silent.add(of);
       for (const problem of found ?? []) {
         const { field, message, near_matches: near } = problem;

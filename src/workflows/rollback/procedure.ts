@@ -1,3 +1,4 @@
+import type { Authority } from '../../access/authority.ts';
 import { defineProcedure, OperationError, type Procedure } from '../../engine/procedure.ts';
 import { WORKFLOW_QUEUE } from '../queue.ts';
 import { stopEverything, undoEverything } from '../running/rollback.ts';
@@ -8,6 +9,8 @@ interface RollbackInput {
   workflow_id: string;
   /** False: only stop what is still running. */
   undo: boolean;
+  /** Who asked for it. Absent: it follows from a failure. */
+  asked_by?: Authority;
 }
 
 /** Nodes that an error names at most. */
@@ -18,20 +21,23 @@ export function rollbackProcedure(runtime: Runtime): Procedure {
   return defineProcedure<RollbackInput>({
     kind: 'workflow.rollback',
     queue: () => WORKFLOW_QUEUE,
-    async run({ workflow_id: workflowId, undo }, { step, finish, progress, workspace, operationId }) {
+    async run(
+      { workflow_id: workflowId, undo, asked_by: askedBy },
+      { step, finish, progress, workspace, operationId },
+    ) {
       await step(
         'stop what is running',
         async (call) => {
           const ready = runtime;
           await setRollback(ready.services.db, workflowId, operationId);
-          await stopEverything({ runtime: ready, workflowId, workspace, call });
+          await stopEverything({ runtime: ready, workflowId, call });
         },
         { deadline: Number.POSITIVE_INFINITY },
       );
       if (undo) {
         await step(
           'undo what was done',
-          async (call) => undoEverything({ runtime, workflowId, workspace, call, progress }),
+          async (call) => undoEverything({ runtime, workflowId, workspace, call, progress, askedBy: askedBy ?? null }),
           { deadline: Number.POSITIVE_INFINITY, outlivesCancel: true },
         );
       }

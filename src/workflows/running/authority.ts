@@ -1,30 +1,29 @@
-import type { Principal } from '../../access/permissions.ts';
-import type { RoleBinding } from '../../database/tables.ts';
+import { type Authority, presentAuthority } from '../../access/authority.ts';
+import { isPermitted, type Permission, type Principal } from '../../access/permissions.ts';
+import type { Queryable } from '../../database/pool.ts';
+import { errors } from '../../errors.ts';
 
-/** On whose behalf a run submits its operations, as it is stored: who, and what they were permitted when they asked. */
-export interface Authority {
-  userId: string;
-  name: string;
-  tokenId: string | null;
-  bindings: readonly RoleBinding[];
+/** Somebody on whose behalf a run acts, with the rights that they still have. */
+export interface Acting {
+  principal: Principal;
+  /** Why they have none any more; null: they have. */
+  ended: string | null;
 }
 
-export function authorityOf({ userId, name, tokenId, bindings }: Principal): Authority {
-  return { userId, name, tokenId, bindings };
+/** @param doing for the audit log, which tells the run from the person: `workflow …`. */
+export async function actingFor(db: Queryable, authority: Authority, doing: string): Promise<Acting> {
+  const { bindings, ended } = await presentAuthority(db, authority);
+  return { principal: { ...authority, bindings, label: `${authority.name} (${doing})` }, ended };
 }
 
-/** The principal that a run acts as. The audit log tells the workflow from the person. */
-export function principalFor(authority: Authority, workflowId: string): Principal {
-  return { ...authority, label: `${authority.name} (workflow ${workflowId})` };
-}
-/**
- * The principal that undoes what a run did. It may delete whatever the run itself made, also where the submitter's
- * roles have changed since: leaving half a cluster behind protects nobody.
- */
-export function undoPrincipalFor(authority: Authority, workspace: string, workflowId: string): Principal {
-  return {
-    ...authority,
-    bindings: [{ role: 'operator', workspace }],
-    label: `${authority.name} (rollback of workflow ${workflowId})`,
-  };
+/** @throws 403 AUTHORITY_ENDED where they may no longer do this in the workspace. */
+export function requireStillPermitted(
+  { principal, ended }: Acting,
+  permissions: readonly (Permission | null)[],
+  workspace: string,
+): void {
+  if (ended !== null) throw errors.authorityEnded(ended);
+  const lost = permissions.find((permission) => permission !== null && !isPermitted(principal, permission, workspace));
+  if (lost === undefined) return;
+  throw errors.authorityEnded(`"${principal.name}" no longer has the permission "${lost}" in workspace "${workspace}"`);
 }

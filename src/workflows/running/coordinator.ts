@@ -179,7 +179,13 @@ async function goOn(run: Run): Promise<void> {
     await moveNodes(
       run.runtime.services.db,
       run.workflowId,
-      doomed.map((node) => ({ ...node, status: 'not_run', error: notRunBecause(node), nextAttemptAt: null })),
+      doomed.map((node) => ({
+        ...node,
+        status: 'not_run',
+        error: notRunBecause(node),
+        errorCode: null,
+        nextAttemptAt: null,
+      })),
     );
     for (const step of opened) await decideWhen(run, step);
   }
@@ -223,9 +229,11 @@ async function decideWhen(run: Run, step: StepState): Promise<void> {
     const decided = await decide(run, when, many, batch);
     const moves = batch.flatMap((node, n): [NodeState, NodeMove][] => {
       const { position, attempt } = node;
-      const ended = { position, attempt, cleanupId: null, nextAttemptAt: null };
+      const ended = { position, attempt, errorCode: null, cleanupId: null, nextAttemptAt: null };
       const made = decided[n] ?? { problem: 'when: it is not known' };
-      if ('problem' in made) return [[node, { ...ended, status: 'failed', error: made.problem }]];
+      if ('problem' in made) {
+        return [[node, { ...ended, status: 'failed', error: made.problem, errorCode: made.code ?? null }]];
+      }
       return made.value ? [] : [[node, { ...ended, status: 'skipped', error: null }]];
     });
     await applyMoves(run, moves);
@@ -235,7 +243,15 @@ async function decideWhen(run: Run, step: StepState): Promise<void> {
 /** Nodes whose `when` is evaluated together. */
 const WHEN_BATCH = 500;
 
-async function decide({ submit, runtime, workflowId }: Run, when: string, many: boolean, batch: readonly NodeState[]) {
+/** Whether a node runs; `problem` where nobody can tell, with the code of the error that it has. */
+type Decision = { value: boolean } | { problem: string; code?: string };
+
+async function decide(
+  { submit, runtime, workflowId }: Run,
+  when: string,
+  many: boolean,
+  batch: readonly NodeState[],
+): Promise<Decision[]> {
   const items = many
     ? await readInputs(
         runtime.services.db,
@@ -252,7 +268,7 @@ async function decide({ submit, runtime, workflowId }: Run, when: string, many: 
     return await renderWhen({ when, many, context: await submit.context.for(when), nodes }, submit.budget);
   } catch (error) {
     if (!(error instanceof ApplicationError) || error.code !== 'TOO_COSTLY') throw error;
-    return batch.map(() => ({ problem: error.message }));
+    return batch.map(() => ({ problem: error.message, code: error.code }));
   }
 }
 

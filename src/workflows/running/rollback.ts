@@ -3,20 +3,31 @@
  * undone is told and does not stop the others. Begins again at any moment from the nodes' rows.
  */
 
+import type { Authority } from '../../access/authority.ts';
 import type { WorkflowNodeStatus, WorkflowUndoStatus } from '../../database/tables.ts';
+import type { Json } from '../../documents/json.ts';
 import type { StepCall } from '../../engine/procedure.ts';
 import { ApplicationError } from '../../errors.ts';
 import { runBudget } from '../../evaluation/pool.ts';
 import type { NodeOutcome, NodeUndo } from '../../operations/node.ts';
 import { backoff } from '../../util/backoff.ts';
+import { rulesOf } from '../kinds/rules.ts';
 import type { PlannedStep } from '../planning/contract.ts';
 import { submitRollback } from '../service-rollback.ts';
-import { undoPrincipalFor } from './authority.ts';
+import { actingFor, requireStillPermitted } from './authority.ts';
 import { createReport, nextRetry, soon, wokenByCancel } from './loop.ts';
 import { handlerOf, prepareNode, type Runtime, submitTogether, takenElsewhere } from './runtime.ts';
 import { createScheduler, type NodeState, type Scheduler } from './scheduler.ts';
 import { endedAmong, readRun, type Snapshot } from './store.ts';
-import { type BegunNode, claimUndo, moveUndo, readBegun, readFollowUps, type UndoMove } from './undo-store.ts';
+import {
+  type BegunNode,
+  claimUndo,
+  moveUndo,
+  readBegun,
+  readFollowUps,
+  serversLeft,
+  type UndoMove,
+} from './undo-store.ts';
 import { createWake, type Wake } from './wake.ts';
 
 /** Waits between tries of undoing a node. Seconds. */
@@ -30,6 +41,8 @@ export interface RollbackOptions {
   workspace: string;
   call: StepCall;
   progress: (percent: number) => Promise<void>;
+  /** Who asked for it; null: nobody, it follows from a failure, and acts for whoever submitted the run. */
+  askedBy: Authority | null;
 }
 
 interface Rollback extends RollbackOptions {
@@ -41,7 +54,11 @@ interface Rollback extends RollbackOptions {
 }
 
 /** Stops what is still running of a run, and waits until that and everything that tidies up has ended. */
-export async function stopEverything({ runtime, workflowId, call }: Omit<RollbackOptions, 'progress'>): Promise<void> {
+export async function stopEverything({
+  runtime,
+  workflowId,
+  call,
+}: Pick<RollbackOptions, 'runtime' | 'workflowId' | 'call'>): Promise<void> {
   const { db, engine } = runtime.services;
   const wake = createWake(runtime.follower);
   const asked = new Set<string>();
@@ -256,8 +273,12 @@ async function start(
   undo: Exclude<NodeUndo, { how: 'nothing' | 'keep' }>,
 ): Promise<UndoMove | null> {
   const { runtime, workflowId, workspace, snapshot, call, wake, scheduler } = rollback;
-  const principal = undoPrincipalFor(snapshot.authority, workspace, workflowId);
+  const { services } = runtime;
   const { position, key } = node;
+  // What a submitter wrote runs with the submitter's rights, whoever asks for the rollback.
+  const own = undo.how === 'node' && undo.kind === 'command';
+  const authority = own ? snapshot.authority : (rollback.askedBy ?? snapshot.authority);
+  const needed = undo.how === 'node' ? rulesOf(undo.kind).permission : 'workflow_cancel';
   const budget = runBudget(snapshot.authority.userId, call.signal);
   const request =
     undo.how === 'node'
@@ -266,15 +287,23 @@ async function start(
           ...{ secretNames: [], run: snapshot, budget },
         }
       : null;
+  if (request !== null && own) {
+    const servers = await serversLeft(services.db, (undo.fields.servers as Json[]).map(String));
+    if (servers.length === 0) return moveOf(node, 'undone', null);
+    request.fields = { ...undo.fields, servers };
+  }
   call.guard();
   try {
+    const acting = await actingFor(services.db, authority, `rollback of workflow ${workflowId}`);
+    requireStillPermitted(acting, [needed], workspace);
+    const { principal } = acting;
     const prepared = request === null ? null : await prepareNode(runtime, principal, request);
     const operationId = await submitTogether(runtime, principal, call.operationId, async (mutation) => {
       if ((await claimUndo(mutation.tx, workflowId, [node])).length === 0) throw takenElsewhere(key);
       const id =
         request === null
-          ? await submitRollback(runtime.services, mutation, undo.how === 'rollback' ? undo.workflowId : '')
-          : (await handlerOf(runtime, request.kind).accept(runtime.services, mutation, request, prepared)).id;
+          ? await submitRollback(services, mutation, undo.how === 'rollback' ? undo.workflowId : '')
+          : (await handlerOf(runtime, request.kind).accept(services, mutation, request, prepared)).id;
       const now = id === null ? 'undone' : 'running';
       await moveUndo(mutation.tx, workflowId, [
         { position, undo: now, attempt: node.attempt + 1, operationId: id, error: null },
@@ -292,6 +321,11 @@ async function start(
     const tried = { attempt: node.attempt + 1 };
     // What is gone needs no undoing.
     if (error.status === 404) return { ...moveOf(node, 'undone', null), ...tried };
-    return { ...failedTry(rollback, { ...node, ...tried }, error.message), ...tried };
+    // Whoever may not will not be let by trying again.
+    const move =
+      error.status === 403
+        ? moveOf(node, 'failed', error.message)
+        : failedTry(rollback, { ...node, ...tried }, error.message);
+    return { ...move, ...tried };
   }
 }

@@ -1,10 +1,10 @@
 import { sql } from 'kysely';
+import type { Authority } from '../../access/authority.ts';
 import type { Database, Queryable } from '../../database/pool.ts';
 import type { OperationStatus, WorkflowNodeStatus } from '../../database/tables.ts';
 import type { Json, JsonObject } from '../../documents/json.ts';
 import type { PlannedNode, PlannedStep } from '../planning/contract.ts';
 import type { Edge } from '../planning/graph.ts';
-import type { Authority } from './authority.ts';
 import type { NodeRow } from './scheduler.ts';
 
 /** Rows in one INSERT. */
@@ -173,7 +173,8 @@ export async function claimNodes(
 ): Promise<{ position: number; attempt: number }[]> {
   const { rows } = await sql<{ position: number; attempt: number }>`
     update provisioning.workflow_nodes n
-    set status = 'running', attempt = n.attempt + 1, operation_id = null, timed_out = false, error = null, decision = null,
+    set status = 'running', attempt = n.attempt + 1, operation_id = null, timed_out = false, error = null, error_code = null,
+        decision = null,
         started_at = clock_timestamp(), next_attempt_at = null
     from unnest(${nodes.map(({ position }) => position)}::int[], ${nodes.map(({ attempt }) => attempt)}::int[]) as c (position, attempt)
     where n.workflow_id = ${workflowId} and n.position = c.position and n.attempt = c.attempt
@@ -203,6 +204,8 @@ export interface NodeMove {
   status: Exclude<WorkflowNodeStatus, 'running' | 'waiting'>;
   attempt: number;
   error: string | null;
+  /** The code of that error, where it has one. */
+  errorCode: string | null;
   cleanupId: string | null;
   nextAttemptAt: Date | null;
 }
@@ -212,14 +215,16 @@ export async function moveNodes(db: Queryable, workflowId: string, moves: readon
   if (moves.length === 0) return;
   await sql`
     update provisioning.workflow_nodes n
-    set status = m.status, attempt = m.attempt, error = m.error, cleanup_operation_id = m.cleanup_id,
+    set status = m.status, attempt = m.attempt, error = m.error, error_code = m.error_code,
+        cleanup_operation_id = m.cleanup_id,
         next_attempt_at = m.next_attempt_at,
         finished_at = case when m.status = 'retrying' then null else clock_timestamp() end
     from unnest(${moves.map(({ position }) => position)}::int[], ${moves.map(({ status }) => status)}::text[],
                 ${moves.map(({ attempt }) => attempt)}::int[], ${moves.map(({ error }) => error)}::text[],
+                ${moves.map(({ errorCode }) => errorCode)}::text[],
                 ${moves.map(({ cleanupId }) => cleanupId)}::uuid[],
                 ${moves.map(({ nextAttemptAt }) => nextAttemptAt?.toISOString() ?? null)}::timestamptz[])
-      as m (position, status, attempt, error, cleanup_id, next_attempt_at)
+      as m (position, status, attempt, error, error_code, cleanup_id, next_attempt_at)
     where n.workflow_id = ${workflowId} and n.position = m.position and n.status in ('waiting', 'running', 'retrying')`.execute(
     db,
   );
@@ -240,6 +245,7 @@ export interface EndedOperation {
   id: string;
   status: Extract<OperationStatus, 'completed' | 'failed' | 'cancelled'>;
   error: string | null;
+  errorCode: string | null;
   cleanupId: string | null;
 }
 
@@ -249,6 +255,7 @@ export async function endedAmong(db: Database, ids: readonly string[]): Promise<
   const { rows } = await sql<EndedOperation>`
     select i.id, coalesce(o.status, 'failed') as status,
            case when o.id is null then 'its operation has been forgotten' else o.error end as error,
+           o.error_code as "errorCode",
            (o.result ->> 'cleanup_operation_id')::uuid as "cleanupId"
     from unnest(${ids}::uuid[]) as i (id) left join provisioning.operations o on o.id = i.id
     where o.id is null or o.status in ('completed', 'failed', 'cancelled')`.execute(db);

@@ -1,10 +1,12 @@
-import type { Principal } from '../../access/permissions.ts';
+import type { Queryable } from '../../database/pool.ts';
 import type { JsonObject } from '../../documents/json.ts';
 import { ApplicationError } from '../../errors.ts';
 import type { Budget } from '../../evaluation/pool.ts';
 import { renderFields } from '../evaluation.ts';
 import type { NodeRequest } from '../kinds/kind.ts';
-import { principalFor } from './authority.ts';
+import type { Kind } from '../kinds/plain-rules.ts';
+import { rulesOf } from '../kinds/rules.ts';
+import { type Acting, actingFor, requireStillPermitted } from './authority.ts';
 import type { RunContext } from './context.ts';
 import { handlerOf, prepareNode, type Runtime, submitTogether } from './runtime.ts';
 import type { NodeState } from './scheduler.ts';
@@ -18,6 +20,8 @@ const BATCH = 25;
 export interface Refusal {
   node: NodeState;
   message: string;
+  /** Of the error that it was refused with. */
+  code: string;
   /** A later try may succeed. */
   retryable: boolean;
 }
@@ -26,10 +30,12 @@ export interface Refusal {
 class NodeRefused extends Error {
   override readonly name = 'NodeRefused';
   readonly position: number;
+  readonly code: string;
   readonly retryable: boolean;
-  constructor(position: number, message: string, retryable: boolean) {
+  constructor(position: number, code: string, message: string, retryable: boolean) {
     super(message);
     this.position = position;
+    this.code = code;
     this.retryable = retryable;
   }
 }
@@ -69,10 +75,10 @@ export async function submitNodes(
         break;
       } catch (error) {
         if (!(error instanceof NodeRefused)) throw error;
-        const { position, message, retryable } = error;
+        const { position, message, code, retryable } = error;
         const node = batch.find((candidate) => candidate.position === position);
         if (node === undefined) throw error;
-        refused.push({ node, message, retryable });
+        refused.push({ node, message, code, retryable });
         batch = batch.filter((candidate) => candidate !== node);
       }
     }
@@ -91,13 +97,20 @@ interface Ready {
 
 async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) {
   const { runtime, workflowId, run } = options;
-  const principal = principalFor(run.authority, workflowId);
+  const acting = (db: Queryable) => actingFor(db, run.authority, `workflow ${workflowId}`);
+  const before = await acting(runtime.services.db);
   const inputs = await readInputs(
     runtime.services.db,
     workflowId,
     batch.map(({ position }) => position),
   );
   const ready = new Map<number, Ready>();
+  // Nothing is evaluated for those who may no longer have it carried out.
+  for (const { position, step } of batch) {
+    await refusing(position, async () =>
+      requireStillPermitted(before, neededFor(step.planned.kind), options.workspace),
+    );
+  }
   await options.starts.before();
   const rendered = await renderBatch(options, batch, inputs);
   for (const node of batch) {
@@ -105,9 +118,12 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
     if (input === undefined) continue;
     const fields = input.fields ?? rendered.get(node.position);
     if (fields === undefined) throw new Error(`${node.key} of workflow ${workflowId} was not rendered`);
-    ready.set(node.position, await makeReady(options, principal, node, fields, input.fields === null));
+    ready.set(node.position, await makeReady(options, before, node, fields, input.fields === null));
   }
-  return submitTogether(runtime, principal, workflowId, async (mutation) => {
+  return submitTogether(runtime, before.principal, workflowId, async (transaction) => {
+    // Asked again: what a node prepares may take a while.
+    const now = await acting(transaction.tx);
+    const mutation = { ...transaction, principal: now.principal };
     const made = new Map<NodeState, { operationId: string; attempt: number }>();
     const rows: Parameters<typeof setOperations>[2][number][] = [];
     const claimed = await claimNodes(mutation.tx, workflowId, batch);
@@ -118,9 +134,11 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
       const one = ready.get(position);
       if (one === undefined) throw new Error(`node ${position} of workflow ${workflowId} is gone`);
       const handler = handlerOf(runtime, one.request.kind);
-      const { id: operationId } = await refusing(position, () =>
-        handler.accept(handler.gathers === true ? gathered : runtime.services, mutation, one.request, one.prepared),
-      );
+      const { id: operationId } = await refusing(position, async () => {
+        requireStillPermitted(now, neededFor(one.request.kind), options.workspace);
+        const services = handler.gathers === true ? gathered : runtime.services;
+        return handler.accept(services, mutation, one.request, one.prepared);
+      });
       rows.push({ position, operationId, fields: one.rendered ? one.request.fields : null });
       made.set(one.node, { operationId, attempt });
       options.onOperation(operationId);
@@ -133,7 +151,7 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
 
 async function makeReady(
   options: SubmitOptions,
-  principal: Principal,
+  acting: Acting,
   node: NodeState,
   fields: JsonObject,
   rendered: boolean,
@@ -142,8 +160,13 @@ async function makeReady(
   const { kind } = node.step.planned;
   const { key, position } = node;
   const request = { workflowId, position, key, workspace, kind, fields, secretNames: [], run, budget };
-  const prepared = await refusing(position, async () => prepareNode(runtime, principal, request));
+  const prepared = await refusing(position, async () => prepareNode(runtime, acting.principal, request));
   return { node, request, prepared, rendered };
+}
+
+/** Whoever may no longer submit workflows has no node of one carried out. */
+function neededFor(kind: Kind) {
+  return ['workflow_submit', rulesOf(kind).permission] as const;
 }
 
 /** By position the fields of nodes that were not known when they were planned, now that all they read is. */
@@ -174,7 +197,7 @@ async function renderBatch(
     for (const [n, node] of nodes.entries()) {
       const one = made[n];
       if (one !== undefined && 'value' in one) found.set(node.position, one.value);
-      else throw new NodeRefused(node.position, one?.problem ?? 'it was not rendered', false);
+      else throw new NodeRefused(node.position, 'VALIDATION_ERROR', one?.problem ?? 'it was not rendered', false);
     }
   }
   return found;
@@ -186,6 +209,6 @@ async function refusing<T>(position: number, work: () => Promise<T>): Promise<T>
     return await work();
   } catch (error) {
     if (!(error instanceof ApplicationError)) throw error;
-    throw new NodeRefused(position, error.message, error.retryable || error.status === 409);
+    throw new NodeRefused(position, error.code, error.message, error.retryable || error.status === 409);
   }
 }

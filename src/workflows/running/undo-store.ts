@@ -80,6 +80,13 @@ export async function reopenUndo(tx: Queryable, workflowId: string): Promise<voi
     where workflow_id = ${workflowId} and undo in ('failed', 'retrying', 'running')`.execute(tx);
 }
 
+/** Those of the servers that there still are. */
+export async function serversLeft(db: Queryable, ids: readonly string[]): Promise<string[]> {
+  const { rows } = await sql<{ id: string }>`
+    select id from provisioning.servers where id = any(${[...ids]}::text[]) order by id`.execute(db);
+  return rows.map(({ id }) => id);
+}
+
 /** Notes which operation undoes a run. */
 export async function setRollback(db: Queryable, workflowId: string, operationId: string): Promise<void> {
   await db

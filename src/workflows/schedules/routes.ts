@@ -1,5 +1,6 @@
 import { sql } from 'kysely';
 import { Type } from 'typebox';
+import { authorityOf } from '../../access/authority.ts';
 import { isPermitted, permittedWorkspaces, requirePermission } from '../../access/permissions.ts';
 import { isUniqueViolation } from '../../database/pool.ts';
 import { uuidv7 } from '../../database/uuid.ts';
@@ -12,7 +13,6 @@ import { errorResponses } from '../../http/schemas.ts';
 import type { App, Services } from '../../http/section.ts';
 import { isUuid } from '../../operations/schemas.ts';
 import { prepareWorkflow } from '../prepare.ts';
-import { authorityOf } from '../running/authority.ts';
 import { SubmitWorkflow } from '../schemas.ts';
 import { nextRun, requireRecurring } from './cron.ts';
 import { deleteScheduleRow, findSchedule, insertSchedule, SCHEDULE_JSON } from './store.ts';
@@ -47,7 +47,7 @@ const fields = {
 const CreateSchedule = Type.Object(
   {
     ...fields,
-    timezone: Type.Optional(Type.String({ maxLength: 64, default: 'UTC', examples: ['Europe/Berlin'] })),
+    timezone: Type.Optional(Type.String({ minLength: 1, maxLength: 64, default: 'UTC', examples: ['Europe/Berlin'] })),
     overlap: Type.Optional(Overlap),
     missed: Type.Optional(Missed),
   },
@@ -64,6 +64,10 @@ const Schedule = Type.Object(
     last_run_at: Type.Union([time, Type.Null()]),
     last_workflow_id: nullableText('The workflow that it started last.'),
     last_error: nullableText('Why its last time started nothing; null where it did.'),
+    state: Type.Enum(['active', 'authority_ended'], {
+      description:
+        'authority_ended: at its last time whoever made it, or the API token that they made it with, might no longer do it.',
+    }),
     created_by: Type.String(),
     created_at: time,
   },
@@ -129,7 +133,6 @@ export function registerScheduleRoutes(app: App, services: Services): void {
               missed: missed as 'skip' | 'run_once',
               authority: authorityOf(principal),
               next_run_at: next,
-              createdBy: principal.name,
             });
             audit({
               action: 'schedule.create',
@@ -212,12 +215,12 @@ export function registerScheduleRoutes(app: App, services: Services): void {
         const { id } = request.params;
         const schedule = isUuid(id) ? await findSchedule(tx, id) : null;
         if (schedule === null) throw errors.notFound('schedule', id);
-        const { workspace, createdBy, json, name } = schedule;
+        const { workspace, ownerId, json, name } = schedule;
         requirePermission(principal, 'workflow_cancel', {
           what: 'schedule',
           id,
           workspace,
-          createdBy,
+          ownerId,
           read: 'workflow_read',
         });
         await deleteScheduleRow(tx, id);

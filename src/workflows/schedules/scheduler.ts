@@ -1,13 +1,13 @@
 import type { Logger } from 'pino';
-import { isDatabaseUnavailable } from '../../database/pool.ts';
+import { isDatabaseUnavailable, type Queryable } from '../../database/pool.ts';
 import { ApplicationError } from '../../errors.ts';
 import { harmlessText } from '../../util/harmless.ts';
 import { prepareWorkflow } from '../prepare.ts';
-import { type Authority, principalFor } from '../running/authority.ts';
+import { actingFor, requireStillPermitted } from '../running/authority.ts';
 import { type Runtime, submitTogether } from '../running/runtime.ts';
 import { submitWorkflow } from '../service.ts';
 import { nextRun } from './cron.ts';
-import { advance, currentBindings, type DueSchedule, dueSchedules, lockDue } from './store.ts';
+import { advance, type DueSchedule, dueSchedules, lockDue } from './store.ts';
 
 const LOOK_MS = 1_000;
 /** Schedules that are being started at once by one replica. Each may wait for a provider for some seconds. */
@@ -64,15 +64,13 @@ async function runDue(runtime: Runtime, logger: Logger, id: string): Promise<voi
     if (due === null) return;
     const reason = whyNot(due);
     if (reason !== null) {
-      await db.transaction().execute((tx) => moveOn(tx, id, reason));
+      await db.transaction().execute((tx) => moveOn(tx, id, reason, 'active'));
       return;
     }
-    const principal = await actingFor(runtime, due);
-    if (typeof principal === 'string') {
-      await db.transaction().execute((tx) => moveOn(tx, id, principal));
-      return;
-    }
-    const { workspace, workflow_type, parameters } = due;
+    const { workspace, workflow_type, parameters, authority } = due;
+    const acting = await actingFor(db, authority, `schedule ${id}`);
+    requireStillPermitted(acting, ['workflow_submit'], workspace);
+    const { principal } = acting;
     const prepared = await prepareWorkflow(runtime.services, principal, { workspace, workflow_type, parameters });
     await submitTogether(runtime, principal, null, async (mutation) => {
       // Another replica may have been faster.
@@ -80,7 +78,7 @@ async function runDue(runtime: Runtime, logger: Logger, id: string): Promise<voi
       if (still === null) return;
       const { id: workflowId } = await submitWorkflow(runtime.services, mutation, workspace, prepared);
       const { next, error } = nextOf(still);
-      await advance(mutation.tx, id, next, { workflowId, error });
+      await advance(mutation.tx, id, next, { workflowId, error, state: 'active' });
     });
   } catch (error) {
     if (isDatabaseUnavailable(error)) throw error;
@@ -88,7 +86,8 @@ async function runDue(runtime: Runtime, logger: Logger, id: string): Promise<voi
     if (!known)
       logger.error({ err: error, schedule_id: id }, 'a schedule failed unexpectedly; it waits for its next time');
     const message = known ? error.message : 'an unexpected error; the log of the server has the details';
-    await db.transaction().execute((tx) => moveOn(tx, id, message));
+    const state = known && error.code === 'AUTHORITY_ENDED' ? 'authority_ended' : 'active';
+    await db.transaction().execute((tx) => moveOn(tx, id, message, state));
   }
 }
 
@@ -98,12 +97,12 @@ function whyNot({ busy, overlap, missed, next_run_at }: DueSchedule): string | n
   return busy && overlap === 'skip' ? 'its last workflow has not ended' : null;
 }
 
-async function moveOn(tx: Parameters<typeof lockDue>[0], id: string, error: string): Promise<void> {
+async function moveOn(tx: Queryable, id: string, error: string, state: 'active' | 'authority_ended'): Promise<void> {
   const due = await lockDue(tx, id);
   if (due === null) return;
   const after = nextOf(due);
   const whole = after.error === null ? error : `${error}; ${after.error}`;
-  await advance(tx, id, after.next, { workflowId: null, error: harmlessText(whole) });
+  await advance(tx, id, after.next, { workflowId: null, error: harmlessText(whole), state });
 }
 
 /** When it is due next; with the reason where that is never. */
@@ -114,15 +113,4 @@ function nextOf({ cron, timezone }: DueSchedule): { next: Date; error: string | 
     if (!(error instanceof ApplicationError)) throw error;
     return { next: NEVER, error: `"${cron}" names no further time: delete this schedule` };
   }
-}
-
-/** Whoever made the schedule, with those of their roles of then that they still have; or why nobody does. */
-async function actingFor({ services }: Runtime, { authority, id }: DueSchedule) {
-  const now = await currentBindings(services.db, authority.userId);
-  if (now === null) return 'whoever made it is disabled or gone';
-  const kept: Authority['bindings'] = authority.bindings.filter((binding) =>
-    now.some(({ role, workspace }) => role === binding.role && (workspace === null || workspace === binding.workspace)),
-  );
-  if (kept.length === 0) return 'whoever made it has none of the roles any more that it was made with';
-  return { ...principalFor({ ...authority, bindings: kept }, id), label: `${authority.name} (schedule ${id})` };
 }

@@ -130,9 +130,9 @@ test('whoever has lost the roles, or the account, starts nothing more', async ()
   assert.equal((await comes(id)).last_error, null);
   const [user] = expectOk(await admin.request<{ id: string }[]>('GET', '/v1/users?username=scheduler'));
   expectOk(await admin.request('PATCH', `/v1/users/${user?.id}`, { roles: [{ role: 'viewer', workspace: null }] }));
-  assert.match((await comes(id)).last_error ?? '', /has none of the roles any more/);
+  assert.match((await comes(id)).last_error ?? '', /"scheduler" no longer has the permission "workflow_submit"/);
   expectOk(await admin.request('PATCH', `/v1/users/${user?.id}`, { disabled: true }));
-  assert.match((await comes(id)).last_error ?? '', /is disabled or gone/);
+  assert.match((await comes(id)).last_error ?? '', /"scheduler" is disabled/);
   assert.equal((await started('of-dev')).length, 1);
 });
 

@@ -1,8 +1,7 @@
 import { sql } from 'kysely';
+import type { Authority } from '../../access/authority.ts';
 import type { Queryable } from '../../database/pool.ts';
-import type { RoleBinding } from '../../database/tables.ts';
 import type { JsonObject } from '../../documents/json.ts';
-import type { Authority } from '../running/authority.ts';
 
 const time = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`;
 
@@ -10,7 +9,7 @@ const time = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM
 export const SCHEDULE_JSON = sql.raw<string>(`json_build_object(
   'id', id, 'name', name, 'workspace', workspace, 'workflow_type', workflow_type, 'parameters', parameters,
   'cron', cron, 'timezone', timezone, 'overlap', overlap, 'missed', missed, 'next_run_at', ${time('next_run_at')},
-  'last_run_at', ${time('last_run_at')}, 'last_workflow_id', last_workflow_id, 'last_error', last_error,
+  'last_run_at', ${time('last_run_at')}, 'last_workflow_id', last_workflow_id, 'last_error', last_error, 'state', state,
   'created_by', created_by, 'created_at', ${time('created_at')})::text`);
 
 /** A schedule whose time has come, locked. */
@@ -32,14 +31,15 @@ export interface DueSchedule {
 /** @throws on the unique constraint `schedules_workspace_name_key`. @returns the schedule as JSON text. */
 export async function insertSchedule(
   tx: Queryable,
-  schedule: Omit<DueSchedule, 'busy'> & { name: string; createdBy: string },
+  schedule: Omit<DueSchedule, 'busy'> & { name: string },
 ): Promise<string> {
-  const { createdBy, parameters, authority, ...columns } = schedule;
+  const { parameters, authority, ...columns } = schedule;
   const row = await tx
     .insertInto('provisioning.schedules')
     .values({
       ...columns,
-      created_by: createdBy,
+      created_by: authority.name,
+      owner_id: authority.userId,
       parameters: JSON.stringify(parameters),
       authority: JSON.stringify(authority),
       last_workflow_id: null,
@@ -54,7 +54,7 @@ export async function insertSchedule(
 export async function findSchedule(db: Queryable, id: string) {
   const row = await db
     .selectFrom('provisioning.schedules')
-    .select([SCHEDULE_JSON.as('json'), 'workspace', 'created_by as createdBy', 'name'])
+    .select([SCHEDULE_JSON.as('json'), 'workspace', 'owner_id as ownerId', 'name'])
     .where('id', '=', id)
     .executeTakeFirst();
   return row ?? null;
@@ -87,26 +87,16 @@ export async function advance(
   tx: Queryable,
   id: string,
   next: Date,
-  outcome: { workflowId: string | null; error: string | null },
+  outcome: { workflowId: string | null; error: string | null; state: 'active' | 'authority_ended' },
 ): Promise<void> {
   await tx
     .updateTable('provisioning.schedules')
     .set({
       next_run_at: next,
       last_error: outcome.error,
+      state: outcome.state,
       ...(outcome.workflowId === null ? {} : { last_workflow_id: outcome.workflowId, last_run_at: sql`now()` }),
     })
     .where('id', '=', id)
-    .execute();
-}
-
-/** The roles that a user has now; null: they are disabled or gone. */
-export async function currentBindings(db: Queryable, userId: string): Promise<RoleBinding[] | null> {
-  const user = await db.selectFrom('provisioning.users').select('disabled').where('id', '=', userId).executeTakeFirst();
-  if (user === undefined || user.disabled) return null;
-  return db
-    .selectFrom('provisioning.role_bindings')
-    .select(['role', 'workspace'])
-    .where('user_id', '=', userId)
     .execute();
 }

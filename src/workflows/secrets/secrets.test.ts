@@ -15,7 +15,7 @@ import { stepsOf, submit, submitBatch } from '../../../test/support/workflows.ts
 import { openEncryption } from '../../access/master-key.ts';
 import { decryptSecrets } from '../../taskservs/secrets.ts';
 import { readRevision } from '../../taskservs/store.ts';
-import { generateSecret, PatternError, sampleOf } from './pattern.ts';
+import { generateSecret, PatternError, sampleOf } from '../../util/secret-pattern.ts';
 import { readSecrets } from './store.ts';
 
 fc.configureGlobal({ seed: SEED });

@@ -42,8 +42,8 @@ export async function readSecrets(
 export async function ownerOfTaskserv(
   db: Queryable,
   id: string,
-): Promise<{ workspace: string; createdBy: string } | null> {
-  const { rows } = await sql<{ workspace: string; createdBy: string }>`
-    select workspace, created_by as "createdBy" from provisioning.taskservs where id = ${id}`.execute(db);
+): Promise<{ workspace: string; ownerId: string | null } | null> {
+  const { rows } = await sql<{ workspace: string; ownerId: string | null }>`
+    select workspace, owner_id as "ownerId" from provisioning.taskservs where id = ${id}`.execute(db);
   return rows[0] ?? null;
 }

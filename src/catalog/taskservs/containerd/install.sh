@@ -16,12 +16,17 @@ CONF
 done
 systemd_cgroup=$TASKSERV_SYSTEMD_CGROUP
 has_systemd || systemd_cgroup=false
+# Without CAP_SYS_RESOURCE (bit 24) no process may be made less likely to be killed than its parent.
+capabilities=$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status)
+restrict_oom=false
+[ $((0x$capabilities >> 24 & 1)) = 1 ] || restrict_oom=true
 write_file /etc/containerd/config.toml <<CONF
 # by provisioning; changes are lost at the next install
 version = 2
 
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "$TASKSERV_SANDBOX_IMAGE"
+  restrict_oom_score_adj = $restrict_oom
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/opt/cni/bin"
     conf_dir = "/etc/cni/net.d"

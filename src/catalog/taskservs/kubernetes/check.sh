@@ -1,16 +1,21 @@
 #!/bin/sh
+name=$(printf '%s' "$HOST_NAME" | tr '[:upper:]' '[:lower:]')
 kubelet() { [ "$(http_get http://127.0.0.1:10248/healthz)" = ok ]; }
 eventually 60 kubelet || fail 'the kubelet is not healthy'
-if [ "$TASKSERV_ROLE" = worker ]; then
-  [ -s /etc/kubernetes/kubelet.conf ] || fail "the node has not joined $TASKSERV_CONTROL_PLANE_ENDPOINT"
-  say "the kubelet serves $TASKSERV_CONTROL_PLANE_ENDPOINT"
-  exit 0
+if [ "${CLUSTER_ROLE:-$TASKSERV_ROLE}" = worker ]; then
+  [ -s /etc/kubernetes/kubelet.conf ] || fail 'the node has not joined its cluster'
+  export KUBECONFIG=/etc/kubernetes/kubelet.conf
+else
+  export KUBECONFIG=/etc/kubernetes/admin.conf
+  ready() { [ "$(kubectl get --raw /readyz)" = ok ]; }
+  eventually 120 ready || fail 'the Kubernetes API is not ready on this control plane'
 fi
-export KUBECONFIG=/etc/kubernetes/admin.conf
-ready() { [ "$(kubectl get --raw /readyz)" = ok ]; }
-eventually 180 ready || fail 'the Kubernetes API is not ready on this control plane'
-# A node is not Ready before there is a network plugin, which is another taskserv; that it is known is what counts here.
-name=$(printf '%s' "$HOST_NAME" | tr '[:upper:]' '[:lower:]')
-status=$(kubectl get node "$name" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}') ||
-  fail "the cluster does not know the node $name"
-say "Kubernetes $(kubectl version -o json | sed -n 's/.*"gitVersion": *"\([^"]*\)".*/\1/p' | tail -n 1) is ready; node $name: Ready=$status"
+node_status() { kubectl get node "$name" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'; }
+eventually 15 node_status >/dev/null || fail "the cluster does not know the node $name"
+if [ -n "$CLUSTER_ROLE" ] && [ "$TASKSERV_NETWORK" != none ]; then
+  node_ready() { [ "$(node_status)" = True ]; }
+  eventually 90 node_ready || fail "the node $name is not ready: $(kubectl get node "$name" \
+    -o 'jsonpath={.status.conditions[?(@.type=="Ready")].message}')"
+fi
+# Without a network of its own a node waits for one, which is another taskserv; that it is known is what counts then.
+say "Kubernetes $(kubectl version -o json | sed -n 's/.*"gitVersion": *"\([^"]*\)".*/\1/p' | tail -n 1); node $name: Ready=$(node_status)"

@@ -1,16 +1,50 @@
 #!/bin/sh
+# In a cluster that this taskserv makes, the leader founds it and the others join with what admit.sh hands out. Otherwise
+# config.role and config.join say what this host becomes, and config.token and the like let it in.
+role=${CLUSTER_ROLE:-$TASKSERV_ROLE}
 joins=no
-if [ "$TASKSERV_ROLE" = worker ] || [ "$TASKSERV_JOIN" = true ]; then
-  joins=yes
-  [ -n "$TASKSERV_CONTROL_PLANE_ENDPOINT" ] || fail 'a node that joins needs config.control_plane_endpoint'
-  if [ -z "$TASKSERV_CA_CERT_HASH" ] && [ "$TASKSERV_UNSAFE_SKIP_CA_VERIFICATION" = false ]; then
+if [ -n "$CLUSTER_ROLE" ]; then
+  [ "$CLUSTER_LEADS" = yes ] || joins=yes
+else
+  if [ "$role" = worker ] || [ "$TASKSERV_JOIN" = true ]; then joins=yes; fi
+  [ -n "$TASKSERV_TOKEN" ] || fail 'config.token is needed where a cluster is not made by one request'
+fi
+token=${FACT_JOIN_TOKEN:-$TASKSERV_TOKEN}
+ca_hash=${FACT_CA_CERT_HASH:-$TASKSERV_CA_CERT_HASH}
+certificate_key=${FACT_CERTIFICATE_KEY:-$TASKSERV_CERTIFICATE_KEY}
+done_file=$PROVISIONING_STATE/kubernetes/joined
+admin=/etc/kubernetes/admin.conf
+socket=unix:///run/containerd/containerd.sock
+name=$(printf '%s' "$HOST_NAME" | tr '[:upper:]' '[:lower:]')
+bracketed() { case $1 in *:*) printf '[%s]' "$1" ;; *) printf '%s' "$1" ;; esac }
+on_api() { KUBECONFIG=$admin kubectl "$@"; }
+
+# Where the API is reached by all. Once a cluster is there, as it says itself.
+endpoint=${FACT_API_ENDPOINT:-$TASKSERV_CONTROL_PLANE_ENDPOINT}
+if [ -n "$CLUSTER_ROLE" ] && [ -z "$endpoint" ]; then
+  endpoint=${TASKSERV_API_ENDPOINT:-$(bracketed "$(host_address)"):6443}
+  for file in $admin /etc/kubernetes/kubelet.conf; do
+    if [ -s "$file" ]; then endpoint=$(sed -n 's,^ *server: https://,,p' "$file" | head -n 1); fi
+  done
+fi
+if [ "$joins" = yes ] && [ ! -e "$done_file" ]; then
+  [ -n "$endpoint" ] || fail 'a node that joins needs config.control_plane_endpoint'
+  if [ -z "$ca_hash" ] && [ "$TASKSERV_UNSAFE_SKIP_CA_VERIFICATION" = false ]; then
     fail 'a node that joins needs config.ca_cert_hash'
   fi
-  if [ "$TASKSERV_ROLE" = control-plane ] && [ -z "$TASKSERV_CERTIFICATE_KEY" ]; then
+  if [ "$role" = control-plane ] && [ -z "$certificate_key" ]; then
     fail 'a control plane that joins needs config.certificate_key'
   fi
 fi
 [ -z "$(sed 1d /proc/swaps)" ] || fail 'the kubelet does not run with swap: turn it off (swapoff -a, /etc/fstab)'
+
+# What kubeadm settles when the cluster is made. "Changed" without an effect would be worse than a refusal.
+settled="$TASKSERV_CLUSTER_NAME $TASKSERV_POD_SUBNET $TASKSERV_SERVICE_SUBNET $TASKSERV_NODE_IP $TASKSERV_SKIP_KUBE_PROXY
+$TASKSERV_IMAGE_REPOSITORY $TASKSERV_NETWORK $TASKSERV_API_ENDPOINT"
+if [ -e "$done_file" ] && [ -e "$(digest_file settled)" ] && ! remembered settled "$settled"; then
+  settings='cluster_name, pod_subnet, service_subnet, node_ip, skip_kube_proxy, image_repository, network, api_endpoint'
+  fail "these cannot be changed in a cluster that is there: $settings. Put them back, or delete the taskserv and create it anew"
+fi
 
 # As the vendor publishes them beside each file (<file>.sha256); taken over from kubespray's list.
 vendor_sum() {
@@ -45,6 +79,12 @@ vendor_sum() {
     1.30.11-arm64-kubeadm) printf 644f70389d6f5186685a2d94c0221b55a280a9ec14bd3f3609f008d9244c70e8 ;;
     1.30.11-arm64-kubelet) printf 2ead74deda3ae5ab2fac1e1476d5b4c81ad73cf6383c279b5781513b98e43f39 ;;
     1.30.11-arm64-kubectl) printf 11f86b29416f344b090c2581df4bc8a98ed7cc14a2bb28e46a6d4aa708af19f4 ;;
+    1.29.7-amd64-kubeadm) printf 7699c6f06fbc8e813766b8237de69a095ad820fe484856ffd921a7894b5af605 ;;
+    1.29.7-amd64-kubelet) printf f16329e64f5b2204c1cb906f694abebb7f6869d56e6e8b60b54afa0057006b84 ;;
+    1.29.7-amd64-kubectl) printf e3df008ef60ea50286ea93c3c40a020e178a338cea64a185b4e21792d88c75d6 ;;
+    1.29.7-arm64-kubeadm) printf d0ad904dc3823821c3920499fc151fc83fb6cb9e1c920e39173f96720ad0e053 ;;
+    1.29.7-arm64-kubelet) printf f088079f26fb3bffc8a1c467e1caa5ad807023b63e70013e874163df87be6829 ;;
+    1.29.7-arm64-kubectl) printf 7b6649aaa298be728c5fb7ccb65f98738a4e8bda0741afbd5a9ed9e488c0e725 ;;
     1.28.12-amd64-kubeadm) printf 3ffcf5100c6bca3dd0a6c317c744dd97fe497c7c4aefe468321171f940d34971 ;;
     1.28.12-amd64-kubelet) printf 4648ae155b1ab05ab8dbef417bde4d5acfcd5ad32e8d1e3209006b40c440a56c ;;
     1.28.12-amd64-kubectl) printf e8aee7c9206c00062ced394418a17994b58f279a93a1be1143b08afe1758a3a2 ;;
@@ -60,14 +100,48 @@ vendor_sum() {
     *) : ;;
   esac
 }
-apt_install conntrack ethtool iptables mount socat
+apt_install conntrack ethtool iproute2 iptables mount openssl socat
 
-for file in kubeadm kubelet kubectl; do
-  sum=$(lines "$TASKSERV_SHA256" | sed -n "s/^$file=//p")
-  download "$TASKSERV_MIRROR/v$TASKSERV_VERSION/bin/linux/$(host_architecture)/$file" "${sum:-$(vendor_sum "$file")}" \
-    "/usr/local/bin/$file"
-  chmod 0755 "/usr/local/bin/$file"
-done
+minor=$(printf '%s' "$TASKSERV_VERSION" | cut -d . -f 2)
+program() {
+  sum=$(lines "$TASKSERV_SHA256" | sed -n "s/^$1=//p")
+  download "$TASKSERV_MIRROR/v$TASKSERV_VERSION/bin/linux/$(host_architecture)/$1" "${sum:-$(vendor_sum "$1")}" \
+    "/usr/local/bin/$1"
+  chmod 0755 "/usr/local/bin/$1"
+}
+apply_kubelet() {
+  SERVICE_KILL_MODE=process SERVICE_NO_BLOCK=yes service_apply kubelet - root "$PROVISIONING_LIB/kubelet"
+}
+upgrading=no
+if [ -e "$done_file" ] && [ "$(cat "$done_file")" != "$TASKSERV_VERSION" ]; then upgrading=yes; fi
+if [ "$upgrading" = yes ] && [ "$joins" = yes ]; then
+  # Of the API, which every node may ask: a kubelet must not be newer.
+  served=$(kubectl --kubeconfig /etc/kubernetes/kubelet.conf version -o json |
+    sed -n 's/.*"gitVersion": *"v[0-9]*\.\([0-9]*\)\..*/\1/p' | tail -n 1)
+  [ "${served:-0}" -ge "$minor" ] || fail "the API is still at 1.${served:-?}: upgrade the first control plane before this node"
+fi
+program kubeadm
+# On an upgrade the kubelet comes after the control plane: a failed upgrade must not leave it newer than its API.
+if [ "$upgrading" = no ]; then
+  program kubelet
+  program kubectl
+else
+  clear_changed
+fi
+if [ "$minor" -lt 31 ] && ! command -v crictl >/dev/null; then
+  # kubeadm pulls its images by it before 1.31; the distribution has none. Sums as the vendor publishes them.
+  case $(host_architecture) in
+    amd64) sum=3dd03954565808eaeb3a7ffc0e8cb7886a64a9aa94b2bfdfbdc6e2ed94842e49 ;;
+    arm64) sum=3769043fc6018a9e1697fcb768bb89ecd429176bd71e849058916f79a46a07a8 ;;
+    *) sum= ;;
+  esac
+  archive=/var/cache/provisioning/crictl.tar.gz
+  download "$TASKSERV_CRICTL_MIRROR/v1.30.0/crictl-v1.30.0-linux-$(host_architecture).tar.gz" \
+    "${TASKSERV_CRICTL_SHA256:-$sum}" "$archive"
+  tar -xzf "$archive" -C /usr/local/bin crictl
+  rm -f "$archive"
+  remember crictl installed
+fi
 
 write_file /etc/modules-load.d/kubernetes.conf <<'CONF'
 overlay
@@ -78,8 +152,9 @@ net.bridge.bridge-nf-call-iptables = 1
 net.bridge.bridge-nf-call-ip6tables = 1
 net.ipv4.ip_forward = 1
 CONF
-modprobe overlay || fail 'the kernel has no overlay file system'
-modprobe br_netfilter || fail 'the kernel has no br_netfilter'
+# Either may be built into the kernel, or loaded by the machine that this container runs on.
+grep -qw overlay /proc/filesystems || modprobe overlay || fail 'the kernel has no overlay file system'
+[ -e /proc/sys/net/bridge/bridge-nf-call-iptables ] || modprobe br_netfilter || fail 'the kernel has no br_netfilter'
 sysctl --quiet --load /etc/sysctl.d/90-kubernetes.conf || fail 'the kernel does not take the settings that Kubernetes needs'
 
 # The kubelet as kubeadm expects it: it writes the two environment files and the configuration.
@@ -94,76 +169,45 @@ KUBELET_EXTRA_ARGS=
 exec /usr/local/bin/kubelet --bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf \
   --kubeconfig=/etc/kubernetes/kubelet.conf --config=/var/lib/kubelet/config.yaml $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS
 SCRIPT
-SERVICE_KILL_MODE=process SERVICE_NO_BLOCK=yes service_apply kubelet - root "$PROVISIONING_LIB/kubelet"
+apply_kubelet
 
-minor=$(printf '%s' "$TASKSERV_VERSION" | cut -d . -f 2)
 # v1beta4 came with 1.31; there, extra arguments are a list.
 api=v1beta3
 [ "$minor" -lt 31 ] || api=v1beta4
-name=$(printf '%s' "$HOST_NAME" | tr '[:upper:]' '[:lower:]')
+address=$TASKSERV_NODE_IP
+if [ -n "$CLUSTER_ROLE" ]; then address=${TASKSERV_NODE_IP:-$(host_address)}; fi
 node_ip=
-if [ -n "$TASKSERV_NODE_IP" ]; then
+if [ -n "$address" ]; then
   node_ip="  kubeletExtraArgs:
-    node-ip: \"$TASKSERV_NODE_IP\""
+    node-ip: \"$address\""
   [ "$api" = v1beta3 ] || node_ip="  kubeletExtraArgs:
     - name: node-ip
-      value: \"$TASKSERV_NODE_IP\""
+      value: \"$address\""
 fi
 taints=
-if [ "$TASKSERV_ROLE" = worker ] || [ "$TASKSERV_SCHEDULE_ON_CONTROL_PLANE" = true ]; then taints='  taints: []'; fi
+if [ "$role" = worker ] || [ "$TASKSERV_SCHEDULE_ON_CONTROL_PLANE" = true ]; then taints='  taints: []'; fi
 registration="nodeRegistration:
   name: \"$name\"
-  criSocket: unix:///run/containerd/containerd.sock
+  criSocket: $socket
 $taints
 $node_ip"
-
-if [ "$joins" = yes ]; then
-  control_plane=
-  if [ "$TASKSERV_ROLE" = control-plane ]; then
-    control_plane="controlPlane:
-  certificateKey: \"$TASKSERV_CERTIFICATE_KEY\""
-    [ -z "$TASKSERV_NODE_IP" ] || control_plane="$control_plane
-  localAPIEndpoint:
-    advertiseAddress: \"$TASKSERV_NODE_IP\""
-  fi
-  verification='unsafeSkipCAVerification: true'
-  [ -z "$TASKSERV_CA_CERT_HASH" ] || verification="caCertHashes:
-      - \"$TASKSERV_CA_CERT_HASH\""
-  settings="apiVersion: kubeadm.k8s.io/$api
-kind: JoinConfiguration
-discovery:
-  bootstrapToken:
-    apiServerEndpoint: \"$TASKSERV_CONTROL_PLANE_ENDPOINT\"
-    token: \"$TASKSERV_TOKEN\"
-    $verification
-$control_plane
-$registration"
-else
-  endpoint=
-  [ -z "$TASKSERV_NODE_IP" ] || endpoint="localAPIEndpoint:
-  advertiseAddress: \"$TASKSERV_NODE_IP\""
-  key=
-  [ -z "$TASKSERV_CERTIFICATE_KEY" ] || key="certificateKey: \"$TASKSERV_CERTIFICATE_KEY\""
-  skip=
-  [ "$TASKSERV_SKIP_KUBE_PROXY" = false ] || skip='skipPhases:
-  - addon/kube-proxy'
-  sans=
-  [ -z "$TASKSERV_API_SERVER_SANS" ] || sans="apiServer:
+local_endpoint=
+[ -z "$address" ] || local_endpoint="localAPIEndpoint:
+  advertiseAddress: \"$address\""
+sans=
+[ -z "$TASKSERV_API_SERVER_SANS" ] || sans="apiServer:
   certSANs:
 $(lines "$TASKSERV_API_SERVER_SANS" | sed 's/.*/    - "&"/')"
-  shared=
-  [ -z "$TASKSERV_CONTROL_PLANE_ENDPOINT" ] || shared="controlPlaneEndpoint: \"$TASKSERV_CONTROL_PLANE_ENDPOINT\""
-  settings="apiVersion: kubeadm.k8s.io/$api
-kind: InitConfiguration
-bootstrapTokens:
-  - token: \"$TASKSERV_TOKEN\"
-    ttl: 0s
-$endpoint
-$key
-$skip
-$registration
----
-apiVersion: kubeadm.k8s.io/$api
+shared=
+[ -z "$endpoint" ] || shared="controlPlaneEndpoint: \"$endpoint\""
+proxy=
+# In a container the kernel's table of connections is not ours to size.
+if [ "$TASKSERV_SKIP_KUBE_PROXY" = false ] && [ ! -w /proc/sys/net/netfilter/nf_conntrack_max ]; then proxy="---
+apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+conntrack:
+  maxPerCore: 0"; fi
+cluster="apiVersion: kubeadm.k8s.io/$api
 kind: ClusterConfiguration
 kubernetesVersion: v$TASKSERV_VERSION
 clusterName: \"$TASKSERV_CLUSTER_NAME\"
@@ -172,28 +216,73 @@ $shared
 $sans
 networking:
   podSubnet: \"$TASKSERV_POD_SUBNET\"
-  serviceSubnet: \"$TASKSERV_SERVICE_SUBNET\"
+  serviceSubnet: \"$TASKSERV_SERVICE_SUBNET\""
+
+if [ "$joins" = yes ]; then
+  control_plane=
+  if [ "$role" = control-plane ]; then
+    control_plane="controlPlane:
+  certificateKey: \"$certificate_key\""
+    [ -z "$address" ] || control_plane="$control_plane
+$(printf '%s\n' "$local_endpoint" | sed 's/^/  /')"
+  fi
+  verification='unsafeSkipCAVerification: true'
+  [ -z "$ca_hash" ] || verification="caCertHashes:
+      - \"$ca_hash\""
+  settings="apiVersion: kubeadm.k8s.io/$api
+kind: JoinConfiguration
+discovery:
+  bootstrapToken:
+    apiServerEndpoint: \"$endpoint\"
+    token: \"$token\"
+    $verification
+$control_plane
+$registration"
+else
+  tokens=
+  [ -z "$token" ] || tokens="bootstrapTokens:
+  - token: \"$token\"
+    ttl: 0s"
+  key=
+  [ -z "$certificate_key" ] || key="certificateKey: \"$certificate_key\""
+  skip=
+  [ "$TASKSERV_SKIP_KUBE_PROXY" = false ] || skip='skipPhases:
+  - addon/kube-proxy'
+  settings="apiVersion: kubeadm.k8s.io/$api
+kind: InitConfiguration
+$tokens
+$local_endpoint
+$key
+$skip
+$registration
+---
+$cluster
 ---
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
-cgroupDriver: $(if has_systemd; then printf systemd; else printf cgroupfs; fi)"
+cgroupDriver: $(if has_systemd; then printf systemd; else printf cgroupfs; fi)
+$proxy"
 fi
-write_file /etc/kubernetes/provisioning.yaml 0600 <<CONF
+# The file of one that has joined holds what let it in, which is asked for only once.
+if [ "$joins" = no ] || [ ! -e "$done_file" ]; then
+  write_file /etc/kubernetes/provisioning.yaml 0600 <<CONF
 # by provisioning; changes are lost at the next install
 $(printf '%s\n' "$settings" | sed '/^$/d')
 CONF
+fi
 clear_changed
 
-# Of what a cut-off attempt left, kubeadm would say that it is there already.
-done_file=$PROVISIONING_STATE/kubernetes/joined
 if [ ! -e "$done_file" ]; then
+  # Of what a cut-off attempt left, kubeadm would say that it is there already.
   if [ -e /etc/kubernetes/kubelet.conf ] || [ -e /etc/kubernetes/manifests/kube-apiserver.yaml ]; then
     say 'an earlier attempt was cut off: starting anew'
-    kubeadm reset --force --cri-socket unix:///run/containerd/containerd.sock
+    service_remove kubelet -
+    kubeadm reset --force --cri-socket "$socket"
+    apply_kubelet
   fi
   if [ "$joins" = yes ]; then
     kubeadm join --config /etc/kubernetes/provisioning.yaml || fail 'kubeadm join failed; the lines above say why'
-  elif [ -n "$TASKSERV_CERTIFICATE_KEY" ]; then
+  elif [ -n "$certificate_key" ]; then
     kubeadm init --config /etc/kubernetes/provisioning.yaml --upload-certs --skip-token-print \
       --skip-certificate-key-print || fail 'kubeadm init failed; the lines above say why'
   else
@@ -202,15 +291,139 @@ if [ ! -e "$done_file" ]; then
   fi
   mkdir -p "${done_file%/*}"
   printf '%s\n' "$TASKSERV_VERSION" >"$done_file"
-elif [ "$(cat "$done_file")" != "$TASKSERV_VERSION" ]; then
+  remember sans "$TASKSERV_API_SERVER_SANS"
+elif [ "$upgrading" = yes ]; then
   if [ "$joins" = no ]; then
     kubeadm upgrade apply --yes "v$TASKSERV_VERSION" || fail 'kubeadm upgrade failed; the lines above say why'
   else
     kubeadm upgrade node || fail 'kubeadm upgrade failed; the lines above say why'
   fi
+  program kubelet
+  program kubectl
   mark_changed restart
-  service_apply kubelet - root "$PROVISIONING_LIB/kubelet"
+  apply_kubelet
   printf '%s\n' "$TASKSERV_VERSION" >"$done_file"
+fi
+remember settled "$settled"
+
+if [ "$role" = control-plane ]; then
+  if ! remembered sans "$TASKSERV_API_SERVER_SANS"; then
+    # The API reads its certificate anew by itself.
+    say 'renewing the certificate of the API for other names'
+    printf 'apiVersion: kubeadm.k8s.io/%s\nkind: InitConfiguration\n%s\n---\n%s\n' "$api" "$local_endpoint" "$cluster" |
+      sed '/^$/d' | (umask 077 && cat >/etc/kubernetes/provisioning-cluster.yaml)
+    rm -f /etc/kubernetes/pki/apiserver.crt /etc/kubernetes/pki/apiserver.key
+    kubeadm init phase certs apiserver --config /etc/kubernetes/provisioning-cluster.yaml ||
+      fail 'kubeadm cannot make the certificate of the API; the lines above say why'
+    rm -f /etc/kubernetes/provisioning-cluster.yaml
+    remember sans "$TASKSERV_API_SERVER_SANS"
+  fi
+  taint=node-role.kubernetes.io/control-plane
+  tainted=$(on_api get node "$name" -o 'jsonpath={.spec.taints[*].key}') || fail "the API does not know the node $name"
+  case " $tainted " in
+    *" $taint "*) if [ "$TASKSERV_SCHEDULE_ON_CONTROL_PLANE" = true ]; then on_api taint node "$name" "$taint-"; fi ;;
+    *) if [ "$TASKSERV_SCHEDULE_ON_CONTROL_PLANE" = false ]; then on_api taint node "$name" "$taint=:NoSchedule"; fi ;;
+  esac
+fi
+
+if [ -n "$CLUSTER_ROLE" ] && [ "$TASKSERV_NETWORK" = vxlan ]; then
+  if [ "$joins" = no ]; then
+    on_api apply -f - >/dev/null <<'MANIFEST' || fail 'the API does not take the account of the network'
+apiVersion: v1
+kind: ServiceAccount
+metadata: { name: pod-network, namespace: kube-system }
+---
+apiVersion: v1
+kind: Secret
+type: kubernetes.io/service-account-token
+metadata:
+  name: pod-network
+  namespace: kube-system
+  annotations: { kubernetes.io/service-account.name: pod-network }
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: { name: pod-network }
+rules:
+  - { apiGroups: [""], resources: [nodes], verbs: [get, list] }
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: { name: pod-network }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: pod-network }
+subjects:
+  - { kind: ServiceAccount, name: pod-network, namespace: kube-system }
+MANIFEST
+  fi
+  network_token=${FACT_NETWORK_TOKEN:-}
+  if [ -z "$network_token" ] && [ -s "$admin" ]; then
+    network_token=$(on_api -n kube-system get secret pod-network -o 'jsonpath={.data.token}' | base64 -d)
+  fi
+  # One that has joined keeps what it got then.
+  [ -z "$network_token" ] || write_file /etc/kubernetes/pod-network.conf 0600 <<CONF
+apiVersion: v1
+kind: Config
+current-context: cluster
+clusters: [{ name: cluster, cluster: { server: "https://$endpoint", certificate-authority: /etc/kubernetes/pki/ca.crt } }]
+users: [{ name: pod-network, user: { token: "$network_token" } }]
+contexts: [{ name: cluster, context: { cluster: cluster, user: pod-network } }]
+CONF
+  write_file "$PROVISIONING_LIB/pod-network" 0755 root:root restart <<'SCRIPT'
+#!/bin/sh
+# pod-network NODE ADDRESS POD_SUBNET   a bridge for the pods of this node, and a way to those of the others by VXLAN.
+# By provisioning. The addresses of the tunnels' ends follow from the nodes': nobody has to agree on them.
+set -u
+node=$1 address=$2 subnet=$3 device=pod-vxlan
+hardware() { printf '0e:50:%02x:%02x:%02x:%02x' $(printf '%s' "$1" | tr . ' '); }
+nodes() {
+  kubectl --kubeconfig /etc/kubernetes/pod-network.conf --request-timeout=10s get nodes \
+    -o 'jsonpath={range .items[*]}{.metadata.name} {.spec.podCIDR} {.status.addresses[?(@.type=="InternalIP")].address}{"\n"}{end}'
+}
+rule() { iptables -w -t "$1" -C "$2" $3 2>/dev/null || iptables -w -t "$1" -A "$2" $3; }
+settle() {
+  own=$(printf '%s\n' "$1" | awk -v node="$node" '$1 == node && $2 ~ "/" { print $2 }')
+  # Given by the controllers a moment after the node has joined.
+  [ -n "$own" ] || return 1
+  if ! ip link show "$device" >/dev/null 2>&1; then
+    ip link add "$device" address "$(hardware "$address")" type vxlan id 7301 local "$address" dstport 8472 nolearning
+  fi
+  ip address replace "${own%/*}/32" dev "$device"
+  ip link set "$device" mtu 1450 up
+  mkdir -p /etc/cni/net.d
+  config=/etc/cni/net.d/10-provisioning.conflist
+  cat >"$config.new" <<CONF
+{
+  "cniVersion": "0.4.0",
+  "name": "pods",
+  "plugins": [
+    {
+      "type": "bridge", "bridge": "cni0", "isDefaultGateway": true, "hairpinMode": true, "mtu": 1450,
+      "ipam": { "type": "host-local", "ranges": [[{ "subnet": "$own" }]] }
+    },
+    { "type": "portmap", "capabilities": { "portMappings": true } }
+  ]
+}
+CONF
+  if cmp -s "$config.new" "$config"; then rm -f "$config.new"; else mv -f "$config.new" "$config"; fi
+  printf '%s\n' "$1" | while read -r other cidr to; do
+    case $other-$cidr-$to in "$node"-* | *--* | *-) continue ;; esac
+    bridge fdb replace "$(hardware "$to")" dev "$device" dst "$to" self permanent
+    ip neighbour replace "${cidr%/*}" lladdr "$(hardware "$to")" dev "$device" nud permanent
+    ip route replace "$cidr" via "${cidr%/*}" dev "$device" onlink
+  done
+  ip -o route show dev "$device" | while read -r cidr rest; do
+    case $cidr in */*) printf '%s\n' "$1" | awk '{ print $2 }' | grep -Fqx "$cidr" || ip route delete "$cidr" dev "$device" ;; esac
+  done
+  rule filter FORWARD "-s $subnet -m comment --comment pod-network -j ACCEPT"
+  rule filter FORWARD "-d $subnet -m comment --comment pod-network -j ACCEPT"
+  rule nat POSTROUTING "-s $subnet ! -d $subnet -m comment --comment pod-network -j MASQUERADE"
+}
+while :; do
+  if all=$(nodes); then settle "$all"; fi
+  sleep 5
+done
+SCRIPT
+  service_apply pod-network - root "$PROVISIONING_LIB/pod-network" "$name" "$address" "$TASKSERV_POD_SUBNET"
 fi
 if [ -s /etc/kubernetes/pki/ca.crt ] && [ "$joins" = no ]; then
   # What nodes that join check the cluster by (config.ca_cert_hash): the SHA-256 of the CA's public key.

@@ -46,7 +46,7 @@ async function acceptDelete(services: Services, mutation: Mutation, id: string):
   requirePermission(principal, 'server_delete', {
     ...{ what: 'orphan', id, workspace: orphan.workspace, read: 'server_read' },
     // Nobody's: whoever may delete only what they made themselves may not delete it.
-    createdBy: '',
+    ownerId: null,
   });
   const holder = await deletionUnderWay(tx, id);
   if (holder !== null) throw errors.resourceBusy(`Orphan ${id}`, holder.id, holder.kind);

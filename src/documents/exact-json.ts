@@ -1,10 +1,9 @@
-import { pathText } from '../documents/json.ts';
-import { type ApplicationError, errors } from '../errors.ts';
+import { numberProblem } from './exact-numbers.ts';
+import { pathText } from './json.ts';
 
 const [QUOTE, BACKSLASH, COMMA] = [...'"\\,'].map((sign) => sign.charCodeAt(0));
 const [BRACE, BRACE_END, BRACKET, BRACKET_END] = [...'{}[]'].map((sign) => sign.charCodeAt(0));
 const [MINUS, ZERO, NINE] = [0x2d, 0x30, 0x39];
-const LARGE_NUMBER = `is a number past ±${Number.MAX_SAFE_INTEGER}, which would not be kept exactly: send it as a string`;
 const NUMBER = /[-+.\deE]+/y;
 
 /** An object or list that the scan is inside of. */
@@ -15,13 +14,19 @@ interface Container {
   at: string | number;
 }
 
+/** What is wrong, and where: `with.servers[2]`. */
+export interface Inexactness {
+  field: string;
+  message: string;
+}
+
 /**
- * What `JSON.parse` passes over in silence: a name that an object has twice, of which the last would count; and a number
- * so large that a neighbor of it would be kept. Also nesting beyond `maxDepth`, which a name given twice might hide. One
- * pass, without recursion.
+ * What `JSON.parse` passes over in silence: a name that an object has twice, of which the last would count; a number in
+ * whose place another one would be kept; and half of a surrogate pair (`\ud800`), which UTF-8 cannot hold. Also nesting
+ * beyond `maxDepth` (`too deep`), which a name given twice might hide. One pass, without recursion.
  * @param text JSON that has been parsed.
  */
-export function inexactness(text: string, maxDepth: number): ApplicationError | undefined {
+export function inexactness(text: string, maxDepth: number): Inexactness | 'too deep' | null {
   const open: Container[] = [];
   let inside: Container | undefined;
   let nameIsNext = false;
@@ -30,19 +35,20 @@ export function inexactness(text: string, maxDepth: number): ApplicationError | 
     const sign = text.charCodeAt(i);
     if (sign === QUOTE) {
       const end = endOfString(text, i);
+      const value = read(text.slice(i + 1, end));
+      if (!value.isWellFormed()) return { field: pathOf(), message: 'holds half of a surrogate pair: no character' };
       if (nameIsNext && inside?.names !== undefined) {
-        const name = nameIn(text.slice(i + 1, end));
-        inside.at = name;
-        if (inside.names.has(name)) return errors.validation([{ field: pathOf(), message: 'is given more than once' }]);
-        inside.names.add(name);
+        inside.at = value;
+        if (inside.names.has(value)) return { field: pathOf(), message: 'is given more than once' };
+        inside.names.add(value);
         nameIsNext = false;
       }
       i = end;
     } else if (sign === MINUS || (sign >= ZERO && sign <= NINE)) {
       NUMBER.lastIndex = i;
       const [written = ''] = NUMBER.exec(text) ?? [];
-      if (Math.abs(Number(written)) > Number.MAX_SAFE_INTEGER)
-        return errors.validation([{ field: pathOf(), message: LARGE_NUMBER }]);
+      const message = numberProblem(written);
+      if (message !== null) return { field: pathOf(), message };
       i += written.length - 1;
     } else if (sign === COMMA) {
       if (inside?.names !== undefined) nameIsNext = true;
@@ -51,14 +57,14 @@ export function inexactness(text: string, maxDepth: number): ApplicationError | 
       nameIsNext = sign === BRACE;
       inside = nameIsNext ? { names: new Set(), at: '' } : { names: undefined, at: 0 };
       open.push(inside);
-      if (open.length > maxDepth) return errors.tooDeep(maxDepth);
+      if (open.length > maxDepth) return 'too deep';
     } else if (sign === BRACE_END || sign === BRACKET_END) {
       open.pop();
       inside = open.at(-1);
       nameIsNext = false;
     }
   }
-  return undefined;
+  return null;
 }
 
 /** @returns the index of the quote that ends the string which begins at `start`. */
@@ -68,7 +74,7 @@ function endOfString(text: string, start: number): number {
   return i;
 }
 
-/** `"a"` and `"\u0061"` are the same name. */
-function nameIn(written: string): string {
+/** `"a"` and `"\u0061"` are the same. */
+function read(written: string): string {
   return written.includes('\\') ? String(JSON.parse(`"${written}"`)) : written;
 }

@@ -1,0 +1,343 @@
+/** PATCH /v1/taskservs/{id}: other servers, another config, another version. */
+import { isDeepStrictEqual } from 'node:util';
+import { type Static, Type } from 'typebox';
+import { type Principal, requirePermission } from '../../access/permissions.ts';
+import {
+  generateSecrets,
+  requireUpgrade,
+  resolveConfig,
+  resolveVersion,
+  type TaskservDefinition,
+} from '../../catalog/catalog.ts';
+import { isObject } from '../../documents/json.ts';
+import { errors } from '../../errors.ts';
+import { type Budget, requestBudget } from '../../evaluation/pool.ts';
+import type { Mutation } from '../../http/mutation.ts';
+import type { Services } from '../../http/section.ts';
+import type { Accepted } from '../../operations/accept.ts';
+import { defineOperation } from '../../operations/define.ts';
+import { fixedLeader, placesAmong, type Round, wantedPlaces } from '../cluster/members.ts';
+import { findServers, requireNoConflict, requirePrivilege, requireSecretFields } from '../create/operation.ts';
+import { assignPlaces, carriedOn, hostsOf, placeOnHosts, type TaskservHost } from '../host-store.ts';
+import { definitionMissing, definitionsOf, type HostTools } from '../procedures/input.ts';
+import { CreateTaskserv, TaskservId } from '../schemas.ts';
+import { decryptSecrets, sealConfig } from '../secrets.ts';
+import { acceptOnHosts, justChanged, lockForChange, lockNamed, requireFree, taskservIdOf } from '../service.ts';
+import {
+  insertRevision,
+  type Revision,
+  readRevision,
+  readTaskservPlace,
+  type TaskservRecord,
+  updateTaskserv,
+} from '../store.ts';
+import { updateProcedure } from './procedure.ts';
+import { roundsBetween } from './rounds.ts';
+
+const { servers, wait } = CreateTaskserv.properties;
+const wanted = {
+  servers: Type.Optional({
+    ...servers,
+    description: 'Hostnames or ids of all servers that it is to be on. Those left out leave, those that are new join.',
+  }),
+  config: Type.Optional(
+    Type.Record(Type.String({ maxLength: 128 }), Type.Unknown(), {
+      description: 'Settings to change. Others stay as they are; null puts one back to its default.',
+    }),
+  ),
+  version: Type.Optional(Type.String({ minLength: 1, maxLength: 64, description: 'The version to change to.' })),
+};
+const force = Type.Optional(
+  Type.Boolean({
+    default: false,
+    description: 'Servers that leave are forgotten where they cannot be drained or reached.',
+  }),
+);
+const UpdateTaskserv = Type.Object({ ...wanted, force, wait }, { additionalProperties: false });
+type UpdateTaskserv = Static<typeof UpdateTaskserv>;
+
+export const updateTaskservOperation = defineOperation({
+  kind: 'taskserv.update',
+  permission: 'taskserv_update',
+  route: {
+    method: 'PATCH',
+    path: '/v1/taskservs/:id',
+    tag: 'Taskservs',
+    summary: 'Change the servers, the config or the version of a taskserv',
+    description:
+      'What is left out stays as it is. A service across servers is changed member by member, in the order that its definition gives: servers that do not run leave first, then the others are changed and new ones join, then those that are no longer named are drained and leave.',
+    params: TaskservId,
+    body: UpdateTaskserv,
+    refusals: [400, 404, 409],
+    prepare: (services, principal, { params, body }) =>
+      prepareUpdate(services, principal, params.id, body, requestBudget(principal.userId)),
+    accept: (services, mutation, _request, prepared) => acceptUpdate(services, mutation, prepared),
+  },
+  procedure: (tools: HostTools) => updateProcedure(tools),
+  node: {
+    with: Type.Object(
+      {
+        taskserv: Type.String({
+          minLength: 1,
+          maxLength: 63,
+          description: 'Id of a taskserv, or its name where the workspace has one of that name.',
+        }),
+        ...wanted,
+        force,
+      },
+      { additionalProperties: false },
+    ),
+    permission: 'taskserv_update',
+    target: { what: 'taskserv', permission: 'taskserv_update', field: 'taskserv' },
+    secrets: 'config',
+    async prepare(services, principal, { workspace, fields, secretNames, budget }) {
+      // The fields were held against the schema above.
+      const { taskserv, ...body } = fields as { taskserv: string } & UpdateTaskserv;
+      const id = await taskservIdOf(services.db, workspace, taskserv);
+      const prepared = await prepareUpdate(services, principal, id, body, budget);
+      requireSecretFields(secretNames, prepared.change.secrets);
+      return prepared;
+    },
+    accept: (services, mutation, _node, prepared) => acceptUpdate(services, mutation, prepared as PreparedUpdate),
+    undo({ input, status }) {
+      if (status !== 'completed') {
+        return { how: 'keep', why: 'The change ended early; the taskserv is as its servers tell.' };
+      }
+      const { taskserv_id: id, undo_fields: fields, undo_lost: lost } = input;
+      if (Array.isArray(lost) && lost.length > 0) {
+        return { how: 'keep', why: `It changed secrets (${lost.join(', ')}), which are not kept.` };
+      }
+      if (!isObject(fields)) return { how: 'nothing' };
+      return { how: 'node', kind: 'taskserv.update', fields: { taskserv: String(id), ...fields, force: true } };
+    },
+  },
+});
+
+/** A change that holds against the catalog, with its secrets opened: never stored as it is. */
+interface PreparedUpdate {
+  id: string;
+  body: UpdateTaskserv;
+  definitions: Map<string, TaskservDefinition>;
+  definition: TaskservDefinition;
+  /** What the change starts from. */
+  current: Revision;
+  change: Change;
+}
+
+/** What is read of files and evaluated: no transaction waits for that. @throws 404, 403, 400, 409. */
+async function prepareUpdate(
+  services: Services,
+  principal: Principal,
+  id: string,
+  body: UpdateTaskserv,
+  budget: Budget,
+): Promise<PreparedUpdate> {
+  const { db } = services;
+  const [place, current] = [await readTaskservPlace(db, id), await readRevision(db, id)];
+  if (place === null || current === null) throw errors.notFound('taskserv', id);
+  const { name, workspace, ownerId } = place;
+  requirePermission(principal, 'taskserv_update', {
+    ...{ what: 'taskserv', id, workspace, ownerId },
+    read: 'taskserv_read',
+  });
+  const definitions = await definitionsOf(db, workspace);
+  const definition = definitions.get(name);
+  if (definition === undefined) throw errors.conflict(definitionMissing(name).message, { taskserv: name });
+  const change = await changeOf(services, definition, current, body, budget);
+  return { id, body, definitions, definition, current, change };
+}
+
+/** Accepts a change: its revision, its hosts and its place in line commit together. */
+async function acceptUpdate(
+  services: Services,
+  mutation: Mutation,
+  { id, body, definitions, definition, current, change }: PreparedUpdate,
+): Promise<Accepted> {
+  const { tx } = mutation;
+  const { taskserv, present, named } = await lockAll(mutation, id, body);
+  const { name, workspace } = taskserv;
+  if (!isDeepStrictEqual(await readRevision(tx, id), current)) throw justChanged(id);
+  requirePrivilege(mutation.principal, change.privileged, workspace);
+
+  const coming = named.filter(({ server_id }) => !present.some((host) => host.server_id === server_id));
+  const leaving = present.filter(({ server_id }) => !named.some((host) => host.server_id === server_id));
+  const carried = await carriedOn(
+    tx,
+    named.map(({ server_id }) => server_id),
+  );
+  requireNoConflict({ body: { name }, definitions }, carried);
+  const others = carried.filter(
+    (record) => record.name === name && record.taskserv_id !== null && record.taskserv_id !== id,
+  );
+  if (others.length > 0) {
+    throw errors.conflict(
+      `${others.map(({ hostname, taskserv_id: other }) => `${hostname} carries ${name} as ${other}`).join(', ')}. Delete that first.`,
+      { taskservs: others.map(({ taskserv_id: other }) => other) },
+    );
+  }
+  const leader = fixedLeader(definition, placesAmong(present));
+  const stuck = leaving.find(({ server_id }) => server_id === leader?.server_id);
+  if (stuck !== undefined) {
+    throw errors.conflict(
+      `${stuck.hostname} leads ${name} for good and cannot leave: name it in "servers". To move the service, set up another one and move its data.`,
+      { server: stuck.hostname, server_id: stuck.server_id },
+    );
+  }
+  const places = wantedPlaces(definition, change.values, present, named);
+  const rounds = roundsBetween(definition, { places, named, leaving });
+  const hosts = [...leaving, ...named].map(({ server_id, hostname }) => ({ server_id, hostname }));
+  await requireFree(tx, hosts, body.wait);
+
+  const revision = taskserv.revision + 1;
+  const names = (list: readonly { hostname: string }[]) => list.map(({ hostname }) => hostname);
+  const accepted = await acceptOnHosts(services, mutation, {
+    kind: 'taskserv.update',
+    doing: titleOf(name, change, names(coming), names(leaving)),
+    workspace,
+    resource: `taskserv:${id}`,
+    hosts,
+    turns: true,
+    input: {
+      taskserv_id: id,
+      name,
+      previous: { revision: taskserv.revision, version: taskserv.version, status: taskserv.status },
+      made: coming.map(({ server_id }) => server_id),
+      adopted: carried
+        .filter((record) => record.name === name && record.taskserv_id === null)
+        .map(({ server_id }) => server_id),
+      leaving: leaving.map(({ server_id }) => server_id),
+      force: body.force === true,
+      rounds,
+      ...undoOf(current, change, body, present),
+    },
+    details: { name, version: change.version, servers: names(named), settings: change.settings },
+    plan: {
+      change: [
+        {
+          ...{ type: 'taskserv', id, name },
+          ...(change.version === current.version ? {} : { version: { from: current.version, to: change.version } }),
+          ...(coming.length === 0 ? {} : { new_servers: names(coming) }),
+          ...(leaving.length === 0 ? {} : { leaving_servers: names(leaving) }),
+          ...(change.settings.length === 0 ? {} : { settings: change.settings }),
+        },
+      ],
+      order: orderOf(name, rounds, hosts, present),
+    },
+  });
+  await insertRevision(tx, id, accepted.id, {
+    revision,
+    version: change.version,
+    ...sealConfig(services.encryption, change.values, change.secrets),
+  });
+  await updateTaskserv(tx, id, { status: 'installing', version: change.version, revision });
+  await placeOnHosts(
+    tx,
+    { id, name, operationId: accepted.id },
+    named.map(({ server_id }) => server_id),
+  );
+  if (places !== null) await assignPlaces(tx, id, places);
+  return accepted;
+}
+
+/** Locks the servers of the taskserv and those that it is to be on, all in reach of the caller, then itself. */
+async function lockAll(mutation: Mutation, id: string, body: UpdateTaskserv) {
+  const { tx } = mutation;
+  const seen = (await hostsOf(tx, id)).map(({ server_id }) => server_id);
+  const place = await readTaskservPlace(tx, id);
+  if (place === null) throw errors.notFound('taskserv', id);
+  const { workspace } = place;
+  await lockNamed(mutation, workspace, body.servers ?? [], seen);
+  const taskserv: TaskservRecord = await lockForChange(mutation, id, 'taskserv_update');
+  const present = inOrder(await hostsOf(tx, id));
+  if (!present.every(({ server_id }) => seen.includes(server_id))) throw justChanged(id);
+  if (body.servers === undefined) return { taskserv, present, named: present };
+  const found = await findServers(mutation, { workspace, servers: body.servers });
+  return { taskserv, present, named: found.map(({ id: server_id, hostname }) => ({ server_id, hostname })) };
+}
+
+const inOrder = (hosts: TaskservHost[]) => hosts.toSorted((a, b) => (a.position ?? 0) - (b.position ?? 0));
+
+/** What is wanted afterwards, and which settings differ by it. */
+interface Change {
+  version: string;
+  values: Record<string, unknown>;
+  secrets: string[];
+  settings: string[];
+  /** Those of them that choose code of the host. */
+  privileged: string[];
+}
+
+/** @throws 400 for a config or a version that cannot be, 409 for an upgrade that cannot be. */
+async function changeOf(
+  { encryption }: Services,
+  definition: TaskservDefinition,
+  current: Revision,
+  body: UpdateTaskserv,
+  budget: Budget,
+): Promise<Change> {
+  if (body.servers === undefined && body.config === undefined && body.version === undefined) {
+    throw errors.validation([{ field: 'servers', message: 'give "servers", "config", "version", or several of them' }]);
+  }
+  if (body.config !== undefined && 'version' in body.config) {
+    throw errors.validation([{ field: 'config.version', message: 'give the version beside "config", as "version"' }]);
+  }
+  const version = body.version === undefined ? current.version : resolveVersion(definition, body.version);
+  requireUpgrade(definition, current.version, version);
+  const before: Record<string, unknown> = { ...current.config, ...decryptSecrets(encryption, current) };
+  // What an older version of the definition had is no setting any more.
+  const merged = Object.entries({ ...before, ...body.config }).filter(
+    ([name, value]) => value !== null && (name in definition.config || name in (body.config ?? {})),
+  );
+  const resolved = await resolveConfig(definition, Object.fromEntries(merged), budget);
+  const { values, secrets } = generateSecrets(definition, resolved, before);
+  const names = [...new Set([...Object.keys(before), ...Object.keys(values)])].sort();
+  const settings = names.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(values[name]));
+  const privileged = resolved.privileged.filter((name) => settings.includes(name));
+  return { version, values, secrets, settings, privileged };
+}
+
+/** The fields of the request that makes it as it was before, and the settings that it cannot bring back. */
+function undoOf(
+  current: Revision,
+  { settings, secrets }: Change,
+  body: UpdateTaskserv,
+  present: readonly TaskservHost[],
+): Record<string, unknown> {
+  const secret = settings.filter((name) => secrets.includes(name) || current.secret_names.includes(name));
+  const open = settings.filter((name) => !secret.includes(name));
+  return {
+    undo_lost: secret,
+    undo_fields: {
+      ...(body.servers === undefined ? {} : { servers: present.map(({ server_id }) => server_id) }),
+      ...(body.version === undefined ? {} : { version: current.version }),
+      ...(open.length === 0
+        ? {}
+        : { config: Object.fromEntries(open.map((name) => [name, current.config[name] ?? null])) }),
+    },
+  };
+}
+
+function titleOf(name: string, { settings }: Change, coming: string[], leaving: string[]): string {
+  if (leaving.length > 0 && coming.length === 0 && settings.length === 0) {
+    return `Take ${leaving.join(', ')} out of ${name} on`;
+  }
+  if (coming.length > 0 && leaving.length === 0 && settings.length === 0) {
+    return `Add ${coming.join(', ')} to ${name} on`;
+  }
+  return `Change ${name} on`;
+}
+
+function orderOf(
+  name: string,
+  rounds: readonly Round[],
+  hosts: readonly { server_id: string; hostname: string }[],
+  present: readonly { server_id: string }[],
+): string[] {
+  return rounds.flatMap(({ action, servers: ids }) =>
+    ids.map((id) => {
+      const hostname = hosts.find(({ server_id }) => server_id === id)?.hostname ?? id;
+      if (action === 'remove') return `${hostname}: remove ${name}`;
+      return `${hostname}: ${present.some(({ server_id }) => server_id === id) ? 'change' : 'install'} ${name}`;
+    }),
+  );
+}
