@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { type ErrorBody, expectError, expectOk, startInstallation } from '../support/acceptance.ts';
 import { COSTLY, doubled, step, text, withParameter } from '../support/costly.ts';
@@ -24,6 +25,7 @@ async function answeredMeanwhile<T>(work: Promise<T>): Promise<{ answer: T; othe
   while (!settled) {
     expectOk(await anonymous.request('GET', '/health/live'));
     if (!settled) others += 1;
+    await sleep(50);
   }
   return { answer: await done, others };
 }
