@@ -69,7 +69,9 @@ const httpAlone: Plugin = {
   load: {
     filter: { id: /^virtual:http-alone$/ },
     handler() {
-      const plain = Object.entries(Object.getOwnPropertyDescriptors(http)).filter(([, { value }]) => value !== undefined);
+      const plain = Object.entries(Object.getOwnPropertyDescriptors(http)).filter(
+        ([, { value }]) => value !== undefined,
+      );
       const names = plain.map(([name]) => name).join(', ');
       return `const http = process.getBuiltinModule('node:http');\nexport default http;\nexport const { ${names} } = http;`;
     },
