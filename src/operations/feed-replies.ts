@@ -19,19 +19,26 @@ export interface FeedRequest {
   limit?: number;
   workspace?: string;
   kind?: string;
+  /** Default `false`. */
+  check_mode?: 'false' | 'true' | 'any';
 }
 
 /** What the caller wants of the feed, as far as they may see it. */
-export function feedScope(principal: Principal, { workspace, kind }: FeedRequest): FeedScope {
+export function feedScope(principal: Principal, query: FeedRequest): FeedScope {
+  const { workspace, kind, check_mode: checks = 'false' } = query;
   const permitted = permittedWorkspaces(principal, 'operation_read');
   const wanted = workspace === undefined ? null : [workspace];
   const workspaces =
     permitted === null || wanted === null ? (permitted ?? wanted) : permitted.filter((name) => name === workspace);
-  return { workspaces, kind: kind ?? null };
+  return { workspaces, kind: kind ?? null, checkMode: checks === 'any' ? null : checks === 'true' };
 }
 
-function inScope(row: FeedRow, { workspaces, kind }: FeedScope): boolean {
-  return (workspaces === null || workspaces.includes(row.workspace)) && (kind === null || kind === row.kind);
+function inScope(row: FeedRow, { workspaces, kind, checkMode }: FeedScope): boolean {
+  return (
+    (workspaces === null || workspaces.includes(row.workspace)) &&
+    (kind === null || kind === row.kind) &&
+    (checkMode === null || checkMode === row.checkMode)
+  );
 }
 
 /**
@@ -65,8 +72,10 @@ export async function sendFeed(
     }
   }
   const next = new URLSearchParams({ after: positionText(position), limit: String(limit) });
-  if (query.workspace !== undefined) next.set('workspace', query.workspace);
-  if (query.kind !== undefined) next.set('kind', query.kind);
+  for (const name of ['workspace', 'kind', 'check_mode'] as const) {
+    const value = query[name];
+    if (value !== undefined) next.set(name, value);
+  }
   reply.header('link', `</v1/events?${next}>; rel="next"`);
   return sendJson(reply, `[${found.map((row) => row.json).join(',')}]`);
 }

@@ -102,6 +102,12 @@ export const OperationEventsQuery = Type.Object(
 
 const word = (maxLength: number) => Type.String({ minLength: 1, maxLength, pattern: '^[^\\u0000]+$' });
 
+/** Whether a list has checks. */
+const ChecksWanted = Type.Enum(['false', 'true', 'any'], {
+  description: 'Whether to list checks: without them (`false`, the default), them alone, or both.',
+});
+
+/** GET /v1/events. */
 export const FeedQuery = Type.Object(
   {
     after: Type.Optional(
@@ -113,6 +119,7 @@ export const FeedQuery = Type.Object(
     limit,
     workspace: Type.Optional(word(63)),
     kind: Type.Optional(word(128)),
+    check_mode: Type.Optional(ChecksWanted),
   },
   { additionalProperties: false },
 );
@@ -137,11 +144,8 @@ export const OPERATION_LIST: ListDefinition = {
     resource: filter<string>(word(253), (value) => sql`resource = ${value}`),
     parent_id: filter<string>(Type.String({ pattern: UUID }), (value) => sql`parent_id = ${value}::uuid`),
     created_by: filter<string>(word(253), (value) => sql`created_by = ${value}`),
-    check_mode: filter<string>(
-      Type.Enum(['false', 'true', 'any'], {
-        description: 'Whether to list checks: without them (`false`, the default), them alone, or both.',
-      }),
-      (value) => (value === 'any' ? sql`true` : sql`check_mode = ${value}::boolean`),
+    check_mode: filter<string>(ChecksWanted, (value) =>
+      value === 'any' ? sql`true` : sql`check_mode = ${value}::boolean`,
     ),
     ...createdFilters(),
   },

@@ -164,6 +164,8 @@ export async function readFeed(db: Queryable, after: Position, limit: number): P
 export interface FeedScope {
   workspaces: string[] | null;
   kind: string | null;
+  /** Of checks alone, of the others alone; null: of both. */
+  checkMode: boolean | null;
 }
 
 /** Events looked through for the newest of a scope: what matches few events must not read a million. */
@@ -178,6 +180,7 @@ export async function newestInFeed(db: Database, scope: FeedScope, limit: number
       join provisioning.operations o on o.id = e.operation_id
     where (${scope.workspaces}::text[] is null or o.workspace = any(${scope.workspaces}::text[]))
       and (${scope.kind}::text is null or o.kind = ${scope.kind})
+      and (${scope.checkMode}::boolean is null or o.check_mode = ${scope.checkMode})
     order by e.xid desc, e.operation_id desc, e.seq desc limit ${limit}`.execute(db);
   return rows.map(feedRow).reverse();
 }

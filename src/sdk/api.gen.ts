@@ -3016,6 +3016,8 @@ export interface operations {
             query?: {
                 /** @description The `id` of an event: only what comes behind it. Absent: the newest. */
                 after?: string;
+                /** @description Whether to list checks: without them (`false`, the default), them alone, or both. */
+                check_mode?: "false" | "true" | "any";
                 kind?: string;
                 /** @description Events in a JSON answer at most. */
                 limit?: number;

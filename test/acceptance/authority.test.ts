@@ -277,6 +277,23 @@ test('settings that choose code are for those with taskserv_privileged, also in 
   ] as const) {
     expectOk(await client.request('POST', '/v1/taskservs/create?check_mode=true', body(config)));
   }
+  const installed = expectOk(await dev.request<Operation>('POST', '/v1/taskservs/create', body({ port: 8080 })));
+  const { taskserv_id: id } = (await ended(dev, installed.id)).result ?? {};
+  const change = (client: typeof dev, config: object) =>
+    client.request('PATCH', `/v1/taskservs/${String(id)}?check_mode=true`, { config });
+  assert.match(expectError(await change(dev, { extra }), 403, 'FORBIDDEN').message, /config\.extra/);
+  expectOk(await change(dev, { port: 8081 }));
+  expectOk(await change(ops, { extra }));
+});
+
+test('who may not choose code may give the checksum of the vendor’s file', async () => {
+  const dev = await makeClient(server, 'checksum-dev', [{ role: 'developer', workspace: 'default' }]);
+  const { server: own } = await makeServer(dev, 'of-checksum-dev');
+  const sha256 = 'a'.repeat(64);
+  const body = { workspace: 'default', name: 'gitea', servers: [own.id] };
+  const check = (config: object) => dev.request('POST', '/v1/taskservs/create?check_mode=true', { ...body, config });
+  expectOk(await check({ sha256 }));
+  expectError(await check({ sha256, mirror: 'http://192.0.2.7/gitea' }), 403, 'FORBIDDEN');
 });
 
 test('a machine at the address of a server of the workspace is not imported as another one', async () => {

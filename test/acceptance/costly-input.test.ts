@@ -78,6 +78,17 @@ test('a schema with keywords that reach beyond their place is refused, not faile
   }
 });
 
+test('a time that never comes is looked for while others are answered', async () => {
+  const schedule = {
+    ...{ workspace: 'default', name: 'never', workflow_type: 'batch', timezone: 'America/St_Johns' },
+    ...{ parameters: { operations: [{ id: 'a', kind: 'approval' }] } },
+    cron: '* * * 8-31 * +MON#1,TUE#1,WED#1,THU#1,FRI#1,SAT#1,SUN#1',
+  };
+  const { answer, others } = await answeredMeanwhile(admin.request('POST', '/v1/schedules', schedule));
+  assert.match(expectError(answer, 400).message, /never comes/);
+  assert.ok(others >= 10, `${others} were answered`);
+});
+
 test('a text nested without end is a refusal', async () => {
   const deep = `${'['.repeat(50_000)}${']'.repeat(50_000)}`;
   expectError(await validate({ definition: `operations: ${deep}` }), 400);

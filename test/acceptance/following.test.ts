@@ -171,6 +171,29 @@ test('the feed brings the events of all operations that the caller may see, on e
   );
 });
 
+test('the feed tells of checks only where they are asked for, in lists and in streams', async () => {
+  const start = expectOk(await admin.request<{ id: string }[]>('GET', '/v1/events?limit=1')).at(-1)?.id ?? '';
+  const check = await askForServer(admin, 'only-checked', { check_mode: true });
+  assert.equal((await ended(admin, check.id)).status, 'completed');
+  const { operation } = await makeServer(admin, 'made');
+  // What the feed brings of these two, up to the end of the one that comes last of what is asked for.
+  const told = async (query: string, last: string) => {
+    const { events } = await readStream(server, `/v1/events?${query}`, admin.token, {
+      lastEventId: start,
+      enough: (events) => events.some(({ data }) => data.operation_id === last && data.status === 'completed'),
+    });
+    const listed = expectOk(
+      await admin.request<{ operation_id: string }[]>('GET', `/v1/events?after=${start}&limit=1000&${query}`),
+    );
+    const ids = (list: unknown[]) => [...new Set(list)].filter((id) => id === check.id || id === operation.id);
+    assert.deepEqual(ids(listed.map(({ operation_id: id }) => id)), ids(events.map(({ data }) => data.operation_id)));
+    return ids(events.map(({ data }) => data.operation_id));
+  };
+  assert.deepEqual(await told('', operation.id), [operation.id]);
+  assert.deepEqual(await told('check_mode=any', operation.id), [check.id, operation.id]);
+  assert.deepEqual(await told('check_mode=true', check.id), [check.id]);
+});
+
 test('a stream brings nothing more once its token has ended', async () => {
   const leaver = await makeClient(server, 'leaver', [{ role: 'viewer' }]);
   const headers = { authorization: `Bearer ${leaver.token}`, accept: 'text/event-stream' };

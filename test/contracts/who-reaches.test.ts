@@ -33,6 +33,7 @@ const TABLE: Record<string, Record<Role, May>> = {
   'server.repair': REACH,
   'server.delete': REACH,
   'taskserv.create': REACH,
+  'taskserv.update': REACH,
   'taskserv.delete': REACH,
   'taskserv.check': REACH,
   'taskserv.retry': REACH,
@@ -66,6 +67,7 @@ const NODES: Record<string, (target: Target) => Record<string, unknown>> = {
   'server.resize': ({ server }) => ({ server, tags: ['resized'] }),
   command: ({ server }) => ({ servers: [server], script: 'true' }),
   'taskserv.create': ({ server }) => ({ name: 'nginx', servers: [server] }),
+  'taskserv.update': ({ taskserv, server }) => ({ taskserv, servers: [server] }),
   'taskserv.delete': ({ taskserv }) => ({ taskserv }),
   'server.delete': ({ server }) => ({ server, force: true }),
 };
@@ -83,6 +85,7 @@ const REQUESTS: Record<string, (target: Target) => [method: string, path: string
     '/v1/taskservs/create',
     { workspace, name: 'nginx', servers: [server] },
   ],
+  'taskserv.update': ({ taskserv, server }) => ['PATCH', `/v1/taskservs/${taskserv}`, { servers: [server] }],
   'taskserv.delete': ({ taskserv }) => ['DELETE', `/v1/taskservs/${taskserv}`],
   'taskserv.check': ({ taskserv }) => ['POST', `/v1/taskservs/${taskserv}/check`],
   'taskserv.retry': ({ taskserv }) => ['POST', `/v1/taskservs/${taskserv}/retry`],
@@ -232,6 +235,16 @@ test('by request', async () => {
         else assert.ok([400, 403, 404].includes(answer.status), what);
       }
     }
+  }
+});
+
+test('a taskserv is taken only to servers that the caller may reach', async () => {
+  for (const caller of callers.filter(({ role }) => maySubmit(role))) {
+    const [own, others] = [caller.own.get('request') as Target, caller.others.get('request') as Target];
+    const body = { servers: [own.server, others.server] };
+    const answer = await caller.client.request('PATCH', `/v1/taskservs/${own.taskserv}?check_mode=true`, body);
+    const may = permitted('taskserv.update', caller.role, "another's");
+    assert.ok(may ? [200, 409].includes(answer.status) : answer.status === 403, JSON.stringify(answer.body));
   }
 });
 
