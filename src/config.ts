@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { parse } from 'smol-toml';
+import { defaultThreads } from './evaluation/pool.ts';
 import { type AllowedNetwork, type EgressSettings, readAllowedNetwork } from './outbound/egress.ts';
 import { CLOUD_SETTING_NAMES, type CloudSettings, readCloudSettings } from './providers/cloud-settings.ts';
 import { parseFaults, type SimulatedFaults } from './providers/simulated/faults.ts';
@@ -50,6 +51,8 @@ export interface Config {
   workerConcurrency: number;
   /** Servers that one operation works on at once. */
   hostsAtOnce: number;
+  /** Threads that evaluate what users wrote: expressions, schemas, definitions. */
+  evaluationThreads: number;
   /** Seconds between two looks at a taskserv's health on a server; 0: none but on demand. */
   healthCheckInterval: number;
   /** Seconds between two looks at everything in an account at a provider; 0: none but on demand. */
@@ -105,6 +108,7 @@ const NAMES = [
   'BODY_LIMIT',
   'WORKER_CONCURRENCY',
   'HOSTS_AT_ONCE',
+  'EVALUATION_THREADS',
   'HEALTH_CHECK_INTERVAL',
   'SWEEP_INTERVAL',
   'ORPHAN_DELETE_AFTER',
@@ -169,6 +173,7 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
     bodyLimit: integer(value, 'BODY_LIMIT', 1_048_576, 1_024, 104_857_600),
     workerConcurrency: integer(value, 'WORKER_CONCURRENCY', 100, 1, 100_000),
     hostsAtOnce: integer(value, 'HOSTS_AT_ONCE', 20, 1, 1_000),
+    evaluationThreads: integer(value, 'EVALUATION_THREADS', defaultThreads(), 1, 64),
     ...egressSettings(value),
     healthCheckInterval: integer(value, 'HEALTH_CHECK_INTERVAL', 60, 0, 86_400),
     sweepInterval: integer(value, 'SWEEP_INTERVAL', 300, 0, 86_400),

@@ -108,7 +108,7 @@ export interface paths {
         put?: never;
         /**
          * Login and receive access token
-         * @description Tries are limited for each address.
+         * @description Tries are limited for each address, and failed tries for each user name from addresses where the user has not logged in before.
          */
         post: operations["login"];
         delete?: never;

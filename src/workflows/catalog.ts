@@ -1,10 +1,12 @@
 import { readdir, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { isInside, readBounded } from '../documents/bounded-file.ts';
-import { errors } from '../errors.ts';
+import { ApplicationError, errors } from '../errors.ts';
+import { type Budget, isSpent, sharedBudget } from '../evaluation/pool.ts';
 import { ROOT } from '../root.ts';
-import { type Loaded, loadDefinition } from './definition/definition.ts';
-import { MAX_DEFINITION_BYTES, TYPE_NAME } from './definition/schema.ts';
+import type { Loaded } from './definition/definition.ts';
+import { MAX_DEFINITION_BYTES, TYPE_NAME } from './definition/limits.ts';
+import { loadDefinition } from './evaluation.ts';
 
 const BUILT_IN = path.join(ROOT, 'src/workflows/types');
 const DIRECTORY = 'workflows';
@@ -47,8 +49,9 @@ async function addTypes(
     .filter((name) => new RegExp(TYPE_NAME).test(name))
     .sort()
     .slice(0, MAX_TYPES);
+  const budget = sharedBudget(`workflows in ${directory}`);
   for (const name of names) {
-    const loaded = await loadFile(path.join(directory, `${name}.yaml`), root, name);
+    const loaded = await loadFile(path.join(directory, `${name}.yaml`), root, name, budget);
     if (loaded !== null) types.set(name, { name, origin, loaded });
   }
 }
@@ -73,7 +76,7 @@ async function openFolder(
 }
 
 /** Null where the file vanished meanwhile. @param root what nothing may lead out of, with its links resolved */
-async function loadFile(file: string, root: string, name: string): Promise<Loaded | null> {
+async function loadFile(file: string, root: string, name: string, budget: Budget): Promise<Loaded | null> {
   try {
     const { mtimeMs, size } = await stat(file);
     const stamp = `${mtimeMs} ${size}`;
@@ -81,14 +84,27 @@ async function loadFile(file: string, root: string, name: string): Promise<Loade
     if (known?.stamp === stamp) return known.loaded;
     const text = await readBounded(file, root, MAX_DEFINITION_BYTES);
     if ('problem' in text) return text.missing === true ? null : unreadable(text.problem);
-    const loaded = loadDefinition(text.text, name);
+    const alone = !isSpent(budget);
+    const loaded = await loadText(text.text, name, budget);
+    // What failed because others had used up the budget may succeed the next time.
+    if (!alone) return loaded;
     if (read.size >= 10 * MAX_TYPES) read.clear();
     read.set(file, { stamp, loaded });
     return loaded;
   } catch (error) {
+    if (error instanceof ApplicationError) throw error;
     const code = error instanceof Error && 'code' in error ? String(error.code) : '';
     if (code === 'ENOENT') return null;
     return unreadable(`cannot be read (${code})`);
+  }
+}
+
+async function loadText(text: string, name: string, budget: Budget): Promise<Loaded> {
+  try {
+    return await loadDefinition(text, name, budget);
+  } catch (error) {
+    if (error instanceof ApplicationError && error.code === 'TOO_COSTLY') return unreadable(error.message);
+    throw error;
   }
 }
 

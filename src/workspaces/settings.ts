@@ -1,19 +1,19 @@
 import { realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { readBounded } from '../documents/bounded-file.ts';
-import { isObject, type JsonObject } from '../documents/json.ts';
 import { throwProblems } from '../documents/problems.ts';
-import { readYaml } from '../documents/yaml.ts';
 import { errors } from '../errors.ts';
+import { evaluate, sharedBudget } from '../evaluation/pool.ts';
+import type { ReadSettings, SETTINGS_TASKS, WorkspaceSettings } from './settings-tasks.ts';
+
+export type { WorkspaceSettings } from './settings-tasks.ts';
 
 const FILE = 'workspace.yaml';
 /** Bytes that are read at most; it holds a handful of lines. */
 const MAX_BYTES = 65_536;
-/** Aliases (`*name`) that are resolved. */
-const MAX_ALIASES = 10;
 
-/** What `workspace.yaml` says. */
-export type WorkspaceSettings = JsonObject;
+/** Texts that are remembered. */
+const MAX_KNOWN = 100;
 
 /**
  * Reads the workspace's `workspace.yaml`: `provider`, `plan` and `zone` are what requests leave open. Empty where the
@@ -23,14 +23,30 @@ export async function readWorkspaceSettings(directory: string): Promise<Workspac
   const file = path.join(directory, FILE);
   const problem = (message: string) => errors.validation([{ field: 'workspace', message: `${file} ${message}` }]);
   const root = await realpath(directory).catch(() => directory);
-  const read = await readBounded(file, root, MAX_BYTES);
-  if ('problem' in read) {
-    if (read.missing === true) return {};
-    throw problem(read.problem);
+  const text = await readBounded(file, root, MAX_BYTES);
+  if ('problem' in text) {
+    if (text.missing === true) return {};
+    throw problem(text.problem);
   }
-  const { source, problems } = readYaml(read.text, MAX_ALIASES);
-  throwProblems(problems.map((found) => ({ ...found, field: 'workspace', message: `${file} ${found.message}` })));
-  if (source === null || source.value === null) return {};
-  if (!isObject(source.value)) throw problem('must hold names and values');
-  return source.value;
+  const read = await readText(text.text, directory);
+  if ('settings' in read) return read.settings;
+  throwProblems(read.problems.map((found) => ({ ...found, field: 'workspace', message: `${file} ${found.message}` })));
+  return {};
+}
+
+/** What was read before, by its text: nearly every request asks for it. */
+const known = new Map<string, ReadSettings>();
+
+async function readText(text: string, directory: string): Promise<ReadSettings> {
+  const before = known.get(text);
+  if (before !== undefined) return structuredClone(before);
+  const read = await evaluate<(typeof SETTINGS_TASKS)['workspace.settings']>(
+    'workspace.settings',
+    { text },
+    sharedBudget(`workspace in ${directory}`),
+    FILE,
+  );
+  if (known.size >= MAX_KNOWN) known.clear();
+  known.set(text, read);
+  return structuredClone(read);
 }
