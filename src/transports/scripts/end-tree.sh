@@ -6,8 +6,10 @@
 
 tree() {
   found=$(grep -lzsx "PROVISIONING_RUN=$marked" /proc/[0-9]*/environ | sed 's|/proc/||; s|/environ||')
-  # pid, state, parent, session: the name before them may hold blanks and brackets
-  sed -n 's/^\([0-9]*\) (.*) \([A-Za-z]\) \([0-9]*\) [0-9]* \([0-9]*\) .*/\1 \2 \3 \4/p' /proc/[0-9]*/stat 2>/dev/null |
+  # Not by sed alone: at a process that ends while it is read, sed gives up, and all that come behind it would go on.
+  cat /proc/[0-9]*/stat 2>/dev/null |
+    # pid, state, parent, session: the name before them may hold blanks and brackets
+    sed -n 's/^\([0-9]*\) (.*) \([A-Za-z]\) \([0-9]*\) [0-9]* \([0-9]*\) .*/\1 \2 \3 \4/p' |
     awk -v found="$found" -v known="$known" '
       BEGIN { n = split(found " " known, given, /[ \n]+/); for (i = 1; i <= n; i++) if (given[i] != "") hit[given[i]] = 1 }
       { live[$1] = ($2 != "Z"); parent[$1] = $3; session[$1] = $4 }
