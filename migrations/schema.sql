@@ -89,6 +89,7 @@ create table provisioning.idempotency_keys (
   response_sealed boolean not null default false,
   response_location text,
   created_at timestamp with time zone not null default now(),
+  request_keyed boolean not null default false,
   constraint idempotency_keys_pkey PRIMARY KEY (principal, key)
 );
 CREATE INDEX idempotency_keys_created ON provisioning.idempotency_keys USING btree (created_at);
@@ -285,6 +286,7 @@ CREATE INDEX servers_zone ON provisioning.servers USING btree (zone, created_at,
 create table provisioning.settings (
   key text not null,
   value text not null,
+  sealed boolean not null default false,
   constraint settings_pkey PRIMARY KEY (key)
 );
 

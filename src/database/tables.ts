@@ -27,7 +27,7 @@ export type WorkflowUndoStatus = 'running' | 'retrying' | 'undone' | 'failed' | 
 
 /** Rows as migrations/schema.sql defines them. */
 export interface Tables {
-  'provisioning.settings': { key: string; value: string };
+  'provisioning.settings': { key: string; value: string; sealed: Generated<boolean> };
   'provisioning.replicas': {
     id: string;
     lock_key: string;
@@ -230,6 +230,8 @@ export interface Tables {
     principal: string;
     key: string;
     request_hash: Buffer;
+    /** The hash is keyed. False: by a version that stored plain ones. */
+    request_keyed: Generated<boolean>;
     response_status: number | null;
     response_body: string | null;
     response_sealed: Generated<boolean>;
