@@ -5,6 +5,7 @@ import { backlogs } from './backlog.ts';
 import { carryOut } from './carry-out.ts';
 import { cliLists } from './cli-lists.ts';
 import { dashboard } from './dashboard.ts';
+import { hostile } from './hostile.ts';
 import { hosts } from './hosts.ts';
 import { idle } from './idle.ts';
 import { lists } from './lists.ts';
@@ -27,6 +28,7 @@ const BENCHMARKS: Benchmark[] = [
   dashboard,
   cliLists,
   hosts,
+  hostile,
 ];
 
 const names = process.argv.slice(2);

@@ -488,6 +488,7 @@ create table provisioning.workflows (
   retry_of uuid,
   retried_by uuid,
   rollback_operation_id uuid,
+  unfinished_starts smallint not null default 0,
   constraint workflows_id_fkey FOREIGN KEY (id) REFERENCES provisioning.operations(id) ON DELETE CASCADE,
   constraint workflows_pkey PRIMARY KEY (id)
 );

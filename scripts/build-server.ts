@@ -83,6 +83,7 @@ async function bundle(directory: string): Promise<void> {
     platform: 'node',
     input: {
       start: 'src/start.ts',
+      evaluator: 'src/evaluator.ts',
       ...Object.fromEntries(migrations.map((name) => [`migrations/${name.slice(0, -3)}`, `migrations/${name}`])),
     },
     external: EXTERNAL,

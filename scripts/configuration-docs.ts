@@ -57,6 +57,11 @@ const SETTINGS: Record<string, Setting> = {
   BODY_LIMIT: { meaning: 'bytes of a request body' },
   WORKER_CONCURRENCY: { meaning: 'procedures at once in this process, for each provider' },
   HOSTS_AT_ONCE: { meaning: 'servers that one operation works on at once' },
+  EVALUATION_THREADS: {
+    meaning:
+      'threads that evaluate what users wrote (expressions, schemas, definitions); one user holds all but one of them at most',
+    default: '2 to 4, one less than processors',
+  },
   HEALTH_CHECK_INTERVAL: { meaning: "seconds between two looks at a taskserv's health; 0: on demand only" },
   CLOUD_TIMEOUT_SECONDS: { meaning: 'how long one answer of a cloud may take, in seconds', default: '`30`' },
   SWEEP_INTERVAL: {

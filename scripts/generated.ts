@@ -15,7 +15,8 @@ import { startEmbeddedPostgres } from '../src/database/embedded.ts';
 import { createDatabase, createPool, type Database } from '../src/database/pool.ts';
 import { createLogger, startServer } from '../src/server.ts';
 import { VERSION } from '../src/version.ts';
-import { DefinitionSchema } from '../src/workflows/definition/schema.ts';
+import { definitionSchema } from '../src/workflows/definition/schema.ts';
+import '../src/workflows/kinds/rules.ts';
 import { apiPage } from './api-docs.ts';
 import { cliPages } from './cli-docs.ts';
 import { configurationPage } from './configuration-docs.ts';
@@ -60,7 +61,7 @@ async function generate(): Promise<Map<URL, string>> {
       [OPENAPI, `${JSON.stringify(openapi, null, 2)}\n`],
       [CLIENT_TYPES, await clientTypes(openapi)],
       [SCHEMA, schema],
-      [WORKFLOW, jsonSchema(DefinitionSchema)],
+      [WORKFLOW, jsonSchema(definitionSchema())],
       [TASKSERV, jsonSchema(DefinitionFileSchema)],
       [API_PAGE, apiPage(openapi)],
       [KINDS_PAGE, kindsPage()],

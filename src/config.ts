@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { parse } from 'smol-toml';
+import { defaultThreads } from './evaluation/pool.ts';
 import { CLOUD_SETTING_NAMES, type CloudSettings, readCloudSettings } from './providers/cloud-settings.ts';
 import { parseFaults, type SimulatedFaults } from './providers/simulated/faults.ts';
 
@@ -47,6 +48,8 @@ export interface Config {
   workerConcurrency: number;
   /** Servers that one operation works on at once. */
   hostsAtOnce: number;
+  /** Threads that evaluate what users wrote: expressions, schemas, definitions. */
+  evaluationThreads: number;
   /** Seconds between two looks at a taskserv's health on a server; 0: none but on demand. */
   healthCheckInterval: number;
   /** Seconds between two looks at everything in an account at a provider; 0: none but on demand. */
@@ -101,6 +104,7 @@ const NAMES = [
   'BODY_LIMIT',
   'WORKER_CONCURRENCY',
   'HOSTS_AT_ONCE',
+  'EVALUATION_THREADS',
   'HEALTH_CHECK_INTERVAL',
   'SWEEP_INTERVAL',
   'ORPHAN_DELETE_AFTER',
@@ -162,6 +166,7 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
     bodyLimit: integer(value, 'BODY_LIMIT', 1_048_576, 1_024, 104_857_600),
     workerConcurrency: integer(value, 'WORKER_CONCURRENCY', 100, 1, 100_000),
     hostsAtOnce: integer(value, 'HOSTS_AT_ONCE', 20, 1, 1_000),
+    evaluationThreads: integer(value, 'EVALUATION_THREADS', defaultThreads(), 1, 64),
     localChecks: oneOf(value, 'LOCAL_CHECKS', ['true', 'false'], 'false') === 'true',
     webhooks: webhookAllowances(list(value('WEBHOOK_ALLOW'))),
     healthCheckInterval: integer(value, 'HEALTH_CHECK_INTERVAL', 60, 0, 86_400),

@@ -52,6 +52,14 @@ export const errors = {
     make(400, 'VALIDATION_ERROR', `The request body nests objects and lists more than ${depth} deep.`, [
       { field: 'body', message: `nests more than ${depth} deep` },
     ]),
+  /** @param place such as `operations[2].with.hostname`. */
+  tooCostly: (place: string, reason: string) =>
+    make(
+      400,
+      'TOO_COSTLY',
+      `${place} takes too much work to evaluate: ${reason}. Make it simpler: shorter lists, fewer expressions inside each other, plainer patterns.`,
+      [{ field: place, message: `takes too much work to evaluate: ${reason}` }],
+    ),
   // 401
   unauthenticated: (message = 'Send a valid token in the Authorization header: "Authorization: Bearer <token>".') =>
     make(401, 'UNAUTHORIZED', message),

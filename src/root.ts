@@ -12,12 +12,20 @@ export const ROOT = packageRoot(import.meta.dirname);
 /** Loads a CommonJS package of this package's dependencies, at the moment of the call. */
 export const requirePackage = createRequire(path.join(ROOT, 'package.json'));
 
+/** What each thread that evaluates starts with (src/evaluation). */
+export const EVALUATOR = evaluatorOf(import.meta.dirname);
+
 /** Where the migrations lie: TypeScript beside the sources, JavaScript in the bundle. */
 export const MIGRATIONS = migrationsOf(import.meta.dirname);
 
 function migrationsOf(bundle: string): string {
   const own = path.join(bundle, 'migrations');
   return existsSync(own) ? own : path.join(ROOT, 'migrations');
+}
+
+function evaluatorOf(bundle: string): string {
+  const own = path.join(bundle, 'evaluator.js');
+  return existsSync(own) ? own : path.join(ROOT, 'src/evaluator.ts');
 }
 
 function packageRoot(start: string): string {

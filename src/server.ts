@@ -14,6 +14,7 @@ import { migrate, UnusableDatabaseError, withMigrationLock } from './database/mi
 import type { Database } from './database/pool.ts';
 import { type ConnectionSettings, createDatabase, createPool, isDatabaseUnavailable } from './database/pool.ts';
 import { CHANNELS, migrateEngine, startEngine } from './engine/engine.ts';
+import { closeEvaluation, limitEvaluation } from './evaluation/pool.ts';
 import { createMutate } from './http/mutation.ts';
 import type { App } from './http/section.ts';
 import { OPERATION_KINDS } from './operation-kinds.ts';
@@ -287,6 +288,8 @@ async function start(
   closeAll: () => Promise<void>,
   { signal, showPassword }: StartOptions,
 ): Promise<RunningServer> {
+  limitEvaluation(config.evaluationThreads);
+  opened.push(closeEvaluation);
   const { settings, embedded } = await openDatabase(config, logger, signal);
   if (embedded !== null) opened.push(() => embedded.stop());
   const pool = createPool(settings, { max: config.poolSize, applicationName: 'provisioning' });

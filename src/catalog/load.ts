@@ -1,20 +1,19 @@
 import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
-import { createProblems, type Place, type Problem } from '../documents/problems.ts';
-import { addSchemaErrors } from '../documents/schema-errors.ts';
-import { readYaml, type Source } from '../documents/yaml.ts';
+import type { Place } from '../documents/problems.ts';
+import { ApplicationError } from '../errors.ts';
+import { type Budget, evaluate, isSpent, sharedBudget } from '../evaluation/pool.ts';
 import { ROOT } from '../root.ts';
 import {
   DEFAULT_TIMEOUTS,
   type DefinitionFile,
-  isDefinitionFile,
   NAME_PATTERN,
   type PeerScriptName,
   type TaskservDefinition,
 } from './definition.ts';
 import { readBounded } from './files.ts';
-import { checkMeaning } from './meaning.ts';
+import { CATALOG_TASKS, type Found, type ReadDefinition, START } from './tasks.ts';
 
 /** Something wrong with a definition, where its author finds it. */
 export interface CatalogProblem extends Place {
@@ -40,12 +39,6 @@ export interface LoadedDefinitions {
 }
 
 const DEFINITION_FILE = 'taskserv.yaml';
-/** Something wrong in one file. */
-type Found = Omit<CatalogProblem, 'taskserv' | 'file'>;
-
-const START: Place = { line: 1, column: 1 };
-/** None: a definition is short, and an alias hides from its reader what a setting is. */
-const MAX_ALIASES = 0;
 const SCRIPTS = ['install', 'check', 'remove'] as const;
 const PEER_SCRIPTS: readonly PeerScriptName[] = ['admit', 'drain', 'resume'];
 /** Definitions in one folder at most; each costs four reads. */
@@ -54,6 +47,8 @@ const MAX_DEFINITIONS = 500;
 const MAX_YAML_BYTES = 65_536;
 /** Bytes. Scripts are sent to every host. */
 const MAX_SCRIPT_BYTES = 262_144;
+/** Definitions that are remembered. */
+const MAX_KNOWN = 5_000;
 /** Folders read at once, so that a catalog does not take all file descriptors. */
 const PARALLEL = 16;
 const OWN = path.join(ROOT, 'src/catalog');
@@ -75,13 +70,15 @@ export async function loadDefinitions(
     broken: new Set(),
     requirements: new Map(),
   };
+  // Those of ours are known to cost little.
+  const budget = source === 'built-in' ? null : sharedBudget(`taskservs in ${folder}`);
   const names = await folderNames(folder, loaded.problems);
   const library = await readBounded(LIBRARY, OWN, MAX_SCRIPT_BYTES);
   if ('problem' in library) throw new Error(`${LIBRARY} ${library.problem}`);
   for (let from = 0; from < names.length; from += PARALLEL) {
     const part = names.slice(from, from + PARALLEL);
     const results = await Promise.all(
-      part.map((name) => loadOne(path.join(folder, name), name, source, root, library.text)),
+      part.map((name) => loadOne(path.join(folder, name), name, source, root, library.text, budget)),
     );
     for (const [index, result] of results.entries()) {
       const name = part[index] ?? '';
@@ -114,6 +111,33 @@ async function folderNames(folder: string, problems: CatalogProblem[]): Promise<
   return names.slice(0, MAX_DEFINITIONS);
 }
 
+/** What was read before, by a hash of folder and text: it is not evaluated again. */
+const known = new Map<string, ReadDefinition>();
+
+/** @param budget null: it is one of ours, and read here. */
+async function readDefinition(text: string, folder: string, budget: Budget | null): Promise<ReadDefinition> {
+  if (budget === null) return CATALOG_TASKS['taskserv.read']({ text, folder });
+  const key = createHash('sha256').update(`${folder}\0${text}`).digest('base64');
+  const before = known.get(key);
+  if (before !== undefined) return before;
+  const alone = !isSpent(budget);
+  const read = await evaluate<(typeof CATALOG_TASKS)['taskserv.read']>(
+    'taskserv.read',
+    { text, folder },
+    budget,
+    DEFINITION_FILE,
+  ).catch((error: unknown): ReadDefinition => {
+    if (!(error instanceof ApplicationError) || error.code !== 'TOO_COSTLY') throw error;
+    return { problems: [{ ...START, message: error.message }] };
+  });
+  // What failed because others had used up the budget may succeed the next time.
+  if (alone) {
+    if (known.size >= MAX_KNOWN) known.clear();
+    known.set(key, read);
+  }
+  return read;
+}
+
 interface LoadedOne {
   definition: TaskservDefinition | null;
   problems: CatalogProblem[];
@@ -126,6 +150,7 @@ async function loadOne(
   source: TaskservDefinition['source'],
   root: string,
   library: string,
+  budget: Budget | null,
 ): Promise<LoadedOne> {
   const problems: CatalogProblem[] = [];
   const failed = (file: string, found: Found[]): LoadedOne => {
@@ -137,44 +162,26 @@ async function loadOne(
   if (!new RegExp(NAME_PATTERN).test(name)) return failed(folder, at(`the folder's name must match ${NAME_PATTERN}`));
   const text = await readBounded(file, root, MAX_YAML_BYTES);
   if ('problem' in text) return failed(file, at(text.problem));
-  const yaml = readYaml(text.text, MAX_ALIASES);
-  if (yaml.source === null) return failed(file, yaml.problems.map(inWords));
-  const { value, locate } = yaml.source;
-  const wrong = createProblems(locate);
-  if (!isDefinitionFile(value)) {
-    addSchemaErrors(wrong, [], isDefinitionFile.errors ?? []);
-    return failed(file, wrong.list.map(inWords));
-  }
-  checkMeaning(value, name, wrong);
-  if (wrong.list.length > 0) return failed(file, wrong.list.map(inWords));
+  const read = await readDefinition(text.text, name, budget);
+  if ('problems' in read) return failed(file, read.problems);
 
   const scripts: TaskservDefinition['scripts'] = { install: '', check: '', remove: '' };
   const files = new Set(await readdir(folder));
   for (const script of [...SCRIPTS, ...PEER_SCRIPTS.filter((peer) => files.has(`${peer}.sh`))]) {
     const scriptFile = path.join(folder, `${script}.sh`);
-    if (value.cluster === undefined && PEER_SCRIPTS.some((peer) => peer === script)) {
+    if (read.file.cluster === undefined && PEER_SCRIPTS.some((peer) => peer === script)) {
       failed(scriptFile, at('is for services across servers: taskserv.yaml has no "cluster"'));
     }
-    const read = await readBounded(scriptFile, root, MAX_SCRIPT_BYTES);
-    const found = 'problem' in read ? at(read.problem) : scriptProblems(read.text);
+    const content = await readBounded(scriptFile, root, MAX_SCRIPT_BYTES);
+    const found = 'problem' in content ? at(content.problem) : scriptProblems(content.text);
     if (found.length > 0) failed(scriptFile, found);
-    if ('text' in read) scripts[script] = withLibrary(read.text, library);
+    if ('text' in content) scripts[script] = withLibrary(content.text, library);
   }
   if (problems.length > 0) return { definition: null, problems, requirements: [] };
   return {
-    definition: complete(value, source, scripts),
+    definition: complete(read.file, source, scripts),
     problems,
-    requirements: requirements(yaml.source, value, file),
-  };
-}
-
-/** A problem as a line of its own, with the field in front and what may have been meant behind. */
-function inWords({ path, field, message, near_matches: near = [], line, column }: Problem): Found {
-  const hint = near.length > 0 ? `; did you mean ${near.join(' or ')}?` : '';
-  return {
-    line: line ?? START.line,
-    column: column ?? START.column,
-    message: `${path.length === 0 ? '' : `${field}: `}${message}${hint}`,
+    requirements: requirements(read, file),
   };
 }
 
@@ -211,11 +218,11 @@ function clusterOf({ cluster }: DefinitionFile): TaskservDefinition['cluster'] {
   };
 }
 
-function requirements({ locate }: Source, file: DefinitionFile, name: string): Requirement[] {
+function requirements({ file, requirements: places }: Extract<ReadDefinition, { file: unknown }>, name: string) {
   return (file.requires ?? []).map((entry, index) => ({
     requirement: typeof entry === 'string' ? entry : entry.name,
     file: name,
-    ...(locate(['requires', index], 'value') ?? START),
+    ...(places[index] ?? START),
   }));
 }
 

@@ -1,11 +1,14 @@
 import { Ajv } from 'ajv';
 import type { Problems } from '../documents/problems.ts';
 import { addSchemaErrors } from '../documents/schema-errors.ts';
+import { refusedKeyword } from '../documents/schema-keywords.ts';
 import { PatternError, sampleOf } from '../util/secret-pattern.ts';
 import { type ConfigProperty, type DefinitionFile, schemaOf } from './definition.ts';
 
 /** Would collide with what every script gets, or with `config.version` of a request. */
 const RESERVED = ['version', 'name', 'config', 'platforms'];
+/** Secrets that one taskserv generates at most: that is done while a request's transaction waits. */
+const MAX_GENERATED = 50;
 
 /** Adds what is wrong with a definition that meets the schema. @param folder what its name must be */
 export function checkMeaning(file: DefinitionFile, folder: string, problems: Problems): void {
@@ -30,21 +33,25 @@ export function checkMeaning(file: DefinitionFile, folder: string, problems: Pro
     if (property.required === true && 'default' in property) {
       problems.add([...path, 'default'], 'is never used: the value is required');
     }
-    checkProperty(property, path, problems);
+    if (!checkProperty(property, path, problems)) continue;
     const ungenerated = generateProblem(property);
     if (ungenerated !== null) problems.add([...path, 'generate'], ungenerated);
+  }
+  const generated = Object.values(file.config ?? {}).filter(({ generate }) => generate !== undefined);
+  if (generated.length > MAX_GENERATED) {
+    problems.add(['config'], `generates ${generated.length} secrets; a taskserv has at most ${MAX_GENERATED}`);
   }
   checkCluster(file, problems);
 }
 
-/** Whether what is generated is a secret that the property takes. */
+/** What keeps a secret from being generated that the property takes. */
 function generateProblem(property: ConfigProperty): string | null {
   const { generate, secret, required, type } = property;
   if (generate === undefined) return null;
   if (secret !== true || type !== 'string') return 'is for strings with "secret: true"';
   if (required === true) return 'is never used: the value is required';
   try {
-    const ajv = new Ajv({ strict: false });
+    const ajv = new Ajv({ strict: false, logger: false });
     if (ajv.validate(schemaOf(property), sampleOf(generate))) return null;
     return `generates what the property does not accept: ${ajv.errorsText(ajv.errors, { dataVar: 'value' })}`;
   } catch (error) {
@@ -74,15 +81,24 @@ function checkCluster({ cluster, config = {} }: DefinitionFile, problems: Proble
   }
 }
 
-/** Whether a property's keywords make a schema, and whether its default meets it. */
-function checkProperty(property: ConfigProperty, path: readonly string[], problems: Problems): void {
-  const ajv = new Ajv({ strict: false, allErrors: true, verbose: true });
+/** @returns whether a property's keywords make a schema; adds what is wrong with it and with its default. */
+function checkProperty(property: ConfigProperty, path: readonly string[], problems: Problems): boolean {
+  const schema = schemaOf(property);
+  const refused = refusedKeyword(schema);
+  if (refused !== null) {
+    problems.add(path, refused);
+    return false;
+  }
+  const ajv = new Ajv({ strict: false, allErrors: true, verbose: true, logger: false });
   try {
-    const validate = ajv.compile(schemaOf(property));
+    const validate = ajv.compile(schema);
     if ('default' in property && !validate(property.default)) {
       addSchemaErrors(problems, [...path, 'default'], validate.errors ?? []);
     }
+    return true;
   } catch (error) {
+    if (error instanceof RangeError) throw error;
     problems.add(path, `is not a JSON Schema: ${error instanceof Error ? error.message : String(error)}`);
+    return false;
   }
 }

@@ -2,18 +2,22 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { SEED } from '../../test/support/seed.ts';
+import { sharedBudget } from '../evaluation/pool.ts';
 import {
   type ConfigProperty,
   loadCatalog,
   renderScripts,
-  resolveConfig,
   resolveOrder,
   resolveVersion,
+  resolveConfig as resolveWithin,
   type TaskservDefinition,
 } from './catalog.ts';
 import { DEFAULT_TIMEOUTS } from './definition.ts';
 
 fc.configureGlobal({ seed: SEED });
+
+const resolveConfig = (of: TaskservDefinition, config: Record<string, unknown>) =>
+  resolveWithin(of, config, sharedBudget('test'));
 
 function definition(name: string, more: Partial<TaskservDefinition> = {}): TaskservDefinition {
   return {
@@ -126,9 +130,9 @@ const CONFIG: Record<string, ConfigProperty> = {
 };
 const cache = definition('cache', { config: CONFIG });
 
-test('defaults are filled in, secrets that have a value are told, and what was given stays as it is', () => {
+test('defaults are filled in, secrets that have a value are told, and what was given stays as it is', async () => {
   const given = { password: 'long enough' };
-  assert.deepEqual(resolveConfig(cache, given), {
+  assert.deepEqual(await resolveConfig(cache, given), {
     values: { port: 6379, mode: 'one', members: [], password: 'long enough' },
     secrets: ['password'],
     privileged: [],
@@ -136,16 +140,16 @@ test('defaults are filled in, secrets that have a value are told, and what was g
   assert.deepEqual(given, { password: 'long enough' });
 });
 
-test('a default is not shared between two configs', () => {
-  const first = resolveConfig(cache, {}).values.members;
+test('a default is not shared between two configs', async () => {
+  const first = (await resolveConfig(cache, {})).values.members;
   assert.ok(Array.isArray(first));
   first.push('changed');
-  assert.deepEqual(resolveConfig(cache, {}).values.members, []);
+  assert.deepEqual((await resolveConfig(cache, {})).values.members, []);
 });
 
-test('each wrong field is named, and no secret value told', () => {
-  assert.throws(
-    () => resolveConfig(cache, { port: 70_000, mode: 'three', pasword: 'hidden-canary', password: 'canary' }),
+test('each wrong field is named, and no secret value told', async () => {
+  await assert.rejects(
+    resolveConfig(cache, { port: 70_000, mode: 'three', pasword: 'hidden-canary', password: 'canary' }),
     (error: Error & { details?: unknown }) => {
       const fields = (error.details as { field: string }[]).map(({ field }) => field).sort();
       assert.deepEqual(fields, ['config.mode', 'config.password', 'config.pasword', 'config.port']);
@@ -154,23 +158,23 @@ test('each wrong field is named, and no secret value told', () => {
       return true;
     },
   );
-  assert.throws(() => resolveConfig(cache, { members: ['ok', 5] }), /config\.members\[1\]: must be string/);
+  await assert.rejects(resolveConfig(cache, { members: ['ok', 5] }), /config\.members\[1\]: must be string/);
 });
 
-test('a required value must be given', () => {
+test('a required value must be given', async () => {
   const strict = definition('strict', { config: { address: { type: 'string', required: true } } });
-  assert.throws(() => resolveConfig(strict, {}), /config\.address: is required/);
+  await assert.rejects(resolveConfig(strict, {}), /config\.address: is required/);
 });
 
-test('line breaks and control characters are refused, but in a text of several lines', () => {
+test('line breaks and control characters are refused, but in a text of several lines', async () => {
   for (const text of ['a\nb', 'a\rb', 'a\0b', '\u001b[0m']) {
-    assert.throws(() => resolveConfig(cache, { token: text }), /config\.token: must not contain control characters/);
-    assert.throws(() => resolveConfig(cache, { members: ['fine', text] }), /config\.members: must not/);
+    await assert.rejects(resolveConfig(cache, { token: text }), /config\.token: must not contain control characters/);
+    await assert.rejects(resolveConfig(cache, { members: ['fine', text] }), /config\.members: must not/);
   }
-  assert.equal(resolveConfig(cache, { page: 'a\n\tb' }).values.page, 'a\n\tb');
-  assert.throws(() => resolveConfig(cache, { page: 'a\0b' }), /config\.page/);
-  assert.throws(
-    () => resolveConfig(cache, { page: 'x'.repeat(70_000) }),
+  assert.equal((await resolveConfig(cache, { page: 'a\n\tb' })).values.page, 'a\n\tb');
+  await assert.rejects(resolveConfig(cache, { page: 'a\0b' }), /config\.page/);
+  await assert.rejects(
+    resolveConfig(cache, { page: 'x'.repeat(70_000) }),
     /config\.page: must have at most 65536 bytes/,
   );
 });
@@ -217,7 +221,7 @@ test('every built-in definition resolves with what it requires, on its defaults,
     assert.ok(resolveOrder(definitions, [built.name]).includes(built));
     assert.equal(resolveVersion(built, undefined), built.versions.default);
     const required = Object.keys(built.config).filter((name) => built.config[name]?.required === true);
-    if (required.length === 0) resolveConfig(built, {});
-    else assert.throws(() => resolveConfig(built, {}), new RegExp(`config\\.${required[0]}: is required`));
+    if (required.length === 0) await resolveConfig(built, {});
+    else await assert.rejects(resolveConfig(built, {}), new RegExp(`config\\.${required[0]}: is required`));
   }
 });

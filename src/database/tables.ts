@@ -266,6 +266,7 @@ export interface Tables {
     retry_of: string | null;
     retried_by: string | null;
     rollback_operation_id: string | null;
+    unfinished_starts: Generated<number>;
   };
   'provisioning.workflow_nodes': {
     workflow_id: string;

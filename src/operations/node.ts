@@ -4,6 +4,7 @@ import type { Permission, Principal } from '../access/permissions.ts';
 import type { OperationStatus } from '../database/tables.ts';
 import type { JsonObject } from '../documents/json.ts';
 import type { FieldProblem } from '../errors.ts';
+import type { Budget } from '../evaluation/pool.ts';
 import type { Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
 import type { Accepted } from './accept.ts';
@@ -17,6 +18,8 @@ export interface NodeRequest {
   fields: JsonObject;
   /** Names of the fields within `secrets` that held a reference to a secret, which `fields` has opened. */
   secretNames: readonly string[];
+  /** What evaluating may still cost: of the run that the node belongs to. */
+  budget: Budget;
 }
 
 /** A node's operation that has ended, as undoing it sees it. */

@@ -3,12 +3,13 @@ import { createHash } from 'node:crypto';
 import type { Encryption } from '../access/encryption.ts';
 import { resolveConfig, resolveOrder, resolveVersion, type TaskservDefinition } from '../catalog/catalog.ts';
 import type { Queryable } from '../database/pool.ts';
+import { sharedBudget } from '../evaluation/pool.ts';
 import { type Member, type Membership, membershipOf } from './cluster/members.ts';
 import { type CarriedRecord, carriedOn, membersOf } from './host-store.ts';
 import { decryptSecrets } from './secrets.ts';
 import { type Revision, readRevision } from './store.ts';
 
-type Definitions = ReadonlyMap<string, TaskservDefinition>;
+export type Definitions = ReadonlyMap<string, TaskservDefinition>;
 
 /** One taskserv on one host, as it should be. */
 export interface Item {
@@ -77,9 +78,9 @@ export async function asMember(
 }
 
 /** With the version and the config that its definition gives it. */
-export function defaultItem(definition: TaskservDefinition): Item {
+export async function defaultItem(definition: TaskservDefinition): Promise<Item> {
   const version = resolveVersion(definition, undefined);
-  const { values, secrets } = resolveConfig(definition, {});
+  const { values, secrets } = await resolveConfig(definition, {}, sharedBudget('catalog'));
   return {
     definition,
     version,
@@ -128,7 +129,7 @@ export async function itemsOn(
       const revision = own === null ? null : await readRevision(db, own);
       items.push(
         revision === null
-          ? defaultItem(definition)
+          ? await defaultItem(definition)
           : await asMember(db, itemOf(encryption, definition, own, revision), serverId),
       );
     }

@@ -1,8 +1,8 @@
 import { isPermitted, type Permission, type Principal, requirePermission } from '../access/permissions.ts';
 import { requireReach } from '../access/reach.ts';
 import { loadCatalog, type TaskservDefinition } from '../catalog/catalog.ts';
-import type { Queryable } from '../database/pool.ts';
-import { errors } from '../errors.ts';
+import type { Database, Queryable } from '../database/pool.ts';
+import { type ApplicationError, errors } from '../errors.ts';
 import type { Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
 import { type Acceptance, type Accepted, accept, type ChangePlan } from '../operations/accept.ts';
@@ -10,9 +10,10 @@ import { holderOf, serverIdsOf } from '../servers/store.ts';
 import { takeTurns } from '../servers/turn-store.ts';
 import { requireWorkspace } from '../workspaces/service.ts';
 import { workspaceDirectory } from '../workspaces/store.ts';
+import type { Definitions } from './host-plan.ts';
 import { type HostRecord, hostsOf, lockServers, type TaskservHost } from './host-store.ts';
-import type { Host } from './procedures/input.ts';
-import { lockTaskserv, readTaskserv, type TaskservRecord, taskservIdsOf } from './store.ts';
+import { definitionsOf, type Host } from './procedures/input.ts';
+import { lockTaskserv, readTaskserv, readTaskservPlace, type TaskservRecord, taskservIdsOf } from './store.ts';
 
 /** The taskserv as JSON text. @throws 404 also where the caller may not see its workspace. */
 export async function getTaskserv(services: Services, principal: Principal, id: string): Promise<string> {
@@ -38,6 +39,14 @@ export async function readCatalog(
   return [...definitions.values()]
     .filter(({ name }) => query.name === undefined || name === query.name)
     .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** What can be installed in the workspace of a taskserv. @throws 404 also where the caller may not see it. */
+export async function definitionsFor(db: Database, principal: Principal, id: string): Promise<Definitions> {
+  const place = await readTaskservPlace(db, id);
+  if (place === null || !isPermitted(principal, 'taskserv_read', place.workspace))
+    throw errors.notFound('taskserv', id);
+  return definitionsOf(db, place.workspace);
 }
 
 /** The id of a workspace's taskserv that a node names. @throws 404, 409 where several have the name. */
@@ -89,10 +98,13 @@ export async function lockWithHosts(
   const taskserv = await lockForChange(mutation, id, permission);
   requireReach(mutation.principal, servers);
   const hosts = await hostsOf(mutation.tx, id);
-  if (!hosts.every(({ server_id }) => seen.includes(server_id))) {
-    throw errors.unavailable(`Taskserv ${id} has just been changed. Try again.`, 1);
-  }
+  if (!hosts.every(({ server_id }) => seen.includes(server_id))) throw justChanged(id);
   return { taskserv, hosts };
+}
+
+/** Something else came between looking at a taskserv and locking it. */
+export function justChanged(id: string): ApplicationError {
+  return errors.unavailable(`Taskserv ${id} has just been changed. Try again.`, 1);
 }
 
 /**

@@ -167,8 +167,15 @@ export async function settleIdle(tx: Queryable, id: string): Promise<string | nu
 }
 
 /** Which workspace a taskserv belongs to; null: there is none. */
-export async function readTaskservPlace(db: Queryable, id: string): Promise<{ workspace: string } | null> {
-  const row = await db.selectFrom('provisioning.taskservs').select('workspace').where('id', '=', id).executeTakeFirst();
+export async function readTaskservPlace(
+  db: Queryable,
+  id: string,
+): Promise<{ name: string; workspace: string; ownerId: string | null } | null> {
+  const row = await db
+    .selectFrom('provisioning.taskservs')
+    .select(['name', 'workspace', 'owner_id as ownerId'])
+    .where('id', '=', id)
+    .executeTakeFirst();
   return row ?? null;
 }
 

@@ -1,8 +1,11 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { ApplicationError } from '../errors.ts';
+import { type Budget, isSpent, sharedBudget } from '../evaluation/pool.ts';
 import { ROOT } from '../root.ts';
-import { type Loaded, loadDefinition } from './definition/definition.ts';
-import { MAX_DEFINITION_BYTES, TYPE_NAME } from './definition/schema.ts';
+import type { Loaded } from './definition/definition.ts';
+import { MAX_DEFINITION_BYTES, TYPE_NAME } from './definition/limits.ts';
+import { loadDefinition } from './evaluation.ts';
 
 const BUILT_IN = path.join(ROOT, 'src/workflows/types');
 const DIRECTORY = 'workflows';
@@ -45,28 +48,42 @@ async function addTypes(
     .filter((name) => new RegExp(TYPE_NAME).test(name))
     .sort()
     .slice(0, MAX_TYPES);
+  const budget = sharedBudget(`workflows in ${directory}`);
   for (const name of names) {
-    const loaded = await loadFile(path.join(directory, `${name}.yaml`), name);
+    const loaded = await loadFile(path.join(directory, `${name}.yaml`), name, budget);
     if (loaded !== null) types.set(name, { name, origin, loaded });
   }
 }
 
 /** Null where the file vanished meanwhile. */
-async function loadFile(file: string, name: string): Promise<Loaded | null> {
+async function loadFile(file: string, name: string, budget: Budget): Promise<Loaded | null> {
   try {
     const { mtimeMs, size } = await stat(file);
     if (size > MAX_DEFINITION_BYTES) return unreadable(`is larger than ${MAX_DEFINITION_BYTES} bytes`);
     const stamp = `${mtimeMs} ${size}`;
     const known = read.get(file);
     if (known?.stamp === stamp) return known.loaded;
-    const loaded = loadDefinition(await readFile(file, 'utf8'), name);
+    const alone = !isSpent(budget);
+    const loaded = await loadText(await readFile(file, 'utf8'), name, budget);
+    // What failed because others had used up the budget may succeed the next time.
+    if (!alone) return loaded;
     if (read.size >= 10 * MAX_TYPES) read.clear();
     read.set(file, { stamp, loaded });
     return loaded;
   } catch (error) {
+    if (error instanceof ApplicationError) throw error;
     const code = error instanceof Error && 'code' in error ? String(error.code) : '';
     if (code === 'ENOENT') return null;
     return unreadable(`cannot be read (${code})`);
+  }
+}
+
+async function loadText(text: string, name: string, budget: Budget): Promise<Loaded> {
+  try {
+    return await loadDefinition(text, name, budget);
+  } catch (error) {
+    if (error instanceof ApplicationError && error.code === 'TOO_COSTLY') return unreadable(error.message);
+    throw error;
   }
 }
 

@@ -17,7 +17,7 @@ export async function costsOf(
 ): Promise<ReturnType<typeof totals>> {
   const { servers, unplanned } = makersIn(plan);
   const readers = new Map<string, Awaited<ReturnType<typeof priceReader>> | null>();
-  const priced: PricedServer[] = Array.from({ length: unplanned }, () => ({ price: null }));
+  const priced: PricedServer[] = [];
   for (const { provider, plan: size, zone } of servers) {
     const name = String(provider);
     if (!readers.has(name)) {
@@ -26,30 +26,39 @@ export async function costsOf(
     }
     priced.push(readers.get(name)?.({ plan: String(size), zone: String(zone) }) ?? { price: null });
   }
-  return totals(priced);
+  const { costs, unpriced } = totals(priced);
+  return { costs, unpriced: unpriced + unplanned };
 }
 
 /** What is known of the servers that a plan makes, and how many steps that make servers are not planned yet. */
-function makersIn(plan: Plan): { servers: JsonObject[]; unplanned: number } {
+function makersIn(plan: Plan, creators: Map<string, number> = new Map()): { servers: JsonObject[]; unplanned: number } {
   const kinds = new Map(plan.steps.map(({ id, kind }) => [id, kind]));
   const nodes = plan.nodes.filter(({ skipped }) => !skipped);
   const own = nodes.flatMap(({ step, known }) => (kinds.get(step) === 'server.create' ? [known] : []));
   const later = nodes.filter((node) => kinds.get(node.step) === 'workflow' && node.with === null);
-  const inner = plan.inner.map((nested) => makersIn(nested.plan));
+  const inner = plan.inner.map((nested) => makersIn(nested.plan, creators));
   return {
     servers: [...own, ...inner.flatMap(({ servers }) => servers)],
     unplanned:
-      later.reduce((sum, { known }) => sum + creatorsIn(plan, known.workflow_type), 0) +
+      later.reduce((sum, { known }) => sum + creatorsIn(plan, known.workflow_type, creators), 0) +
       inner.reduce((sum, { unplanned }) => sum + unplanned, 0),
   };
 }
 
-/** Steps that make servers in a type that the plan nests, and in what that nests. No type contains itself. */
-function creatorsIn(plan: Plan, type: Json | undefined): number {
-  const operations = typeof type === 'string' ? plan.nested.get(type)?.fields.operations : undefined;
+/**
+ * Steps that make servers in a type that the plan nests, and in what that nests. No type contains itself.
+ * @param known by type: types that nest each other thousands of times are counted once.
+ */
+function creatorsIn(plan: Plan, type: Json | undefined, known: Map<string, number>): number {
+  if (typeof type !== 'string') return 0;
+  const operations = plan.nested.get(type)?.fields.operations;
   if (!Array.isArray(operations)) return 0;
-  return operations.reduce((sum, { kind, with: given }) => {
-    if (kind === 'workflow') return sum + creatorsIn(plan, (given as JsonObject | undefined)?.workflow_type);
-    return sum + (kind === 'server.create' ? 1 : 0);
-  }, 0);
+  const count =
+    known.get(type) ??
+    operations.reduce((sum, { kind, with: given }) => {
+      if (kind === 'workflow') return sum + creatorsIn(plan, (given as JsonObject | undefined)?.workflow_type, known);
+      return sum + (kind === 'server.create' ? 1 : 0);
+    }, 0);
+  known.set(type, count);
+  return count;
 }

@@ -1,16 +1,17 @@
 import { isPermitted, type Permission, type Principal } from '../access/permissions.ts';
 import type { Json, JsonObject } from '../documents/json.ts';
-import { createProblems, throwProblems } from '../documents/problems.ts';
+import { throwProblems } from '../documents/problems.ts';
 import { errors } from '../errors.ts';
+import { type Budget, requestBudget } from '../evaluation/pool.ts';
 import type { Services } from '../http/section.ts';
 import { nearMatches } from '../util/near-matches.ts';
 import { requireWorkspace, workspaceDirectory } from '../workspaces/service.ts';
 import { readWorkspaceSettings, type WorkspaceSettings } from '../workspaces/settings.ts';
 import { type WorkflowType, workflowTypes } from './catalog.ts';
-import { type Definition, loadDefinition, loadSnapshot, placeOf } from './definition/definition.ts';
+import type { DefinitionData } from './definition/definition.ts';
+import { jsonOf, loadDefinition, placedProblems, planWorkflow } from './evaluation.ts';
 import { checkOutside } from './kinds/outside-check.ts';
 import type { Plan } from './planning/contract.ts';
-import { planWorkflow } from './planning/plan.ts';
 import { serversForExpressions, taskservsForExpressions } from './store.ts';
 
 /** What a workflow is made from: a type, or a definition's text. */
@@ -25,7 +26,7 @@ export interface WorkflowRequest {
 export interface PreparedWorkflow {
   /** Null: from a definition's text without a name. */
   type: string | null;
-  definition: Definition;
+  definition: DefinitionData;
   plan: Plan;
   settings: WorkspaceSettings;
 }
@@ -42,28 +43,35 @@ export async function prepareWorkflow(
 ): Promise<PreparedWorkflow> {
   const { db } = services;
   await requireWorkspace(db, principal, 'workflow_submit', request.workspace);
+  const budget = requestBudget(principal.userId);
   const directory = await workspaceDirectory(db, request.workspace);
   const settings = directory === null ? {} : await readWorkspaceSettings(directory);
   const types = await workflowTypes(directory);
   const definition =
-    request.definition === undefined ? ofType(types, request.workflow_type ?? '') : ofText(request.definition);
+    request.definition === undefined
+      ? ofType(types, request.workflow_type ?? '')
+      : await ofText(request.definition, budget);
   const usable = new Map(
     [...types].flatMap(([name, { loaded }]) => (loaded.definition === null ? [] : [[name, loaded.definition]])),
   );
-  const { plan, problems } = planWorkflow({
-    definition,
-    parameters: (request.parameters ?? {}) as JsonObject,
-    workspace: { name: request.workspace, defaults: defaultsOf(settings) },
-    ...(await standing(services, principal, request.workspace, (name) => mentions(name, definition, request, usable))),
-    type: (name) => usable.get(name),
-    typeNames: [...types.keys()],
-  });
+  const { plan, problems } = await planWorkflow(
+    {
+      definition,
+      parameters: (request.parameters ?? {}) as JsonObject,
+      workspace: { name: request.workspace, defaults: defaultsOf(settings) },
+      ...(await standing(services, principal, request.workspace, (name) =>
+        mentions(name, definition, request, usable),
+      )),
+    },
+    usable,
+    budget,
+  );
   if (plan === null) {
     throwProblems(problems);
     throw new Error('a workflow that cannot be planned has no problem');
   }
-  requirePermissions(principal, request.workspace, definition, plan);
-  await checkOutside(services, principal, request.workspace, definition, plan);
+  await requirePermissions(principal, request.workspace, definition, plan, budget);
+  await checkOutside(services, principal, request.workspace, definition, plan, budget);
   return {
     type: request.definition === undefined ? (request.workflow_type ?? null) : definition.name,
     definition,
@@ -72,15 +80,14 @@ export async function prepareWorkflow(
   };
 }
 
-const loadedSnapshots = new WeakMap<object, Map<string, Definition>>();
-
-/** The definitions that a run keeps, read once for all of its nodes. */
-function snapshots(nested: { [type: string]: JsonObject }): Map<string, Definition> {
-  const known = loadedSnapshots.get(nested);
-  if (known !== undefined) return known;
-  const loaded = new Map(Object.entries(nested).map(([name, fields]) => [name, loadSnapshot(fields, name)]));
-  loadedSnapshots.set(nested, loaded);
-  return loaded;
+/** The definitions that a run keeps. They were checked when it was submitted. */
+function snapshots(nested: { [type: string]: JsonObject }): Map<string, DefinitionData> {
+  return new Map(
+    Object.entries(nested).map(([name, fields]) => [
+      name,
+      { name, fields: fields as unknown as DefinitionData['fields'], text: null },
+    ]),
+  );
 }
 
 /** A workflow that another one runs: from the definitions that the outer run keeps, not from files edited since. */
@@ -94,39 +101,50 @@ export async function prepareNested(
     nested: { [type: string]: JsonObject };
     settings: JsonObject;
   },
+  budget: Budget,
 ): Promise<PreparedWorkflow> {
   const { workspace, parameters, settings } = nested;
   const types = snapshots(nested.nested);
   const definition = types.get(nested.type);
   if (definition === undefined) throw errors.notFound('workflow type', nested.type);
-  const { plan, problems } = planWorkflow({
-    definition,
-    parameters,
-    workspace: { name: workspace, defaults: defaultsOf(settings) },
-    ...(await standing(services, principal, workspace, () => true)),
-    type: (name) => types.get(name),
-    typeNames: [...types.keys()],
-  });
+  const { plan, problems } = await planWorkflow(
+    {
+      definition,
+      parameters,
+      workspace: { name: workspace, defaults: defaultsOf(settings) },
+      ...(await standing(services, principal, workspace, () => true)),
+    },
+    types,
+    budget,
+  );
   if (plan === null) {
     throwProblems(problems);
     throw new Error('a workflow that cannot be planned has no problem');
   }
-  requirePermissions(principal, workspace, definition, plan);
+  await requirePermissions(principal, workspace, definition, plan, budget);
   return { type: nested.type, definition, plan, settings };
 }
 
 /** @throws 403 naming the first step that asks for what the caller may not do. */
-function requirePermissions(principal: Principal, workspace: string, definition: Definition, plan: Plan): void {
+async function requirePermissions(
+  principal: Principal,
+  workspace: string,
+  definition: DefinitionData,
+  plan: Plan,
+  budget: Budget,
+): Promise<void> {
   for (const { permission, path } of plan.permissions) {
     if (isPermitted(principal, permission, workspace)) continue;
-    const problem = createProblems((at) => placeOf(definition, at));
-    problem.add(path, '');
-    const [{ field, line } = { field: '', line: undefined }] = problem.list;
+    const [{ field, line } = { field: '', line: undefined }] = await placedProblems(
+      definition,
+      [{ path, message: '' }],
+      budget,
+    );
     throw errors.forbiddenStep(permission, workspace, line === undefined ? field : `${field} (line ${line})`);
   }
 }
 
-function ofType(types: ReadonlyMap<string, WorkflowType>, name: string): Definition {
+function ofType(types: ReadonlyMap<string, WorkflowType>, name: string): DefinitionData {
   const type = types.get(name);
   if (type === undefined) {
     const names = [...types.keys()];
@@ -151,8 +169,8 @@ function ofType(types: ReadonlyMap<string, WorkflowType>, name: string): Definit
   return type.loaded.definition;
 }
 
-function ofText(text: string): Definition {
-  const loaded = loadDefinition(text, null);
+async function ofText(text: string, budget: Budget): Promise<DefinitionData> {
+  const loaded = await loadDefinition(text, null, budget);
   if (loaded.definition !== null) return loaded.definition;
   throwProblems(loaded.problems);
   throw new Error('a definition is neither usable nor wrong');
@@ -184,13 +202,15 @@ async function standing(
 /** Reading thousands of servers is for those that ask for them. */
 function mentions(
   name: string,
-  definition: Definition,
+  definition: DefinitionData,
   request: WorkflowRequest,
-  types: ReadonlyMap<string, Definition>,
+  types: ReadonlyMap<string, DefinitionData>,
 ): boolean {
-  const texts = [
-    definition,
-    ...(JSON.stringify(definition.fields).includes('"workflow"') || definition.name === 'batch' ? types.values() : []),
-  ];
-  return JSON.stringify([texts.map(({ fields }) => fields), request.parameters ?? {}]).includes(name);
+  const own = jsonOf(definition.fields);
+  const nests = own.includes('"workflow"') || definition.name === 'batch';
+  return (
+    own.includes(name) ||
+    JSON.stringify(request.parameters ?? {}).includes(name) ||
+    (nests && [...types.values()].some(({ fields }) => jsonOf(fields).includes(name)))
+  );
 }

@@ -2,7 +2,7 @@ import { sql } from 'kysely';
 import { type Static, Type } from 'typebox';
 import { createdFilters } from '../http/created-filters.ts';
 import { filter, type ListDefinition } from '../http/list.ts';
-import { MAX_DEFINITION_BYTES } from './definition/schema.ts';
+import { MAX_DEFINITION_BYTES } from './definition/limits.ts';
 import { WORKFLOW_JSON } from './store.ts';
 
 const closed = { additionalProperties: false } as const;

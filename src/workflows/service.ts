@@ -14,7 +14,7 @@ import { readOperation } from '../operations/store.ts';
 import { generateSecret } from '../util/secret-pattern.ts';
 import { requireWorkspace, workspaceDirectory } from '../workspaces/service.ts';
 import { readWorkspaceSettings } from '../workspaces/settings.ts';
-import { patternOf } from './definition/definition.ts';
+import { patternOf } from './definition/secrets.ts';
 import { rulesOf } from './kinds/rules.ts';
 import type { PreparedWorkflow } from './prepare.ts';
 import {

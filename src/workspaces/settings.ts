@@ -1,18 +1,18 @@
 import { open } from 'node:fs/promises';
 import path from 'node:path';
-import { isObject, type JsonObject } from '../documents/json.ts';
 import { throwProblems } from '../documents/problems.ts';
-import { readYaml } from '../documents/yaml.ts';
 import { errors } from '../errors.ts';
+import { evaluate, sharedBudget } from '../evaluation/pool.ts';
+import type { ReadSettings, SETTINGS_TASKS, WorkspaceSettings } from './settings-tasks.ts';
+
+export type { WorkspaceSettings } from './settings-tasks.ts';
 
 const FILE = 'workspace.yaml';
 /** Bytes that are read at most; it holds a handful of lines. */
 const MAX_BYTES = 65_536;
-/** Aliases (`*name`) that are resolved. */
-const MAX_ALIASES = 10;
 
-/** What `workspace.yaml` says. */
-export type WorkspaceSettings = JsonObject;
+/** Texts that are remembered. */
+const MAX_KNOWN = 100;
 
 /**
  * Reads the workspace's `workspace.yaml`: `provider`, `plan` and `zone` are what requests leave open. Empty where the
@@ -33,9 +33,25 @@ export async function readWorkspaceSettings(directory: string): Promise<Workspac
   } finally {
     await handle.close();
   }
-  const { source, problems } = readYaml(text, MAX_ALIASES);
-  throwProblems(problems.map((found) => ({ ...found, field: 'workspace', message: `${file} ${found.message}` })));
-  if (source === null || source.value === null) return {};
-  if (!isObject(source.value)) throw problem('must hold names and values');
-  return source.value;
+  const read = await readText(text, directory);
+  if ('settings' in read) return read.settings;
+  throwProblems(read.problems.map((found) => ({ ...found, field: 'workspace', message: `${file} ${found.message}` })));
+  return {};
+}
+
+/** What was read before, by its text: nearly every request asks for it. */
+const known = new Map<string, ReadSettings>();
+
+async function readText(text: string, directory: string): Promise<ReadSettings> {
+  const before = known.get(text);
+  if (before !== undefined) return structuredClone(before);
+  const read = await evaluate<(typeof SETTINGS_TASKS)['workspace.settings']>(
+    'workspace.settings',
+    { text },
+    sharedBudget(`workspace in ${directory}`),
+    FILE,
+  );
+  if (known.size >= MAX_KNOWN) known.clear();
+  known.set(text, read);
+  return structuredClone(read);
 }

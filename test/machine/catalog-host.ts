@@ -9,6 +9,7 @@ import {
   resolveVersion,
   type TaskservDefinition,
 } from '../../src/catalog/catalog.ts';
+import { sharedBudget } from '../../src/evaluation/pool.ts';
 
 export const IMAGE = process.env.PROVISIONING_TEST_DOCKER_IMAGE ?? 'provisioning-test:debian-12';
 /** Packages are not synced to the disk file by file: the container is thrown away. */
@@ -154,7 +155,8 @@ export async function attemptScript(
 ): Promise<Outcome> {
   const { version: wanted, ...own } = config;
   const version = resolveVersion(definition, wanted);
-  const { env, configFile } = renderScripts(definition, version, resolveConfig(definition, own).values);
+  const { values } = await resolveConfig(definition, own, sharedBudget('test'));
+  const { env, configFile } = renderScripts(definition, version, values);
   await host.put(configFile.path, configFile.content, '0600');
   const file = `/run/${definition.name}-${script}`;
   await host.put(file, definition.scripts[script] ?? '', '0700');

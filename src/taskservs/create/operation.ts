@@ -2,6 +2,7 @@
 import { Type } from 'typebox';
 import { isPermitted, type Principal } from '../../access/permissions.ts';
 import {
+  type Catalog,
   generateSecrets,
   loadCatalog,
   requireUpgrade,
@@ -12,6 +13,7 @@ import {
 } from '../../catalog/catalog.ts';
 import { shortId, uuidv7 } from '../../database/uuid.ts';
 import { errors } from '../../errors.ts';
+import { type Budget, requestBudget } from '../../evaluation/pool.ts';
 import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import type { Accepted } from '../../operations/accept.ts';
@@ -71,9 +73,10 @@ export const createTaskserv = defineOperation({
     permission: 'taskserv_create',
     target: { what: 'server', permission: 'server_update', field: 'servers' },
     secrets: 'config',
-    async prepare(services, principal, { workspace, fields, secretNames }) {
+    async prepare(services, principal, { workspace, fields, secretNames, budget }) {
       // The fields were held against the schema of this very request.
-      const checked = await checkCreate(services, principal, { ...fields, workspace } as unknown as CreateTaskserv);
+      const body = { ...fields, workspace } as unknown as CreateTaskserv;
+      const checked = await checkCreate(services, principal, body, budget);
       requireSecretFields(secretNames, checked.secretNames);
       return checked;
     },
@@ -110,14 +113,19 @@ export interface CheckedCreate {
   secretNames: string[];
 }
 
-/** Everything that can be said against the request by the catalog alone. Reads files, so it runs before the transaction. */
+/**
+ * Everything that can be said against the request by the catalog alone. Reads files, so it runs before the transaction.
+ * @param catalog of the workspace, where it has been read already.
+ */
 export async function checkCreate(
   { db }: Services,
   principal: Principal,
   body: CreateTaskserv,
+  budget: Budget = requestBudget(principal.userId),
+  catalog?: Catalog,
 ): Promise<CheckedCreate> {
   await requireWorkspace(db, principal, 'taskserv_create', body.workspace);
-  const { definitions, problems } = await loadCatalog(await workspaceDirectory(db, body.workspace));
+  const { definitions, problems } = catalog ?? (await loadCatalog(await workspaceDirectory(db, body.workspace)));
   const definition = definitions.get(body.name);
   if (definition === undefined) {
     const broken = problems.filter(({ taskserv }) => taskserv === body.name);
@@ -133,7 +141,7 @@ export async function checkCreate(
   resolveOrder(definitions, [body.name]);
   const { version: wanted, ...config } = body.config ?? {};
   const version = resolveVersion(definition, wanted);
-  const { values, secrets, privileged } = resolveConfig(definition, config);
+  const { values, secrets, privileged } = await resolveConfig(definition, config, budget);
   requirePrivilege(principal, privileged, body.workspace);
   return { body, definitions, definition, version, values, secretNames: secrets };
 }

@@ -5,11 +5,11 @@ import type { Services } from '../../http/section.ts';
 import type { Accepted } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
 import { placesAmong, removeRounds } from '../cluster/members.ts';
-import { closureOf } from '../host-plan.ts';
+import { closureOf, type Definitions } from '../host-plan.ts';
 import { carriedOn } from '../host-store.ts';
 import { definitionsOf, type HostTools } from '../procedures/input.ts';
 import { type DeleteTaskserv, DeleteTaskservBody, DeleteTaskservQuery, TaskservId } from '../schemas.ts';
-import { acceptOnHosts, lockWithHosts, requireFree, taskservIdOf } from '../service.ts';
+import { acceptOnHosts, definitionsFor, lockWithHosts, requireFree, taskservIdOf } from '../service.ts';
 import { updateTaskserv } from '../store.ts';
 import { deleteProcedure } from './procedure.ts';
 
@@ -27,8 +27,9 @@ export const deleteTaskserv = defineOperation({
     query: DeleteTaskservQuery,
     body: Type.Optional(DeleteTaskservBody),
     refusals: [400, 404, 409],
-    accept: (services, mutation, { params, query, body }) =>
-      acceptDelete(services, mutation, params.id, { ...query, ...(body ?? {}) }),
+    prepare: ({ db }, principal, { params }) => definitionsFor(db, principal, params.id),
+    accept: (services, mutation, { params, query, body }, definitions) =>
+      acceptDelete(services, mutation, params.id, { ...query, ...(body ?? {}) }, definitions),
   },
   procedure: (tools: HostTools) => deleteProcedure(tools),
   node: {
@@ -45,9 +46,10 @@ export const deleteTaskserv = defineOperation({
     ),
     permission: 'taskserv_delete',
     target: { what: 'taskserv', permission: 'taskserv_delete', field: 'taskserv' },
-    async accept(services, mutation, { workspace, fields }) {
+    prepare: ({ db }, _principal, { workspace }) => definitionsOf(db, workspace),
+    async accept(services, mutation, { workspace, fields }, prepared) {
       const id = await taskservIdOf(mutation.tx, workspace, String(fields.taskserv));
-      return acceptDelete(services, mutation, id, { force: fields.force === true });
+      return acceptDelete(services, mutation, id, { force: fields.force === true }, prepared as Definitions);
     },
     undo: ({ status }) =>
       status === 'completed'
@@ -62,6 +64,7 @@ async function acceptDelete(
   mutation: Mutation,
   id: string,
   options: DeleteTaskserv,
+  definitions: Definitions,
 ): Promise<Accepted> {
   const { tx } = mutation;
   if (options.taskserv_id !== undefined && options.taskserv_id !== id) {
@@ -75,10 +78,10 @@ async function acceptDelete(
     ]);
   }
   const serverIds = hosts.map(({ server_id }) => server_id);
-  if (options.force !== true) await requireUnneeded(mutation, { name, workspace, serverIds });
+  if (options.force !== true) await requireUnneeded(mutation, definitions, { name, serverIds });
   await requireFree(tx, hosts, options.wait);
   const servers = hosts.map(({ hostname }) => hostname);
-  const cluster = (await definitionsOf(tx, workspace)).get(name)?.cluster ?? null;
+  const cluster = definitions.get(name)?.cluster ?? null;
   const rounds = cluster === null ? [] : removeRounds(cluster, placesAmong(hosts));
   const accepted = await acceptOnHosts(services, mutation, {
     kind: 'taskserv.delete',
@@ -100,9 +103,9 @@ async function acceptDelete(
 
 async function requireUnneeded(
   { tx }: Mutation,
-  taskserv: { name: string; workspace: string; serverIds: string[] },
+  definitions: Definitions,
+  taskserv: { name: string; serverIds: string[] },
 ): Promise<void> {
-  const definitions = await definitionsOf(tx, taskserv.workspace);
   const needing = (await carriedOn(tx, taskserv.serverIds)).filter(
     (record) =>
       record.taskserv_id !== null &&

@@ -5,9 +5,10 @@ import type { Accepted } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
 import { installRounds, placesAmong, roundsOf } from '../cluster/members.ts';
 import { retryProcedure } from '../create/procedure.ts';
-import { definitionsOf, type HostTools } from '../procedures/input.ts';
+import type { Definitions } from '../host-plan.ts';
+import type { HostTools } from '../procedures/input.ts';
 import { RetryTaskservBody, TaskservId } from '../schemas.ts';
-import { acceptOnHosts, lockWithHosts, requireFree } from '../service.ts';
+import { acceptOnHosts, definitionsFor, lockWithHosts, requireFree } from '../service.ts';
 import { updateTaskserv } from '../store.ts';
 
 export const retryTaskserv = defineOperation({
@@ -21,7 +22,9 @@ export const retryTaskserv = defineOperation({
     params: TaskservId,
     body: RetryTaskservBody,
     refusals: [400, 404, 409],
-    accept: (services, mutation, { params, body }) => acceptRetry(services, mutation, params.id, body ?? {}),
+    prepare: ({ db }, principal, { params }) => definitionsFor(db, principal, params.id),
+    accept: (services, mutation, { params, body }, definitions) =>
+      acceptRetry(services, mutation, params.id, body ?? {}, definitions),
   },
   procedure: (tools: HostTools) => retryProcedure(tools),
 });
@@ -32,6 +35,7 @@ async function acceptRetry(
   mutation: Mutation,
   id: string,
   { wait }: { wait?: boolean },
+  definitions: Definitions,
 ): Promise<Accepted> {
   const { tx } = mutation;
   const { taskserv, hosts } = await lockWithHosts(mutation, id, 'taskserv_update');
@@ -42,7 +46,7 @@ async function acceptRetry(
   const places = placesAmong(hosts);
   const held = places.length > 0 ? hosts : failed;
   await requireFree(tx, held, wait);
-  const cluster = (await definitionsOf(tx, taskserv.workspace)).get(taskserv.name)?.cluster ?? null;
+  const cluster = definitions.get(taskserv.name)?.cluster ?? null;
   const rounds = cluster === null ? [] : roundsOf(installRounds(cluster, places), failed);
   const { version, revision, status } = taskserv;
   const servers = failed.map(({ hostname }) => hostname);

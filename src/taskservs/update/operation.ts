@@ -1,9 +1,9 @@
 /** PATCH /v1/taskservs/{id}: other servers, another config, another version. */
+import { isDeepStrictEqual } from 'node:util';
 import { type Static, Type } from 'typebox';
-import { isPermitted, type Principal } from '../../access/permissions.ts';
+import { type Principal, requirePermission } from '../../access/permissions.ts';
 import {
   generateSecrets,
-  loadCatalog,
   requireUpgrade,
   resolveConfig,
   resolveVersion,
@@ -11,18 +11,18 @@ import {
 } from '../../catalog/catalog.ts';
 import { isObject } from '../../documents/json.ts';
 import { errors } from '../../errors.ts';
+import { type Budget, requestBudget } from '../../evaluation/pool.ts';
 import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import type { Accepted } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
-import { workspaceDirectory } from '../../workspaces/store.ts';
 import { fixedLeader, placesAmong, type Round, wantedPlaces } from '../cluster/members.ts';
 import { findServers, requireNoConflict, requirePrivilege, requireSecretFields } from '../create/operation.ts';
 import { assignPlaces, carriedOn, hostsOf, placeOnHosts, type TaskservHost } from '../host-store.ts';
-import { definitionMissing, type HostTools } from '../procedures/input.ts';
+import { definitionMissing, definitionsOf, type HostTools } from '../procedures/input.ts';
 import { CreateTaskserv, TaskservId } from '../schemas.ts';
 import { decryptSecrets, sealConfig } from '../secrets.ts';
-import { acceptOnHosts, lockForChange, lockNamed, requireFree, taskservIdOf } from '../service.ts';
+import { acceptOnHosts, justChanged, lockForChange, lockNamed, requireFree, taskservIdOf } from '../service.ts';
 import {
   insertRevision,
   type Revision,
@@ -69,9 +69,9 @@ export const updateTaskservOperation = defineOperation({
     params: TaskservId,
     body: UpdateTaskserv,
     refusals: [400, 404, 409],
-    prepare: (services, principal, { params }) => definitionsFor(services, principal, params.id),
-    accept: (services, mutation, { params, body }, definitions) =>
-      acceptUpdate(services, mutation, params.id, body, definitions),
+    prepare: (services, principal, { params, body }) =>
+      prepareUpdate(services, principal, params.id, body, requestBudget(principal.userId)),
+    accept: (services, mutation, _request, prepared) => acceptUpdate(services, mutation, prepared),
   },
   procedure: (tools: HostTools) => updateProcedure(tools),
   node: {
@@ -90,17 +90,15 @@ export const updateTaskservOperation = defineOperation({
     permission: 'taskserv_update',
     target: { what: 'taskserv', permission: 'taskserv_update', field: 'taskserv' },
     secrets: 'config',
-    async prepare({ db }, _principal, { workspace, fields, secretNames }) {
-      const { definitions } = await loadCatalog(await workspaceDirectory(db, workspace));
+    async prepare(services, principal, { workspace, fields, secretNames, budget }) {
       // The fields were held against the schema above.
       const { taskserv, ...body } = fields as { taskserv: string } & UpdateTaskserv;
-      return { taskserv, body, definitions, references: [...secretNames] } satisfies PreparedNode;
+      const id = await taskservIdOf(services.db, workspace, taskserv);
+      const prepared = await prepareUpdate(services, principal, id, body, budget);
+      requireSecretFields(secretNames, prepared.change.secrets);
+      return prepared;
     },
-    async accept(services, mutation, { workspace }, prepared) {
-      const { taskserv, body, definitions, references } = prepared as PreparedNode;
-      const id = await taskservIdOf(mutation.tx, workspace, taskserv);
-      return acceptUpdate(services, mutation, id, body, definitions, references);
-    },
+    accept: (services, mutation, _node, prepared) => acceptUpdate(services, mutation, prepared as PreparedUpdate),
     undo({ input, status }) {
       if (status !== 'completed') {
         return { how: 'keep', why: 'The change ended early; the taskserv is as its servers tell.' };
@@ -115,43 +113,50 @@ export const updateTaskservOperation = defineOperation({
   },
 });
 
-type Definitions = ReadonlyMap<string, TaskservDefinition>;
-
-/** A node's fields with its secrets opened: never stored as they are. */
-interface PreparedNode {
-  taskserv: string;
+/** A change that holds against the catalog, with its secrets opened: never stored as it is. */
+interface PreparedUpdate {
+  id: string;
   body: UpdateTaskserv;
-  definitions: Definitions;
-  /** Settings that refer to secrets. */
-  references: string[];
+  definitions: Map<string, TaskservDefinition>;
+  definition: TaskservDefinition;
+  /** What the change starts from. */
+  current: Revision;
+  change: Change;
 }
 
-/** The catalog of the taskserv's workspace. @throws 404 also where the caller may not see it. */
-async function definitionsFor({ db }: Services, principal: Principal, id: string): Promise<Definitions> {
-  const place = await readTaskservPlace(db, id);
-  if (place === null || !isPermitted(principal, 'taskserv_read', place.workspace))
-    throw errors.notFound('taskserv', id);
-  return (await loadCatalog(await workspaceDirectory(db, place.workspace))).definitions;
+/** What is read of files and evaluated: no transaction waits for that. @throws 404, 403, 400, 409. */
+async function prepareUpdate(
+  services: Services,
+  principal: Principal,
+  id: string,
+  body: UpdateTaskserv,
+  budget: Budget,
+): Promise<PreparedUpdate> {
+  const { db } = services;
+  const [place, current] = [await readTaskservPlace(db, id), await readRevision(db, id)];
+  if (place === null || current === null) throw errors.notFound('taskserv', id);
+  const { name, workspace, ownerId } = place;
+  requirePermission(principal, 'taskserv_update', {
+    ...{ what: 'taskserv', id, workspace, ownerId },
+    read: 'taskserv_read',
+  });
+  const definitions = await definitionsOf(db, workspace);
+  const definition = definitions.get(name);
+  if (definition === undefined) throw errors.conflict(definitionMissing(name).message, { taskserv: name });
+  const change = await changeOf(services, definition, current, body, budget);
+  return { id, body, definitions, definition, current, change };
 }
 
 /** Accepts a change: its revision, its hosts and its place in line commit together. */
 async function acceptUpdate(
   services: Services,
   mutation: Mutation,
-  id: string,
-  body: UpdateTaskserv,
-  definitions: Definitions,
-  references: readonly string[] = [],
+  { id, body, definitions, definition, current, change }: PreparedUpdate,
 ): Promise<Accepted> {
   const { tx } = mutation;
   const { taskserv, present, named } = await lockAll(mutation, id, body);
   const { name, workspace } = taskserv;
-  const definition = definitions.get(name);
-  if (definition === undefined) throw errors.conflict(definitionMissing(name).message, { taskserv: name });
-  const current = await readRevision(tx, id);
-  if (current === null) throw errors.notFound('taskserv', id);
-  const change = changeOf(services, definition, current, body);
-  requireSecretFields(references, change.secrets);
+  if (!isDeepStrictEqual(await readRevision(tx, id), current)) throw justChanged(id);
   requirePrivilege(mutation.principal, change.privileged, workspace);
 
   const coming = named.filter(({ server_id }) => !present.some((host) => host.server_id === server_id));
@@ -160,7 +165,7 @@ async function acceptUpdate(
     tx,
     named.map(({ server_id }) => server_id),
   );
-  requireNoConflict({ body: { name }, definitions: new Map(definitions) }, carried);
+  requireNoConflict({ body: { name }, definitions }, carried);
   const others = carried.filter(
     (record) => record.name === name && record.taskserv_id !== null && record.taskserv_id !== id,
   );
@@ -244,9 +249,7 @@ async function lockAll(mutation: Mutation, id: string, body: UpdateTaskserv) {
   await lockNamed(mutation, workspace, body.servers ?? [], seen);
   const taskserv: TaskservRecord = await lockForChange(mutation, id, 'taskserv_update');
   const present = inOrder(await hostsOf(tx, id));
-  if (!present.every(({ server_id }) => seen.includes(server_id))) {
-    throw errors.unavailable(`Taskserv ${id} has just been changed. Try again.`, 1);
-  }
+  if (!present.every(({ server_id }) => seen.includes(server_id))) throw justChanged(id);
   if (body.servers === undefined) return { taskserv, present, named: present };
   const found = await findServers(mutation, { workspace, servers: body.servers });
   return { taskserv, present, named: found.map(({ id: server_id, hostname }) => ({ server_id, hostname })) };
@@ -265,12 +268,13 @@ interface Change {
 }
 
 /** @throws 400 for a config or a version that cannot be, 409 for an upgrade that cannot be. */
-function changeOf(
+async function changeOf(
   { encryption }: Services,
   definition: TaskservDefinition,
   current: Revision,
   body: UpdateTaskserv,
-): Change {
+  budget: Budget,
+): Promise<Change> {
   if (body.servers === undefined && body.config === undefined && body.version === undefined) {
     throw errors.validation([{ field: 'servers', message: 'give "servers", "config", "version", or several of them' }]);
   }
@@ -284,7 +288,7 @@ function changeOf(
   const merged = Object.entries({ ...before, ...body.config }).filter(
     ([name, value]) => value !== null && (name in definition.config || name in (body.config ?? {})),
   );
-  const resolved = resolveConfig(definition, Object.fromEntries(merged));
+  const resolved = await resolveConfig(definition, Object.fromEntries(merged), budget);
   const { values, secrets } = generateSecrets(definition, resolved, before);
   const names = [...new Set([...Object.keys(before), ...Object.keys(values)])].sort();
   const settings = names.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(values[name]));

@@ -1,41 +1,56 @@
 import { Ajv, type ValidateFunction } from 'ajv';
 import formats from 'ajv-formats';
 import type { JsonObject, Path } from '../../documents/json.ts';
-import { createProblems, type Place, type Problem, type Problems } from '../../documents/problems.ts';
+import { createProblems, type Locate, type Place, type Problem, type Problems } from '../../documents/problems.ts';
 import { addSchemaErrors } from '../../documents/schema-errors.ts';
+import { refusedKeyword } from '../../documents/schema-keywords.ts';
 import { readYaml, type Source } from '../../documents/yaml.ts';
-import { DEFAULT_PATTERN, PatternError, sampleOf } from '../../util/secret-pattern.ts';
+import { CostError, measure, notePlace } from '../../evaluation/meter.ts';
+import { PatternError, sampleOf } from '../../util/secret-pattern.ts';
 import { eachTemplate, type Template } from '../expressions/template.ts';
-import { safeRegExp } from './regexp.ts';
-import { type DefinitionFields, DefinitionSchema, MAX_DEFINITION_BYTES } from './schema.ts';
+import { MAX_DEFINITION_BYTES } from './limits.ts';
+import { evaluatedRegExp } from './regexp.ts';
+import { type DefinitionFields, definitionSchema } from './schema.ts';
+import { patternOf } from './secrets.ts';
 
-/** A definition whose form is right. What depends on parameters is checked when it is planned. */
-export interface Definition {
+/** A definition whose form is right, as it is stored and handed around. */
+export interface DefinitionData {
   /** The type's name; `null` for one that was only handed in. */
   name: string | null;
   fields: DefinitionFields;
-  source: Source;
-  /** Checks parameters against the definition's schema. */
-  checkParameters: ValidateFunction;
   /** Text as it was written, where it was text. */
   text: string | null;
 }
 
+/** The same with what evaluates it. What depends on parameters is checked when it is planned. */
+export interface Definition extends DefinitionData {
+  /** Where the value at a path, or its nearest ancestor, stands in the text; null: there is no text. */
+  locate: Locate;
+  /** Checks parameters against the definition's schema. */
+  checkParameters: ValidateFunction;
+}
+
 /** A definition, or what is wrong with it. */
-export type Loaded =
-  | { definition: Definition; problems: readonly [] }
+export type Loaded<Form extends DefinitionData = DefinitionData> =
+  | { definition: Form; problems: readonly [] }
   | { definition: null; problems: readonly Problem[] };
 
+/** Characters of a definition's JSON at most: aliases may repeat what is written once. */
+const MAX_JSON = 4_000_000;
+/** Schemas of parameters that are remembered, by their JSON text, so that a run of thousands compiles one once. */
+const MAX_COMPILED = 100;
 /** Aliases that a text may resolve: enough for reuse, too few to blow a small text up. */
 const MAX_ALIASES = 100;
 /** What the whole is called in problems. */
 const ROOT = 'definition';
 
 const ajv = new Ajv({ allErrors: true, strict: false, verbose: true });
-const checkForm = ajv.compile(DefinitionSchema);
+let compiledForm: ValidateFunction | undefined;
+const compiled = new Map<string, ValidateFunction>();
 
 /** Reads and checks a definition's YAML text. @param name what it must be called; null: anything. */
-export function loadDefinition(text: string, name: string | null): Loaded {
+export function loadDefinition(text: string, name: string | null): Loaded<Definition> {
+  notePlace(ROOT);
   if (Buffer.byteLength(text) > MAX_DEFINITION_BYTES) {
     const problems = createProblems(undefined, ROOT);
     problems.add([], `is larger than ${MAX_DEFINITION_BYTES} bytes`);
@@ -45,15 +60,29 @@ export function loadDefinition(text: string, name: string | null): Loaded {
   return source === null ? { definition: null, problems } : checkDefinition(source, name, text);
 }
 
-/** A definition that was checked before, as a run keeps it. */
-export function loadSnapshot(fields: JsonObject, name: string): Definition {
-  const { definition, problems } = checkDefinition({ value: fields, locate: () => null }, name, null);
-  if (definition !== null) return definition;
-  throw new Error(`the stored definition of ${name} is wrong: ${problems.map(({ message }) => message).join('; ')}`);
+/** A definition that was checked before. @throws where its schema can no longer be read. */
+export function reviveDefinition({ name, fields, text }: DefinitionData): Definition {
+  let source: Source | null = null;
+  const problems = createProblems();
+  const checkParameters = compileParameters(fields, problems);
+  if (checkParameters === null) {
+    throw new Error(
+      `the stored definition of ${name} is wrong: ${problems.list.map(({ message }) => message).join('; ')}`,
+    );
+  }
+  const locate: Locate = (path, part) => {
+    if (text === null) return null;
+    source ??= readYaml(text, MAX_ALIASES).source;
+    return source?.locate(path, part) ?? null;
+  };
+  return { name, fields, text, locate, checkParameters };
 }
 
-function checkDefinition(source: Source, name: string | null, text: string | null): Loaded {
+function checkDefinition(source: Source, name: string | null, text: string): Loaded<Definition> {
   const problems = createProblems(source.locate, ROOT);
+  measure(source.value, MAX_JSON, 'with what its aliases repeat it');
+  compiledForm ??= ajv.compile(definitionSchema());
+  const checkForm = compiledForm;
   if (!checkForm(source.value)) {
     addSchemaErrors(problems, [], checkForm.errors ?? []);
     return { definition: null, problems: problems.list };
@@ -69,52 +98,64 @@ function checkDefinition(source: Source, name: string | null, text: string | nul
     if (value !== undefined) checkTemplates(value, [part], fields, problems);
   }
   if (problems.list.length > 0 || checkParameters === null) return { definition: null, problems: problems.list };
-  return { definition: { name: fields.name ?? name, fields, source, checkParameters, text }, problems: [] };
+  const definition = { name: fields.name ?? name, fields, text, locate: source.locate, checkParameters };
+  return { definition, problems: [] };
 }
 
-/** A schema of the definition's own: compiled with patterns that cannot run away. */
+/** A schema of the definition's own. */
 function compileParameters(fields: DefinitionFields, problems: Problems): ValidateFunction | null {
-  const own = new Ajv({
+  const key = JSON.stringify(fields.parameters ?? {});
+  const known = compiled.get(key);
+  if (known !== undefined) return known;
+  notePlace('parameters');
+  const made = newSchema(fields, problems);
+  if (made === null || problems.list.length > 0) return made;
+  if (compiled.size >= MAX_COMPILED) compiled.clear();
+  compiled.set(key, made);
+  return made;
+}
+
+function newSchema({ parameters }: DefinitionFields, problems: Problems): ValidateFunction | null {
+  const { properties = {}, required = [] } = parameters ?? {};
+  const options = {
     allErrors: true,
     strict: false,
     verbose: true,
     useDefaults: true,
-    code: { regExp: safeRegExp },
-  });
+    logger: false,
+    code: { regExp: evaluatedRegExp },
+  } as const;
+  const own = new Ajv(options);
   formats.default(own, ['uuid', 'date-time', 'date', 'hostname', 'ipv4', 'ipv6']);
-  const schema = { type: 'object', ...fields.parameters, additionalProperties: false };
-  for (const [n, name] of (fields.parameters?.required ?? []).entries()) {
-    if (!Object.hasOwn(fields.parameters?.properties ?? {}, name)) {
-      problems.add(
-        ['parameters', 'required', n],
-        `there is no parameter "${name}"`,
-        Object.keys(fields.parameters?.properties ?? {}),
-      );
-    }
+  const compile = (schema: object) => own.compile(schema);
+  for (const [n, name] of required.entries()) {
+    if (!Object.hasOwn(properties, name))
+      problems.add(['parameters', 'required', n], `there is no parameter "${name}"`, Object.keys(properties));
   }
-  for (const [name, property] of Object.entries(fields.parameters?.properties ?? {})) {
-    try {
-      if (JSON.stringify(property).includes('"$ref"')) throw new Error('references ($ref) are not supported');
-      own.compile(property as object);
-    } catch (error) {
-      problems.add(
-        ['parameters', 'properties', name],
-        `is not a JSON Schema: ${error instanceof Error ? error.message : String(error)}`,
-      );
-      return null;
-    }
+  for (const [name, property] of Object.entries(properties)) {
+    const refused = schemaProblem(property, compile);
+    if (refused === null) continue;
+    problems.add(['parameters', 'properties', name], `is not a JSON Schema: ${refused}`);
+    return null;
   }
-  return own.compile(schema);
+  return compile({ ...parameters, type: 'object', additionalProperties: false });
+}
+
+function schemaProblem(property: object, compile: (schema: object) => unknown): string | null {
+  const refused = refusedKeyword(property);
+  if (refused !== null) return refused;
+  try {
+    compile(property);
+    return null;
+  } catch (error) {
+    if (error instanceof CostError || error instanceof RangeError) throw error;
+    return error instanceof Error ? error.message : String(error);
+  }
 }
 
 /** Where a part of a planned workflow is written; null: not in this text, as steps that a parameter gives. */
-export function placeOf({ fields, source }: Definition, path: Path): Place | null {
-  return path[0] === 'parameters' && !Array.isArray(fields.operations) ? null : source.locate(path, 'value');
-}
-
-/** What a secret of the definition looks like. */
-export function patternOf(fields: DefinitionFields, name: string): string {
-  return fields.secrets?.[name]?.pattern ?? DEFAULT_PATTERN;
+export function placeOf({ fields, locate }: Definition, path: Path): Place | null {
+  return path[0] === 'parameters' && !Array.isArray(fields.operations) ? null : locate(path, 'value');
 }
 
 function checkSecrets(fields: DefinitionFields, problems: Problems): void {

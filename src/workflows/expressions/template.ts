@@ -1,5 +1,6 @@
 import { isObject, type Json, type Path } from '../../documents/json.ts';
-import { type Expression, ExpressionError, evaluate, parseExpression } from './language.ts';
+import { CostError, spend, textUnits } from '../../evaluation/meter.ts';
+import { type Expression, ExpressionError, evaluate, MAX_LENGTH, parseExpression } from './language.ts';
 import { type References, referencesOf } from './references.ts';
 
 /** A text with `${{ … }}` in it, read. */
@@ -13,9 +14,12 @@ export interface Template {
 
 const OPEN = '${{';
 const CLOSE = '}}';
-/** Read templates that are remembered: a thousand nodes share one. */
-const MAX_REMEMBERED = 2_000;
-const remembered = new Map<string, Template | null>();
+/** Characters of read templates that are remembered: a thousand nodes share one. */
+const MAX_REMEMBERED = 1_000_000;
+/** What reading a character of an expression costs. */
+const UNITS_PER_CHARACTER = 5;
+const remembered = new Map<string, Template>();
+let rememberedCharacters = 0;
 
 /** The template that a text is; null where it holds no expression. @throws ExpressionError. */
 export function templateOf(text: string): Template | null {
@@ -23,7 +27,11 @@ export function templateOf(text: string): Template | null {
   const known = remembered.get(text);
   if (known !== undefined) return known;
   const template = readTemplate(text);
-  if (remembered.size >= MAX_REMEMBERED) remembered.clear();
+  rememberedCharacters += text.length;
+  if (rememberedCharacters > MAX_REMEMBERED) {
+    remembered.clear();
+    rememberedCharacters = text.length;
+  }
   remembered.set(text, template);
   return template;
 }
@@ -59,25 +67,33 @@ function readExpression(text: string): { expression: Expression; length: number 
   if (end === -1) throw new ExpressionError(`"${OPEN}" is not closed by "${CLOSE}"`);
   let first: unknown;
   for (; end !== -1; end = text.indexOf(CLOSE, end + 1)) {
+    spend(UNITS_PER_CHARACTER * Math.min(end, MAX_LENGTH));
     try {
       return { expression: parseExpression(text.slice(0, end)), length: end + CLOSE.length };
     } catch (error) {
       first ??= error;
+      // A longer one is none.
+      if (end > MAX_LENGTH) break;
     }
   }
   throw first;
 }
 
+/** Characters of a rendered text at most. */
+const MAX_TEXT = 1_000_000;
+
 /** The value of a template. In a longer text null is left out and an object or array stands as JSON. */
 export function renderTemplate(template: Template, context: Record<string, Json>): Json {
   const values = template.parts.map((part) => (typeof part === 'string' ? part : evaluate(part, context)));
   if (template.whole) return values[0] ?? null;
-  return values
-    .map((value) => {
-      if (value === null) return '';
-      return typeof value === 'object' ? JSON.stringify(value) : String(value);
-    })
-    .join('');
+  const texts = values.map((value) => {
+    if (value === null) return '';
+    return typeof value === 'object' ? JSON.stringify(value) : String(value);
+  });
+  const length = texts.reduce((sum, text) => sum + text.length, 0);
+  if (length > MAX_TEXT) throw new ExpressionError(`makes a text of more than ${MAX_TEXT} characters`);
+  spend(textUnits(length));
+  return texts.join('');
 }
 
 /** A value with every template in it rendered. @throws TemplateError naming the place inside it. */
@@ -88,9 +104,11 @@ export function render(value: Json, context: Record<string, Json>, path: Path = 
       return template === null ? value : renderTemplate(template, context);
     } catch (error) {
       if (error instanceof ExpressionError) throw new TemplateError(error.message, path);
+      if (error instanceof CostError) error.path ??= path;
       throw error;
     }
   }
+  spend(1);
   if (Array.isArray(value)) return value.map((item, n) => render(item, context, [...path, n]));
   if (!isObject(value)) return value;
   return Object.fromEntries(

@@ -5,7 +5,7 @@ import { isObject, type JsonObject, type Path } from '../../documents/json.ts';
 import type { Problems } from '../../documents/problems.ts';
 import { addSchemaErrors } from '../../documents/schema-errors.ts';
 import { nearMatches } from '../../util/near-matches.ts';
-import { KINDS, type Kind, rulesOf } from './rules.ts';
+import { type Kind, plainRulesOf } from './plain-rules.ts';
 
 const ajv = new Ajv({ allErrors: true, strict: false, verbose: true });
 formats.default(ajv, ['uuid', 'date-time', 'date']);
@@ -17,23 +17,25 @@ interface Checks {
   required: readonly string[];
 }
 
-const checks = new Map<Kind, Checks>(
-  KINDS.map((kind) => {
-    const schema: TSchema = rulesOf(kind).with;
-    const properties = 'properties' in schema && isObject(schema.properties) ? schema.properties : null;
-    return [
-      kind,
-      {
-        whole: ajv.compile(schema),
-        field:
-          properties === null
-            ? null
-            : new Map(Object.entries(properties).map(([name, field]) => [name, ajv.compile(field as object)])),
-        required: 'required' in schema && Array.isArray(schema.required) ? (schema.required as string[]) : [],
-      },
-    ];
-  }),
-);
+const checks = new Map<Kind, Checks>();
+
+function checksOf(kind: Kind): Checks {
+  const made = checks.get(kind) ?? compileChecks(plainRulesOf(kind).with);
+  checks.set(kind, made);
+  return made;
+}
+
+function compileChecks(schema: TSchema): Checks {
+  const properties = 'properties' in schema && isObject(schema.properties) ? schema.properties : null;
+  return {
+    whole: ajv.compile(schema),
+    field:
+      properties === null
+        ? null
+        : new Map(Object.entries(properties).map(([name, field]) => [name, ajv.compile(field as object)])),
+    required: 'required' in schema && Array.isArray(schema.required) ? (schema.required as string[]) : [],
+  };
+}
 
 /**
  * Checks a node's `with`. Fields named in `unknown` are not known yet: only that there are such fields.
@@ -46,8 +48,7 @@ export function checkWith(
   base: Path,
   problems: Problems,
 ): void {
-  const check = checks.get(kind);
-  if (check === undefined) throw new Error(`no check for kind ${kind}`);
+  const check = checksOf(kind);
   if (unknown.size === 0 || check.field === null) {
     if (unknown.size === 0 && !check.whole(value)) addSchemaErrors(problems, base, check.whole.errors ?? []);
     return;

@@ -1,16 +1,22 @@
 import type { Principal } from '../../access/permissions.ts';
+import { type Catalog, loadCatalog } from '../../catalog/catalog.ts';
 import { isObject, type JsonObject, type Path, pathText } from '../../documents/json.ts';
-import { createProblems, throwProblems } from '../../documents/problems.ts';
+import { throwProblems } from '../../documents/problems.ts';
 import { ApplicationError, errors, type FieldProblem } from '../../errors.ts';
+import type { Budget } from '../../evaluation/pool.ts';
 import type { Services } from '../../http/section.ts';
 import { checkCreate, requireSecretFields } from '../../taskservs/create/operation.ts';
 import { sampleOf } from '../../util/secret-pattern.ts';
-import { type Definition, patternOf, placeOf } from '../definition/definition.ts';
+import { workspaceDirectory } from '../../workspaces/store.ts';
+import type { DefinitionData } from '../definition/definition.ts';
+import { patternOf } from '../definition/secrets.ts';
+import { placedProblems, placesOf } from '../evaluation.ts';
 import type { Plan } from '../planning/contract.ts';
 import { requireSecrets } from '../secrets/open.ts';
 import { referencesIn } from '../secrets/reference.ts';
 import { refusedNode } from './ownership.ts';
-import { type Kind, rulesOf } from './rules.ts';
+import type { Kind } from './plain-rules.ts';
+import { rulesOf } from './rules.ts';
 
 /** What is asked before a workflow is accepted. */
 interface Question {
@@ -22,7 +28,8 @@ interface Question {
     principal: Principal,
     workspace: string,
     known: JsonObject,
-    definition: Definition,
+    definition: DefinitionData,
+    asking: Asking,
   ): Promise<FieldProblem[] | null>;
   /** Of whom it is asked: who could not answer one question is asked no further one. */
   askedOf?(known: JsonObject): string;
@@ -31,13 +38,15 @@ interface Question {
 /** As a node of a workflow it may refer to secrets of the run, which the kind itself knows nothing of. */
 const TASKSERV_QUESTION: Question = {
   from: ['name', 'config'],
-  async ask(services, principal, workspace, { name, config }, definition) {
+  async ask(services, principal, workspace, { name, config }, definition, asking) {
     const given = isObject(config) ? config : {};
     const references = referencesIn(given);
     await requireSecrets(services, principal, workspace, references.values());
     try {
       const body = { workspace, name: String(name), servers: ['any'], config: withSamples(given, definition) };
-      requireSecretFields(references.keys(), (await checkCreate(services, principal, body)).secretNames);
+      asking.catalog ??= await loadCatalog(await workspaceDirectory(services.db, workspace));
+      const { secretNames } = await checkCreate(services, principal, body, asking.budget, asking.catalog);
+      requireSecretFields(references.keys(), secretNames);
       return [];
     } catch (error) {
       if (!(error instanceof ApplicationError) || error.status !== 400 || !Array.isArray(error.details)) throw error;
@@ -61,7 +70,7 @@ function questionOf(kind: Kind): Question | undefined {
 }
 
 /** The config with texts of the right form in the place of secrets that do not exist yet. */
-function withSamples(config: JsonObject, { fields }: Definition): JsonObject {
+function withSamples(config: JsonObject, { fields }: DefinitionData): JsonObject {
   const samples = [...referencesIn(config)].map(([name, reference]) => [
     name,
     reference.of === 'run' ? sampleOf(patternOf(fields, reference.name)) : '',
@@ -78,21 +87,20 @@ export async function checkOutside(
   services: Services,
   principal: Principal,
   workspace: string,
-  definition: Definition,
+  definition: DefinitionData,
   plan: Plan,
+  budget: Budget,
 ): Promise<void> {
-  const problems = createProblems((path) => placeOf(definition, path));
-  const found = await askOutside(
-    { services, principal, workspace, asked: new Set(), silent: new Set() },
-    definition,
-    plan,
-  );
-  for (const { path, message, near } of found) problems.add(path, message, near);
-  throwProblems(problems.list);
+  const asking: Asking = { services, principal, workspace, budget, asked: new Set(), silent: new Set() };
+  const found = await askOutside(asking, definition, plan);
+  throwProblems(await placedProblems(definition, found, budget));
 }
 
 interface Asking {
   services: Services;
+  budget: Budget;
+  /** Read for the first taskserv. */
+  catalog?: Catalog;
   principal: Principal;
   workspace: string;
   /** Questions that have been asked. */
@@ -107,7 +115,7 @@ interface Answer {
   near: string[] | undefined;
 }
 
-async function askOutside(asking: Asking, definition: Definition, plan: Plan): Promise<Answer[]> {
+async function askOutside(asking: Asking, definition: DefinitionData, plan: Plan): Promise<Answer[]> {
   const { services, principal, workspace, asked, silent } = asking;
   const answers: Answer[] = [];
   const nodesOf = Map.groupBy(plan.nodes, ({ step }) => step);
@@ -115,7 +123,7 @@ async function askOutside(asking: Asking, definition: Definition, plan: Plan): P
     const path: Path = [...(plan.places.get(step.id) ?? []), 'with'];
     const nodes = (nodesOf.get(step.id) ?? []).filter(({ skipped }) => !skipped);
     const refused = await refusedNode(services.db, principal, workspace, step.kind, nodes);
-    if (refused !== null) throw forbidden(definition, [...path, refused.field], refused);
+    if (refused !== null) throw await forbidden(asking, definition, [...path, refused.field], refused);
     const question = questionOf(step.kind);
     if (question === undefined) continue;
     for (const node of nodes) {
@@ -126,10 +134,12 @@ async function askOutside(asking: Asking, definition: Definition, plan: Plan): P
       asked.add(key);
       const of = question.askedOf?.(node.known);
       if (of !== undefined && silent.has(of)) continue;
-      const found = await question.ask(services, principal, workspace, node.known, definition).catch((error) => {
-        if (!(error instanceof ApplicationError) || error.status !== 403) throw error;
-        throw forbidden(definition, path, { node, message: error.message });
-      });
+      const found = await question
+        .ask(services, principal, workspace, node.known, definition, asking)
+        .catch(async (error: unknown) => {
+          if (!(error instanceof ApplicationError) || error.status !== 403) throw error;
+          throw await forbidden(asking, definition, path, { node, message: error.message });
+        });
       if (found === null && of !== undefined) silent.add(of);
       for (const problem of found ?? []) {
         const { field, message, near_matches: near } = problem;
@@ -144,19 +154,20 @@ async function askOutside(asking: Asking, definition: Definition, plan: Plan): P
         answers.push({ path: inner.path, message: `workflow "${name}": ${pathText(path)}: ${message}`, near });
     } catch (error) {
       if (!(error instanceof ApplicationError) || error.status !== 403) throw error;
-      throw forbidden(definition, inner.path, { message: `workflow "${name}": ${error.message}` });
+      throw await forbidden(asking, definition, inner.path, { message: `workflow "${name}": ${error.message}` });
     }
   }
   return answers;
 }
 
 /** 403 at the place in the definition. */
-function forbidden(
-  definition: Definition,
+async function forbidden(
+  { budget }: Asking,
+  definition: DefinitionData,
   path: Path,
   { node, message }: { node?: { key: string }; message: string },
-): ApplicationError {
-  const place = placeOf(definition, path);
+): Promise<ApplicationError> {
+  const [place = null] = await placesOf(definition, [path], budget);
   const where = node === undefined ? pathText(path) : `${pathText(path)} (${node.key})`;
   return errors.forbiddenNode(place === null ? where : `${where} (line ${place.line})`, message);
 }

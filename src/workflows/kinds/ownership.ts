@@ -10,7 +10,8 @@ import { isServerId } from '../../servers/names.ts';
 import { serversOf } from '../../taskservs/host-store.ts';
 import { isTaskservId } from '../../taskservs/store.ts';
 import type { PlannedNode } from '../planning/contract.ts';
-import { type Kind, rulesOf } from './rules.ts';
+import type { Kind } from './plain-rules.ts';
+import { rulesOf } from './rules.ts';
 
 /** The first of a step's nodes that asks for what the caller may not do, and why; null: none is known to. */
 export async function refusedNode(

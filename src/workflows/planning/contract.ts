@@ -2,8 +2,8 @@
 import type { Permission } from '../../access/permissions.ts';
 import type { Json, JsonObject, Path } from '../../documents/json.ts';
 import type { Problem } from '../../documents/problems.ts';
-import type { Definition } from '../definition/definition.ts';
-import type { Kind } from '../kinds/rules.ts';
+import type { Definition, DefinitionData } from '../definition/definition.ts';
+import type { Kind } from '../kinds/plain-rules.ts';
 import type { Edge, Shape } from './graph.ts';
 import type { Settings } from './settings.ts';
 
@@ -64,9 +64,9 @@ export interface Plan extends Shape {
   /** What the submitter must be permitted to do, and where the definition asks for it. */
   permissions: { permission: Permission; path: Path }[];
   /** Definitions of nested workflows by type: what the run keeps of them. */
-  nested: Map<string, Definition>;
+  nested: Map<string, DefinitionData>;
   /** The plans of nested workflows whose parameters are known, and where they are asked for. */
-  inner: { path: Path; definition: Definition; plan: Plan }[];
+  inner: { path: Path; definition: DefinitionData; plan: Plan }[];
 }
 
 export type Planned = { plan: Plan; problems: readonly [] } | { plan: null; problems: readonly Problem[] };

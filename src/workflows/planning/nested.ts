@@ -1,12 +1,15 @@
 import type { JsonObject } from '../../documents/json.ts';
 import { isObject } from '../../documents/json.ts';
 import type { Problems } from '../../documents/problems.ts';
-import type { Definition } from '../definition/definition.ts';
-import { rulesOf } from '../kinds/rules.ts';
+import { CostError, spend } from '../../evaluation/meter.ts';
+import type { Definition, DefinitionData } from '../definition/definition.ts';
+import { plainRulesOf } from '../kinds/plain-rules.ts';
 import type { Plan, PlanInput, Planned } from './contract.ts';
 import { operationsIn } from './static.ts';
 import type { StepSource } from './steps.ts';
 
+/** What a step costs that is not planned yet. Types that nest each other thousands of times come by here. */
+const UNPLANNED_UNITS = 10;
 /** Workflows inside workflows at most. */
 const MAX_DEPTH = 5;
 
@@ -14,7 +17,7 @@ type PlanWorkflow = (input: PlanInput, above: readonly string[]) => Planned;
 
 /**
  * Plans the workflows that a plan's nodes run, so that what is wrong with them, and what the caller may not do in
- * them, is known before anything starts. @returns the nodes of all together.
+ * them, is known before anything starts.
  */
 export function planNested(
   plan: Plan,
@@ -23,14 +26,15 @@ export function planNested(
   above: readonly string[],
   problems: Problems,
   planWorkflow: PlanWorkflow,
-): number {
+): void {
   const path = [...above, input.definition.name ?? 'this workflow'];
   const withOf = new Map<string, JsonObject[]>();
   for (const node of plan.nodes) {
     if (node.skipped) continue;
-    withOf.set(node.step, [...(withOf.get(node.step) ?? []), ...(node.with === null ? [] : [node.with])]);
+    const given = withOf.get(node.step) ?? [];
+    if (node.with !== null) given.push(node.with);
+    withOf.set(node.step, given);
   }
-  let nodes = plan.nodes.length;
   for (const source of steps) {
     if (source.fields.kind !== 'workflow' || !withOf.has(source.fields.id)) continue;
     const definition = nestedDefinition(source, input, path, problems);
@@ -38,7 +42,7 @@ export function planNested(
     keep(plan, definition, source);
     for (const given of withOf.get(source.fields.id) ?? []) {
       const parameters = isObject(given.parameters) ? given.parameters : {};
-      const nested = planWorkflow({ ...input, definition, parameters }, path);
+      const nested = planInside(source, () => planWorkflow({ ...input, definition, parameters }, path));
       if (nested.plan === null) {
         for (const problem of nested.problems) {
           problems.add(
@@ -49,8 +53,8 @@ export function planNested(
         }
         break;
       }
-      nodes += nested.plan.nodes.length;
       plan.inner.push({ path: [...source.path, 'with'], definition, plan: nested.plan });
+      spend(nested.plan.permissions.length);
       for (const { permission } of nested.plan.permissions)
         plan.permissions.push({ permission, path: [...source.path, 'with'] });
       for (const [name, inner] of nested.plan.nested) plan.nested.set(name, inner);
@@ -59,7 +63,16 @@ export function planNested(
     if ((withOf.get(source.fields.id) ?? []).length === 0)
       keepUnplanned(plan, definition, source, input, path, problems);
   }
-  return nodes;
+}
+
+/** Names the step that runs the nested workflow as the place of what is too costly in it. */
+function planInside(source: StepSource, plan: () => Planned): Planned {
+  try {
+    return plan();
+  } catch (error) {
+    if (error instanceof CostError) error.path = [...source.path, 'with', ...(error.path ?? [])];
+    throw error;
+  }
 }
 
 function nestedDefinition(
@@ -93,7 +106,7 @@ function nestedDefinition(
   return definition;
 }
 
-function keep(plan: Plan, definition: Definition, source: StepSource): void {
+function keep(plan: Plan, definition: DefinitionData, source: StepSource): void {
   if (definition.name === null) throw new Error(`the nested workflow at ${source.path.join('.')} has no name`);
   plan.nested.set(definition.name, definition);
 }
@@ -116,7 +129,8 @@ function keepUnplanned(
   }
   const below = [...path, definition.name ?? ''];
   for (const fields of operations) {
-    const { permission } = rulesOf(fields.kind);
+    spend(UNPLANNED_UNITS);
+    const { permission } = plainRulesOf(fields.kind);
     if (permission !== null) plan.permissions.push({ permission, path: [...source.path, 'with'] });
     if (fields.kind !== 'workflow') continue;
     const inner = nestedDefinition({ fields, path: source.path }, input, below, problems);

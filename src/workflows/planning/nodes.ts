@@ -3,8 +3,9 @@ import { typeName } from '../../documents/json.ts';
 import type { Problems } from '../../documents/problems.ts';
 import { eachTemplate } from '../expressions/template.ts';
 import { checkWith } from '../kinds/check.ts';
-import { withDefaults } from '../kinds/rules.ts';
+import { withDefaults } from '../kinds/plain-rules.ts';
 import type { PlannedNode } from './contract.ts';
+import { MAX_NODES, type Room } from './room.ts';
 import { operationsIn, renderStatic } from './static.ts';
 import type { StepSource } from './steps.ts';
 
@@ -13,12 +14,19 @@ export function expandStep(
   source: StepSource,
   facts: Record<string, Json>,
   defaults: JsonObject,
+  room: Room,
   problems: Problems,
 ): { nodes: PlannedNode[]; when: string | null } {
   const { fields, path } = source;
   const many = fields.for_each !== undefined;
   if (!many) refuseItem(source, problems);
   const items = many ? itemsOf(source, facts, problems) : [null];
+  room.nodes -= items.length;
+  if (room.nodes < 0) {
+    const at = many ? [...path, 'for_each'] : path;
+    problems.add(at, `makes too many nodes: with those before it and of nested workflows more than ${MAX_NODES}`);
+    return { nodes: [], when: null };
+  }
   const when = fields.when ?? true;
   const whenLater = typeof when === 'string' && operationsIn(when).size > 0;
   const { known, unknown } = splitWith((fields.with ?? {}) as JsonObject);

@@ -6,6 +6,7 @@ import { SEED } from '../../../test/support/seed.ts';
 import type { Json, JsonObject } from '../../documents/json.ts';
 import type { Problem } from '../../documents/problems.ts';
 import { type Definition, loadDefinition } from '../definition/definition.ts';
+import '../kinds/rules.ts';
 import type { Plan } from './contract.ts';
 import { findCycle, shapeOf } from './graph.ts';
 import { planWorkflow } from './plan.ts';
@@ -159,7 +160,7 @@ operations: "\${{ parameters.operations }}"`;
       'parameters.operations[0].depends_on[0]: there is no step "b"',
     ]);
     assert.deepEqual(problems(text, { operations: [{ id: 'a', kind: 'server.creat' }] }), [
-      'parameters.operations[0].kind: must be one of server.create, server.delete, server.resize, server.start, server.stop, server.restart, taskserv.create, taskserv.delete, command, workflow, approval, wait',
+      'parameters.operations[0].kind: must be one of server.create, server.delete, server.resize, server.start, server.stop, server.restart, taskserv.create, taskserv.update, taskserv.delete, command, workflow, approval, wait',
     ]);
     assert.deepEqual(problems(text, { operations: [{ ...step, with: { hostname: 7 } } as Json] }), [
       'parameters.operations[0].with.hostname: must be string, not number',
@@ -330,14 +331,6 @@ describe('what an expression may cost is bounded', () => {
       problems(one(`'xxxxxxxxxx'${" | join('', [@,@])".repeat(40)}`)).join(),
       /more than 1000000 characters/,
     );
-  });
-  test('a pattern that would run for minutes does not match', () => {
-    const text = `
-parameters: { type: object, properties: { x: { type: string, pattern: '^(a+)+$' } } }
-operations: [{ id: a, kind: approval }]`;
-    const before = performance.now();
-    assert.match(problems(text, { x: `${'a'.repeat(60)}!` }).join(), /does not match/);
-    assert.ok(performance.now() - before < 5_000);
   });
   test('a YAML text that its aliases blow up', () => {
     const bomb = `a: &a [1,1,1,1,1,1,1,1,1]\n${[...'bcdefgh'].map((c, n) => `${c}: &${c} [${Array(9).fill(`*${'abcdefgh'[n]}`)}]`).join('\n')}\n`;

@@ -1,8 +1,9 @@
-import type { Json, JsonObject } from '../../documents/json.ts';
+import { type Json, type JsonObject, pathText } from '../../documents/json.ts';
 import type { Problems } from '../../documents/problems.ts';
+import { notePlace } from '../../evaluation/meter.ts';
 import type { Definition } from '../definition/definition.ts';
 import { eachTemplate } from '../expressions/template.ts';
-import { rulesOf } from '../kinds/rules.ts';
+import { plainRulesOf } from '../kinds/plain-rules.ts';
 import { secretsForExpressions } from '../secrets/reference.ts';
 import type { Plan, PlanInput, Planned } from './contract.ts';
 import { addDependencies } from './dependencies.ts';
@@ -10,15 +11,18 @@ import { findCycle, shapeOf } from './graph.ts';
 import { planNested } from './nested.ts';
 import { expandStep } from './nodes.ts';
 import { resolveParameters } from './parameters.ts';
+import { MAX_NODES, type Room } from './room.ts';
 import { stepSettings, workflowSettings } from './settings.ts';
 import { resolveSteps, type StepSource } from './steps.ts';
 
-/** Nodes of one workflow at most, those of nested ones included. */
-const MAX_NODES = 20_000;
-
 /** Checks and resolves a workflow. Pure: the same input makes the same plan. */
-export function planWorkflow(input: PlanInput, above: readonly string[] = []): Planned {
+export function planWorkflow(
+  input: PlanInput,
+  above: readonly string[] = [],
+  room: Room = { nodes: MAX_NODES },
+): Planned {
   const { definition, workspace } = input;
+  notePlace('parameters');
   const parameters = resolveParameters(definition, input.parameters, workspace.defaults);
   if (parameters.value === null) return { plan: null, problems: parameters.problems };
   const facts: Record<string, Json> = {
@@ -60,18 +64,13 @@ export function planWorkflow(input: PlanInput, above: readonly string[] = []): P
     waves: [],
     criticalPath: [],
   };
-  for (const source of steps) planStep(plan, source, facts, input, problems);
-  checkUnique(plan, steps, problems);
-  if (plan.nodes.length > MAX_NODES)
-    problems.add(['operations'], `makes ${plan.nodes.length} nodes; a workflow has at most ${MAX_NODES}`);
-  if (problems.list.length === 0) {
-    const nodes = planNested(plan, steps, input, above, problems, planWorkflow);
-    if (nodes > MAX_NODES)
-      problems.add(
-        ['operations'],
-        `with its nested workflows it makes ${nodes} nodes; a workflow has at most ${MAX_NODES}`,
-      );
+  for (const source of steps) {
+    planStep(plan, source, facts, input, room, problems);
+    if (room.nodes < 0) break;
   }
+  checkUnique(plan, steps, problems);
+  if (problems.list.length === 0)
+    planNested(plan, steps, input, above, problems, (nested, path) => planWorkflow(nested, path, room));
   if (problems.list.length > 0) return { plan: null, problems: problems.list };
   const running = new Set(plan.nodes.filter(({ skipped }) => !skipped).map(({ step }) => step));
   const ids = steps.map(({ fields }) => fields.id);
@@ -86,13 +85,15 @@ function planStep(
   source: StepSource,
   facts: Record<string, Json>,
   input: PlanInput,
+  room: Room,
   problems: Problems,
 ): void {
   const { fields, path } = source;
-  const { permission } = rulesOf(fields.kind);
+  notePlace(pathText(path));
+  const { permission } = plainRulesOf(fields.kind);
   if (permission !== null) plan.permissions.push({ permission, path: [...path, 'kind'] });
   const settings = stepSettings(source, facts, problems);
-  const { nodes, when } = expandStep(source, facts, input.workspace.defaults, problems);
+  const { nodes, when } = expandStep(source, facts, input.workspace.defaults, room, problems);
   plan.steps.push({
     id: fields.id,
     kind: fields.kind,
@@ -125,7 +126,7 @@ function checkUnique(plan: Plan, steps: readonly StepSource[], problems: Problem
   for (const node of plan.nodes) {
     const source = stepOf.get(node.step);
     if (source === undefined || node.skipped || node.with === null) continue;
-    const { unique } = rulesOf(source.fields.kind);
+    const { unique } = plainRulesOf(source.fields.kind);
     if (unique === undefined) continue;
     const value = `${source.fields.kind} ${JSON.stringify(node.with[unique])}`;
     const other = seen.get(value);

@@ -1,5 +1,6 @@
 import type { Json, Path } from '../../documents/json.ts';
 import type { Problems } from '../../documents/problems.ts';
+import { CostError } from '../../evaluation/meter.ts';
 import { eachTemplate, render, TemplateError } from '../expressions/template.ts';
 
 /** A value rendered while planning; a problem at its place and undefined where that fails. */
@@ -12,6 +13,7 @@ export function renderStatic(
   try {
     return render(value, context);
   } catch (error) {
+    if (error instanceof CostError) error.path = [...base, ...(error.path ?? [])];
     if (!(error instanceof TemplateError)) throw error;
     problems.add([...base, ...error.path], error.message);
     return undefined;

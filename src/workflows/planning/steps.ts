@@ -1,10 +1,11 @@
-import { Ajv } from 'ajv';
+import { Ajv, type ValidateFunction } from 'ajv';
 import { Type } from 'typebox';
 import type { Json, Path } from '../../documents/json.ts';
 import { createProblems, type Problem, type Problems } from '../../documents/problems.ts';
 import { addSchemaErrors } from '../../documents/schema-errors.ts';
+import { notePlace } from '../../evaluation/meter.ts';
 import { checkTemplates, type Definition } from '../definition/definition.ts';
-import { MAX_STEPS, type StepFields, StepSchema } from '../definition/schema.ts';
+import { MAX_STEPS, type StepFields, stepSchema } from '../definition/schema.ts';
 import { ExpressionError } from '../expressions/language.ts';
 import { renderTemplate, templateOf } from '../expressions/template.ts';
 
@@ -15,7 +16,7 @@ export interface StepSource {
 }
 
 const ajv = new Ajv({ allErrors: true, strict: false, verbose: true });
-const checkSteps = ajv.compile(Type.Array(StepSchema, { minItems: 1, maxItems: MAX_STEPS }));
+let compiledSteps: ValidateFunction | undefined;
 
 /** The steps of a definition: written out, or an expression that yields them (such as `${{ parameters.operations }}`). */
 export function resolveSteps(
@@ -23,12 +24,13 @@ export function resolveSteps(
   facts: Record<string, Json>,
 ): { steps: StepSource[]; problems: Problems } | { steps: null; problems: readonly Problem[] } {
   const { operations } = definition.fields;
-  const written = createProblems(definition.source.locate);
+  const written = createProblems(definition.locate);
   if (Array.isArray(operations)) {
     const steps = operations.map((fields, n) => ({ fields, path: ['operations', n] }));
     checkIds(steps, written);
     return { steps, problems: written };
   }
+  notePlace('operations');
   let value: Json;
   let base: Path = ['operations'];
   try {
@@ -45,6 +47,8 @@ export function resolveSteps(
     return { steps: null, problems: written.list };
   }
   const problems = createProblems();
+  compiledSteps ??= ajv.compile(Type.Array(stepSchema(), { minItems: 1, maxItems: MAX_STEPS }));
+  const checkSteps = compiledSteps;
   if (!checkSteps(value)) {
     addSchemaErrors(problems, base, checkSteps.errors ?? []);
     return { steps: null, problems: problems.list };

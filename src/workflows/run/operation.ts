@@ -40,14 +40,19 @@ export const runWorkflow = defineOperation({
   // From the definitions that the outer run keeps.
   node: {
     ...workflowNode,
-    prepare: (services, principal, { workspace, fields, run }: NodeRequest) =>
-      prepareNested(services, principal, {
-        workspace,
-        type: String(fields.workflow_type),
-        parameters: isObject(fields.parameters) ? fields.parameters : {},
-        nested: run.nested,
-        settings: run.workspaceSettings,
-      }),
+    prepare: (services, principal, { workspace, fields, run, budget }: NodeRequest) =>
+      prepareNested(
+        services,
+        principal,
+        {
+          workspace,
+          type: String(fields.workflow_type),
+          parameters: isObject(fields.parameters) ? fields.parameters : {},
+          nested: run.nested,
+          settings: run.workspaceSettings,
+        },
+        budget,
+      ),
     accept: (services, mutation, { workspace }, prepared) =>
       submitWorkflow(services, mutation, workspace, prepared as PreparedWorkflow),
     undo: ({ operationId }) => ({ how: 'rollback', workflowId: operationId }),

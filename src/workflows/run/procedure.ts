@@ -1,7 +1,7 @@
 import { defineProcedure, OperationError, type Procedure } from '../../engine/procedure.ts';
 import { WORKFLOW_QUEUE } from '../queue.ts';
 import { coordinate, type Outcome } from '../running/coordinator.ts';
-import { endResult } from '../running/result.ts';
+import { renderOutputs } from '../running/result.ts';
 import type { Runtime } from '../running/runtime.ts';
 import { asksForRollback, closeNodes, countNodes } from '../running/store.ts';
 
@@ -22,9 +22,10 @@ export function workflowProcedure(runtime: Runtime): Procedure {
       );
       if (outcome.status === 'cancelled') throw new OperationError('CANCELLED', 'The workflow was cancelled.');
       if (outcome.status === 'failed') {
-        throw new OperationError('WORKFLOW_FAILED', `${outcome.node} failed: ${outcome.error}`);
+        throw new OperationError(outcome.code ?? 'WORKFLOW_FAILED', `${outcome.node} failed: ${outcome.error}`);
       }
-      return finish((tx) => endResult(tx, workflowId, workspace));
+      const outputs = await renderOutputs(runtime.services.db, workflowId, workspace);
+      return finish(async (tx) => ({ ...outputs, nodes_by_status: await countNodes(tx, workflowId) }));
     },
     async compensate(tx, { workflow_id: workflowId }, { result, outcome }) {
       await closeNodes(tx, workflowId);

@@ -1,7 +1,7 @@
 import type { Queryable } from '../../database/pool.ts';
 import { isObject, type Json, type JsonObject } from '../../documents/json.ts';
-import { eachTemplate } from '../expressions/template.ts';
-import { operationsIn } from '../planning/static.ts';
+import type { Budget } from '../../evaluation/pool.ts';
+import { referencesOf } from '../evaluation.ts';
 import { secretsForExpressions } from '../secrets/reference.ts';
 import { serversForExpressions, taskservsForExpressions } from '../store.ts';
 import { readResults, type Snapshot } from './store.ts';
@@ -9,10 +9,19 @@ import { readResults, type Snapshot } from './store.ts';
 /** What expressions of a run can read, read when it is needed and kept: what has ended does not change. */
 export interface RunContext {
   /** The context for a value with expressions in it. The steps it reads must have ended. */
-  for(value: Json): Promise<Record<string, Json>>;
+  for(value: Json): Promise<JsonObject>;
 }
 
-export function createRunContext(db: Queryable, workflowId: string, workspace: string, run: Snapshot): RunContext {
+export function createRunContext(
+  db: Queryable,
+  { workflowId, workspace, run, budget }: { workflowId: string; workspace: string; run: Snapshot; budget: Budget },
+): RunContext {
+  const read = new Map<Json, ReturnType<typeof referencesOf>>();
+  const referencesIn = (value: Json) => {
+    const known = read.get(value) ?? referencesOf(value, budget);
+    read.set(value, known);
+    return known;
+  };
   const results = new Map<string, Json>();
   const resultsOf = async (step: string): Promise<Json> => {
     const known = results.get(step);
@@ -30,10 +39,11 @@ export function createRunContext(db: Queryable, workflowId: string, workspace: s
   };
   return {
     async for(value) {
+      const { operations: steps, roots } = await referencesIn(value);
       const operations: JsonObject = {};
-      for (const step of operationsIn(value)) operations[step] = await resultsOf(step);
-      const servers = mentions(value, 'servers') ? await serversForExpressions(db, workspace) : [];
-      const taskservs = mentions(value, 'taskservs') ? await taskservsForExpressions(db, workspace) : [];
+      for (const step of steps) operations[step] = await resultsOf(step);
+      const servers = roots.includes('servers') ? await serversForExpressions(db, workspace) : [];
+      const taskservs = roots.includes('taskservs') ? await taskservsForExpressions(db, workspace) : [];
       return { ...base, operations, servers, taskservs };
     },
   };
@@ -41,17 +51,4 @@ export function createRunContext(db: Queryable, workflowId: string, workspace: s
 
 function secretNames({ secrets }: JsonObject): string[] {
   return isObject(secrets) ? Object.keys(secrets) : [];
-}
-
-function mentions(value: Json, root: string): boolean {
-  let found = false;
-  eachTemplate(
-    value,
-    [],
-    ({ references }) => {
-      found ||= references.roots.has(root);
-    },
-    () => {},
-  );
-  return found;
 }

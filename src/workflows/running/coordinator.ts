@@ -3,15 +3,16 @@
  * on. All it knows stands in the nodes' rows, so that it can begin again at any moment. It does nothing while nothing
  * happens.
  */
-
-import { typeName } from '../../documents/json.ts';
 import type { StepCall } from '../../engine/procedure.ts';
-import { render, TemplateError } from '../expressions/template.ts';
+import { ApplicationError } from '../../errors.ts';
+import { isSpent, runBudget } from '../../evaluation/pool.ts';
+import { renderWhen } from '../evaluation.ts';
 import { createRunContext } from './context.ts';
 import { createReport, nextRetry, soon, wokenByCancel } from './loop.ts';
 import { nextMove, refusedMove } from './moves.ts';
 import { type Runtime, takenElsewhere } from './runtime.ts';
 import { createScheduler, type NodeState, type Scheduler, type StepState } from './scheduler.ts';
+import { createStartGuard, type StartGuard } from './start-guard.ts';
 import { endedAmong, markTimedOut, moveNodes, type NodeMove, readInputs, readRun, type Snapshot } from './store.ts';
 import { type SubmitOptions, submitNodes } from './submit.ts';
 import { createWake, type Wake } from './wake.ts';
@@ -20,8 +21,8 @@ import { createWake, type Wake } from './wake.ts';
 export type Outcome =
   | { status: 'completed' }
   | { status: 'cancelled' }
-  /** `node`: the first that failed. */
-  | { status: 'failed'; node: string; error: string };
+  /** `node`: the first that failed. `code`: absent where it is the usual one. */
+  | { status: 'failed'; node: string; error: string; code?: 'TOO_COSTLY' };
 
 export interface CoordinatorOptions {
   runtime: Runtime;
@@ -35,6 +36,7 @@ interface Run extends CoordinatorOptions {
   snapshot: Snapshot;
   scheduler: Scheduler;
   wake: Wake;
+  starts: StartGuard;
   submit: SubmitOptions;
   /** Nodes that are not left out from the start. */
   total: number;
@@ -49,10 +51,13 @@ export async function coordinate(options: CoordinatorOptions): Promise<Outcome> 
   if (read === null) throw new Error(`the workflow ${workflowId} is gone`);
   const { run: snapshot, nodes } = read;
   const wake = createWake(runtime.follower);
+  const budget = runBudget(snapshot.authority.userId, call.signal);
+  const starts = createStartGuard(runtime.services.db, workflowId, call.repeated);
   const run: Run = {
     ...options,
     snapshot,
     wake,
+    starts,
     scheduler: createScheduler({
       steps: snapshot.steps,
       edges: snapshot.edges,
@@ -64,14 +69,20 @@ export async function coordinate(options: CoordinatorOptions): Promise<Outcome> 
       workflowId,
       workspace,
       run: snapshot,
-      context: createRunContext(runtime.services.db, workflowId, workspace, snapshot),
+      context: createRunContext(runtime.services.db, { workflowId, workspace, run: snapshot, budget }),
+      budget,
+      starts,
       guard: () => call.guard(),
       onOperation: (operationId) => wake.watch(operationId),
     },
     total: nodes.filter(({ status }) => status !== 'skipped').length,
     asked: new Set(),
   };
-  return wokenByCancel(wake, call, () => untilEnded(run));
+  try {
+    return await wokenByCancel(wake, call, () => untilEnded(run));
+  } finally {
+    await starts.after().catch(() => 'the next execution counts one start too many');
+  }
 }
 
 async function untilEnded(run: Run): Promise<Outcome> {
@@ -90,6 +101,7 @@ async function untilEnded(run: Run): Promise<Outcome> {
     else if (stop.cancelChildren) await stopRunning(run, [...scheduler.running.values()]);
     const until = stop === null ? await enforceTimeouts(run) : soon();
     await report();
+    await run.starts.after();
     // A failure while going on is acted upon at once.
     if (stop === null && stopReason(run) !== null) wake.now();
     await wake.wait(until, call.signal);
@@ -139,13 +151,19 @@ async function applyMoves(run: Run, moves: readonly [NodeState, NodeMove][]): Pr
 }
 
 /** Why nothing new is started any more; null: nothing speaks against it. */
-function stopReason({ call, scheduler, snapshot }: Run): { outcome: Outcome; cancelChildren: boolean } | null {
+function stopReason({ call, scheduler, snapshot, submit }: Run): { outcome: Outcome; cancelChildren: boolean } | null {
   if (call.cancelled.aborted) return { outcome: { status: 'cancelled' }, cancelChildren: true };
   const { failure } = scheduler;
   if (failure === null) return null;
   const { rollback } = snapshot.settings;
   return {
-    outcome: { status: 'failed', node: failure.node.key, error: failure.node.error ?? 'it failed' },
+    outcome: {
+      status: 'failed',
+      node: failure.node.key,
+      error: failure.node.error ?? 'it failed',
+      // Nothing more can be evaluated then: whatever failed first, that is why the run ends.
+      ...(isSpent(submit.budget) ? { code: 'TOO_COSTLY' } : {}),
+    },
     // What is going to be undone need not be finished first.
     cancelChildren: failure.rollback && rollback.enabled && !rollback.preserveSuccessful,
   };
@@ -206,31 +224,52 @@ async function decideWhen(run: Run, step: StepState): Promise<void> {
   const { when, many } = step.planned;
   if (when === null) return;
   const waiting = step.nodes.filter(({ status }) => status === 'waiting');
-  const known = await run.submit.context.for(when);
+  for (let start = 0; start < waiting.length; start += WHEN_BATCH) {
+    const batch = waiting.slice(start, start + WHEN_BATCH);
+    const decided = await decide(run, when, many, batch);
+    const moves = batch.flatMap((node, n): [NodeState, NodeMove][] => {
+      const { position, attempt } = node;
+      const ended = { position, attempt, errorCode: null, cleanupId: null, nextAttemptAt: null };
+      const made = decided[n] ?? { problem: 'when: it is not known' };
+      if ('problem' in made) {
+        return [[node, { ...ended, status: 'failed', error: made.problem, errorCode: made.code ?? null }]];
+      }
+      return made.value ? [] : [[node, { ...ended, status: 'skipped', error: null }]];
+    });
+    await applyMoves(run, moves);
+  }
+}
+
+/** Nodes whose `when` is evaluated together. */
+const WHEN_BATCH = 500;
+
+/** Whether a node runs; `problem` where nobody can tell, with the code of the error that it has. */
+type Decision = { value: boolean } | { problem: string; code?: string };
+
+async function decide(
+  { submit, runtime, workflowId }: Run,
+  when: string,
+  many: boolean,
+  batch: readonly NodeState[],
+): Promise<Decision[]> {
   const items = many
     ? await readInputs(
-        run.runtime.services.db,
-        run.workflowId,
-        waiting.map(({ position }) => position),
+        runtime.services.db,
+        workflowId,
+        batch.map(({ position }) => position),
       )
     : null;
-  const moves: [NodeState, NodeMove][] = [];
-  for (const node of waiting) {
-    const { position, attempt } = node;
-    const ended = { position, attempt, errorCode: null, cleanupId: null, nextAttemptAt: null };
-    try {
-      const { item = null, index = 0 } = items?.get(position) ?? {};
-      const value = render(when, items === null ? known : { ...known, item, index });
-      if (value === true) continue;
-      if (value === false) moves.push([node, { ...ended, status: 'skipped', error: null }]);
-      else
-        moves.push([node, { ...ended, status: 'failed', error: `when must be true or false, not ${typeName(value)}` }]);
-    } catch (error) {
-      if (!(error instanceof TemplateError)) throw error;
-      moves.push([node, { ...ended, status: 'failed', error: `when: ${error.message}` }]);
-    }
+  const nodes = batch.map(({ key, position }) => {
+    const { item = null, index = 0 } = items?.get(position) ?? {};
+    return { key, item, index };
+  });
+  try {
+    await submit.starts.before();
+    return await renderWhen({ when, many, context: await submit.context.for(when), nodes }, submit.budget);
+  } catch (error) {
+    if (!(error instanceof ApplicationError) || error.code !== 'TOO_COSTLY') throw error;
+    return batch.map(() => ({ problem: error.message, code: error.code }));
   }
-  await applyMoves(run, moves);
 }
 
 /** Asks running operations to stop, each once. */

@@ -1,25 +1,29 @@
 import type { Queryable } from '../../database/pool.ts';
-import type { Json, JsonObject } from '../../documents/json.ts';
-import { render, TemplateError } from '../expressions/template.ts';
+import type { JsonObject } from '../../documents/json.ts';
+import { ApplicationError } from '../../errors.ts';
+import { runBudget } from '../../evaluation/pool.ts';
+import { renderOutput } from '../evaluation.ts';
 import { createRunContext } from './context.ts';
-import { countNodes, readRun } from './store.ts';
+import { readRun } from './store.ts';
 
-/** The result of a run whose nodes have ended: its outputs, and how its nodes ended. An output that fails is null. */
-export async function endResult(tx: Queryable, workflowId: string, workspace: string): Promise<JsonObject> {
-  const read = await readRun(tx, workflowId);
+/**
+ * The outputs of a run whose nodes have ended; one that fails or costs too much is null. Evaluated before the transaction
+ * that ends the run: nobody's connection waits for it.
+ */
+export async function renderOutputs(db: Queryable, workflowId: string, workspace: string): Promise<JsonObject> {
+  const read = await readRun(db, workflowId);
   if (read === null) throw new Error(`the workflow ${workflowId} is gone`);
-  const { outputs } = read.run;
-  const context = createRunContext(tx, workflowId, workspace, read.run);
-  const result: JsonObject = {};
-  for (const [name, value] of Object.entries(outputs)) result[name] = await output(value);
-  return { ...result, nodes_by_status: await countNodes(tx, workflowId) };
-
-  async function output(value: Json): Promise<Json> {
+  const { run } = read;
+  const budget = runBudget(run.authority.userId);
+  const context = createRunContext(db, { workflowId, workspace, run, budget });
+  const outputs: JsonObject = {};
+  for (const [name, value] of Object.entries(run.outputs)) {
     try {
-      return render(value, await context.for(value));
+      outputs[name] = await renderOutput({ name, value, context: await context.for(value) }, budget);
     } catch (error) {
-      if (error instanceof TemplateError) return null;
-      throw error;
+      if (!(error instanceof ApplicationError) || error.code !== 'TOO_COSTLY') throw error;
+      outputs[name] = null;
     }
   }
+  return outputs;
 }

@@ -8,6 +8,7 @@ import type { WorkflowNodeStatus, WorkflowUndoStatus } from '../../database/tabl
 import type { Json } from '../../documents/json.ts';
 import type { StepCall } from '../../engine/procedure.ts';
 import { ApplicationError } from '../../errors.ts';
+import { runBudget } from '../../evaluation/pool.ts';
 import type { NodeOutcome, NodeUndo } from '../../operations/node.ts';
 import { backoff } from '../../util/backoff.ts';
 import { rulesOf } from '../kinds/rules.ts';
@@ -278,9 +279,13 @@ async function start(
   const own = undo.how === 'node' && undo.kind === 'command';
   const authority = own ? snapshot.authority : (rollback.askedBy ?? snapshot.authority);
   const needed = undo.how === 'node' ? rulesOf(undo.kind).permission : 'workflow_cancel';
+  const budget = runBudget(snapshot.authority.userId, call.signal);
   const request =
     undo.how === 'node'
-      ? { workflowId, position, key, workspace, kind: undo.kind, fields: undo.fields, secretNames: [], run: snapshot }
+      ? {
+          ...{ workflowId, position, key, workspace, kind: undo.kind, fields: undo.fields },
+          ...{ secretNames: [], run: snapshot, budget },
+        }
       : null;
   if (request !== null && own) {
     const servers = await serversLeft(services.db, (undo.fields.servers as Json[]).map(String));

@@ -7,7 +7,7 @@ import type { Services } from '../../http/section.ts';
 import type { Follower } from '../../operations/follow.ts';
 import type { NodeKind } from '../../operations/node.ts';
 import type { NodeHandlers, NodeRequest } from '../kinds/kind.ts';
-import type { Kind } from '../kinds/rules.ts';
+import type { Kind } from '../kinds/plain-rules.ts';
 import { openNode } from '../secrets/open.ts';
 
 /** What procedures of workflows work with. */

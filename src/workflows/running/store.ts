@@ -123,6 +123,24 @@ export async function readRun(db: Queryable, id: string): Promise<{ run: Snapsho
   return { run, nodes };
 }
 
+/**
+ * Notes that a run is begun again. @returns how often that has happened in a row without `noteProgress` after it: so many
+ * processes have ended in the middle of its first steps.
+ */
+export async function noteStart(db: Queryable, workflowId: string): Promise<number> {
+  const { rows } = await sql<{ starts: number }>`
+    update provisioning.workflows set unfinished_starts = unfinished_starts + 1
+    where id = ${workflowId} returning unfinished_starts as starts`.execute(db);
+  return rows[0]?.starts ?? 0;
+}
+
+/** Notes that a run that was begun again has got somewhere. */
+export async function noteProgress(db: Queryable, workflowId: string): Promise<void> {
+  await sql`
+    update provisioning.workflows set unfinished_starts = 0
+    where id = ${workflowId} and unfinished_starts > 0`.execute(db);
+}
+
 /** What a node's operation is made from. */
 export interface NodeInput {
   position: number;

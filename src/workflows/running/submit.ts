@@ -1,16 +1,16 @@
 import type { Queryable } from '../../database/pool.ts';
 import type { JsonObject } from '../../documents/json.ts';
-import { pathText } from '../../documents/json.ts';
-import { createProblems } from '../../documents/problems.ts';
 import { ApplicationError } from '../../errors.ts';
-import { render, TemplateError } from '../expressions/template.ts';
-import { checkWith } from '../kinds/check.ts';
+import type { Budget } from '../../evaluation/pool.ts';
+import { renderFields } from '../evaluation.ts';
 import type { NodeRequest } from '../kinds/kind.ts';
-import { rulesOf, withDefaults } from '../kinds/rules.ts';
+import type { Kind } from '../kinds/plain-rules.ts';
+import { rulesOf } from '../kinds/rules.ts';
 import { type Acting, actingFor, requireStillPermitted } from './authority.ts';
 import type { RunContext } from './context.ts';
 import { handlerOf, prepareNode, type Runtime, submitTogether } from './runtime.ts';
 import type { NodeState } from './scheduler.ts';
+import type { StartGuard } from './start-guard.ts';
 import { claimNodes, type NodeInput, readInputs, type Snapshot, setOperations } from './store.ts';
 
 /** Nodes submitted in one transaction. */
@@ -46,6 +46,8 @@ export interface SubmitOptions {
   workspace: string;
   run: Snapshot;
   context: RunContext;
+  budget: Budget;
+  starts: StartGuard;
   /** Throws when nothing may be started any more. */
   guard: () => void;
   /** Called for each operation before it can begin. */
@@ -69,6 +71,7 @@ export async function submitNodes(
       options.guard();
       try {
         for (const [node, made] of await submitBatch(options, batch)) submitted.set(node, made);
+        await options.starts.after();
         break;
       } catch (error) {
         if (!(error instanceof NodeRefused)) throw error;
@@ -102,9 +105,20 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
     batch.map(({ position }) => position),
   );
   const ready = new Map<number, Ready>();
+  // Nothing is evaluated for those who may no longer have it carried out.
+  for (const { position, step } of batch) {
+    await refusing(position, async () =>
+      requireStillPermitted(before, neededFor(step.planned.kind), options.workspace),
+    );
+  }
+  await options.starts.before();
+  const rendered = await renderBatch(options, batch, inputs);
   for (const node of batch) {
     const input = inputs.get(node.position);
-    if (input !== undefined) ready.set(node.position, await makeReady(options, before, node, input));
+    if (input === undefined) continue;
+    const fields = input.fields ?? rendered.get(node.position);
+    if (fields === undefined) throw new Error(`${node.key} of workflow ${workflowId} was not rendered`);
+    ready.set(node.position, await makeReady(options, before, node, fields, input.fields === null));
   }
   return submitTogether(runtime, before.principal, workflowId, async (transaction) => {
     // Asked again: what a node prepares may take a while.
@@ -135,35 +149,58 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
   });
 }
 
-async function makeReady(options: SubmitOptions, acting: Acting, node: NodeState, input: NodeInput): Promise<Ready> {
-  const { runtime, workflowId, workspace, run } = options;
+async function makeReady(
+  options: SubmitOptions,
+  acting: Acting,
+  node: NodeState,
+  fields: JsonObject,
+  rendered: boolean,
+): Promise<Ready> {
+  const { runtime, workflowId, workspace, run, budget } = options;
   const { kind } = node.step.planned;
   const { key, position } = node;
-  await refusing(position, async () => requireStillPermitted(acting, neededFor(kind), workspace));
-  const fields = input.fields ?? (await renderFields(options, node, input));
-  const request = { workflowId, position, key, workspace, kind, fields, secretNames: [], run };
+  const request = { workflowId, position, key, workspace, kind, fields, secretNames: [], run, budget };
   const prepared = await refusing(position, async () => prepareNode(runtime, acting.principal, request));
-  return { node, request, prepared, rendered: input.fields === null };
+  return { node, request, prepared, rendered };
 }
 
 /** Whoever may no longer submit workflows has no node of one carried out. */
-function neededFor(kind: string) {
+function neededFor(kind: Kind) {
   return ['workflow_submit', rulesOf(kind).permission] as const;
 }
 
-/** A node's fields, now that everything they read is known. */
-async function renderFields({ context, run }: SubmitOptions, node: NodeState, input: NodeInput): Promise<JsonObject> {
-  const { planned } = node.step;
-  const known = await context.for(planned.with);
-  return refusing(node.position, async () => {
-    const rendered = render(planned.with, planned.many ? { ...known, item: input.item, index: input.index } : known);
-    const fields = withDefaults(planned.kind, rendered as JsonObject, run.workspaceSettings);
-    const problems = createProblems();
-    checkWith(planned.kind, fields, new Set(), ['with'], problems);
-    const [problem] = problems.list;
-    if (problem === undefined) return fields;
-    throw new NodeRefused(node.position, 'VALIDATION_ERROR', `${problem.field} ${problem.message}`, false);
-  });
+/** By position the fields of nodes that were not known when they were planned, now that all they read is. */
+async function renderBatch(
+  options: SubmitOptions,
+  batch: readonly NodeState[],
+  inputs: ReadonlyMap<number, NodeInput>,
+): Promise<Map<number, JsonObject>> {
+  const found = new Map<number, JsonObject>();
+  const unknown = batch.filter(({ position }) => inputs.get(position)?.fields === null);
+  for (const [{ planned }, nodes] of Map.groupBy(unknown, ({ step }) => step)) {
+    const { run, context, budget } = options;
+    const [first] = nodes;
+    const made = await refusing(first?.position ?? 0, async () =>
+      renderFields(
+        {
+          ...planned,
+          context: await context.for(planned.with),
+          defaults: run.workspaceSettings,
+          nodes: nodes.map(({ key, position }) => {
+            const { item = null, index = 0 } = inputs.get(position) ?? {};
+            return { key, item, index };
+          }),
+        },
+        budget,
+      ),
+    );
+    for (const [n, node] of nodes.entries()) {
+      const one = made[n];
+      if (one !== undefined && 'value' in one) found.set(node.position, one.value);
+      else throw new NodeRefused(node.position, 'VALIDATION_ERROR', one?.problem ?? 'it was not rendered', false);
+    }
+  }
+  return found;
 }
 
 /** What speaks against one node is that node's failure, not the workflow's. */
@@ -171,13 +208,6 @@ async function refusing<T>(position: number, work: () => Promise<T>): Promise<T>
   try {
     return await work();
   } catch (error) {
-    if (error instanceof TemplateError)
-      throw new NodeRefused(
-        position,
-        'VALIDATION_ERROR',
-        `${pathText(['with', ...error.path])}: ${error.message}`,
-        false,
-      );
     if (!(error instanceof ApplicationError)) throw error;
     throw new NodeRefused(position, error.code, error.message, error.retryable || error.status === 409);
   }
