@@ -298,6 +298,7 @@ export interface Tables {
     workspace: string;
     workflow_type: string;
     parameters: Json;
+    secrets: string | null;
     cron: string;
     timezone: string;
     overlap: 'skip' | 'allow';

@@ -29,6 +29,7 @@ export interface PlanRequest {
   /** The types that it may nest: those whose names are mentioned. */
   types: Record<string, DefinitionData>;
   typeNames: readonly string[];
+  given?: Record<string, Json>;
 }
 
 type PlanAnswer =

@@ -1,5 +1,6 @@
 import { isObject, type Json, type Path } from '../../documents/json.ts';
 import { CostError, spend, textUnits } from '../../evaluation/meter.ts';
+import { isReference } from '../secrets/reference.ts';
 import { type Expression, ExpressionError, evaluate, MAX_LENGTH, parseExpression } from './language.ts';
 import { type References, referencesOf } from './references.ts';
 
@@ -88,6 +89,7 @@ export function renderTemplate(template: Template, context: Record<string, Json>
   if (template.whole) return values[0] ?? null;
   const texts = values.map((value) => {
     if (value === null) return '';
+    if (isReference(value)) throw new ExpressionError('a secret stands alone: it cannot be a part of a longer text');
     return typeof value === 'object' ? JSON.stringify(value) : String(value);
   });
   const length = texts.reduce((sum, text) => sum + text.length, 0);

@@ -12,6 +12,7 @@ import type { DefinitionData } from '../definition/definition.ts';
 import { patternOf } from '../definition/secrets.ts';
 import { placedProblems, placesOf } from '../evaluation.ts';
 import type { Plan } from '../planning/contract.ts';
+import type { Given } from '../secrets/given.ts';
 import { requireSecrets } from '../secrets/open.ts';
 import { referencesIn } from '../secrets/reference.ts';
 import { refusedNode } from './ownership.ts';
@@ -39,11 +40,16 @@ interface Question {
 const TASKSERV_QUESTION: Question = {
   from: ['name', 'config'],
   async ask(services, principal, workspace, { name, config }, definition, asking) {
-    const given = isObject(config) ? config : {};
-    const references = referencesIn(given);
+    const whole = isObject(config) ? config : {};
+    const references = referencesIn(whole);
     await requireSecrets(services, principal, workspace, references.values());
     try {
-      const body = { workspace, name: String(name), servers: ['any'], config: withSamples(given, definition) };
+      const body = {
+        workspace,
+        name: String(name),
+        servers: ['any'],
+        config: withSamples(whole, definition, asking.given),
+      };
       asking.catalog ??= await loadCatalog(await workspaceDirectory(services.db, workspace));
       const { secretNames } = await checkCreate(services, principal, body, asking.budget, asking.catalog);
       requireSecretFields(references.keys(), secretNames);
@@ -70,10 +76,10 @@ function questionOf(kind: Kind): Question | undefined {
 }
 
 /** The config with texts of the right form in the place of secrets that do not exist yet. */
-function withSamples(config: JsonObject, { fields }: DefinitionData): JsonObject {
+function withSamples(config: JsonObject, { fields }: DefinitionData, given: Given): JsonObject {
   const samples = [...referencesIn(config)].map(([name, reference]) => [
     name,
-    reference.of === 'run' ? sampleOf(patternOf(fields, reference.name)) : '',
+    reference.of === 'run' ? (given.get(reference.name) ?? sampleOf(patternOf(fields, reference.name))) : '',
   ]);
   return { ...config, ...Object.fromEntries(samples) };
 }
@@ -87,11 +93,10 @@ export async function checkOutside(
   services: Services,
   principal: Principal,
   workspace: string,
-  definition: DefinitionData,
-  plan: Plan,
+  { definition, plan, given }: { definition: DefinitionData; plan: Plan; given: Given },
   budget: Budget,
 ): Promise<void> {
-  const asking: Asking = { services, principal, workspace, budget, asked: new Set(), silent: new Set() };
+  const asking: Asking = { services, principal, workspace, budget, given, asked: new Set(), silent: new Set() };
   const found = await askOutside(asking, definition, plan);
   throwProblems(await placedProblems(definition, found, budget));
 }
@@ -99,6 +104,8 @@ export async function checkOutside(
 interface Asking {
   services: Services;
   budget: Budget;
+  /** What references to given secrets stand for. */
+  given: Given;
   /** Read for the first taskserv. */
   catalog?: Catalog;
   principal: Principal;

@@ -20,6 +20,8 @@ export interface PlanInput {
   type(name: string): Definition | undefined;
   /** Names of the types, for near matches. */
   typeNames: readonly string[];
+  /** What references to given secrets in the parameters stand for: schemas of parameters are held against that. */
+  given?: Readonly<Record<string, Json>>;
 }
 
 /** A step, with everything decided that does not depend on results. */

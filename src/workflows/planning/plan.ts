@@ -23,7 +23,7 @@ export function planWorkflow(
 ): Planned {
   const { definition, workspace } = input;
   notePlace('parameters');
-  const parameters = resolveParameters(definition, input.parameters, workspace.defaults);
+  const parameters = resolveParameters(definition, input.parameters, workspace.defaults, input.given);
   if (parameters.value === null) return { plan: null, problems: parameters.problems };
   const facts: Record<string, Json> = {
     parameters: parameters.value,

@@ -4,7 +4,6 @@ import { authorityOf } from '../../access/authority.ts';
 import { isPermitted, permittedWorkspaces, requirePermission } from '../../access/permissions.ts';
 import { isUniqueViolation } from '../../database/pool.ts';
 import { uuidv7 } from '../../database/uuid.ts';
-import type { JsonObject } from '../../documents/json.ts';
 import { errors } from '../../errors.ts';
 import { principalOf, sendJson } from '../../http/context.ts';
 import { createdFilters } from '../../http/created-filters.ts';
@@ -14,8 +13,9 @@ import type { App, Services } from '../../http/section.ts';
 import { isUuid } from '../../operations/schemas.ts';
 import { prepareWorkflow } from '../prepare.ts';
 import { SubmitWorkflow } from '../schemas.ts';
+import { referencedIn } from '../secrets/given.ts';
 import { nextRun, requireRecurring } from './cron.ts';
-import { deleteScheduleRow, findSchedule, insertSchedule, SCHEDULE_JSON } from './store.ts';
+import { deleteScheduleRow, findSchedule, insertSchedule, SCHEDULE_JSON, sealScheduleSecrets } from './store.ts';
 
 const tags = ['Schedules'];
 const closed = { additionalProperties: false } as const;
@@ -117,9 +117,8 @@ export function registerScheduleRoutes(app: App, services: Services): void {
       const next = nextRun(cron, timezone, new Date());
       return mutate(request, reply, {
         prepare: () => prepareWorkflow(services, principal, body),
-        work: async ({ tx, audit }) => {
+        work: async ({ tx, audit }, { parameters, given }) => {
           const id = uuidv7();
-          const parameters = (body.parameters ?? {}) as JsonObject;
           try {
             const json = await insertSchedule(tx, {
               id,
@@ -127,6 +126,7 @@ export function registerScheduleRoutes(app: App, services: Services): void {
               workspace,
               workflow_type,
               parameters,
+              secrets: sealScheduleSecrets(services.encryption, id, referencedIn(parameters, given)),
               cron,
               timezone,
               overlap: overlap as 'skip' | 'allow',

@@ -8,7 +8,7 @@ import { errors } from '../../errors.ts';
 import type { NodeRequest, NodeRules } from '../../operations/node.ts';
 import { decryptSecrets } from '../../taskservs/secrets.ts';
 import { readRevision } from '../../taskservs/store.ts';
-import { referencesIn, type SecretReference } from './reference.ts';
+import { isGiven, referencesIn, type SecretReference } from './reference.ts';
 import { ownerOfTaskserv, readSecrets } from './store.ts';
 
 /** What opening works with. */
@@ -72,7 +72,7 @@ export async function openFields(
       ofRun ??= await readSecrets(db, encryption, workflowId);
       const value = ofRun.get(reference.name);
       if (value === undefined) throw errors.notFound('secret of this workflow', reference.name);
-      opened[name] = value;
+      opened[name] = isGiven(reference.name) ? JSON.parse(value) : value;
       continue;
     }
     const revision = await readRevision(db, reference.id);
