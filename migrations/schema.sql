@@ -495,6 +495,20 @@ create table provisioning.workflows (
 );
 CREATE INDEX workflows_type ON provisioning.workflows USING btree (type);
 
+create table provisioning.workspace_secrets (
+  workspace text not null,
+  key text not null,
+  version integer not null,
+  value text not null,
+  created_at timestamp with time zone not null default now(),
+  created_by text not null,
+  updated_at timestamp with time zone not null default now(),
+  updated_by text not null,
+  owner_id uuid not null,
+  constraint workspace_secrets_pkey PRIMARY KEY (workspace, key),
+  constraint workspace_secrets_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name) ON DELETE CASCADE
+);
+
 create table provisioning.workspaces (
   name text not null,
   path text not null,

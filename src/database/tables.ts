@@ -292,6 +292,17 @@ export interface Tables {
     undo_operation_id: string | null;
     undo_error: string | null;
   };
+  'provisioning.workspace_secrets': {
+    workspace: string;
+    key: string;
+    version: number;
+    value: string;
+    created_at: Timestamp;
+    created_by: string;
+    updated_at: Timestamp;
+    updated_by: string;
+    owner_id: string;
+  };
   'provisioning.schedules': {
     id: string;
     name: string;

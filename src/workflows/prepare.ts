@@ -7,6 +7,9 @@ import { type Budget, requestBudget } from '../evaluation/pool.ts';
 import type { Services } from '../http/section.ts';
 import { isTaskservId, readTaskservPlace } from '../taskservs/store.ts';
 import { nearMatches } from '../util/near-matches.ts';
+import { databaseSecrets } from '../workspaces/secret-source.ts';
+import { requireUsable } from '../workspaces/secrets.ts';
+import { secretKeys } from '../workspaces/secrets-store.ts';
 import { requireWorkspace, workspaceDirectory } from '../workspaces/service.ts';
 import { readWorkspaceSettings, type WorkspaceSettings } from '../workspaces/settings.ts';
 import { type WorkflowType, workflowTypes } from './catalog.ts';
@@ -70,13 +73,14 @@ export async function prepareWorkflow(
     workspace: { name: request.workspace, defaults: defaultsOf(settings) },
     ...(await standing(services, principal, request.workspace, (name) => mentions(name, definition, request, usable))),
   };
-  const replan = planner(facts, budget);
+  const replan = planner({ ...facts, workspaceSecrets: await secretKeys(db, request.workspace) }, budget);
   const { plan, problems } = await replan(sources, given);
   if (plan === null) {
     throwProblems(problems);
     throw new Error('a workflow that cannot be planned has no problem');
   }
   await requirePermissions(principal, request.workspace, definition, plan, budget);
+  await requireSecretsOf(services, principal, request.workspace, plan);
   await checkOutside(services, principal, request.workspace, { definition, plan, given }, budget);
   const sealed = await withoutSecrets(db, request.workspace, directory, sources, { plan, given }, replan);
   return {
@@ -84,6 +88,18 @@ export async function prepareWorkflow(
     settings,
     ...sealed,
   };
+}
+
+/** @throws 403 for a secret of the workspace that is not the caller's to use. */
+async function requireSecretsOf(
+  services: Services,
+  principal: Principal,
+  workspace: string,
+  { workspaceSecrets, inner }: Plan,
+): Promise<void> {
+  const named = workspaceSecrets.map((key) => ({ field: `secrets.workspace.${key}`, key }));
+  await requireUsable(databaseSecrets(services.db, services.encryption), principal, workspace, named);
+  for (const { plan } of inner) await requireSecretsOf(services, principal, workspace, plan);
 }
 
 /** Plans a workflow on what stands in the workspace, from whatever it is made from. */
@@ -169,6 +185,7 @@ export async function prepareNested(
     {
       workspace: { name: workspace, defaults: defaultsOf(settings) },
       ...(await standing(services, principal, workspace, () => true)),
+      workspaceSecrets: await secretKeys(services.db, workspace),
     },
     budget,
   );

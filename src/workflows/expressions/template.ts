@@ -39,7 +39,13 @@ export function templateOf(text: string): Template | null {
 
 function readTemplate(text: string): Template {
   const parts: (string | Expression)[] = [];
-  const references: References = { roots: new Set(), operations: new Set(), parameters: new Set(), secrets: new Set() };
+  const references: References = {
+    roots: new Set(),
+    operations: new Set(),
+    parameters: new Set(),
+    secrets: new Set(),
+    workspaceSecrets: new Set(),
+  };
   let rest = text;
   for (;;) {
     const open = rest.indexOf(OPEN);
@@ -53,7 +59,7 @@ function readTemplate(text: string): Template {
     if (open > 0) parts.push(rest.slice(0, open));
     const { expression, length } = readExpression(rest.slice(open + OPEN.length));
     const own = referencesOf(expression);
-    for (const name of ['roots', 'operations', 'parameters', 'secrets'] as const)
+    for (const name of ['roots', 'operations', 'parameters', 'secrets', 'workspaceSecrets'] as const)
       for (const entry of own[name]) references[name].add(entry);
     parts.push(expression);
     rest = rest.slice(open + OPEN.length + length);

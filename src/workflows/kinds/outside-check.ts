@@ -14,7 +14,7 @@ import { placedProblems, placesOf } from '../evaluation.ts';
 import type { Plan } from '../planning/contract.ts';
 import type { Given } from '../secrets/given.ts';
 import { requireSecrets } from '../secrets/open.ts';
-import { referencesIn } from '../secrets/reference.ts';
+import { referencesIn, type SecretReference } from '../secrets/reference.ts';
 import { refusedNode } from './ownership.ts';
 import type { Kind } from './plain-rules.ts';
 import { rulesOf } from './rules.ts';
@@ -43,6 +43,8 @@ const TASKSERV_QUESTION: Question = {
     const whole = isObject(config) ? config : {};
     const references = referencesIn(whole);
     await requireSecrets(services, principal, workspace, references.values());
+    const unknown = unknownSecrets(references, definition, asking.given);
+    if (unknown.length > 0) return unknown;
     try {
       const body = {
         workspace,
@@ -56,13 +58,26 @@ const TASKSERV_QUESTION: Question = {
       return [];
     } catch (error) {
       if (!(error instanceof ApplicationError) || error.status !== 400 || !Array.isArray(error.details)) throw error;
-      // What another taskserv holds was held against its own definition.
+      // What another taskserv or the workspace holds is held against the definition when it is opened.
       return (error.details as FieldProblem[]).filter(
-        ({ field }) => references.get(field.replace(/^config\./, ''))?.of !== 'taskserv',
+        ({ field }) => !['taskserv', 'workspace'].includes(references.get(field.replace(/^config\./, ''))?.of ?? ''),
       );
     }
   },
 };
+
+function unknownSecrets(
+  references: ReadonlyMap<string, SecretReference>,
+  { fields }: DefinitionData,
+  given: Given,
+): FieldProblem[] {
+  return [...references].flatMap(([name, reference]) => {
+    if (reference.of !== 'run' || given.has(reference.name) || Object.hasOwn(fields.secrets ?? {}, reference.name))
+      return [];
+    const message = `the workflow has no secret "${reference.name}"; one of the workspace is written \${{ secrets.workspace.${reference.name} }}`;
+    return [{ field: `config.${name}`, message }];
+  });
+}
 
 function questionOf(kind: Kind): Question | undefined {
   if (kind === 'taskserv.create') return TASKSERV_QUESTION;
