@@ -206,6 +206,19 @@ const MISTAKES: [what: string, yaml: string, expected: string[]][] = [
     minimal('x', 'config:\n  key: { type: string, secret: true, pattern: "^[0-9]+$", generate: "[a-z]{32}" }\n'),
     ['6:69 config.key.generate: generates what the property does not accept'],
   ],
+  [
+    'a generated secret whose property is no schema',
+    minimal('x', 'config:\n  key: { type: string, secret: true, items: { type: 5 }, generate: "[a-z]{32}" }\n'),
+    ['6:8 config.key: is not a JSON Schema'],
+  ],
+  [
+    'too many generated secrets',
+    minimal(
+      'x',
+      `config:\n${Array.from({ length: 51 }, (_, n) => `  k${n}: { type: string, secret: true, generate: "[a-z]{32}" }\n`).join('')}`,
+    ),
+    ['6:3 config: generates 51 secrets; a taskserv has at most 50'],
+  ],
   ['nesting without end', `config: ${'['.repeat(20_000)}${']'.repeat(20_000)}`, ['1:1 nests more than 64 deep']],
   ['an alias', minimal('x', 'config: { a: &a { type: string }, b: *a }\n'), ['1:1 must not use aliases']],
 ];

@@ -1,6 +1,7 @@
 /** What a taskserv definition is, and the schema that its taskserv.yaml must meet (docs/contracts/taskserv.md). */
-import { Ajv } from 'ajv';
 import { type Static, Type } from 'typebox';
+import { createOwnAjv } from '../documents/own-schemas.ts';
+import { atFirstUse } from '../util/at-first-use.ts';
 
 /** A taskserv's name; also a directory's name, a file's name on hosts, a part of labels. */
 export const NAME_PATTERN = '^[a-z][a-z0-9-]{0,62}$';
@@ -190,15 +191,16 @@ export interface TaskservDefinition {
 /** Seconds, for a definition that does not say. */
 export const DEFAULT_TIMEOUTS = { install: 600, check: 30, remove: 300, admit: 120, drain: 600, resume: 120 };
 
-const ajv = new Ajv({ strict: false, allErrors: true, verbose: true });
-ajv.addFormat('regex', (text: string) => {
-  try {
-    new RegExp(text, 'u');
-    return true;
-  } catch {
-    return false;
-  }
+/** The form of a parsed taskserv.yaml, and what is wrong with it where. */
+export const formOfDefinitionFiles = atFirstUse(() => {
+  const ajv = createOwnAjv();
+  ajv.addFormat('regex', (text: string) => {
+    try {
+      new RegExp(text, 'u');
+      return true;
+    } catch {
+      return false;
+    }
+  });
+  return ajv.compile<DefinitionFile>(DefinitionFileSchema);
 });
-
-/** Whether a parsed taskserv.yaml is one; `isDefinitionFile.errors` says what is wrong where. */
-export const isDefinitionFile = ajv.compile<DefinitionFile>(DefinitionFileSchema);

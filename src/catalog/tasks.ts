@@ -5,7 +5,7 @@ import { readYaml } from '../documents/yaml.ts';
 import type { FieldProblem } from '../errors.ts';
 import { notePlace } from '../evaluation/meter.ts';
 import { checkConfig } from './config-check.ts';
-import { type ConfigProperty, type DefinitionFile, isDefinitionFile } from './definition.ts';
+import { type ConfigProperty, type DefinitionFile, formOfDefinitionFiles } from './definition.ts';
 import { checkMeaning } from './meaning.ts';
 
 /** A problem of a file, as a line of its own. */
@@ -27,6 +27,7 @@ function read({ text, folder }: { text: string; folder: string }): ReadDefinitio
   const { value, locate } = source;
   const wrong = createProblems(locate);
   notePlace('config');
+  const isDefinitionFile = formOfDefinitionFiles();
   if (!isDefinitionFile(value)) addSchemaErrors(wrong, [], isDefinitionFile.errors ?? []);
   else {
     checkMeaning(value, folder, wrong);

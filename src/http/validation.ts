@@ -1,7 +1,8 @@
 import { SerializerSelector } from '@fastify/fast-json-stringify-compiler';
-import { Ajv } from 'ajv';
 import formats from 'ajv-formats';
 import type { FastifyInstance } from 'fastify';
+import { createOwnAjv } from '../documents/own-schemas.ts';
+import { atFirstUse } from '../util/at-first-use.ts';
 
 /**
  * Each route's schemas are compiled when it is first asked: all of them together would take a third of a start.
@@ -14,11 +15,9 @@ export function installValidation(app: FastifyInstance): void {
     removeAdditional: false,
     useDefaults: true,
     allErrors: false,
-    verbose: true,
-    strict: false,
   } as const;
-  const body = new Ajv({ ...options, coerceTypes: false });
-  const text = new Ajv({ ...options, coerceTypes: true });
+  const body = createOwnAjv({ ...options, coerceTypes: false });
+  const text = createOwnAjv({ ...options, coerceTypes: true });
   for (const ajv of [body, text]) formats.default(ajv, ['uuid', 'date-time', 'date', 'ipv4', 'ipv6']);
   app.setValidatorCompiler(({ schema, httpPart }) => {
     const compiled = atFirstUse(() => (httpPart === 'body' ? body : text).compile(schema));
@@ -32,12 +31,4 @@ export function installValidation(app: FastifyInstance): void {
     const compiled = atFirstUse(() => compileSerializer({ ...route, httpStatus: route.httpStatus ?? '' }));
     return (data) => compiled()(data);
   });
-}
-
-function atFirstUse<T>(make: () => T): () => T {
-  let made: { value: T } | undefined;
-  return () => {
-    made ??= { value: make() };
-    return made.value;
-  };
 }

@@ -93,12 +93,12 @@ beforeEach(async () => {
 });
 
 async function newOperation(
-  options: { workspace?: string; createdBy?: string; kind?: string; running?: boolean } = {},
+  options: { workspace?: string; createdBy?: string; ownerId?: string; kind?: string; running?: boolean } = {},
 ) {
   const id = uuidv7();
-  const { workspace = 'a', createdBy = 'admin', kind = 'server.create' } = options;
-  const base = { title: 'Do something', checkMode: false, resource: null, parentId: null, input: {}, ownerId: null };
-  await insertOperation(db, { ...base, id, kind, workspace, createdBy });
+  const { workspace = 'a', createdBy = 'admin', ownerId = null, kind = 'server.create' } = options;
+  const base = { title: 'Do something', checkMode: false, resource: null, parentId: null, input: {} };
+  await insertOperation(db, { ...base, id, kind, workspace, createdBy, ownerId });
   // As when it begins, but without the event of that: each test counts its own from 1.
   if (options.running === true)
     await db.updateTable('provisioning.operations').set({ status: 'running' }).where('id', '=', id).execute();
@@ -239,7 +239,7 @@ describe('cancel', () => {
 
   test('a developer may cancel only what they set off', async () => {
     const others = await newOperation();
-    const own = await newOperation({ createdBy: 'developer' });
+    const own = await newOperation({ ownerId: developerOfA.userId });
     caller = developerOfA;
     assert.equal((await call('POST', `/v1/operations/${others}/cancel`)).status, 403);
     assert.equal((await call('POST', `/v1/operations/${own}/cancel`)).status, 200);

@@ -6,6 +6,7 @@ import type { DefinitionData, Loaded } from './definition/definition.ts';
 import type { Kind } from './kinds/plain-rules.ts';
 import type { Planned } from './planning/contract.ts';
 import { unpackPlan } from './planning/pack.ts';
+import { type CronQuestion, timeOf } from './schedules/cron.ts';
 import type { NodeToRender, PlanRequest, Rendered, WORKFLOW_TASKS } from './tasks.ts';
 
 type Task<Name extends keyof typeof WORKFLOW_TASKS> = (typeof WORKFLOW_TASKS)[Name];
@@ -121,4 +122,9 @@ export function renderOutput(
   budget: Budget,
 ): Promise<Json> {
   return evaluate<Task<'workflow.output'>>('workflow.output', output, budget, `outputs.${output.name}`);
+}
+
+/** When a cron expression comes first. @throws 400 where it cannot be read, or never does. */
+export async function firstTime(question: CronQuestion, budget: Budget): Promise<Date> {
+  return timeOf(await evaluate<Task<'schedule.next'>>('schedule.next', question, budget, 'cron'));
 }

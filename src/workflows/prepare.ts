@@ -53,10 +53,10 @@ export async function prepareWorkflow(
   services: Services,
   principal: Principal,
   request: WorkflowRequest,
+  budget: Budget = requestBudget(principal.userId),
 ): Promise<PreparedWorkflow> {
   const { db } = services;
   await requireWorkspace(db, principal, 'workflow_submit', request.workspace);
-  const budget = requestBudget(principal.userId);
   const directory = await workspaceDirectory(db, request.workspace);
   const settings = directory === null ? {} : await readWorkspaceSettings(directory);
   const types = await workflowTypes(directory);

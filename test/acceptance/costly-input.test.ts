@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { type ErrorBody, expectError, expectOk, startInstallation } from '../support/acceptance.ts';
 import { COSTLY, doubled, step, text, withParameter } from '../support/costly.ts';
@@ -24,6 +25,7 @@ async function answeredMeanwhile<T>(work: Promise<T>): Promise<{ answer: T; othe
   while (!settled) {
     expectOk(await anonymous.request('GET', '/health/live'));
     if (!settled) others += 1;
+    await sleep(50);
   }
   return { answer: await done, others };
 }
@@ -74,6 +76,17 @@ test('a schema with keywords that reach beyond their place is refused, not faile
     const { message } = expectError(await validate({ definition: withParameter(schema) }), 400);
     assert.match(message, /is not supported/);
   }
+});
+
+test('a time that never comes is looked for while others are answered', async () => {
+  const schedule = {
+    ...{ workspace: 'default', name: 'never', workflow_type: 'batch', timezone: 'America/St_Johns' },
+    ...{ parameters: { operations: [{ id: 'a', kind: 'approval' }] } },
+    cron: '* * * 8-31 * +MON#1,TUE#1,WED#1,THU#1,FRI#1,SAT#1,SUN#1',
+  };
+  const { answer, others } = await answeredMeanwhile(admin.request('POST', '/v1/schedules', schedule));
+  assert.match(expectError(answer, 400).message, /never comes/);
+  assert.ok(others >= 10, `${others} were answered`);
 });
 
 test('a text nested without end is a refusal', async () => {

@@ -163,6 +163,12 @@ const REQUESTS: Record<string, () => Sent> = {
     kind: 'taskserv.retry',
     resource: `taskserv:${ids.taskserv}`,
   }),
+  'PATCH /v1/taskservs/{id}': () => ({
+    path: `/v1/taskservs/${ids.taskserv}`,
+    body: { config: { port: 6381, password: SECRETS.password } },
+    kind: 'taskserv.update',
+    resource: `taskserv:${ids.taskserv}`,
+  }),
   'DELETE /v1/taskservs/{id}': () => ({
     path: `/v1/taskservs/${ids.taskserv}`,
     kind: 'taskserv.delete',

@@ -1,11 +1,13 @@
 import { Ajv, type ValidateFunction } from 'ajv';
 import formats from 'ajv-formats';
 import type { JsonObject, Path } from '../../documents/json.ts';
+import { createOwnAjv } from '../../documents/own-schemas.ts';
 import { createProblems, type Locate, type Place, type Problem, type Problems } from '../../documents/problems.ts';
 import { addSchemaErrors } from '../../documents/schema-errors.ts';
 import { refusedKeyword } from '../../documents/schema-keywords.ts';
 import { readYaml, type Source } from '../../documents/yaml.ts';
 import { CostError, measure, notePlace } from '../../evaluation/meter.ts';
+import { atFirstUse } from '../../util/at-first-use.ts';
 import { PatternError, sampleOf } from '../../util/secret-pattern.ts';
 import { eachTemplate, type Template } from '../expressions/template.ts';
 import { MAX_DEFINITION_BYTES } from './limits.ts';
@@ -44,8 +46,7 @@ const MAX_ALIASES = 100;
 /** What the whole is called in problems. */
 const ROOT = 'definition';
 
-const ajv = new Ajv({ allErrors: true, strict: false, verbose: true });
-let compiledForm: ValidateFunction | undefined;
+const formOfDefinitions = atFirstUse(() => createOwnAjv().compile(definitionSchema()));
 const compiled = new Map<string, ValidateFunction>();
 
 /** Reads and checks a definition's YAML text. @param name what it must be called; null: anything. */
@@ -81,8 +82,7 @@ export function reviveDefinition({ name, fields, text }: DefinitionData): Defini
 function checkDefinition(source: Source, name: string | null, text: string): Loaded<Definition> {
   const problems = createProblems(source.locate, ROOT);
   measure(source.value, MAX_JSON, 'with what its aliases repeat it');
-  compiledForm ??= ajv.compile(definitionSchema());
-  const checkForm = compiledForm;
+  const checkForm = formOfDefinitions();
   if (!checkForm(source.value)) {
     addSchemaErrors(problems, [], checkForm.errors ?? []);
     return { definition: null, problems: problems.list };

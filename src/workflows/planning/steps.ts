@@ -1,9 +1,10 @@
-import { Ajv, type ValidateFunction } from 'ajv';
 import { Type } from 'typebox';
 import type { Json, Path } from '../../documents/json.ts';
+import { createOwnAjv } from '../../documents/own-schemas.ts';
 import { createProblems, type Problem, type Problems } from '../../documents/problems.ts';
 import { addSchemaErrors } from '../../documents/schema-errors.ts';
 import { notePlace } from '../../evaluation/meter.ts';
+import { atFirstUse } from '../../util/at-first-use.ts';
 import { checkTemplates, type Definition } from '../definition/definition.ts';
 import { MAX_STEPS, type StepFields, stepSchema } from '../definition/schema.ts';
 import { ExpressionError } from '../expressions/language.ts';
@@ -15,8 +16,9 @@ export interface StepSource {
   path: Path;
 }
 
-const ajv = new Ajv({ allErrors: true, strict: false, verbose: true });
-let compiledSteps: ValidateFunction | undefined;
+const stepsForm = atFirstUse(() =>
+  createOwnAjv().compile(Type.Array(stepSchema(), { minItems: 1, maxItems: MAX_STEPS })),
+);
 
 /** The steps of a definition: written out, or an expression that yields them (such as `${{ parameters.operations }}`). */
 export function resolveSteps(
@@ -47,8 +49,7 @@ export function resolveSteps(
     return { steps: null, problems: written.list };
   }
   const problems = createProblems();
-  compiledSteps ??= ajv.compile(Type.Array(stepSchema(), { minItems: 1, maxItems: MAX_STEPS }));
-  const checkSteps = compiledSteps;
+  const checkSteps = stepsForm();
   if (!checkSteps(value)) {
     addSchemaErrors(problems, base, checkSteps.errors ?? []);
     return { steps: null, problems: problems.list };

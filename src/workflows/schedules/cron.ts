@@ -1,5 +1,5 @@
 import { Cron } from 'croner';
-import { errors } from '../../errors.ts';
+import { errors, type FieldProblem } from '../../errors.ts';
 
 /** Minute, hour, day, month, weekday; with seconds in front of them six. */
 const FIELDS = [5, 6];
@@ -27,15 +27,39 @@ function refusedCron(message: string): Error {
   return errors.validation([{ field: 'cron', message }]);
 }
 
-/** The first time after `after` that a cron expression names; in the time zone, over changes of the clock. @throws 400. */
-export function nextRun(cron: string, timezone: string, after: Date): Date {
-  let next: Date | null;
+/** When a cron expression is to be looked at, and from when on. */
+export interface CronQuestion {
+  cron: string;
+  timezone: string;
+  after: string;
+}
+
+/** The next time, or what is wrong. */
+export type NextTime = { next: string } | { problem: FieldProblem };
+
+/**
+ * The first time after `after` that a cron expression names; in the time zone, over changes of the clock. Of one that
+ * never comes eight thousand years are looked at, which takes a second: that is asked of a thread (evaluation.ts). One
+ * that has come once comes again within 400 years, as the calendar does.
+ */
+export function findNext({ cron, timezone, after }: CronQuestion): NextTime {
   try {
-    next = new Cron(cron, { timezone, paused: true }).nextRun(after);
+    const next = new Cron(cron, { timezone: zoneNamed(timezone), paused: true }).nextRun(new Date(after));
+    if (next !== null) return { next: next.toISOString() };
+    return { problem: { field: 'cron', message: `"${cron}" never comes` } };
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    throw errors.validation([{ field: /time ?zone/i.test(message) ? 'timezone' : 'cron', message }]);
+    return { problem: { field: /time ?zone/i.test(message) ? 'timezone' : 'cron', message } };
   }
-  if (next === null) throw errors.validation([{ field: 'cron', message: `"${cron}" never comes` }]);
-  return next;
+}
+
+/** One name for all ways to write it: the library keeps something for each that it has met. @throws RangeError. */
+function zoneNamed(timezone: string): string {
+  return new Intl.DateTimeFormat('en', { timeZone: timezone }).resolvedOptions().timeZone;
+}
+
+/** @throws 400 */
+export function timeOf(found: NextTime): Date {
+  if ('problem' in found) throw errors.validation([found.problem]);
+  return new Date(found.next);
 }

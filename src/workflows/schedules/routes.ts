@@ -5,16 +5,18 @@ import { isPermitted, permittedWorkspaces, requirePermission } from '../../acces
 import { isUniqueViolation } from '../../database/pool.ts';
 import { uuidv7 } from '../../database/uuid.ts';
 import { errors } from '../../errors.ts';
+import { requestBudget } from '../../evaluation/pool.ts';
 import { principalOf, sendJson } from '../../http/context.ts';
 import { createdFilters } from '../../http/created-filters.ts';
 import { filter, type ListDefinition, listQuerySchema, sendList } from '../../http/list.ts';
 import { errorResponses } from '../../http/schemas.ts';
 import type { App, Services } from '../../http/section.ts';
 import { isUuid } from '../../operations/schemas.ts';
+import { firstTime } from '../evaluation.ts';
 import { prepareWorkflow } from '../prepare.ts';
 import { SubmitWorkflow } from '../schemas.ts';
 import { referencedIn } from '../secrets/given.ts';
-import { nextRun, requireRecurring } from './cron.ts';
+import { requireRecurring } from './cron.ts';
 import { deleteScheduleRow, findSchedule, insertSchedule, SCHEDULE_JSON, sealScheduleSecrets } from './store.ts';
 
 const tags = ['Schedules'];
@@ -114,10 +116,14 @@ export function registerScheduleRoutes(app: App, services: Services): void {
       const { name, workspace, workflow_type, cron, timezone = 'UTC', overlap = 'skip', missed = 'run_once' } = body;
       const principal = principalOf(request);
       requireRecurring(cron);
-      const next = nextRun(cron, timezone, new Date());
       return mutate(request, reply, {
-        prepare: () => prepareWorkflow(services, principal, body),
-        work: async ({ tx, audit }, { parameters, given }) => {
+        async prepare() {
+          const budget = requestBudget(principal.userId);
+          const next = await firstTime({ cron, timezone, after: new Date().toISOString() }, budget);
+          const { parameters, given } = await prepareWorkflow(services, principal, body, budget);
+          return { next, parameters, given };
+        },
+        work: async ({ tx, audit }, { next, parameters, given }) => {
           const id = uuidv7();
           try {
             const json = await insertSchedule(tx, {

@@ -7,7 +7,7 @@ import { actingFor, requireStillPermitted } from '../running/authority.ts';
 import { type Runtime, submitTogether } from '../running/runtime.ts';
 import { referencedIn } from '../secrets/given.ts';
 import { submitWorkflow } from '../service.ts';
-import { nextRun } from './cron.ts';
+import { findNext, timeOf } from './cron.ts';
 import {
   advance,
   type DueSchedule,
@@ -124,7 +124,7 @@ async function moveOn(tx: Queryable, id: string, error: string, state: 'active' 
 /** When it is due next; with the reason where that is never. */
 function nextOf({ cron, timezone }: DueSchedule): { next: Date; error: string | null } {
   try {
-    return { next: nextRun(cron, timezone, new Date()), error: null };
+    return { next: timeOf(findNext({ cron, timezone, after: new Date().toISOString() })), error: null };
   } catch (error) {
     if (!(error instanceof ApplicationError)) throw error;
     return { next: NEVER, error: `"${cron}" names no further time: delete this schedule` };

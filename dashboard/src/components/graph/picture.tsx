@@ -223,8 +223,9 @@ function walk(
   event.preventDefault();
   show(target);
   const picture = event.currentTarget;
-  // What was out of sight may be drawn only now.
-  requestAnimationFrame(() =>
-    picture.querySelector<HTMLElement>(`[data-step="${CSS.escape(target.id)}"] button`)?.focus(),
-  );
+  const button = () => picture.querySelector<HTMLElement>(`[data-step="${CSS.escape(target.id)}"] button`);
+  // At once, for the next key may follow at once. What was out of sight is drawn only with the next frame.
+  const drawn = button();
+  if (drawn === null) requestAnimationFrame(() => button()?.focus());
+  else drawn.focus();
 }
