@@ -1,6 +1,7 @@
-import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
+import type { ErrorObject, ValidateFunction } from 'ajv';
 import { pathText } from '../documents/json.ts';
 import { schemaProblems } from '../documents/schema-errors.ts';
+import { createOwnAjv } from '../documents/schemas.ts';
 import type { FieldProblem } from '../errors.ts';
 import { type ConfigProperty, schemaOf } from './definition.ts';
 import { environmentText } from './render.ts';
@@ -39,7 +40,8 @@ export function checkConfig(
 function compile(config: Record<string, ConfigProperty>): ValidateFunction {
   const required = Object.keys(config).filter((name) => config[name]?.required === true);
   const properties = Object.fromEntries(Object.entries(config).map(([name, property]) => [name, schemaOf(property)]));
-  const ajv = new Ajv({ strict: false, allErrors: true, useDefaults: true, verbose: true, logger: false });
+  // Each of them was held against the schema of schemas when the definition was read.
+  const ajv = createOwnAjv({ useDefaults: true, logger: false });
   return ajv.compile({ type: 'object', properties, required, additionalProperties: false });
 }
 

@@ -1,6 +1,6 @@
 /** What a taskserv definition is, and the schema that its taskserv.yaml must meet (docs/contracts/taskserv.md). */
 import { type Static, Type } from 'typebox';
-import { createOwnAjv } from '../documents/own-schemas.ts';
+import { createOwnAjv } from '../documents/schemas.ts';
 import { atFirstUse } from '../util/at-first-use.ts';
 
 /** A taskserv's name; also a directory's name, a file's name on hosts, a part of labels. */

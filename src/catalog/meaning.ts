@@ -1,7 +1,7 @@
-import { Ajv } from 'ajv';
 import type { Problems } from '../documents/problems.ts';
 import { addSchemaErrors } from '../documents/schema-errors.ts';
 import { refusedKeyword } from '../documents/schema-keywords.ts';
+import { compileForeign, createOwnAjv } from '../documents/schemas.ts';
 import { PatternError, sampleOf } from '../util/secret-pattern.ts';
 import { type ConfigProperty, type DefinitionFile, schemaOf } from './definition.ts';
 
@@ -51,7 +51,7 @@ function generateProblem(property: ConfigProperty): string | null {
   if (secret !== true || type !== 'string') return 'is for strings with "secret: true"';
   if (required === true) return 'is never used: the value is required';
   try {
-    const ajv = new Ajv({ strict: false, logger: false });
+    const ajv = createOwnAjv({ allErrors: false, logger: false });
     if (ajv.validate(schemaOf(property), sampleOf(generate))) return null;
     return `generates what the property does not accept: ${ajv.errorsText(ajv.errors, { dataVar: 'value' })}`;
   } catch (error) {
@@ -89,9 +89,8 @@ function checkProperty(property: ConfigProperty, path: readonly string[], proble
     problems.add(path, refused);
     return false;
   }
-  const ajv = new Ajv({ strict: false, allErrors: true, verbose: true, logger: false });
   try {
-    const validate = ajv.compile(schema);
+    const validate = compileForeign(createOwnAjv({ logger: false }), schema);
     if ('default' in property && !validate(property.default)) {
       addSchemaErrors(problems, [...path, 'default'], validate.errors ?? []);
     }

@@ -1,7 +1,7 @@
 import { SerializerSelector } from '@fastify/fast-json-stringify-compiler';
 import formats from 'ajv-formats';
 import type { FastifyInstance } from 'fastify';
-import { createOwnAjv } from '../documents/own-schemas.ts';
+import { createOwnAjv } from '../documents/schemas.ts';
 import { atFirstUse } from '../util/at-first-use.ts';
 
 /**

@@ -1,10 +1,10 @@
-import { Ajv, type ValidateFunction } from 'ajv';
+import type { ValidateFunction } from 'ajv';
 import formats from 'ajv-formats';
 import type { JsonObject, Path } from '../../documents/json.ts';
-import { createOwnAjv } from '../../documents/own-schemas.ts';
 import { createProblems, type Locate, type Place, type Problem, type Problems } from '../../documents/problems.ts';
 import { addSchemaErrors } from '../../documents/schema-errors.ts';
 import { refusedKeyword } from '../../documents/schema-keywords.ts';
+import { compileForeign, createOwnAjv } from '../../documents/schemas.ts';
 import { readYaml, type Source } from '../../documents/yaml.ts';
 import { CostError, measure, notePlace } from '../../evaluation/meter.ts';
 import { atFirstUse } from '../../util/at-first-use.ts';
@@ -117,17 +117,9 @@ function compileParameters(fields: DefinitionFields, problems: Problems): Valida
 
 function newSchema({ parameters }: DefinitionFields, problems: Problems): ValidateFunction | null {
   const { properties = {}, required = [] } = parameters ?? {};
-  const options = {
-    allErrors: true,
-    strict: false,
-    verbose: true,
-    useDefaults: true,
-    logger: false,
-    code: { regExp: evaluatedRegExp },
-  } as const;
-  const own = new Ajv(options);
+  const own = createOwnAjv({ useDefaults: true, logger: false, code: { regExp: evaluatedRegExp } });
   formats.default(own, ['uuid', 'date-time', 'date', 'hostname', 'ipv4', 'ipv6']);
-  const compile = (schema: object) => own.compile(schema);
+  const compile = (schema: object) => compileForeign(own, schema);
   for (const [n, name] of required.entries()) {
     if (!Object.hasOwn(properties, name))
       problems.add(['parameters', 'required', n], `there is no parameter "${name}"`, Object.keys(properties));

@@ -2,9 +2,9 @@ import type { ValidateFunction } from 'ajv';
 import formats from 'ajv-formats';
 import type { TSchema } from 'typebox';
 import { isObject, type JsonObject, type Path } from '../../documents/json.ts';
-import { createOwnAjv } from '../../documents/own-schemas.ts';
 import type { Problems } from '../../documents/problems.ts';
 import { addSchemaErrors } from '../../documents/schema-errors.ts';
+import { createOwnAjv } from '../../documents/schemas.ts';
 import { nearMatches } from '../../util/near-matches.ts';
 import { type Kind, plainRulesOf } from './plain-rules.ts';
 

@@ -1,8 +1,8 @@
 import { Type } from 'typebox';
 import type { Json, Path } from '../../documents/json.ts';
-import { createOwnAjv } from '../../documents/own-schemas.ts';
 import { createProblems, type Problem, type Problems } from '../../documents/problems.ts';
 import { addSchemaErrors } from '../../documents/schema-errors.ts';
+import { createOwnAjv } from '../../documents/schemas.ts';
 import { notePlace } from '../../evaluation/meter.ts';
 import { atFirstUse } from '../../util/at-first-use.ts';
 import { checkTemplates, type Definition } from '../definition/definition.ts';
