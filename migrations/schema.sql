@@ -94,6 +94,14 @@ create table provisioning.idempotency_keys (
 );
 CREATE INDEX idempotency_keys_created ON provisioning.idempotency_keys USING btree (created_at);
 
+create table provisioning.login_addresses (
+  user_id uuid not null,
+  address text not null,
+  last_login_at timestamp with time zone not null default now(),
+  constraint login_addresses_pkey PRIMARY KEY (user_id, address),
+  constraint login_addresses_user_id_fkey FOREIGN KEY (user_id) REFERENCES provisioning.users(id) ON DELETE CASCADE
+);
+
 create table provisioning.operation_events (
   operation_id uuid not null,
   seq integer not null,

@@ -54,6 +54,10 @@ const SETTINGS: Record<string, Setting> = {
   },
   RATE_LIMIT: { meaning: 'requests a minute for a caller, a fifth of it for what sets off work; 0: no limit' },
   LOGIN_RATE_LIMIT: { meaning: 'login tries a minute for an address; 0: no limit' },
+  ACCOUNT_LOGIN_LIMIT: {
+    meaning:
+      'failed login tries in 15 minutes for a user, from addresses where they have not logged in before; 0: no limit',
+  },
   BODY_LIMIT: { meaning: 'bytes of a request body' },
   WORKER_CONCURRENCY: { meaning: 'procedures at once in this process, for each provider' },
   HOSTS_AT_ONCE: { meaning: 'servers that one operation works on at once' },
@@ -68,7 +72,16 @@ const SETTINGS: Record<string, Setting> = {
     meaning: 'seconds between two looks at everything in an account (orphans, drift); 0: on demand only',
   },
   ORPHAN_DELETE_AFTER: { meaning: 'seconds after which a server at a provider that nobody knows is deleted; 0: never' },
-  LOCAL_CHECKS: { meaning: 'whether wait nodes of workflows may check addresses of this machine and its own link' },
+  EGRESS_ALLOW: {
+    meaning:
+      'networks that webhooks, checks of workflows, imports and jump hosts may reach although they are not public ([rules](security.md#what-goes-out))',
+    default: '(none)',
+    values: 'with commas: `10.2.0.0/16`; `staging=10.2.0.0/16` for one workspace',
+  },
+  LOCAL_CHECKS: {
+    meaning: 'whether wait nodes of workflows may check addresses of this machine and its own link',
+    default: '`false`',
+  },
   WEBHOOK_ALLOW: {
     meaning: 'what webhooks may use besides https to public addresses',
     default: '(none)',
@@ -82,7 +95,10 @@ const SETTINGS: Record<string, Setting> = {
   LOG_LEVEL: { meaning: 'how much is logged' },
   LOG_FORMAT: { meaning: 'the log goes to standard error', default: '`pretty` on a terminal, else `json`' },
   CORS_ORIGINS: { meaning: 'origins of browsers that may call', default: '(none)', values: 'with commas; `*`: any' },
-  TRUST_PROXY: { meaning: 'believe `X-Forwarded-For` of a proxy in front' },
+  TRUST_PROXY: {
+    meaning: 'whose `X-Forwarded-For` is believed',
+    values: '`false`; the number of proxies in front, 1 to 10; or their addresses and networks, with commas',
+  },
   PROVIDERS: { meaning: 'enables exactly these', default: '(all whose settings are complete)', values: NAMES },
   DOCKER_HOST: {
     meaning: 'engine of the docker provider',
@@ -90,6 +106,7 @@ const SETTINGS: Record<string, Setting> = {
     values: 'an address',
   },
   DOCKER_IMAGE: { meaning: 'what its servers start from', default: '`debian:12`', values: 'an image' },
+  DOCKER_SUDO: { meaning: 'whether `sudo` and other setuid programs work in its new servers', default: '`false`' },
   UPCLOUD_TOKEN: { meaning: 'API token of [UpCloud](providers/upcloud.md)', default: '(none)', values: 'a token' },
   UPCLOUD_USERNAME: { meaning: 'instead of the token', default: '(none)', values: 'a name' },
   UPCLOUD_PASSWORD: { meaning: 'with the user name', default: '(none)', values: 'a password' },

@@ -11,6 +11,7 @@ import type { Pool } from 'pg';
 import type { Authenticator } from './access/authenticate.ts';
 import { isPermitted } from './access/permissions.ts';
 import { registerAuthRoutes } from './accounts/routes.ts';
+import type { Config } from './config.ts';
 import { uuidv7 } from './database/uuid.ts';
 import { ApplicationError, errors } from './errors.ts';
 import { installCheckMode } from './http/check-mode.ts';
@@ -29,7 +30,7 @@ import { finishOpenApi } from './http/openapi.ts';
 import { installRateLimit } from './http/rate-limit.ts';
 import { answersOf } from './http/schemas.ts';
 import type { App, Services } from './http/section.ts';
-import { securityHeaders } from './http/security-headers.ts';
+import { pagePolicyFor, securityHeaders } from './http/security-headers.ts';
 import { installValidation } from './http/validation.ts';
 import { OPERATION_KINDS } from './operation-kinds.ts';
 import type { Follower } from './operations/follow.ts';
@@ -70,7 +71,7 @@ export async function buildApp(
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
     bodyLimit: config.bodyLimit,
-    trustProxy: config.trustProxy,
+    trustProxy: trustedProxies(config.trustProxy),
     forceCloseConnections: 'idle',
     // Said by the hook below, in our format.
     return503OnClosing: false,
@@ -201,6 +202,11 @@ async function installDocumentation(app: App): Promise<void> {
   installDocsPage(app);
 }
 
+/** Fastify takes a number of proxies for none: it cannot tell whether somebody went past them. That is for the network to keep. */
+function trustedProxies(trusted: Config['trustProxy']): false | string[] | ((address: string, hop: number) => boolean) {
+  return typeof trusted === 'number' ? (_address, hop) => hop < trusted : trusted;
+}
+
 /** The page at `/docs`, for anyone. Its plugin holds a script of 4 MB: loaded, in an application of its own, once asked for. */
 function installDocsPage(app: App): void {
   let opened: Promise<(url: string) => Promise<LightMyRequestResponse>> | undefined;
@@ -218,6 +224,7 @@ function installDocsPage(app: App): void {
       opened ??= open();
       const { statusCode, headers, rawPayload } = await (await opened)(url);
       if (headers.location !== undefined) reply.header('location', headers.location);
+      if (url === '/docs/') reply.header('content-security-policy', pagePolicyFor(rawPayload.toString()));
       return reply.status(statusCode).header('content-type', headers['content-type']).send(rawPayload);
     });
   }

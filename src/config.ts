@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { parse } from 'smol-toml';
 import { defaultThreads } from './evaluation/pool.ts';
+import { type AllowedNetwork, type EgressSettings, readAllowedNetwork } from './outbound/egress.ts';
 import { CLOUD_SETTING_NAMES, type CloudSettings, readCloudSettings } from './providers/cloud-settings.ts';
 import { parseFaults, type SimulatedFaults } from './providers/simulated/faults.ts';
 
@@ -42,6 +43,8 @@ export interface Config {
   rateLimit: number;
   /** Login tries a minute for an address; 0: no limit. */
   loginRateLimit: number;
+  /** Failed login tries in 15 minutes for a user name, from addresses where its user has not logged in; 0: no limit. */
+  accountLoginLimit: number;
   /** Bytes of a request body at most. */
   bodyLimit: number;
   /** Procedures at once in this process, for each provider. */
@@ -56,10 +59,10 @@ export interface Config {
   sweepInterval: number;
   /** Seconds after which a server that nobody here knows is deleted by itself; 0: never. */
   orphanDeleteAfter: number;
-  /** Whether wait nodes of workflows may check addresses of this machine and of its own network link. */
-  localChecks: boolean;
-  /** What webhooks may use besides https to public addresses. */
-  webhooks: { http: boolean; private: boolean; local: boolean };
+  /** Where users may have the server connect to, besides public addresses. */
+  egress: EgressSettings;
+  /** Whether webhooks may go without TLS. */
+  webhookHttp: boolean;
   /** Days that ended operations are kept. */
   retentionDays: number;
   /** Seconds from SIGTERM to the moment at which no more connections are taken. `/health/ready` answers 503 meanwhile. */
@@ -68,9 +71,9 @@ export interface Config {
   logFormat: LogFormat;
   /** Origins that browsers may call from (`*` for any); empty: none. */
   corsOrigins: string[];
-  /** Whether `X-Forwarded-For` of a proxy in front is believed. */
-  trustProxy: boolean;
-  docker: { host: string | null; candidates: string[]; image: string };
+  /** Whose `X-Forwarded-For` is believed: of so many proxies in front, or of those at these addresses. */
+  trustProxy: false | number | string[];
+  docker: { host: string | null; candidates: string[]; image: string; sudo: boolean };
   simulated: { latencyMs: number; faults: SimulatedFaults };
   clouds: CloudSettings;
   /** Enabled providers; null: every one whose settings are complete. */
@@ -101,6 +104,7 @@ const NAMES = [
   'WORKSPACE_ROOTS',
   'RATE_LIMIT',
   'LOGIN_RATE_LIMIT',
+  'ACCOUNT_LOGIN_LIMIT',
   'BODY_LIMIT',
   'WORKER_CONCURRENCY',
   'HOSTS_AT_ONCE',
@@ -108,6 +112,7 @@ const NAMES = [
   'HEALTH_CHECK_INTERVAL',
   'SWEEP_INTERVAL',
   'ORPHAN_DELETE_AFTER',
+  'EGRESS_ALLOW',
   'LOCAL_CHECKS',
   'WEBHOOK_ALLOW',
   'RETENTION_DAYS',
@@ -118,6 +123,7 @@ const NAMES = [
   'TRUST_PROXY',
   'DOCKER_HOST',
   'DOCKER_IMAGE',
+  'DOCKER_SUDO',
   ...CLOUD_SETTING_NAMES,
   'SIMULATED_LATENCY_MS',
   'SIMULATED_FAULTS',
@@ -163,12 +169,12 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
       .map((root) => path.resolve(root)),
     rateLimit: integer(value, 'RATE_LIMIT', 6_000, 0, 10_000_000),
     loginRateLimit: integer(value, 'LOGIN_RATE_LIMIT', 10, 0, 1_000_000),
+    accountLoginLimit: integer(value, 'ACCOUNT_LOGIN_LIMIT', 20, 0, 1_000_000),
     bodyLimit: integer(value, 'BODY_LIMIT', 1_048_576, 1_024, 104_857_600),
     workerConcurrency: integer(value, 'WORKER_CONCURRENCY', 100, 1, 100_000),
     hostsAtOnce: integer(value, 'HOSTS_AT_ONCE', 20, 1, 1_000),
     evaluationThreads: integer(value, 'EVALUATION_THREADS', defaultThreads(), 1, 64),
-    localChecks: oneOf(value, 'LOCAL_CHECKS', ['true', 'false'], 'false') === 'true',
-    webhooks: webhookAllowances(list(value('WEBHOOK_ALLOW'))),
+    ...egressSettings(value),
     healthCheckInterval: integer(value, 'HEALTH_CHECK_INTERVAL', 60, 0, 86_400),
     sweepInterval: integer(value, 'SWEEP_INTERVAL', 300, 0, 86_400),
     orphanDeleteAfter: integer(value, 'ORPHAN_DELETE_AFTER', 0, 0, 31_536_000),
@@ -177,11 +183,12 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
     logLevel: oneOf(value, 'LOG_LEVEL', LOG_LEVELS, 'info'),
     logFormat: oneOf(value, 'LOG_FORMAT', ['json', 'pretty'] as const, process.stdout.isTTY ? 'pretty' : 'json'),
     corsOrigins: list(value('CORS_ORIGINS')),
-    trustProxy: oneOf(value, 'TRUST_PROXY', ['true', 'false'], 'false') === 'true',
+    trustProxy: trustProxy(value('TRUST_PROXY') ?? 'false'),
     docker: {
       host: value('DOCKER_HOST') ?? process.env.DOCKER_HOST ?? null,
       candidates: dockerSockets(),
       image: value('DOCKER_IMAGE') ?? 'debian:12',
+      sudo: oneOf(value, 'DOCKER_SUDO', ['true', 'false'], 'false') === 'true',
     },
     simulated: {
       latencyMs: integer(value, 'SIMULATED_LATENCY_MS', 200, 0, 3_600_000),
@@ -249,7 +256,55 @@ function oneOf<T extends string>(value: Values, name: string, choices: readonly 
   return choice;
 }
 
-function webhookAllowances(given: string[]): Config['webhooks'] {
+function egressSettings(value: Values): Pick<Config, 'egress' | 'webhookHttp'> {
+  const localChecks = oneOf(value, 'LOCAL_CHECKS', ['true', 'false'], 'false') === 'true';
+  const webhooks = webhookAllowances(list(value('WEBHOOK_ALLOW')));
+  return {
+    egress: {
+      allow: list(value('EGRESS_ALLOW')).map(allowedNetwork),
+      private: ['host', 'check', ...(webhooks.private ? (['webhook'] as const) : [])],
+      local: [...(localChecks ? (['check'] as const) : []), ...(webhooks.local ? (['webhook'] as const) : [])],
+    },
+    webhookHttp: webhooks.http,
+  };
+}
+
+function allowedNetwork(text: string): AllowedNetwork {
+  try {
+    return readAllowedNetwork(text);
+  } catch (error) {
+    throw new ConfigError(`PROVISIONING_EGRESS_ALLOW: ${message(error)}.`);
+  }
+}
+
+/** Fewer proxies than this stand in front of any server. */
+const MAX_PROXIES = 10;
+
+function trustProxy(text: string): Config['trustProxy'] {
+  if (text === 'false') return false;
+  if (text === 'true') {
+    throw new ConfigError(
+      'PROVISIONING_TRUST_PROXY=true would believe whoever connects, so that a client could choose the address that limits and the audit log count. Set the number of proxies in front (1), or their addresses (10.0.0.5,10.2.0.0/16).',
+    );
+  }
+  if (/^\d+$/.test(text)) return integer(() => text, 'TRUST_PROXY', 1, 1, MAX_PROXIES);
+  const networks = list(text);
+  const wrong = networks.find((network) => !isNetwork(network));
+  if (wrong === undefined && networks.length > 0) return networks;
+  throw new ConfigError(
+    `PROVISIONING_TRUST_PROXY must be the number of proxies in front (1 to ${MAX_PROXIES}), or their addresses and networks with commas, not "${text}".`,
+  );
+}
+
+function isNetwork(text: string): boolean {
+  try {
+    return readAllowedNetwork(text).workspace === null;
+  } catch {
+    return false;
+  }
+}
+
+function webhookAllowances(given: string[]): { http: boolean; private: boolean; local: boolean } {
   const unknown = given.find((word) => !['http', 'private', 'local'].includes(word));
   if (unknown !== undefined)
     throw new ConfigError(

@@ -28,7 +28,7 @@ export async function openProviders(
     : null;
   const installation = await readInstallationId(db);
   if (dockerHost !== null) {
-    fixed.push(createDockerProvider({ host: dockerHost, image: config.docker.image, installation }));
+    fixed.push(createDockerProvider({ ...config.docker, host: dockerHost, installation }));
   }
   const clouds = cloudKinds(config.clouds, installation, wanted);
   const known = [...fixed, ...clouds].map(({ name }) => name);

@@ -19,6 +19,7 @@ import { createMutate } from './http/mutation.ts';
 import type { App } from './http/section.ts';
 import { OPERATION_KINDS } from './operation-kinds.ts';
 import { createFollower } from './operations/follow.ts';
+import { createEgressPolicy } from './outbound/egress.ts';
 
 import { openProviders } from './provider-setup.ts';
 import { detectDockerHost } from './providers/docker/provider.ts';
@@ -39,7 +40,6 @@ import { createSimulatedTransport } from './transports/simulated.ts';
 import { createSshPool } from './transports/ssh.ts';
 import { VERSION } from './version.ts';
 import { startWebhooks } from './webhooks/dispatcher.ts';
-import { outboundOf } from './webhooks/service.ts';
 import { allProcedures } from './worker.ts';
 import { nodesOf } from './workflows/kinds/nodes.ts';
 import { WORKFLOW_QUEUE } from './workflows/queue.ts';
@@ -311,7 +311,8 @@ async function start(
   opened.push(() => listener.close());
   const providers = await openProviders(config, db, encryption, logger);
   opened.push(() => providers.close());
-  const sshTools = { db, encryption, pool: createSshPool() };
+  const egress = createEgressPolicy(config.egress);
+  const sshTools = { db, encryption, egress, pool: createSshPool() };
   opened.push(() => sshTools.pool.close());
   const hosts = createHosts(db, createWays(config, db), (server) => enterServer(sshTools, server));
   const hostTools = { db, hosts, encryption, hostsAtOnce: config.hostsAtOnce };
@@ -357,13 +358,13 @@ async function start(
     providers,
     mutate: createMutate(db, encryption),
     encryption,
+    egress,
   };
   const follower = createFollower(db, engine.signals, logger);
   opened.push(async () => follower.close());
   const runtime = { services, follower, nodes: new Map(nodesOf(OPERATION_KINDS)) };
-  const reach = { local: config.localChecks, private: true };
   engine.register(
-    allProcedures({ db, providers, encryption, ssh: sshTools, engine }, { runtime, hosts: hostTools, reach }),
+    allProcedures({ db, providers, encryption, ssh: sshTools, engine }, { runtime, hosts: hostTools, egress }),
   );
   const authenticator = createAuthenticator({ db, listener, secret });
   const app = await buildApp(services, authenticator, { logger, readiness, pool, follower });
@@ -389,7 +390,7 @@ async function start(
   if (config.role !== 'api') {
     const schedules = startSchedules(runtime, logger);
     opened.push(() => schedules.stop());
-    const webhooks = startWebhooks({ db, encryption, outbound: outboundOf(services), logger, signals: engine.signals });
+    const webhooks = startWebhooks({ config, db, encryption, egress, logger, signals: engine.signals });
     opened.push(() => webhooks.stop());
   }
   opened.push(() => closeHttp(app));

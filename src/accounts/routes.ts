@@ -1,12 +1,20 @@
 import { Type } from 'typebox';
 import type { Authenticator } from '../access/authenticate.ts';
 import { principalOf, sendJson } from '../http/context.ts';
-import { ownLimit } from '../http/rate-limit.ts';
+import { createTryLimit, ownLimit } from '../http/rate-limit.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
 import { registerAuditRoutes } from './audit-routes.ts';
 import { ChangePassword, Login, Me, Refresh, TokenPair } from './schemas.ts';
-import { changePassword, describePrincipal, login, logout, preparePassword, refresh } from './service.ts';
+import {
+  ACCOUNT_WINDOW_MS,
+  changePassword,
+  describePrincipal,
+  login,
+  logout,
+  preparePassword,
+  refresh,
+} from './service.ts';
 import { registerTokenRoutes } from './token-routes.ts';
 import { registerUserRoutes } from './user-routes.ts';
 
@@ -17,7 +25,9 @@ const REFRESHES_PER_LOGIN = 10;
 /** Logging in and out, users, API tokens and the audit log. */
 export function registerAuthRoutes(app: App, services: Services, auth: Authenticator): void {
   const { config, db, mutate } = services;
-  const sessions = { config, db, tokens: auth.tokens };
+  const limit = () => createTryLimit(config.accountLoginLimit, ACCOUNT_WINDOW_MS);
+  const tries = { user: limit(), nobody: limit() };
+  const sessions = { config, db, tokens: auth.tokens, tries };
 
   app.post(
     '/v1/auth/login',
@@ -27,7 +37,8 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
         tags,
         operationId: 'login',
         summary: 'Login and receive access token',
-        description: 'Tries are limited for each address.',
+        description:
+          'Tries are limited for each address, and failed tries for each user name from addresses where the user has not logged in before.',
         body: Login,
         response: { 200: TokenPair, ...errorResponses(400, 401, 429, 503) },
       },

@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify';
 import type { Authenticator } from '../access/authenticate.ts';
+import { isKnownAddress, noteLogin } from '../access/login-addresses.ts';
 import { hashPassword, verifyPassword } from '../access/passwords.ts';
 import { isPermitted, PERMISSIONS, type Principal } from '../access/permissions.ts';
 import {
@@ -21,26 +22,49 @@ import type { Database, Queryable } from '../database/pool.ts';
 import { uuidv7 } from '../database/uuid.ts';
 import { errors } from '../errors.ts';
 import { type Answer, insertAudit, type Mutation } from '../http/mutation.ts';
+import { addressOf, type TryLimit } from '../http/rate-limit.ts';
 import { type ChangePassword, type Login, type TokenPair, USERNAME_PATTERN } from './schemas.ts';
+
+/** Failed logins of one account are counted over this. Milliseconds. */
+export const ACCOUNT_WINDOW_MS = 900_000;
 
 /** What logging in and refreshing need. */
 export interface Sessions {
   config: Pick<Config, 'tokenTtl' | 'refreshTtl'>;
   db: Database;
   tokens: Tokens;
+  /**
+   * Failed logins of each user, from addresses where they have not logged in before; and for each name that is nobody's,
+   * counted apart, so that a flood of names does not push out the counts of users.
+   */
+  tries: { user: TryLimit; nobody: TryLimit };
 }
 
 const USERNAME = new RegExp(USERNAME_PATTERN);
 
 /**
  * Exchanges name and password for a pair of tokens. Whatever is wrong about them is answered alike and after the same
- * work; the audit log alone has the reason.
- * @throws 401 INVALID_CREDENTIALS.
+ * work; the audit log alone has the reason. Too many tries for one name are refused from wherever its user has not logged in
+ * before, whether there is such a user or not: guesses from many addresses end there, and the user still gets in.
+ * @throws 401 INVALID_CREDENTIALS, 429.
  */
 export async function login(sessions: Sessions, request: FastifyRequest, body: Login): Promise<TokenPair> {
   const { db } = sessions;
   const username = body.username.toLowerCase();
   const user = USERNAME.test(username) ? await findCredentials(db, username) : null;
+  const denied = (reason: string) =>
+    insertAudit(db, request, USERNAME.test(username) ? username : 'anonymous', 'denied', {
+      action: 'auth.login',
+      details: { reason },
+    });
+  const tries = sessions.tries[user === null ? 'nobody' : 'user'];
+  const address = addressOf(request);
+  const counted = !(await isKnownAddress(db, user?.id ?? null, address));
+  const tooMany = counted ? tries.begin(username) : null;
+  if (tooMany !== null) {
+    if (tooMany.first) await denied('too many tries');
+    throw errors.rateLimited(tooMany.wait);
+  }
   const matches = await verifyPassword(user?.password_hash ?? null, body.password);
   const pair =
     user !== null && matches
@@ -52,14 +76,15 @@ export async function login(sessions: Sessions, request: FastifyRequest, body: L
             action: 'auth.login',
             resource: `user:${current.username}`,
           });
+          await noteLogin(tx, current.id, address);
           return issuePair(sessions, tx, current, uuidv7());
         })
       : null;
-  if (pair !== null) return pair;
-  await insertAudit(db, request, USERNAME.test(username) ? username : 'anonymous', 'denied', {
-    action: 'auth.login',
-    details: { reason: user === null ? 'unknown user' : matches ? 'disabled user' : 'wrong password' },
-  });
+  if (pair !== null) {
+    if (counted) tries.succeeded(username);
+    return pair;
+  }
+  await denied(user === null ? 'unknown user' : matches ? 'disabled user' : 'wrong password');
   throw errors.invalidCredentials();
 }
 

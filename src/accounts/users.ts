@@ -25,6 +25,8 @@ import { nearMatches } from '../util/near-matches.ts';
 import type { CreateUser, RolesInput, UpdateUser } from './schemas.ts';
 import { setPassword } from './service.ts';
 
+/** In the audit log and in `created_by` they stand for what no user did. */
+const RESERVED_NAMES = ['anonymous', 'provisioning', 'system'];
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /** An id from a path. @throws 404 where it cannot be one. */
@@ -72,6 +74,7 @@ export async function createUser(
   passwordHash: string,
 ): Promise<Answer> {
   requireLogin(principal, 'make users');
+  requireUnreserved(body.username);
   await requireFreeName(tx, body.username);
   const id = uuidv7();
   const bindings = await bindingsFrom(tx, body.roles ?? []);
@@ -84,6 +87,13 @@ export async function createUser(
   }
   audit({ action: 'user.create', resource: `user:${body.username}`, details: { roles: bindings } });
   return { body: await getUser(tx, id), location: `/v1/users/${id}` };
+}
+
+/** @throws 400 for a name under which the audit log shows what no user did. */
+function requireUnreserved(username: string): void {
+  if (!RESERVED_NAMES.includes(username)) return;
+  const message = `"${username}" is a name that the server itself uses. Choose another one`;
+  throw errors.validation([{ field: 'username', message }]);
 }
 
 /** @throws 409 while anything refers to a user who had this name and was deleted. */

@@ -1,4 +1,5 @@
 /** The files of workspaces, into a backup and out of it. */
+import { constants } from 'node:fs';
 import { mkdir, open, readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { resolveWorkspacePath } from '../workspaces/paths.ts';
@@ -36,7 +37,9 @@ async function* walk(workspace: WorkspacePlace, below: string, skipped: (file: s
 }
 
 async function* readFile(workspace: WorkspacePlace, relative: string): AsyncGenerator<Part> {
-  const handle = await open(path.join(workspace.path, relative), 'r');
+  // What became a link or a pipe since the directory was read is neither followed nor waited on.
+  const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
+  const handle = await open(path.join(workspace.path, relative), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
   try {
     const { mode } = await handle.stat();
     yield { type: 'file', head: { workspace: workspace.name, path: relative, mode: mode & 0o777 } };

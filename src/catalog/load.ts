@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
+import { readBounded } from '../documents/bounded-file.ts';
 import type { Place } from '../documents/problems.ts';
 import { ApplicationError } from '../errors.ts';
 import { type Budget, evaluate, isSpent, sharedBudget } from '../evaluation/pool.ts';
@@ -12,7 +13,6 @@ import {
   type PeerScriptName,
   type TaskservDefinition,
 } from './definition.ts';
-import { readBounded } from './files.ts';
 import { CATALOG_TASKS, type Found, type ReadDefinition, START } from './tasks.ts';
 
 /** Something wrong with a definition, where its author finds it. */

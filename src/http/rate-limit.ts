@@ -39,29 +39,73 @@ export function ownLimit(limit: number): { rateLimit?: RateLimitOptions } {
   return limit === 0 ? {} : { rateLimit: { max: limit, keyGenerator: callerOf, allowList: () => false } };
 }
 
-/** What one client cannot change at will: its user, its IPv4 address, or the /64 that a network gives one IPv6 customer. */
-function callerOf(request: FastifyRequest): string {
-  return maybePrincipalOf(request)?.userId ?? normalizeIP(request.ip);
+/** A bound on tries that fail. */
+export interface TryLimit {
+  /** Counts a try. @returns null, or that there were too many: seconds to wait, and whether this is the first too many. */
+  begin(key: string): { wait: number; first: boolean } | null;
+  /** Takes a try back: it did not fail. */
+  succeeded(key: string): void;
 }
 
-/** Counts requests by the monotonic clock; the library's own store keeps callers out for as long as a clock is set back. */
-class RateStore implements FastifyRateLimitStore {
-  readonly #windows = new Map<string, { endsAt: number; requests: number }>();
+/** @param limit failures in a window for each key; 0: as many as they like */
+export function createTryLimit(limit: number, windowMs: number): TryLimit {
+  const windows = new Windows(windowMs);
+  return {
+    begin(key) {
+      if (limit === 0) return null;
+      const { current, ttl } = windows.count(key);
+      return current > limit ? { wait: Math.max(1, Math.ceil(ttl / 1_000)), first: current === limit + 1 } : null;
+    },
+    succeeded: (key) => windows.takeBack(key),
+  };
+}
 
-  /** A caller's window begins with its first request; the next begins when that has ended. */
-  incr(key: string, callback: (error: Error | null, result?: { current: number; ttl: number }) => void): void {
+/** What one client cannot change at will: its user, its IPv4 address, or the /64 that a network gives one IPv6 customer. */
+function callerOf(request: FastifyRequest): string {
+  return maybePrincipalOf(request)?.userId ?? addressOf(request);
+}
+
+/** The IPv4 address of a caller, or the /64 that a network gives one IPv6 customer. */
+export function addressOf(request: FastifyRequest): string {
+  return normalizeIP(request.ip);
+}
+
+/** Counts by the monotonic clock. A key's window begins with its first count; the next begins when that has ended. */
+class Windows {
+  readonly #windows = new Map<string, { endsAt: number; counted: number }>();
+  readonly #lengthMs: number;
+
+  constructor(lengthMs: number) {
+    this.#lengthMs = lengthMs;
+  }
+
+  count(key: string): { current: number; ttl: number } {
     const now = performance.now();
     let window = this.#windows.get(key);
     if (window === undefined || window.endsAt <= now) {
       // At the end of the map, so that the oldest window is the first.
       this.#windows.delete(key);
-      window = { endsAt: now + WINDOW_MS, requests: 0 };
+      window = { endsAt: now + this.#lengthMs, counted: 0 };
       this.#windows.set(key, window);
       const oldest = this.#windows.keys().next().value;
       if (this.#windows.size > MAX_CALLERS && oldest !== undefined) this.#windows.delete(oldest);
     }
-    window.requests += 1;
-    callback(null, { current: window.requests, ttl: window.endsAt - now });
+    window.counted += 1;
+    return { current: window.counted, ttl: window.endsAt - now };
+  }
+
+  takeBack(key: string): void {
+    const window = this.#windows.get(key);
+    if (window !== undefined) window.counted -= 1;
+  }
+}
+
+/** The library's own store goes by the wall clock, and keeps callers out for as long as that is set back. */
+class RateStore implements FastifyRateLimitStore {
+  readonly #windows = new Windows(WINDOW_MS);
+
+  incr(key: string, callback: (error: Error | null, result?: { current: number; ttl: number }) => void): void {
+    callback(null, this.#windows.count(key));
   }
 
   child(): FastifyRateLimitStore {

@@ -11,6 +11,7 @@ import type { Config } from '../config.ts';
 import type { Listener } from '../database/listener.ts';
 import type { Database } from '../database/pool.ts';
 import type { Engine } from '../engine/engine.ts';
+import type { EgressPolicy } from '../outbound/egress.ts';
 import type { ProviderRegistry } from '../providers/registry.ts';
 import type { Mutate } from './mutation.ts';
 
@@ -33,4 +34,6 @@ export interface Services {
   mutate: Mutate;
   /** For what rests in the database encrypted. */
   encryption: Encryption;
+  /** Where users may have the server connect to. */
+  egress: EgressPolicy;
 }

@@ -1,4 +1,5 @@
 /** What tells browsers to be careful. The same texts for every answer: made once, not with each. */
+import { hash } from 'node:crypto';
 
 const EVERYWHERE = {
   'cross-origin-resource-policy': 'same-origin',
@@ -37,14 +38,18 @@ const FOR_PAGES = {
   'x-frame-options': 'SAMEORIGIN',
 };
 
-/** The API's documentation: Scalar's page has its settings in a script of its own. */
-const FOR_DOCS = {
-  ...FOR_PAGES,
-  'content-security-policy': PAGE_POLICY.join(';').replace("script-src 'self'", "script-src 'self' 'unsafe-inline'"),
-};
+/** A script that stands in the page itself, without `src`. */
+const INLINE_SCRIPT = /<script(?![^>]*\ssrc=)[^>]*>([\s\S]*?)<\/script>/g;
 
 /** The headers for an answer to this URL. */
 export function securityHeaders(url: string): Readonly<Record<string, string>> {
-  if (url.startsWith('/v1/')) return FOR_DATA;
-  return /^\/docs(?![^/?])/.test(url) ? FOR_DOCS : FOR_PAGES;
+  return url.startsWith('/v1/') ? FOR_DATA : FOR_PAGES;
+}
+
+/** The policy for a page that somebody else's library makes: as for all pages, and the scripts that it holds by their hashes. */
+export function pagePolicyFor(html: string): string {
+  const hashes = [...html.matchAll(INLINE_SCRIPT)].map(
+    ([, script = '']) => `'sha256-${hash('sha256', script, 'base64')}'`,
+  );
+  return PAGE_POLICY.join(';').replace("script-src 'self'", ["script-src 'self'", ...hashes].join(' '));
 }

@@ -108,7 +108,7 @@ export interface paths {
         put?: never;
         /**
          * Login and receive access token
-         * @description Tries are limited for each address.
+         * @description Tries are limited for each address, and failed tries for each user name from addresses where the user has not logged in before.
          */
         post: operations["login"];
         delete?: never;
@@ -1704,7 +1704,7 @@ export interface components {
             /** @description `whsec_` and 24 to 64 bytes in base64. */
             secret?: string;
             /**
-             * @description https, unless `WEBHOOK_ALLOW` allows http. Private and local addresses are refused unless it allows them.
+             * @description https, unless `WEBHOOK_ALLOW` allows http. At a public address, unless `WEBHOOK_ALLOW` or `EGRESS_ALLOW` allow others.
              * @example https://example.com/hooks/provisioning
              */
             url: string;
@@ -2518,7 +2518,7 @@ export interface components {
             /** @description `whsec_` and 24 to 64 bytes in base64. */
             secret?: string;
             /**
-             * @description https, unless `WEBHOOK_ALLOW` allows http. Private and local addresses are refused unless it allows them.
+             * @description https, unless `WEBHOOK_ALLOW` allows http. At a public address, unless `WEBHOOK_ALLOW` or `EGRESS_ALLOW` allow others.
              * @example https://example.com/hooks/provisioning
              */
             url?: string;

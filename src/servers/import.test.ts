@@ -23,7 +23,7 @@ describe('existing machines', { skip: needsSshd() }, () => {
   let sshd: TestSshd;
   before(async () => {
     database = await createTestDatabase();
-    server = await startTestServer({ databaseUrl: database.url });
+    server = await startTestServer({ databaseUrl: database.url, settings: { EGRESS_ALLOW: '127.0.0.0/8' } });
     const { body } = await server.admin.request<{ public_key: string }>('GET', '/v1/workspaces/default/ssh-key');
     sshd = await startSshd(body.public_key);
   });

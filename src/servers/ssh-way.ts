@@ -1,6 +1,7 @@
 /** The way into servers over SSH, with the key of their workspace. */
 import type { Encryption } from '../access/encryption.ts';
 import type { Database } from '../database/pool.ts';
+import type { EgressPolicy } from '../outbound/egress.ts';
 import { type Transport, TransportError } from '../transports/contract.ts';
 import type { SshPool } from '../transports/ssh.ts';
 import type { SshHop } from '../transports/ssh-connection.ts';
@@ -13,6 +14,7 @@ const MAKER = 'system';
 export interface SshTools {
   db: Database;
   encryption: Encryption;
+  egress: EgressPolicy;
   pool: SshPool;
 }
 
@@ -32,7 +34,7 @@ export async function enterServer(tools: SshTools, server: Machine & { id: strin
 
 /** As `enterServer`, for a machine that need not be a server yet. `onHostKey` is told the host key that it shows. */
 export async function enterMachine(
-  { db, encryption, pool }: SshTools,
+  { db, encryption, egress, pool }: SshTools,
   { id, workspace, hostname, ip_address: address }: Machine,
   ssh: ServerSsh,
   onHostKey: (hostKey: string) => void = () => {},
@@ -69,5 +71,6 @@ export async function enterMachine(
     ...keysOf('host_key', onHostKey),
     privateKey,
     jump,
+    egress: egress('host', workspace),
   });
 }

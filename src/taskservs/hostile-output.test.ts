@@ -18,7 +18,7 @@ describe('a host that prints control characters', { skip: needsSshd() }, () => {
 
   before(async () => {
     directory = await mkdtemp(path.join(tmpdir(), 'provisioning-hostile-'));
-    installation = await startInstallation({ HEALTH_CHECK_INTERVAL: '1' });
+    installation = await startInstallation({ EGRESS_ALLOW: '127.0.0.0/8', HEALTH_CHECK_INTERVAL: '1' });
     const key = expectOk(await client().request<{ public_key: string }>('GET', '/v1/workspaces/default/ssh-key'));
     sshd = await startSshd(key.public_key);
     const ssh = { user: 'root', port: sshd.port };

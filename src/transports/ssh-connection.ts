@@ -2,6 +2,7 @@
 import type { Duplex } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Client, ServerHostKeyAlgorithm } from 'ssh2';
+import { type Egress, EgressError } from '../outbound/egress.ts';
 import { TransportError } from './contract.ts';
 
 /** A machine that speaks SSH. */
@@ -26,6 +27,8 @@ export interface SshTarget extends SshHop {
   /** OpenSSH or PEM, without a passphrase. Opens the jump host too. */
   privateKey: string;
   jump: SshHop | null;
+  /** Where connections may go. What is an address is judged also behind a jump host, which resolves names by itself. */
+  egress: Egress;
 }
 
 /** A freshly started sshd refuses for a moment; so long is tried again what refuses. Milliseconds. */
@@ -81,11 +84,17 @@ class RefusedForNow extends Error {
 }
 
 async function connectOnce(target: SshTarget, signal: AbortSignal): Promise<SshConnection> {
-  const { jump, privateKey } = target;
-  if (jump === null) return login(target, privateKey, undefined, signal);
-  const first = await login(jump, privateKey, undefined, signal);
+  const { jump, egress } = target;
+  for (const hop of jump === null ? [target] : [jump, target]) {
+    const refusal = egress.refusal(hop.address);
+    if (refusal !== null) throw forbidden(hop, refusal);
+  }
+  const direct = (hop: SshHop) => () => egress.connect(hop.address, hop.port);
+  if (jump === null) return login(target, target, direct(target), signal);
+  const first = await login(jump, target, direct(jump), signal);
   try {
-    const second = await login(target, privateKey, await forward(first, target, jump), signal);
+    const stream = await forward(first, target, jump);
+    const second = await login(target, target, () => stream, signal);
     void second.closed.then(first.close);
     return { ...second, close: () => first.close() };
   } catch (error) {
@@ -106,8 +115,8 @@ function forward(first: SshConnection, target: SshHop, jump: SshHop): Promise<Du
 
 async function login(
   hop: SshHop,
-  privateKey: string,
-  sock: Duplex | undefined,
+  { privateKey }: Pick<SshTarget, 'privateKey'>,
+  open: () => Duplex,
   signal: AbortSignal,
 ): Promise<SshConnection> {
   const known = await hop.knownKey();
@@ -141,7 +150,7 @@ async function login(
   });
   client.on('ready', () => resolve({ client, closed: closed.promise, close }));
   client.connect({
-    ...(sock === undefined ? { host: hop.address, port: hop.port } : { sock }),
+    sock: open(),
     username: hop.user,
     privateKey,
     authHandler: ['publickey'],
@@ -159,7 +168,7 @@ async function login(
       );
     },
   });
-  if (sock === undefined) client.setNoDelay(true);
+  client.setNoDelay(true);
   return promise
     .finally(() => signal.removeEventListener('abort', onAbort))
     .catch((error: unknown) => {
@@ -189,11 +198,17 @@ function changedKey({ name }: SshHop): TransportError {
   );
 }
 
+/** Nothing was dialled, and a later try is refused as well. */
+function forbidden({ name }: SshHop, refusal: string): TransportError {
+  return new TransportError('UNREACHABLE', `${name}: ${refusal}`, { retryable: false });
+}
+
 /** ssh2's errors in the contract's words. */
 function explain(hop: SshHop, known: string | null, error: Error): Error {
   const { name, address, port, user } = hop;
   const level = 'level' in error ? error.level : undefined;
   const code = 'code' in error ? error.code : undefined;
+  if (error instanceof EgressError) return forbidden(hop, error.message);
   if (level === 'client-authentication') {
     return new TransportError(
       'AUTHENTICATION_FAILED',

@@ -105,6 +105,8 @@ export interface Claimed {
   id: string;
   webhook_id: string;
   url: string;
+  /** Null: a webhook of all. */
+  workspace: string | null;
   payload: string;
   /** Encrypted. */
   secret: string;
@@ -142,7 +144,7 @@ export async function claimDue(
         next_attempt_at = now() + make_interval(secs => ${options.leaseSeconds}::int)
     from due, provisioning.webhooks w
     where d.id = due.id and w.id = d.webhook_id
-    returning d.id, d.webhook_id, w.url, d.payload, w.secret, d.attempts, d.claim,
+    returning d.id, d.webhook_id, w.url, w.workspace, d.payload, w.secret, d.attempts, d.claim,
               case when w.previous_secret_until > now() then w.previous_secret end as previous_secret`.execute(db);
   return rows;
 }

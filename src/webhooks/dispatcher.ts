@@ -24,8 +24,8 @@ import {
   type Result,
 } from './delivery-store.ts';
 import { eventName, isWanted } from './events.ts';
-import { type Outbound, type Outcome, post, TRY_MS } from './send.ts';
-import { payloadOf, sealContext } from './service.ts';
+import { type Outcome, post, TRY_MS } from './send.ts';
+import { outboundOf, payloadOf, sealContext } from './service.ts';
 import { signedHeaders } from './signature.ts';
 import { type ActiveWebhook, activeWebhooks, anyActive, deactivate, noteFailing, noteWorking } from './store.ts';
 
@@ -48,7 +48,7 @@ const GIVE_UP_DAYS = 5;
 /** Whom the audit log names for what nobody asked for. */
 const SERVER = 'provisioning';
 
-type Tools = Pick<Services, 'db' | 'encryption'> & { outbound: Outbound; logger: Logger; signals: Signals };
+type Tools = Pick<Services, 'config' | 'db' | 'egress' | 'encryption'> & { logger: Logger; signals: Signals };
 
 /**
  * Tells webhooks what happens. Nothing is lost: the deliveries of a piece of the feed and the place behind it commit
@@ -218,19 +218,19 @@ async function deliver(tools: Tools, claimed: Claimed, signal: AbortSignal): Pro
   });
 }
 
-async function attempt({ encryption, outbound }: Tools, claimed: Claimed, signal: AbortSignal): Promise<Outcome> {
-  const { id, webhook_id: webhookId, url, payload, secret, previous_secret: previous } = claimed;
+async function attempt(tools: Tools, claimed: Claimed, signal: AbortSignal): Promise<Outcome> {
+  const { id, webhook_id: webhookId, url, workspace, payload, secret, previous_secret: previous } = claimed;
   let headers: Record<string, string>;
   try {
     const secrets = [secret, ...(previous === null ? [] : [previous])];
-    const opened = secrets.map((sealed) => encryption.decrypt(sealed, sealContext(webhookId)));
+    const opened = secrets.map((sealed) => tools.encryption.decrypt(sealed, sealContext(webhookId)));
     headers = signedHeaders(id, payload, opened, new Date());
   } catch (error) {
     // Of this replica's making (another master key): visible in the log of deliveries.
     const reason = error instanceof Error ? error.message : String(error);
     return { status: null, excerpt: null, retryAfter: null, error: `could not be signed: ${reason}` };
   }
-  return post(url, headers, payload, outbound, signal);
+  return post(url, headers, payload, outboundOf(tools, workspace), signal);
 }
 
 function resultOf({ status, excerpt, error, retryAfter }: Outcome, attempts: number): Result {

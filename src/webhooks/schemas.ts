@@ -19,7 +19,7 @@ const url = Type.String({
   maxLength: 2_048,
   pattern: '^[\\x21-\\x7e]+$',
   description:
-    'https, unless `WEBHOOK_ALLOW` allows http. Private and local addresses are refused unless it allows them.',
+    'https, unless `WEBHOOK_ALLOW` allows http. At a public address, unless `WEBHOOK_ALLOW` or `EGRESS_ALLOW` allow others.',
   examples: ['https://example.com/hooks/provisioning'],
 });
 const events = Type.Array(Type.String({ maxLength: 128, pattern: EVENT_PATTERN }), {

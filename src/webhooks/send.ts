@@ -1,7 +1,7 @@
 /** One try at delivering: a POST to an address that somebody else has chosen. */
 import http from 'node:http';
 import https from 'node:https';
-import { guardedLookup, type Reach, type Resolve, refusalOf } from '../outbound/reach.ts';
+import type { Egress } from '../outbound/egress.ts';
 import { harmlessText } from '../util/harmless.ts';
 import { retryAfterSeconds } from '../util/retry-after.ts';
 import { VERSION } from '../version.ts';
@@ -15,12 +15,11 @@ const MAX_EXCERPT = 500;
 /** Longest wait that a receiver may ask for. Seconds. */
 const MAX_RETRY_AFTER = 21_600;
 
-/** Where deliveries may go, and how names are looked up. */
+/** Where deliveries may go. */
 export interface Outbound {
-  reach: Reach;
+  egress: Egress;
   /** Also without TLS. */
   http: boolean;
-  resolve?: Resolve;
 }
 
 /** How a try ended. `status` null: no answer came, `error` says why. */
@@ -41,7 +40,7 @@ export function problemOf(url: string, outbound: Outbound): string | null {
   }
   if (username !== '' || password !== '') return 'must hold no user name or password: the signature proves who sends';
   if (hash !== '') return 'must have no part behind #';
-  return refusalOf(hostname, outbound.reach);
+  return outbound.egress.refusal(hostname);
 }
 
 /** Sends the body once. Redirects are not followed. Never rejects. */
@@ -73,7 +72,7 @@ function exchange(
   url: string,
   headers: Record<string, string>,
   body: string,
-  { reach, resolve }: Outbound,
+  { egress }: Outbound,
   signal: AbortSignal,
 ): Promise<Outcome> {
   const { promise, resolve: done, reject } = Promise.withResolvers<Outcome>();
@@ -84,7 +83,7 @@ function exchange(
       method: 'POST',
       // No connection is kept: the next one is judged anew.
       agent: false,
-      lookup: guardedLookup(reach, resolve),
+      lookup: egress.lookup,
       signal,
       headers: {
         'content-type': 'application/json',

@@ -34,9 +34,12 @@ export function sealContext(id: string): string {
   return `secret of webhook ${id}`;
 }
 
-/** Where deliveries of this installation may go. */
-export function outboundOf({ config: { webhooks } }: Pick<Services, 'config'>): Outbound {
-  return { reach: { local: webhooks.local, private: webhooks.private }, http: webhooks.http };
+/** Where deliveries of a webhook of this workspace (null: of all) may go. */
+export function outboundOf(
+  { config, egress }: Pick<Services, 'config' | 'egress'>,
+  workspace: string | null,
+): Outbound {
+  return { egress: egress('webhook', workspace), http: config.webhookHttp };
 }
 
 /** Whether the permission holds for a webhook of this scope; one of all workspaces needs it in all. */
@@ -71,9 +74,13 @@ async function requireOwn({ tx, principal }: Mutation, id: string): Promise<Webh
   return webhook;
 }
 
-function requireSound(services: Services, { url, secret }: { url?: string; secret?: string }): void {
+function requireSound(
+  services: Services,
+  workspace: string | null,
+  { url, secret }: { url?: string; secret?: string },
+): void {
   const problems: FieldProblem[] = [];
-  const wrong = url === undefined ? null : problemOf(url, outboundOf(services));
+  const wrong = url === undefined ? null : problemOf(url, outboundOf(services, workspace));
   if (wrong !== null) problems.push({ field: 'url', message: wrong });
   if (secret !== undefined && !isSecret(secret)) {
     problems.push({
@@ -88,7 +95,7 @@ function requireSound(services: Services, { url, secret }: { url?: string; secre
 export async function createWebhook(services: Services, mutation: Mutation, body: CreateWebhook): Promise<Answer> {
   const { tx, principal, audit } = mutation;
   const { url, events = DEFAULT_EVENTS, workspace = null, secret = newSecret(), active = true } = body;
-  requireSound(services, { url, secret });
+  requireSound(services, workspace, { url, secret });
   requireMay(principal, workspace);
   if (workspace !== null) await requireWorkspace(tx, workspace);
   if ((await countWebhooks(tx)) >= MAX_WEBHOOKS) {
@@ -135,7 +142,7 @@ export async function changeWebhook(
 ): Promise<Answer> {
   const { tx, principal, audit } = mutation;
   const { active, workspace } = await requireOwn(mutation, id);
-  requireSound(services, body);
+  requireSound(services, workspace, body);
   const { secret, ...plain } = body;
   const change: WebhookChange = { ...plain };
   if (secret !== undefined) {

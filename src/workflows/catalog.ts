@@ -1,6 +1,7 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, realpath, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { ApplicationError } from '../errors.ts';
+import { isInside, readBounded } from '../documents/bounded-file.ts';
+import { ApplicationError, errors } from '../errors.ts';
 import { type Budget, isSpent, sharedBudget } from '../evaluation/pool.ts';
 import { ROOT } from '../root.ts';
 import type { Loaded } from './definition/definition.ts';
@@ -28,20 +29,20 @@ const read = new Map<string, { stamp: string; loaded: Loaded }>();
  */
 export async function workflowTypes(directory: string | null): Promise<Map<string, WorkflowType>> {
   const types = new Map<string, WorkflowType>();
-  await addTypes(types, BUILT_IN, 'built-in');
-  if (directory !== null) await addTypes(types, path.join(directory, DIRECTORY), 'workspace');
+  await addTypes(types, path.dirname(BUILT_IN), path.basename(BUILT_IN), 'built-in');
+  if (directory !== null) await addTypes(types, directory, DIRECTORY, 'workspace');
   return types;
 }
 
 async function addTypes(
   types: Map<string, WorkflowType>,
-  directory: string,
+  parent: string,
+  name: string,
   origin: WorkflowType['origin'],
 ): Promise<void> {
-  const files = await readdir(directory).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return [];
-    throw error;
-  });
+  const folder = await openFolder(parent, name);
+  if (folder === null) return;
+  const { directory, root, files } = folder;
   const names = files
     .filter((file) => file.endsWith('.yaml'))
     .map((file) => file.slice(0, -'.yaml'.length))
@@ -50,21 +51,41 @@ async function addTypes(
     .slice(0, MAX_TYPES);
   const budget = sharedBudget(`workflows in ${directory}`);
   for (const name of names) {
-    const loaded = await loadFile(path.join(directory, `${name}.yaml`), name, budget);
+    const loaded = await loadFile(path.join(directory, `${name}.yaml`), root, name, budget);
     if (loaded !== null) types.set(name, { name, origin, loaded });
   }
 }
 
-/** Null where the file vanished meanwhile. */
-async function loadFile(file: string, name: string, budget: Budget): Promise<Loaded | null> {
+/** What lies in a folder of `parent`; null where there is none. @throws 400 where it leads out of `parent`, or cannot be read. */
+async function openFolder(
+  parent: string,
+  name: string,
+): Promise<{ directory: string; root: string; files: string[] } | null> {
+  const given = path.join(parent, name);
+  const problem = (message: string) => errors.validation([{ field: 'workspace', message: `${given} ${message}` }]);
+  try {
+    const root = await realpath(parent);
+    const directory = await realpath(given);
+    if (isInside(root, directory)) return { directory, root, files: await readdir(directory) };
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
+    throw problem(`cannot be read (${code})`);
+  }
+  throw problem('leads out of the folder that it must lie in');
+}
+
+/** Null where the file vanished meanwhile. @param root what nothing may lead out of, with its links resolved */
+async function loadFile(file: string, root: string, name: string, budget: Budget): Promise<Loaded | null> {
   try {
     const { mtimeMs, size } = await stat(file);
-    if (size > MAX_DEFINITION_BYTES) return unreadable(`is larger than ${MAX_DEFINITION_BYTES} bytes`);
     const stamp = `${mtimeMs} ${size}`;
     const known = read.get(file);
     if (known?.stamp === stamp) return known.loaded;
+    const text = await readBounded(file, root, MAX_DEFINITION_BYTES);
+    if ('problem' in text) return text.missing === true ? null : unreadable(text.problem);
     const alone = !isSpent(budget);
-    const loaded = await loadText(await readFile(file, 'utf8'), name, budget);
+    const loaded = await loadText(text.text, name, budget);
     // What failed because others had used up the budget may succeed the next time.
     if (!alone) return loaded;
     if (read.size >= 10 * MAX_TYPES) read.clear();

@@ -1,8 +1,7 @@
 /** Does something answer? One try each; a problem is words for the user, null means that it does. */
 import http from 'node:http';
 import https from 'node:https';
-import { connect } from 'node:net';
-import { guardedLookup, type Reach, refusalOf } from '../outbound/reach.ts';
+import type { Egress } from '../outbound/egress.ts';
 
 /** Milliseconds that one try may take. */
 const TRY_MS = 10_000;
@@ -11,18 +10,18 @@ const TRY_MS = 10_000;
 export async function tryHttp(
   url: string,
   status: number | null,
-  reach: Reach,
+  egress: Egress,
   signal: AbortSignal,
 ): Promise<string | null> {
   if (!URL.canParse(url)) return `"${url}" is not a URL`;
   const { protocol, hostname } = new URL(url);
   if (protocol !== 'http:' && protocol !== 'https:') return `"${url}" must begin with http:// or https://`;
-  const refused = refusalOf(hostname, reach);
+  const refused = egress.refusal(hostname);
   if (refused !== null) return refused;
   return outcome(signal, `${url} did not answer within ${TRY_MS / 1_000} s`, (done, own) => {
     const request = (protocol === 'https:' ? https : http).get(
       url,
-      { lookup: guardedLookup(reach), agent: false, signal: own, headers: { 'user-agent': 'provisioning' } },
+      { lookup: egress.lookup, agent: false, signal: own, headers: { 'user-agent': 'provisioning' } },
       ({ statusCode = 0 }) => {
         const fits = status === null ? statusCode >= 200 && statusCode < 300 : statusCode === status;
         done(fits ? null : `${url} answered ${statusCode}${status === null ? '' : ` instead of ${status}`}`);
@@ -34,14 +33,14 @@ export async function tryHttp(
 }
 
 /** One connection, closed at once. */
-export async function tryTcp(target: string, reach: Reach, signal: AbortSignal): Promise<string | null> {
+export async function tryTcp(target: string, egress: Egress, signal: AbortSignal): Promise<string | null> {
   const [, name = '', port = ''] = /^(.+):(\d+)$/.exec(target) ?? [];
   const host = name.replace(/^\[|\]$/g, '');
   if (Number(port) > 65_535) return `${port} is no port`;
-  const refused = refusalOf(name, reach);
+  const refused = egress.refusal(name);
   if (refused !== null) return refused;
   return outcome(signal, `${target} did not accept a connection within ${TRY_MS / 1_000} s`, (done, own) => {
-    const socket = connect({ host, port: Number(port), lookup: guardedLookup(reach), signal: own });
+    const socket = egress.connect(host, Number(port), own);
     socket.on('connect', () => {
       done(null);
       socket.destroy();

@@ -10,7 +10,7 @@ import { ended, type Operation, until } from '../../test/support/server.ts';
 import { needsSshd, startSshd } from '../../test/support/sshd.ts';
 import { rolledBack, runBatch, statuses, submitBatch } from '../../test/support/workflows.ts';
 
-const installation = await startInstallation();
+const installation = await startInstallation({ EGRESS_ALLOW: '127.0.0.0/8' });
 after(() => installation.close());
 const { admin } = installation.server;
 

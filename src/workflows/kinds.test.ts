@@ -115,7 +115,7 @@ describe('wait', () => {
       { http: 'http://[::ffff:127.0.0.1]/' },
     ]) {
       const refused = await runBatch(plain.server.admin, [{ ...node, with: { ...target, within: 0.1 } }]);
-      assert.match(refused.error ?? '', /where checks may not go/, JSON.stringify(target));
+      assert.match(refused.error ?? '', /not an address that checks of workflows may reach/, JSON.stringify(target));
     }
   });
 });

@@ -1,4 +1,4 @@
-import type { Reach } from '../outbound/reach.ts';
+import type { EgressPolicy } from '../outbound/egress.ts';
 import type { HostTools } from '../taskservs/procedures/input.ts';
 import type { Runtime } from './running/runtime.ts';
 
@@ -7,5 +7,5 @@ export interface WorkflowTools {
   runtime: Runtime;
   hosts: HostTools;
   /** Where wait nodes may look. */
-  reach: Reach;
+  egress: EgressPolicy;
 }

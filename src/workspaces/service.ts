@@ -19,8 +19,8 @@ import {
   nextActiveWorkspace,
   setActiveWorkspace,
   type WorkspaceRow,
-  workspaceAtPath,
   workspaceNames,
+  workspaceSharing,
 } from './store.ts';
 
 export { workspaceDirectory } from './store.ts';
@@ -68,11 +68,12 @@ export async function createWorkspace(
   await lockWorkspaces(tx);
   if ((await findWorkspace(tx, name)) !== null)
     throw errors.conflict(`There is a workspace "${name}" already.`, { name });
-  const holder = await workspaceAtPath(tx, place.path);
+  const holder = await workspaceSharing(tx, place.path);
   if (holder !== null) {
-    throw errors.conflict(`The path ${place.path} belongs to the workspace "${holder}".`, {
+    const how = holder.path === place.path ? 'belongs to' : 'lies inside, or around, that of';
+    throw errors.conflict(`The path ${place.path} ${how} the workspace "${holder.name}". Choose another one.`, {
       path: place.path,
-      workspace: holder,
+      workspace: holder.name,
     });
   }
   const first = !(await anyWorkspace(tx));

@@ -1,5 +1,6 @@
-import { open } from 'node:fs/promises';
+import { realpath } from 'node:fs/promises';
 import path from 'node:path';
+import { readBounded } from '../documents/bounded-file.ts';
 import { throwProblems } from '../documents/problems.ts';
 import { errors } from '../errors.ts';
 import { evaluate, sharedBudget } from '../evaluation/pool.ts';
@@ -21,19 +22,13 @@ const MAX_KNOWN = 100;
 export async function readWorkspaceSettings(directory: string): Promise<WorkspaceSettings> {
   const file = path.join(directory, FILE);
   const problem = (message: string) => errors.validation([{ field: 'workspace', message: `${file} ${message}` }]);
-  const handle = await open(file).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT' || error.code === 'ENOTDIR') return null;
-    throw problem(`cannot be read (${error.code})`);
-  });
-  if (handle === null) return {};
-  let text: string;
-  try {
-    if ((await handle.stat()).size > MAX_BYTES) throw problem(`is larger than ${MAX_BYTES} bytes`);
-    text = await handle.readFile('utf8');
-  } finally {
-    await handle.close();
+  const root = await realpath(directory).catch(() => directory);
+  const text = await readBounded(file, root, MAX_BYTES);
+  if ('problem' in text) {
+    if (text.missing === true) return {};
+    throw problem(text.problem);
   }
-  const read = await readText(text, directory);
+  const read = await readText(text.text, directory);
   if ('settings' in read) return read.settings;
   throwProblems(read.problems.map((found) => ({ ...found, field: 'workspace', message: `${file} ${found.message}` })));
   return {};

@@ -55,9 +55,13 @@ export async function workspaceNames(db: Queryable, only: readonly string[] | nu
   return (await query.execute()).map(({ name }) => name);
 }
 
-export async function workspaceAtPath(db: Queryable, path: string): Promise<string | null> {
-  const row = await db.selectFrom('provisioning.workspaces').select('name').where('path', '=', path).executeTakeFirst();
-  return row?.name ?? null;
+/** A workspace whose directory is this one, lies inside it or holds it: files of one would be files of the other. */
+export async function workspaceSharing(db: Queryable, path: string): Promise<{ name: string; path: string } | null> {
+  const { rows } = await sql<{ name: string; path: string }>`
+    select name, path from provisioning.workspaces
+    where path = ${path}::text or starts_with(path, ${path}::text || '/') or starts_with(${path}::text, path || '/')
+    order by path = ${path}::text desc limit 1`.execute(db);
+  return rows[0] ?? null;
 }
 
 export async function anyWorkspace(db: Queryable): Promise<boolean> {

@@ -3,7 +3,15 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { expectError, expectOk, makeUser, type Role, startInstallation, USER_PASSWORD } from '../support/acceptance.ts';
 import { sendRaw } from '../support/raw.ts';
-import { ADMIN_PASSWORD, type Answer, type Client, createClient, serverRequest, until } from '../support/server.ts';
+import {
+  ADMIN_PASSWORD,
+  type Answer,
+  type Client,
+  createClient,
+  serverRequest,
+  spawnProvisioning,
+  until,
+} from '../support/server.ts';
 
 /** The other replica is told by a message: within moments, and long before it would look by itself (5 s). */
 const TOLD_WITHIN_MS = 4_000;
@@ -215,7 +223,7 @@ test('logins are counted by address: a header does not make another one, unless 
   const limited = { LOGIN_RATE_LIMIT: '3' };
   const [direct, behind] = await Promise.all([
     installation.replica(limited),
-    installation.replica({ ...limited, TRUST_PROXY: 'true' }),
+    installation.replica({ ...limited, TRUST_PROXY: '1' }),
   ]);
   const statuses: number[] = [];
   for (let host = 1; host <= 4; host += 1) statuses.push((await attempt(direct.url, `192.0.2.${host}`)).status);
@@ -224,4 +232,70 @@ test('logins are counted by address: a header does not make another one, unless 
   for (let tries = 1; tries <= 3; tries += 1) assert.equal((await attempt(behind.url, '192.0.2.1')).status, 401);
   expectError(await attempt(behind.url, '192.0.2.1'), 429, 'RATE_LIMITED');
   assert.equal((await attempt(behind.url, '192.0.2.2')).status, 401);
+});
+
+/** A login as a proxy passes it on. */
+function loginThrough(url: string, forwarded: string, username: string, password: string) {
+  return sendRaw(url, {
+    method: 'POST',
+    path: '/v1/auth/login',
+    headers: { 'content-type': 'application/json', 'x-forwarded-for': forwarded },
+    body: JSON.stringify({ username, password }),
+  });
+}
+
+test('guesses at one account end, from however many addresses; its user still gets in from where they have been', async () => {
+  const { url } = await installation.replica({ LOGIN_RATE_LIMIT: '0', ACCOUNT_LOGIN_LIMIT: '3', TRUST_PROXY: '1' });
+  await makeUser(admin, 'guessed', [{ role: 'viewer' }]);
+  await makeUser(admin, 'not.guessed', [{ role: 'viewer' }]);
+  const at = (address: string, username = 'guessed', password = USER_PASSWORD) =>
+    loginThrough(url, address, username, password);
+  for (let host = 1; host <= 5; host += 1) expectOk(await at(`192.0.2.${host}`));
+
+  for (const username of ['guessed', 'nobody.at.all']) {
+    for (let host = 1; host <= 3; host += 1) {
+      expectError(await at(`198.51.100.${host}`, username, 'a guess'), 401, 'INVALID_CREDENTIALS');
+    }
+    for (let host = 4; host <= 6; host += 1) {
+      const limited = expectError(await at(`198.51.100.${host}`, username), 429, 'RATE_LIMITED');
+      assert.match(limited.message, /Try again in \d+ s/);
+    }
+  }
+  expectOk(await at('192.0.2.1'));
+  expectError(await at('192.0.2.2', 'guessed', 'a guess'), 401, 'INVALID_CREDENTIALS');
+  expectOk(await at('198.51.100.1', 'not.guessed'));
+  const { rows } = await installation.database.pool.query(
+    "select principal from provisioning.audit_log where details ->> 'reason' = 'too many tries' order by 1",
+  );
+  assert.deepEqual(
+    rows.map(({ principal }) => principal),
+    ['guessed', 'nobody.at.all'],
+  );
+});
+
+test('the address that counts is the one that the trusted proxies saw, whatever a client writes in front of it', async () => {
+  const chain = '203.0.113.66, 192.0.2.1, 10.0.0.9';
+  const cases = { '1': '10.0.0.9', '2': '192.0.2.1', '127.0.0.1,10.0.0.0/8': '192.0.2.1', '10.0.0.0/8': '127.0.0.1' };
+  for (const [setting, expected] of Object.entries(cases)) {
+    const { url } = await installation.replica({ TRUST_PROXY: setting });
+    const username = `through.${Object.keys(cases).indexOf(setting)}`;
+    expectError(await loginThrough(url, chain, username, 'a guess'), 401);
+    const { rows } = await installation.database.pool.query(
+      'select address from provisioning.audit_log where principal = $1',
+      [username],
+    );
+    assert.deepEqual(rows, [{ address: expected }], setting);
+  }
+});
+
+test('a setting that would believe everybody is refused at the start, with the reason', async () => {
+  for (const [setting, reason] of [
+    ['true', /would believe whoever connects.*Set the number of proxies/],
+    ['0', /whole number from 1 to 10/],
+    ['all', /must be the number of proxies in front/],
+  ] as const) {
+    const run = spawnProvisioning(['serve'], { TRUST_PROXY: setting });
+    assert.equal(await run.closed, 2);
+    assert.match(run.output(), reason);
+  }
 });

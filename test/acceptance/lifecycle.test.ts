@@ -310,6 +310,7 @@ test('/docs loads from this host alone', async () => {
     assert.match(policy, new RegExp(`${kind} 'self'`), policy);
   }
   assert.doesNotMatch(policy, /https?:|\*/);
+  assert.doesNotMatch(/script-src [^;]*/.exec(policy)?.[0] ?? '', /unsafe/);
   const loaded = [...html.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, target]) => new URL(target ?? '', page.url));
   assert.ok(loaded.length > 0);
   for (const target of loaded) {

@@ -15,6 +15,17 @@ after(async () => {
   await installation.close();
 });
 
+test("the page of the API works under a policy that runs no scripts but the server's", async () => {
+  const { page, foreign, problems } = await visit(browser, server);
+  await page.goto('/docs');
+  await page.getByRole('heading', { name: 'Provisioning' }).first().waitFor();
+  assert.deepEqual({ foreign, problems }, { foreign: [], problems: [] });
+  await page.evaluate(
+    `document.body.append(Object.assign(document.createElement('script'), { textContent: 'document.title = "injected"' }))`,
+  );
+  assert.notEqual(await page.title(), 'injected');
+});
+
 test('what others do shows by itself, without a reload', async () => {
   const { page } = await visitor(browser, server);
   await menu(page, 'Servers').click();

@@ -7,7 +7,7 @@ import { needsSshd, startSshd } from '../support/sshd.ts';
 import { menu, startBrowser, visitor } from './support.ts';
 
 const NEW_PASSWORD = 'another password for tests';
-const installation = await startInstallation();
+const installation = await startInstallation({ EGRESS_ALLOW: '127.0.0.0/8' });
 const { server } = installation;
 const browser = await startBrowser();
 afterEach(async () => {

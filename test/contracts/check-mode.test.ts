@@ -22,6 +22,7 @@ const receiver = await startReceiver();
 const installation = await startCloudInstallation({
   SWEEP_INTERVAL: '0',
   HEALTH_CHECK_INTERVAL: '0',
+  EGRESS_ALLOW: '127.0.0.0/8',
   WEBHOOK_ALLOW: 'http,local,private',
 });
 after(async () => {

@@ -6,6 +6,7 @@ import { generateSshKey } from '../../src/transports/keys.ts';
 import { createSshPool, type SshPool } from '../../src/transports/ssh.ts';
 import type { SshTarget } from '../../src/transports/ssh-connection.ts';
 import { type CutProxy, startCutProxy } from '../support/cut-proxy.ts';
+import { loopbackEgress } from '../support/egress.ts';
 import { needsSshd, startSshd, type TestSshd } from '../support/sshd.ts';
 import { transportSuite } from './transport.testsuite.ts';
 
@@ -22,6 +23,7 @@ function targetOn(port: number, overrides: Partial<SshTarget> = {}): SshTarget {
     pin: async (seen) => seen,
     privateKey: key.privateKey,
     jump: null,
+    egress: loopbackEgress('host', null),
     ...overrides,
   };
 }

@@ -92,6 +92,27 @@ function realEngineTests() {
     assert.equal(Config.Labels['provisioning-tag.blue'], '');
   });
 
+  test('processes in a server are bounded and cannot gain privileges; setuid programs work only where that is allowed', async () => {
+    const { ref } = await make();
+    const { HostConfig } = await engine.getContainer(ref).inspect();
+    assert.equal(HostConfig.PidsLimit, 4_096);
+    const status = await execute(ref, ['cat', '/proc/1/status']);
+    assert.match(status, /^NoNewPrivs:\t1$/m);
+    const bounding = BigInt(`0x${/^CapBnd:\t(\w+)$/m.exec(status)?.[1] ?? 'f'.repeat(16)}`);
+    for (const [name, bit] of [
+      ['NET_RAW', 13n],
+      ['MKNOD', 27n],
+    ] as const) {
+      assert.equal((bounding >> bit) & 1n, 0n, name);
+    }
+
+    const withSudo = createDockerProvider({ host, image, sudo: true });
+    const other = await withSudo.ensureServer(newSpec({ workspace }), permitted(randomUUID()));
+    made.push(other.ref);
+    await withSudo.close?.();
+    assert.match(await execute(other.ref, ['cat', '/proc/1/status']), /^NoNewPrivs:\t0$/m);
+  });
+
   test('the address is that of now, also after a restart', async () => {
     const { ref, options } = await make();
     await provider.restartServer(ref, options);

@@ -15,6 +15,7 @@ import { transportSuite } from '../contracts/transport.testsuite.ts';
 import { expectOk } from '../support/acceptance.ts';
 import { containerEngine } from '../support/container-engine.ts';
 import { startCutProxy } from '../support/cut-proxy.ts';
+import { loopbackEgress } from '../support/egress.ts';
 import { ended, type Operation, startTestServer, type TestServer } from '../support/server.ts';
 import { preparedImage } from './prepared-image.ts';
 
@@ -47,7 +48,7 @@ if (engine === null) {
 
 async function setUpUser({ host, image }: { host: string; image: string }) {
   const key = generateSshKey('sudo suite');
-  const provider = createDockerProvider({ host, image });
+  const provider = createDockerProvider({ host, image, sudo: true });
   const options = { operationId: randomUUID(), guard: () => {} };
   const spec = { workspace: 'machine', hostname: 'box', plan: '1xCPU-1GB', zone: 'local', tags: [] };
   const { ref, ip_address } = await provider.ensureServer({ ...spec, ssh_public_key: key.publicKey }, options);
@@ -67,6 +68,7 @@ async function setUpUser({ host, image }: { host: string; image: string }) {
         pin: async (seen) => seen,
         privateKey: key.privateKey,
         jump: null,
+        egress: loopbackEgress('host', null),
       }),
     cutConnections: async () => proxy.cut(),
     dispose: async () => {
@@ -86,8 +88,10 @@ function overSsh({ host, image: making }: { host: string; image: Promise<string>
 
   before(async () => {
     const image = await making;
-    provider = createDockerProvider({ host, image });
-    server = await startTestServer({ settings: { PROVIDERS: 'docker', DOCKER_HOST: host, DOCKER_IMAGE: image } });
+    provider = createDockerProvider({ host, image, sudo: true });
+    server = await startTestServer({
+      settings: { PROVIDERS: 'docker', DOCKER_HOST: host, DOCKER_IMAGE: image, DOCKER_SUDO: 'true' },
+    });
     const made = await request('POST', '/v1/servers/create', {
       ...{ workspace: 'default', provider: 'docker', plan: '1xCPU-1GB', zone: 'local', hostname: 'box-01' },
     });

@@ -22,8 +22,14 @@ export interface Installation extends AsyncDisposable {
   close(): Promise<void>;
 }
 
-/** @param settings PROVISIONING_… without the prefix; those of every server of this installation. */
-export async function startInstallation(settings: Record<string, string> = {}): Promise<Installation> {
+/**
+ * @param settings PROVISIONING_… without the prefix; those of every server of this installation.
+ * @param nodeOptions `NODE_OPTIONS` of its servers.
+ */
+export async function startInstallation(
+  settings: Record<string, string> = {},
+  nodeOptions?: string,
+): Promise<Installation> {
   const database = await createTestDatabase({ poolSize: 2 });
   const servers: TestServer[] = [];
   const close = async () => {
@@ -34,6 +40,7 @@ export async function startInstallation(settings: Record<string, string> = {}): 
     const server = await startTestServer({
       databaseUrl: database.url,
       settings: { POOL_SIZE: '8', SIMULATED_LATENCY_MS: '5', ...settings, ...own },
+      ...(nodeOptions === undefined ? {} : { nodeOptions }),
     });
     servers.push(server);
     return server;

@@ -60,14 +60,36 @@ export function containerName(spec: ServerSpec, operationId: string): string {
     .join('-');
 }
 
+/** What containers are made from. */
+export interface Making {
+  image: string;
+  /** Value of the installation label; null: they get none. */
+  installation: string | null;
+  /** Whether `sudo` and other setuid programs work in them. */
+  sudo: boolean;
+}
+
 /** Which operation makes the container, and for which installation; null: that is not told. */
 interface Owner {
   operationId: string;
   installation: string | null;
 }
 
-/** The body of the create request. */
-export function containerBody(spec: ServerSpec, plan: Plan, image: string, owner: Owner): ContainerCreateOptions {
+/** Processes and threads of one server; a fork bomb ends there and not at the engine's machine. */
+const MAX_PROCESSES = 4_096;
+/**
+ * Of what engines grant by default: device nodes, and packets in the name of others on the engine's network. No service of
+ * the catalog, sshd or package manager needs them.
+ */
+const DROPPED_CAPABILITIES = ['MKNOD', 'NET_RAW'];
+
+/** The body of the create request. @param sudo whether processes may gain privileges that they were not started with. */
+export function containerBody(
+  spec: ServerSpec,
+  plan: Plan,
+  { image, installation, sudo }: Making,
+  operationId: string,
+): ContainerCreateOptions {
   return {
     Image: image,
     Hostname: spec.hostname,
@@ -75,11 +97,17 @@ export function containerBody(spec: ServerSpec, plan: Plan, image: string, owner
     User: '0',
     Entrypoint: ['/bin/sh'],
     Cmd: ['-c', INIT_SCRIPT, 'init', spec.ssh_public_key ?? ''],
-    Labels: labels(spec, owner),
+    Labels: labels(spec, { operationId, installation }),
     // Process 1 has nothing to save: without these, each stop and removal waits ten seconds.
     StopSignal: 'SIGKILL',
     StopTimeout: 0,
-    HostConfig: { NanoCpus: plan.cpus * 1e9, Memory: plan.memory_mb * 1024 * 1024 },
+    HostConfig: {
+      NanoCpus: plan.cpus * 1e9,
+      Memory: plan.memory_mb * 1024 * 1024,
+      PidsLimit: MAX_PROCESSES,
+      CapDrop: DROPPED_CAPABILITIES,
+      SecurityOpt: sudo ? [] : ['no-new-privileges'],
+    },
   };
 }
 

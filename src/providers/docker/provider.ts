@@ -11,7 +11,7 @@ import {
 } from '../contract.ts';
 import { mutate, read } from './calls.ts';
 import { connect, detectDockerHost, type Engine } from './connection.ts';
-import { containerBody, containerName, toServer, ZONE } from './containers.ts';
+import { containerBody, containerName, type Making, toServer, ZONE } from './containers.ts';
 import { describeEngine, engineFactsReader } from './engine-facts.ts';
 import { ensureImage } from './image.ts';
 import { parsePlan, plansWithin } from './plans.ts';
@@ -31,12 +31,19 @@ const NAME_LOOKUP_INTERVAL_MS = 300;
  *
  * @param settings.host the engine's address (see `connect`); the usual sockets when left out.
  * @param settings.installation value of the installation label; none is set where it is left out.
+ * @param settings.sudo whether `sudo` and other setuid programs work in its servers; default: they do not.
  * @param settings.image the image every server is made from; fetched from its registry when the engine lacks it.
  * @throws ProviderError INVALID_REQUEST when the address is not understood.
  */
-export function createDockerProvider(settings: { host?: string; image: string; installation?: string }): Provider {
+export function createDockerProvider(settings: {
+  host?: string;
+  image: string;
+  installation?: string;
+  sudo?: boolean;
+}): Provider {
   const engine = connect(detectDockerHost(settings.host) ?? 'unix:///var/run/docker.sock');
-  const make: Making = { image: settings.image, installation: settings.installation ?? null };
+  const { image, installation = null, sudo = false } = settings;
+  const make: Making = { image, installation, sudo };
   const engineFacts = engineFactsReader(engine);
 
   return {
@@ -87,12 +94,6 @@ async function findServer(
   return servers.find((server) => server.operation_id === operationId) ?? null;
 }
 
-/** What containers are made from, and the value of the installation label; null: they get none. */
-interface Making {
-  image: string;
-  installation: string | null;
-}
-
 async function ensureServer(
   engine: Engine,
   make: Making,
@@ -117,7 +118,7 @@ async function ensureServer(
 
 async function createContainer(
   engine: Engine,
-  { image, installation }: Making,
+  make: Making,
   spec: ServerSpec,
   options: MutationOptions,
 ): Promise<ProviderServer> {
@@ -127,9 +128,9 @@ async function createContainer(
       retryable: false,
     });
   }
-  await ensureImage(engine, image, options);
+  await ensureImage(engine, make.image, options);
   const name = containerName(spec, options.operationId);
-  const body = containerBody(spec, plan, image, { operationId: options.operationId, installation });
+  const body = containerBody(spec, plan, make, options.operationId);
   try {
     // Name and body apart: dockerode would put the whole body into the address as well.
     const request: Docker.ContainerCreateOptions & Record<'_query' | '_body', object> = {

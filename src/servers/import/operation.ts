@@ -54,6 +54,7 @@ async function acceptImport(services: Services, mutation: Mutation, given: Impor
   await lockMachine(tx, address, ssh.port);
   await refuseKnown(mutation, workspace, address, ssh.port);
   await requireWay(mutation, workspace, ssh);
+  requireEgress(services, workspace, address, ssh);
   const operationId = uuidv7();
   const serverId = checkMode ? null : shortId('srv');
   const resource = serverId === null ? null : `server:${serverId}`;
@@ -134,6 +135,16 @@ function hostKey(field: string, text: string | undefined): string | null {
   } catch (error) {
     throw errors.validation([{ field, message: error instanceof Error ? error.message : 'cannot be read' }]);
   }
+}
+
+/** @throws 400 where the policy refuses an address; names are judged when they are dialled. */
+function requireEgress({ egress }: Services, workspace: string, address: string, { jump }: ServerSsh): void {
+  const { refusal } = egress('host', workspace);
+  const problems = [
+    { field: 'ip_address', message: refusal(address) },
+    { field: 'ssh.jump.address', message: jump === null ? null : refusal(jump.address) },
+  ].flatMap(({ field, message }) => (message === null ? [] : [{ field, message }]));
+  if (problems.length > 0) throw errors.validation(problems);
 }
 
 /** A machine stands for one server: otherwise two changes could run on it at once. */

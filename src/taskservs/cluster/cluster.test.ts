@@ -64,7 +64,10 @@ describe('services across servers', { skip: needsSshd() || needs('unshare') }, (
   before(async () => {
     directory = await mkdtemp(path.join(tmpdir(), 'provisioning-cluster-'));
     database = await createTestDatabase();
-    server = await startTestServer({ databaseUrl: database.url, settings: { HEALTH_CHECK_INTERVAL: '0' } });
+    server = await startTestServer({
+      databaseUrl: database.url,
+      settings: { HEALTH_CHECK_INTERVAL: '0', EGRESS_ALLOW: '127.0.0.0/8' },
+    });
     const { body } = await server.admin.request<{ public_key: string }>('GET', '/v1/workspaces/default/ssh-key');
     for (const hostname of NAMES) {
       const sshd = await startSshd(body.public_key, { apart: true });

@@ -9,7 +9,7 @@ import { waitProcedure } from './procedure.ts';
 export const wait = defineInternalOperation({
   kind: 'workflow.wait',
   startedBy: 'a node of a workflow',
-  procedure: ({ reach }: WorkflowTools) => waitProcedure(reach),
+  procedure: ({ egress }: WorkflowTools) => waitProcedure(egress),
   node: {
     ...waitNode,
     accept: (services, mutation, node) =>

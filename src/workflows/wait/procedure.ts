@@ -1,5 +1,5 @@
 import { defineProcedure, OperationError, type Procedure } from '../../engine/procedure.ts';
-import type { Reach } from '../../outbound/reach.ts';
+import type { EgressPolicy } from '../../outbound/egress.ts';
 import { sleep } from '../../util/sleep.ts';
 import { tryHttp, tryTcp } from '../checks.ts';
 import { WORKFLOW_QUEUE } from '../queue.ts';
@@ -17,11 +17,11 @@ const WITHIN = 300;
 const LONGEST_SLEEP_MS = 600_000;
 
 /** Waits for a time, or until something answers. */
-export function waitProcedure(reach: Reach): Procedure {
+export function waitProcedure(egress: EgressPolicy): Procedure {
   return defineProcedure<WaitInput>({
     kind: 'workflow.wait',
     queue: () => WORKFLOW_QUEUE,
-    async run({ check }, { step, finish }) {
+    async run({ check }, { workspace, step, finish }) {
       const seconds = 'seconds' in check ? check.seconds : (check.within ?? WITHIN);
       // Recorded, so that a crash does not make the wait begin anew.
       const until = await step('note the time', async () => Date.now() + seconds * 1_000);
@@ -32,11 +32,12 @@ export function waitProcedure(reach: Reach): Procedure {
       const tries = await step(
         'wait for an answer',
         async (call) => {
+          const allowed = egress('check', workspace);
           for (let tries = 1; ; tries += 1) {
             const problem =
               'http' in check
-                ? await tryHttp(check.http, check.status ?? null, reach, call.signal)
-                : await tryTcp(check.tcp, reach, call.signal);
+                ? await tryHttp(check.http, check.status ?? null, allowed, call.signal)
+                : await tryTcp(check.tcp, allowed, call.signal);
             if (problem === null) return tries;
             if (tries === 1) await call.log(`Not yet: ${problem}`);
             if (Date.now() >= until) throw new OperationError('NO_ANSWER', `${problem} (tried for ${seconds} s)`);

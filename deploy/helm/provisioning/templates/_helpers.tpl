@@ -70,7 +70,7 @@ spec:
             capabilities: { drop: [ALL] }
           env:
             - { name: PROVISIONING_ROLE, value: {{ $role }} }
-            - { name: PROVISIONING_TRUST_PROXY, value: "true" }
+            - { name: PROVISIONING_TRUST_PROXY, value: "1" }
             - name: PROVISIONING_DATABASE_URL
               valueFrom: { secretKeyRef: { name: {{ include "provisioning.secret" $ }}, key: DATABASE_URL } }
             - name: PROVISIONING_MASTER_KEY

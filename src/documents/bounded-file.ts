@@ -3,7 +3,7 @@ import { open, realpath } from 'node:fs/promises';
 import path from 'node:path';
 
 /** A file's text, or why it cannot be used, as a sentence about it without a subject. */
-export type BoundedText = { text: string } | { problem: string };
+export type BoundedText = { text: string } | { problem: string; missing?: true };
 
 /**
  * Reads a regular UTF-8 file of at most `limit` bytes that lies in `root` after all links are resolved. Never waits on a
@@ -26,11 +26,13 @@ export async function readBounded(file: string, root: string, limit: number): Pr
     }
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
-    return { problem: code === 'ENOENT' ? 'is missing' : `cannot be read (${code})` };
+    if (code === 'ENOENT' || code === 'ENOTDIR') return { problem: 'is missing', missing: true };
+    return { problem: `cannot be read (${code})` };
   }
 }
 
-function isInside(root: string, file: string): boolean {
+/** Whether the path lies below the root. Links of both are resolved. */
+export function isInside(root: string, file: string): boolean {
   const relative = path.relative(root, file);
   return relative !== '' && relative !== '..' && !relative.startsWith(`..${path.sep}`) && !path.isAbsolute(relative);
 }
