@@ -89,6 +89,7 @@ create table provisioning.idempotency_keys (
   response_sealed boolean not null default false,
   response_location text,
   created_at timestamp with time zone not null default now(),
+  request_keyed boolean not null default false,
   constraint idempotency_keys_pkey PRIMARY KEY (principal, key)
 );
 CREATE INDEX idempotency_keys_created ON provisioning.idempotency_keys USING btree (created_at);
@@ -237,6 +238,7 @@ create table provisioning.schedules (
   created_at timestamp with time zone not null default now(),
   owner_id uuid,
   state text not null default 'active'::text,
+  secrets text,
   constraint schedules_missed_check CHECK ((missed = ANY (ARRAY['skip'::text, 'run_once'::text]))),
   constraint schedules_overlap_check CHECK ((overlap = ANY (ARRAY['skip'::text, 'allow'::text]))),
   constraint schedules_pkey PRIMARY KEY (id),
@@ -293,6 +295,7 @@ CREATE INDEX servers_zone ON provisioning.servers USING btree (zone, created_at,
 create table provisioning.settings (
   key text not null,
   value text not null,
+  sealed boolean not null default false,
   constraint settings_pkey PRIMARY KEY (key)
 );
 
@@ -500,6 +503,20 @@ create table provisioning.workflows (
 );
 CREATE INDEX workflows_type ON provisioning.workflows USING btree (type);
 
+create table provisioning.workspace_secrets (
+  workspace text not null,
+  key text not null,
+  version integer not null,
+  value text not null,
+  created_at timestamp with time zone not null default now(),
+  created_by text not null,
+  updated_at timestamp with time zone not null default now(),
+  updated_by text not null,
+  owner_id uuid not null,
+  constraint workspace_secrets_pkey PRIMARY KEY (workspace, key),
+  constraint workspace_secrets_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name) ON DELETE CASCADE
+);
+
 create table provisioning.workspaces (
   name text not null,
   path text not null,
@@ -647,13 +664,13 @@ AS $function$
 
 CREATE TRIGGER audit_log_is_append_only BEFORE DELETE OR UPDATE ON provisioning.audit_log FOR EACH ROW EXECUTE FUNCTION provisioning.audit_log_is_append_only();
 
-CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.operations FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
+CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.taskservs FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 
-CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.schedules FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
+CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.operations FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 
 CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.servers FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 
-CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.taskservs FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
+CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.schedules FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 
 CREATE TRIGGER server_departs AFTER DELETE ON provisioning.servers FOR EACH ROW EXECUTE FUNCTION provisioning.server_departs();
 

@@ -34,7 +34,11 @@ const SETTINGS: Record<string, Setting> = {
     default: '(generated, shown once)',
     values: '8 to 1024 characters',
   },
-  JWT_SECRET: { meaning: 'what tokens are signed with', default: '(generated, kept in the database)', values: BYTES },
+  JWT_SECRET: {
+    meaning: 'what tokens are signed with',
+    default: '(generated, kept encrypted in the database)',
+    values: BYTES,
+  },
   MASTER_KEY: {
     meaning: 'what [secrets](security.md#secrets-at-rest) are encrypted under; the same everywhere',
     default: '(generated: `<data dir>/master.key`)',

@@ -49,6 +49,7 @@ import { registerWorkflowRoutes } from './workflows/routes.ts';
 import { registerScheduleRoutes } from './workflows/schedules/routes.ts';
 import { registerCredentialsRoutes } from './workspaces/credentials-routes.ts';
 import { registerWorkspaceRoutes } from './workspaces/routes.ts';
+import { registerSecretsRoutes } from './workspaces/secrets-routes.ts';
 import { registerSshKeyRoutes } from './workspaces/ssh-key-routes.ts';
 
 /** A request must arrive whole within this. Milliseconds. */
@@ -144,6 +145,7 @@ export async function buildApp(
     registerAuthRoutes(api as App, services, auth);
     registerWorkspaceRoutes(api as App, services);
     registerCredentialsRoutes(api as App, services);
+    registerSecretsRoutes(api as App, services);
     registerSshKeyRoutes(api as App, services);
     registerProviderRoutes(api as App, services);
     for (const { endpoints } of OPERATION_KINDS) {

@@ -2,7 +2,6 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { type DestinationStream, type Logger, pino, type SerializedError } from 'pino';
 import { startAuditSealer } from './access/audit-sealer.ts';
 import { createAuthenticator, USERS_CHANNEL } from './access/authenticate.ts';
-import { createEncryption } from './access/encryption.ts';
 import { prepareInstallation } from './access/installation.ts';
 import { openEncryption } from './access/master-key.ts';
 import { buildApp } from './app.ts';
@@ -299,7 +298,8 @@ async function start(
   const migrations = await migrateDatabase(settings, db, logger);
   if (migrations.length > 0) logger.info({ migrations }, 'database migrated');
   signal?.throwIfAborted();
-  const { secret, generatedAdminPassword } = await prepareInstallation(db, config);
+  const encryption = await openEncryption(db, config, logger);
+  const { secret, generatedAdminPassword } = await prepareInstallation(db, config, encryption);
   if (generatedAdminPassword !== null) showPassword(generatedAdminPassword);
   await ensureDefaultWorkspace(db, config);
 
@@ -309,7 +309,6 @@ async function start(
     () => embedded?.ensureRunning() ?? Promise.resolve(),
   );
   opened.push(() => listener.close());
-  const encryption = await openEncryption(db, config, logger);
   const providers = await openProviders(config, db, encryption, logger);
   opened.push(() => providers.close());
   const egress = createEgressPolicy(config.egress);
@@ -357,7 +356,7 @@ async function start(
     listener,
     engine,
     providers,
-    mutate: createMutate(db, createEncryption(secret)),
+    mutate: createMutate(db, encryption),
     encryption,
     egress,
   };

@@ -116,6 +116,12 @@ export const credentialsOf = (name: string) =>
     queryFn: ({ signal }) => client.get('/v1/workspaces/{name}/credentials', { path: { name }, signal }),
   });
 
+export const secretsOf = (name: string) =>
+  queryOptions({
+    queryKey: ['/v1/workspaces', name, 'secrets'],
+    queryFn: ({ signal }) => client.get('/v1/workspaces/{name}/secrets', { path: { name }, signal }),
+  });
+
 export const workflowById = (id: string) =>
   queryOptions({
     queryKey: ['/v1/workflows', id],

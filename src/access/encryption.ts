@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, hkdfSync, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto';
 
 /** Encrypts short texts that must rest in the database unreadable. */
 export interface Encryption {
@@ -6,6 +6,11 @@ export interface Encryption {
   encrypt(text: string, context?: string): string;
   /** @throws when it was made with another key or for another context, or changed. */
   decrypt(sealed: string, context?: string): string;
+  /**
+   * Tells whether two texts are the same without giving either away: whoever lacks the key cannot try guesses.
+   * @param context what the text is; the same text has another digest elsewhere.
+   */
+  digest(text: string | Buffer, context: string): Buffer;
 }
 
 const IV_BYTES = 12;
@@ -14,6 +19,7 @@ const TAG_BYTES = 16;
 /** AES-256-GCM under a key derived from the secret, which must have 32 bytes of chance or more. */
 export function createEncryption(secret: string): Encryption {
   const key = Buffer.from(hkdfSync('sha256', secret, '', 'provisioning seal v1', 32));
+  const digestKey = Buffer.from(hkdfSync('sha256', secret, '', 'provisioning digest v1', 32));
   return {
     encrypt(text, context = '') {
       const iv = randomBytes(IV_BYTES);
@@ -27,5 +33,6 @@ export function createEncryption(secret: string): Encryption {
       decipher.setAAD(Buffer.from(context)).setAuthTag(bytes.subarray(-TAG_BYTES));
       return Buffer.concat([decipher.update(bytes.subarray(IV_BYTES, -TAG_BYTES)), decipher.final()]).toString('utf8');
     },
+    digest: (text, context) => createHmac('sha256', digestKey).update(`${context}\0`).update(text).digest(),
   };
 }

@@ -3,11 +3,11 @@ import { sql } from 'kysely';
 import type { Config } from '../config.ts';
 import type { Database } from '../database/pool.ts';
 import { uuidv7 } from '../database/uuid.ts';
+import type { Encryption } from './encryption.ts';
 import { hashPassword } from './passwords.ts';
+import { openSigningKey } from './signing-key.ts';
 import { anyUser, insertUser, lockAdministrators } from './store.ts';
 
-const SECRET_KEY = 'jwt_secret';
-const SECRET_BYTES = 48;
 /** 24 characters in base64url. */
 const PASSWORD_BYTES = 18;
 
@@ -19,23 +19,10 @@ const PASSWORD_BYTES = 18;
 export async function prepareInstallation(
   db: Database,
   config: Pick<Config, 'jwtSecret' | 'adminPassword'>,
+  encryption: Encryption,
 ): Promise<{ secret: string; generatedAdminPassword: string | null }> {
-  const secret = config.jwtSecret ?? (await sharedSecret(db));
+  const secret = await openSigningKey(db, config.jwtSecret, encryption);
   return { secret, generatedAdminPassword: await createFirstUser(db, config.adminPassword) };
-}
-
-async function sharedSecret(db: Database): Promise<string> {
-  await db
-    .insertInto('provisioning.settings')
-    .values({ key: SECRET_KEY, value: randomBytes(SECRET_BYTES).toString('base64url') })
-    .onConflict((conflict) => conflict.doNothing())
-    .execute();
-  const { value } = await db
-    .selectFrom('provisioning.settings')
-    .select('value')
-    .where('key', '=', SECRET_KEY)
-    .executeTakeFirstOrThrow();
-  return value;
 }
 
 async function createFirstUser(db: Database, configured: string | null): Promise<string | null> {

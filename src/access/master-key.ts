@@ -18,8 +18,8 @@ const DATA_KEY = 'main';
 
 /**
  * Opens the installation's encryption. At the first start it makes the data key, and the master key where none is set; where
- * a previous master key is given, the data key changes over to the current one. A replica whose master key is not the
- * installation's starts all the same: its encryption then throws, and says what to do.
+ * a previous master key is given, the data key changes over to the current one. With a master key that is not the
+ * installation's the encryption throws whenever it is used, and says what to do.
  * @throws ConfigError where the key file cannot be used.
  */
 export async function openEncryption(
@@ -78,7 +78,7 @@ function lockedSeal(): Encryption {
   const refuse = () => {
     throw errors.masterKeyMismatch();
   };
-  return { encrypt: refuse, decrypt: refuse };
+  return { encrypt: refuse, decrypt: refuse, digest: refuse };
 }
 
 /** Reads `<data dir>/master.key`, which it makes where it is missing: several replicas on one directory agree on it. */

@@ -23,6 +23,8 @@ export const PERMISSIONS = [
   'workspace_update',
   'workspace_delete',
   'credential_write',
+  'secret_read',
+  'secret_write',
   'webhook_read',
   'webhook_write',
   'provider_read',
@@ -65,10 +67,12 @@ export const ROLES = {
     'workspace_update',
     'workspace_delete',
     'credential_write',
+    'secret_read',
+    'secret_write',
     'webhook_read',
     'webhook_write',
   ],
-  // Delete, change and cancel: only what they made themselves (OWN_ONLY).
+  // Delete, change, cancel, and use of secrets: only what they made themselves (OWN_ONLY).
   developer: [
     ...READ,
     'server_create',
@@ -80,6 +84,8 @@ export const ROLES = {
     'workflow_submit',
     'workflow_cancel',
     'operation_cancel',
+    'secret_read',
+    'secret_write',
   ],
   viewer: [...READ],
   auditor: [...READ, 'audit_read'],
@@ -96,6 +102,8 @@ export const OWN_ONLY: Partial<Record<Role, readonly Permission[]>> = {
     'taskserv_delete',
     'workflow_cancel',
     'operation_cancel',
+    'secret_read',
+    'secret_write',
   ],
 };
 

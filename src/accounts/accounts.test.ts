@@ -43,7 +43,7 @@ async function startReplica(config: Config, secret: string): Promise<{ app: App;
     if (access !== 'authenticated' && !isPermitted(principalOf(request), access)) throw errors.forbidden(access);
   });
   await installRateLimit(app, config.rateLimit);
-  const services = { config, db, listener, mutate: createMutate(db, createEncryption(secret)) };
+  const services = { config, db, listener, mutate: createMutate(db, encryption) };
   registerAuthRoutes(app, services as unknown as Services, auth);
   opened.push(() => app.close());
   return { app, listener };
@@ -52,10 +52,11 @@ async function startReplica(config: Config, secret: string): Promise<{ app: App;
 let one: App;
 let two: App;
 let secret: string;
+const encryption = createEncryption('the data key of this test, long enough to be one');
 const config = { ...loadConfig(), adminPassword: PASSWORD, jwtSecret: null, loginRateLimit: 0 };
 
 before(async () => {
-  const prepared = await Promise.all(Array.from({ length: 4 }, () => prepareInstallation(db, config)));
+  const prepared = await Promise.all(Array.from({ length: 4 }, () => prepareInstallation(db, config, encryption)));
   secret = prepared[0]?.secret ?? '';
   assert.equal(new Set(prepared.map((installation) => installation.secret)).size, 1);
   one = (await startReplica(config, secret)).app;
@@ -92,12 +93,14 @@ async function ends(token: string): Promise<void> {
 test('of many replicas at their first start one makes the user and has its password', async () => {
   await using fresh = await createTestDatabase();
   const prepared = await Promise.all(
-    Array.from({ length: 4 }, () => prepareInstallation(fresh.db, { jwtSecret: null, adminPassword: null })),
+    Array.from({ length: 4 }, () =>
+      prepareInstallation(fresh.db, { jwtSecret: null, adminPassword: null }, encryption),
+    ),
   );
   const passwords = prepared.flatMap(({ generatedAdminPassword }) => generatedAdminPassword ?? []);
   assert.equal(passwords.length, 1);
   assert.match(passwords[0] ?? '', /^[\w-]{24}$/);
-  const again = await prepareInstallation(fresh.db, { jwtSecret: null, adminPassword: null });
+  const again = await prepareInstallation(fresh.db, { jwtSecret: null, adminPassword: null }, encryption);
   assert.deepEqual(again, { secret: prepared[0]?.secret, generatedAdminPassword: null });
 });
 

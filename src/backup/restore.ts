@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import type { Logger } from 'pino';
+import { replaceSigningKey } from '../access/signing-key.ts';
 import type { Config } from '../config.ts';
 import { knownMigrations, migrate, withMigrationLock } from '../database/migrate.ts';
 import { type ConnectionSettings, createClient, type Database, PROCESS_TAG } from '../database/pool.ts';
@@ -28,7 +29,7 @@ export interface RestoreOptions {
 
 /**
  * Puts a backup into an empty database and brings it to this version. Before anything is written the file is read to its
- * end and found whole. Where the restore fails after that, the database is left empty.
+ * end and found whole. Every session ends: whoever has the file has none. Where the restore fails after that, the database is left empty.
  * @throws BackupError: a damaged file, one of a newer version, a database that is in use or not empty.
  */
 export async function restore(
@@ -64,6 +65,7 @@ export async function restore(
       return load(client, file, manifest, config.dataDir);
     });
     const migrated = await withMigrationLock(settings, () => migrate(db));
+    await db.transaction().execute(replaceSigningKey);
     const files = await restoreFiles(db, file, config, withFiles);
     return { manifest, tables, migrated, files };
   } catch (error) {

@@ -59,6 +59,7 @@ const GROUPS: Record<string, string> = {
   schedule: 'workflows by the clock',
   webhook: 'programs that are told of operations',
   credentials: 'accounts of a workspace at clouds',
+  secret: 'secrets that a workspace keeps for its services and workflows',
   operation: 'watch, wait for and cancel what goes on',
   workspace: 'named directories that group servers and their defaults',
   provider: 'the places where servers can be made',

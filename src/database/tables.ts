@@ -27,7 +27,7 @@ export type WorkflowUndoStatus = 'running' | 'retrying' | 'undone' | 'failed' | 
 
 /** Rows as migrations/schema.sql defines them. */
 export interface Tables {
-  'provisioning.settings': { key: string; value: string };
+  'provisioning.settings': { key: string; value: string; sealed: Generated<boolean> };
   'provisioning.replicas': {
     id: string;
     lock_key: string;
@@ -230,6 +230,8 @@ export interface Tables {
     principal: string;
     key: string;
     request_hash: Buffer;
+    /** The hash is keyed. False: by a version that stored plain ones. */
+    request_keyed: Generated<boolean>;
     response_status: number | null;
     response_body: string | null;
     response_sealed: Generated<boolean>;
@@ -290,12 +292,24 @@ export interface Tables {
     undo_operation_id: string | null;
     undo_error: string | null;
   };
+  'provisioning.workspace_secrets': {
+    workspace: string;
+    key: string;
+    version: number;
+    value: string;
+    created_at: Timestamp;
+    created_by: string;
+    updated_at: Timestamp;
+    updated_by: string;
+    owner_id: string;
+  };
   'provisioning.schedules': {
     id: string;
     name: string;
     workspace: string;
     workflow_type: string;
     parameters: Json;
+    secrets: string | null;
     cron: string;
     timezone: string;
     overlap: 'skip' | 'allow';

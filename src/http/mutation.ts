@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Selectable } from 'kysely';
 import type { Encryption } from '../access/encryption.ts';
+import { KEPT_ANSWER, requestDigest } from '../access/kept-answers.ts';
 import type { Principal } from '../access/permissions.ts';
 import { retryingConflicts } from '../database/conflicts.ts';
 import type { Database, Queryable } from '../database/pool.ts';
@@ -89,7 +90,7 @@ export function createMutate(db: Database, encryption: Encryption): Mutate {
     const key = idempotencyKey(request);
     const checkMode = takeCheckMode(request);
     const earlier = key === null || typeof change === 'function' ? undefined : await findKey(db, principal, key);
-    if (earlier !== undefined) return send(reply, answerOf(earlier, requestHash(request), encryption));
+    if (earlier !== undefined) return send(reply, answerOf(earlier, plainHash(request), encryption));
     const prepared = typeof change === 'function' ? undefined : await change.prepare();
     const work = (mutation: Mutation) =>
       typeof change === 'function'
@@ -101,7 +102,7 @@ export function createMutate(db: Database, encryption: Encryption): Mutate {
       const afterCommit: (() => void)[] = [];
       const done = await db.transaction().execute(async (tx) => {
         if (key !== null) {
-          const earlier = await claimKey(tx, principal, key, requestHash(request), encryption);
+          const earlier = await claimKey(tx, principal, key, plainHash(request), encryption);
           if (earlier !== null) return { stored: earlier, later: undefined };
         }
         const entries: AuditEntry[] = [];
@@ -212,8 +213,8 @@ function idempotencyKey(request: FastifyRequest): string | null {
   return header;
 }
 
-/** What makes two requests the same: method, path, query and body. */
-function requestHash(request: FastifyRequest): Buffer {
+/** What makes two requests the same, method, path, query and body, as one hash. A body may hold a password: it is not stored. */
+function plainHash(request: FastifyRequest): Buffer {
   return createHash('sha256')
     .update(`${request.method} ${request.url}\n${isChecked(request) ? 'check\n' : ''}`)
     .update(canonicalJson(request.body ?? null))
@@ -247,7 +248,8 @@ async function claimKey(
     .values({
       principal: owner,
       key,
-      request_hash: hash,
+      request_hash: requestDigest(encryption, hash),
+      request_keyed: true,
       response_status: null,
       response_body: null,
       response_location: null,
@@ -275,11 +277,13 @@ async function findKey(db: Queryable, principal: Principal, key: string): Promis
 
 /** @throws 409 where the key stands for another request. */
 function answerOf(row: KeyRow, hash: Buffer, encryption: Encryption): Stored {
-  if (!row.request_hash.equals(hash)) throw errors.idempotencyConflict();
+  if (!row.request_hash.equals(row.request_keyed ? requestDigest(encryption, hash) : hash)) {
+    throw errors.idempotencyConflict();
+  }
   if (row.response_status === null || row.response_body === null) throw errors.internal();
   return {
     status: row.response_status,
-    body: row.response_sealed ? encryption.decrypt(row.response_body) : row.response_body,
+    body: row.response_sealed ? encryption.decrypt(row.response_body, KEPT_ANSWER) : row.response_body,
     location: row.response_location,
   };
 }
@@ -295,7 +299,7 @@ async function storeAnswer(
     .updateTable('provisioning.idempotency_keys')
     .set({
       response_status: answer.status,
-      response_body: encryption === null ? answer.body : encryption.encrypt(answer.body),
+      response_body: encryption === null ? answer.body : encryption.encrypt(answer.body, KEPT_ANSWER),
       response_sealed: encryption !== null,
       response_location: answer.location,
     })

@@ -1273,6 +1273,54 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/workspaces/{name}/secrets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List a workspace's secrets
+         * @description Their keys and versions, and who set them when. A value is never answered.
+         */
+        get: operations["listSecrets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/workspaces/{name}/secrets/{key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Tell what is known of a secret
+         * @description Its version, and who set it when. The value is never answered.
+         */
+        get: operations["getSecret"];
+        /**
+         * Set a secret
+         * @description Workflows refer to it as `${{ secrets.workspace.<key> }}`, configs of taskservs as `{"$secret": "<key>"}`. Whatever uses it from then on has the new value.
+         */
+        put: operations["setSecret"];
+        post?: never;
+        /**
+         * Delete a secret
+         * @description Services that were given it keep it. Workflows and schedules that refer to it fail from then on.
+         */
+        delete: operations["deleteSecret"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/workspaces/{name}/ssh-key": {
         parameters: {
             query?: never;
@@ -1380,7 +1428,7 @@ export interface components {
             /** Format: uuid */
             id: string;
             /** @description Held in one workspace at least. */
-            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "user_read" | "user_write" | "audit_read")[];
+            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "secret_read" | "secret_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "user_read" | "user_write" | "audit_read")[];
             roles: components["schemas"]["RoleBinding"][];
             /** @description The API token of this request; null after a login. */
             token_id: string | null;
@@ -1684,6 +1732,12 @@ export interface components {
         DeleteCredentialsResponse: {
             deleted: boolean;
             provider: string;
+            workspace: string;
+        };
+        /** DeleteSecretResponse */
+        DeleteSecretResponse: {
+            deleted: boolean;
+            key: string;
             workspace: string;
         };
         /** DeleteServerRequest */
@@ -2278,6 +2332,16 @@ export interface components {
             /** @description UpCloud, with `password`, instead of a token. */
             username?: string;
         };
+        /** SetSecretRequest */
+        SetSecretRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            /** @description At most 64 KiB. Kept encrypted, never answered. */
+            value: string;
+        };
         /** SetSshKeyRequest */
         SetSshKeyRequest: {
             /**
@@ -2728,6 +2792,19 @@ export interface components {
             name: string;
             /** @description Directory of its files, inside one of the workspace roots. */
             path: string;
+        };
+        /** WorkspaceSecret */
+        WorkspaceSecret: {
+            /** Format: date-time */
+            created_at: string;
+            created_by: string;
+            key: string;
+            /** Format: date-time */
+            updated_at: string;
+            updated_by: string;
+            /** @description How many times it has been set. */
+            version: number;
+            workspace: string;
         };
         /** Zone */
         Zone: {
@@ -5070,6 +5147,118 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DeleteCredentialsResponse"];
+                };
+            };
+        };
+    };
+    listSecrets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name of the workspace. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WorkspaceSecret"][];
+                };
+            };
+        };
+    };
+    getSecret: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description At most 63 lower-case letters, digits and _, a letter first. */
+                key: string;
+                /** @description Name of the workspace. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WorkspaceSecret"];
+                };
+            };
+        };
+    };
+    setSecret: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description At most 63 lower-case letters, digits and _, a letter first. */
+                key: string;
+                /** @description Name of the workspace. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SetSecretRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WorkspaceSecret"];
+                };
+            };
+        };
+    };
+    deleteSecret: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description At most 63 lower-case letters, digits and _, a letter first. */
+                key: string;
+                /** @description Name of the workspace. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CheckModeRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeleteSecretResponse"];
                 };
             };
         };

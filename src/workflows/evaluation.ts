@@ -89,7 +89,7 @@ export async function placesOf(definition: DefinitionData, paths: Path[], budget
 }
 
 /** What a value with expressions in it reads: steps, and names at the top. */
-export function referencesOf(value: Json, budget: Budget): Promise<{ operations: string[]; roots: string[] }> {
+export function referencesOf(value: Json, budget: Budget): Promise<ReturnType<Task<'workflow.references'>>> {
   return evaluate<Task<'workflow.references'>>('workflow.references', { value }, budget, 'operations');
 }
 

@@ -1,17 +1,24 @@
 import { isPermitted, type Permission, type Principal } from '../access/permissions.ts';
+import { loadCatalog } from '../catalog/catalog.ts';
 import type { Json, JsonObject } from '../documents/json.ts';
 import { throwProblems } from '../documents/problems.ts';
 import { errors } from '../errors.ts';
 import { type Budget, requestBudget } from '../evaluation/pool.ts';
 import type { Services } from '../http/section.ts';
+import { isTaskservId, readTaskservPlace } from '../taskservs/store.ts';
 import { nearMatches } from '../util/near-matches.ts';
+import { databaseSecrets } from '../workspaces/secret-source.ts';
+import { requireUsable } from '../workspaces/secrets.ts';
+import { secretKeys } from '../workspaces/secrets-store.ts';
 import { requireWorkspace, workspaceDirectory } from '../workspaces/service.ts';
 import { readWorkspaceSettings, type WorkspaceSettings } from '../workspaces/settings.ts';
 import { type WorkflowType, workflowTypes } from './catalog.ts';
 import type { DefinitionData } from './definition/definition.ts';
 import { jsonOf, loadDefinition, placedProblems, planWorkflow } from './evaluation.ts';
 import { checkOutside } from './kinds/outside-check.ts';
-import type { Plan } from './planning/contract.ts';
+import { rulesOf } from './kinds/rules.ts';
+import type { Plan, Planned } from './planning/contract.ts';
+import { type Given, type Sources, sealGiven } from './secrets/given.ts';
 import { serversForExpressions, taskservsForExpressions } from './store.ts';
 
 /** What a workflow is made from: a type, or a definition's text. */
@@ -20,6 +27,8 @@ export interface WorkflowRequest {
   workflow_type?: string;
   parameters?: Record<string, unknown>;
   definition?: string;
+  /** What references to given secrets in the parameters stand for. */
+  given?: Given;
 }
 
 /** A workflow that may start: everything that can be said against it has been. */
@@ -29,6 +38,10 @@ export interface PreparedWorkflow {
   definition: DefinitionData;
   plan: Plan;
   settings: WorkspaceSettings;
+  /** The parameters as they were given, with references in the place of secrets. */
+  parameters: JsonObject;
+  /** Those secrets: never to be stored or told as they are. */
+  given: Given;
 }
 
 /**
@@ -54,30 +67,89 @@ export async function prepareWorkflow(
   const usable = new Map(
     [...types].flatMap(([name, { loaded }]) => (loaded.definition === null ? [] : [[name, loaded.definition]])),
   );
-  const { plan, problems } = await planWorkflow(
-    {
-      definition,
-      parameters: (request.parameters ?? {}) as JsonObject,
-      workspace: { name: request.workspace, defaults: defaultsOf(settings) },
-      ...(await standing(services, principal, request.workspace, (name) =>
-        mentions(name, definition, request, usable),
-      )),
-    },
-    usable,
-    budget,
-  );
+  const sources = { definition, parameters: (request.parameters ?? {}) as JsonObject, types: usable };
+  const given = request.given ?? new Map<string, Json>();
+  const facts = {
+    workspace: { name: request.workspace, defaults: defaultsOf(settings) },
+    ...(await standing(services, principal, request.workspace, (name) => mentions(name, definition, request, usable))),
+  };
+  const replan = planner({ ...facts, workspaceSecrets: await secretKeys(db, request.workspace) }, budget);
+  const { plan, problems } = await replan(sources, given);
   if (plan === null) {
     throwProblems(problems);
     throw new Error('a workflow that cannot be planned has no problem');
   }
   await requirePermissions(principal, request.workspace, definition, plan, budget);
-  await checkOutside(services, principal, request.workspace, definition, plan, budget);
+  await requireSecretsOf(services, principal, request.workspace, plan);
+  await checkOutside(services, principal, request.workspace, { definition, plan, given }, budget);
+  const sealed = await withoutSecrets(db, request.workspace, directory, sources, { plan, given }, replan);
   return {
     type: request.definition === undefined ? (request.workflow_type ?? null) : definition.name,
-    definition,
-    plan,
     settings,
+    ...sealed,
   };
+}
+
+/** @throws 403 for a secret of the workspace that is not the caller's to use. */
+async function requireSecretsOf(
+  services: Services,
+  principal: Principal,
+  workspace: string,
+  { workspaceSecrets, inner }: Plan,
+): Promise<void> {
+  const named = workspaceSecrets.map((key) => ({ field: `secrets.workspace.${key}`, key }));
+  await requireUsable(databaseSecrets(services.db, services.encryption), principal, workspace, named);
+  for (const { plan } of inner) await requireSecretsOf(services, principal, workspace, plan);
+}
+
+/** Plans a workflow on what stands in the workspace, from whatever it is made from. */
+function planner(
+  facts: Omit<Parameters<typeof planWorkflow>[0], 'definition' | 'parameters' | 'given'>,
+  budget: Budget,
+): (sources: Sources, given: Given) => Promise<Planned> {
+  return ({ definition, parameters, types }, given) =>
+    planWorkflow({ definition, parameters, given: Object.fromEntries(given), ...facts }, types, budget);
+}
+
+/** The workflow with references in the place of the secrets that it gives. */
+async function withoutSecrets(
+  db: Services['db'],
+  workspace: string,
+  directory: string | null,
+  sources: Sources,
+  planned: { plan: Plan; given: Given },
+  replan: ReturnType<typeof planner>,
+) {
+  const configs = nodesWithConfig(planned.plan);
+  if (configs.length === 0) return { ...sources, ...planned };
+  const { definitions } = await loadCatalog(directory);
+  const named = new Map<string, string>();
+  for (const { taskserv } of configs) {
+    if (typeof taskserv !== 'string' || named.has(taskserv)) continue;
+    const place = isTaskservId(taskserv) ? await readTaskservPlace(db, taskserv) : null;
+    named.set(taskserv, place?.workspace === workspace ? place.name : taskserv);
+  }
+  const names = [...definitions.values()].flatMap(({ config }) =>
+    Object.keys(config).filter((name) => config[name]?.secret === true),
+  );
+  return sealGiven(
+    sources,
+    planned,
+    ({ name, taskserv }) => definitions.get(typeof taskserv === 'string' ? (named.get(taskserv) ?? '') : String(name)),
+    new Set(names),
+    replan,
+  );
+}
+
+/** What is known of the fields of nodes that install or change a taskserv. */
+function nodesWithConfig(plan: Plan): JsonObject[] {
+  const kinds = new Map(plan.steps.map(({ id, kind }) => [id, kind]));
+  return [
+    ...plan.nodes.flatMap(({ step, known, skipped }) =>
+      skipped || rulesOf(kinds.get(step) ?? '').secrets !== 'config' ? [] : [known],
+    ),
+    ...plan.inner.flatMap((inner) => nodesWithConfig(inner.plan)),
+  ];
 }
 
 /** The definitions that a run keeps. They were checked when it was submitted. */
@@ -100,29 +172,32 @@ export async function prepareNested(
     parameters: JsonObject;
     nested: { [type: string]: JsonObject };
     settings: JsonObject;
+    given: Given;
   },
   budget: Budget,
 ): Promise<PreparedWorkflow> {
-  const { workspace, parameters, settings } = nested;
+  const { workspace, parameters, settings, given } = nested;
   const types = snapshots(nested.nested);
   const definition = types.get(nested.type);
   if (definition === undefined) throw errors.notFound('workflow type', nested.type);
-  const { plan, problems } = await planWorkflow(
+  const sources = { definition, parameters, types };
+  const replan = planner(
     {
-      definition,
-      parameters,
       workspace: { name: workspace, defaults: defaultsOf(settings) },
       ...(await standing(services, principal, workspace, () => true)),
+      workspaceSecrets: await secretKeys(services.db, workspace),
     },
-    types,
     budget,
   );
+  const { plan, problems } = await replan(sources, given);
   if (plan === null) {
     throwProblems(problems);
     throw new Error('a workflow that cannot be planned has no problem');
   }
   await requirePermissions(principal, workspace, definition, plan, budget);
-  return { type: nested.type, definition, plan, settings };
+  const directory = await workspaceDirectory(services.db, workspace);
+  const sealed = await withoutSecrets(services.db, workspace, directory, sources, { plan, given }, replan);
+  return { type: nested.type, settings, ...sealed };
 }
 
 /** @throws 403 naming the first step that asks for what the caller may not do. */

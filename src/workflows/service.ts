@@ -27,7 +27,7 @@ import {
   type Snapshot,
   setRetriedBy,
 } from './running/store.ts';
-import { insertSecrets, readSecrets } from './secrets/store.ts';
+import { insertGiven, insertSecrets, readSecrets } from './secrets/store.ts';
 import { lockPermitted, requireVisible } from './service-rollback.ts';
 import { findWorkflow, holderOfWorkflow, type WorkflowRecord } from './store.ts';
 
@@ -52,6 +52,7 @@ export async function submitWorkflow(
     (name) => [name, generateSecret(patternOf(fields, name))] as const,
   );
   await insertSecrets(mutation.tx, services.encryption, answer.id, new Map(secrets));
+  await insertGiven(mutation.tx, services.encryption, answer.id, prepared.given);
   return answer;
 }
 

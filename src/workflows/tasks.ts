@@ -30,6 +30,8 @@ export interface PlanRequest {
   /** The types that it may nest: those whose names are mentioned. */
   types: Record<string, DefinitionData>;
   typeNames: readonly string[];
+  workspaceSecrets?: readonly string[];
+  given?: Record<string, Json>;
 }
 
 type PlanAnswer =
@@ -91,8 +93,9 @@ function plan({ definition, types, typeNames, ...input }: PlanRequest): PlanAnsw
 }
 
 /** What a value with expressions in it reads: steps, and names at the top. */
-function references({ value }: { value: Json }): { operations: string[]; roots: string[] } {
+function references({ value }: { value: Json }): { operations: string[]; roots: string[]; workspaceSecrets: string[] } {
   const operations = new Set<string>();
+  const workspaceSecrets = new Set<string>();
   const roots = new Set<string>();
   eachTemplate(
     value,
@@ -100,10 +103,11 @@ function references({ value }: { value: Json }): { operations: string[]; roots: 
     ({ references: found }) => {
       for (const name of found.operations) operations.add(name);
       for (const name of found.roots) roots.add(name);
+      for (const key of found.workspaceSecrets) workspaceSecrets.add(key);
     },
     () => {},
   );
-  return { operations: [...operations], roots: [...roots] };
+  return { operations: [...operations], roots: [...roots], workspaceSecrets: [...workspaceSecrets] };
 }
 
 /** The fields of nodes of one step, whole and held against their kind. */

@@ -22,6 +22,7 @@ const NOT_IN_DASHBOARD: Record<string, string> = {
   'GET /v1/servers/{id}/status': 'a part of GET /v1/servers/{id}, for programs',
   'GET /v1/users/{id}': 'the list has every field',
   'GET /v1/workspaces/{name}': 'the list has every field',
+  'GET /v1/workspaces/{name}/secrets/{key}': 'the list has every field',
   'GET /v1/schedules/{id}': 'the list has every field',
 };
 

@@ -129,6 +129,10 @@ test(EVERY, { skip: needsSshd() }, async () => {
   await ok('workspace credentials set staging hetzner', JSON.stringify({ token: hetzner.token }));
   await ok('workspace credentials list staging');
   await ok('workspace credentials delete staging hetzner --yes');
+  await ok('secret set db_password --workspace staging', 'a password\n');
+  await ok('secret list --workspace staging');
+  await ok('secret show db_password --workspace staging');
+  await ok('secret delete db_password --workspace staging --yes');
   await ok('workspace delete staging --yes');
   await ok('provider list');
   await ok('provider plans simulated');

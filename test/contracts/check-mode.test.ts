@@ -87,6 +87,11 @@ const REQUESTS: Record<string, () => Sent> = {
   'DELETE /v1/workspaces/{name}/credentials/{provider}': () => ({
     path: `/v1/workspaces/other/credentials/${cloud.name}`,
   }),
+  'PUT /v1/workspaces/{name}/secrets/{key}': () => ({
+    path: '/v1/workspaces/default/secrets/new',
+    body: { value: 'a secret that is only checked' },
+  }),
+  'DELETE /v1/workspaces/{name}/secrets/{key}': () => ({ path: '/v1/workspaces/other/secrets/kept' }),
   'PUT /v1/workspaces/{name}/ssh-key': () => ({
     path: '/v1/workspaces/other/ssh-key',
     body: { private_key: generateSshKey('new').privateKey },
@@ -315,6 +320,7 @@ before(async () => {
   const path = `${server.dataDir}/workspaces/other`;
   expectOk(await admin.request('POST', '/v1/workspaces/create', { name: 'other', path }));
   expectOk(await admin.request('PUT', `/v1/workspaces/other/credentials/${cloud.name}`, cloud.credentials));
+  expectOk(await admin.request('PUT', '/v1/workspaces/other/secrets/kept', { value: 'kept' }));
   const redis = { workspace: 'default', name: 'redis', servers: ['web-01'] };
   const { id: installing } = expectOk(await admin.request<Operation>('POST', '/v1/taskservs/create', redis));
   ids.taskserv = String((await ended(admin, installing)).result?.taskserv_id);
@@ -409,6 +415,7 @@ for (const [name, request] of Object.entries(REQUESTS)) {
         const rest = behind
           .replace('{provider}', cloud.name)
           .replace('{step}', 'ask')
+          .replace('{key}', 'kept')
           .replace('{delivery}', ids.delivery ?? '');
         await same({ ...sent, path: `${before}nothing${rest}` }, 404);
       }

@@ -1,6 +1,6 @@
 /** Backup and restore through the command line, on real databases. */
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
+import { createHash, createHmac } from 'node:crypto';
 import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -91,6 +91,13 @@ test('a backup is for its owner alone, says where the master key is, and never t
   assert.ok(!content.includes(MASTER_KEY));
   assert.ok(!content.includes('PRIVATE KEY'));
   assert.ok(content.includes(installed.id) && !content.includes(CANARY));
+  const [, kept = ''] = /^jwt_secret\t(\S+)/m.exec(content) ?? [];
+  const text = admin.token.split('.').slice(0, 2).join('.');
+  for (const key of [kept, Buffer.from(kept, 'base64')]) {
+    assert.notEqual(key.length, 0, 'the signing key is in it');
+    const forged = `${text}.${createHmac('sha256', key).update(text).digest('base64url')}`;
+    assert.equal((await createClient(source.url, forged).request('GET', '/v1/auth/me')).status, 401, 'encrypted');
+  }
   const again = await run(['backup', file], { DATA_DIR: source.dataDir });
   assert.equal(again.status, 1);
   assert.match(again.output, /exists already/);
@@ -138,7 +145,7 @@ test('restored into another data directory: everything is there, and what was un
   );
   const me = expectOk(await createClient(server.url, token).request<{ username: string }>('GET', '/v1/auth/me'));
   assert.equal(me.username, 'admin');
-  assert.equal((await createClient(server.url, admin.token).request('GET', '/v1/auth/me')).status, 200, 'a login');
+  assert.equal((await createClient(server.url, admin.token).request('GET', '/v1/auth/me')).status, 401, 'a login');
   const key = expectOk(await server.admin.request<{ public_key: string }>('GET', '/v1/workspaces/filed/ssh-key'));
   assert.equal(key.public_key, publicKey);
   const restoredFile = path.join(dataDir, 'workspaces', 'filed', 'workflows', 'own.yaml');

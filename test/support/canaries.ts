@@ -8,6 +8,11 @@ import type pg from 'pg';
  * @param secrets by a name for the message.
  */
 export async function assertNotStored(pool: pg.Pool, secrets: Record<string, string>): Promise<void> {
+  await eachRow(pool, (row, table) => assertFree(row, secrets, `in a row of ${table}`));
+}
+
+/** Every row of every table, as JSON. */
+async function eachRow(pool: pg.Pool, look: (row: string, table: string) => void): Promise<void> {
   const tables = await pool.query<{ name: string }>(
     `select format('%I.%I', table_schema, table_name) as name from information_schema.tables
      where table_type = 'BASE TABLE' and table_schema not in ('pg_catalog', 'information_schema')`,
@@ -15,7 +20,7 @@ export async function assertNotStored(pool: pg.Pool, secrets: Record<string, str
   assert.ok(tables.rows.length > 10);
   for (const { name: table } of tables.rows) {
     const { rows } = await pool.query<{ row: string }>(`select row_to_json(t)::text as row from ${table} t`);
-    for (const { row } of rows) assertFree(row, secrets, `in a row of ${table}`);
+    for (const { row } of rows) look(row, table);
   }
 }
 
@@ -42,4 +47,15 @@ export async function assertNotOnDisk(directory: string, secrets: Record<string,
     const bytes = await readFile(file).catch(() => Buffer.alloc(0));
     assertFree(bytes.toString('latin1'), secrets, `in ${file}`);
   }
+}
+
+/** Asserts that no column of bytes, and no text, holds any of these bytes. */
+export async function assertNotStoredAsBytes(pool: pg.Pool, bytes: Record<string, Buffer>): Promise<void> {
+  await eachRow(pool, (row, table) => {
+    for (const [name, value] of Object.entries(bytes)) {
+      for (const form of [value.toString('hex'), value.toString('base64').replace(/=+$/, '')]) {
+        assert.ok(!row.includes(form), `the ${name} stands in a row of ${table}`);
+      }
+    }
+  });
 }

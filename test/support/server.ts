@@ -27,6 +27,9 @@ export const COMPILE_CACHE: Record<string, string> =
 const READY_TIMEOUT_MS = 180_000;
 export const ADMIN_PASSWORD = 'correct horse battery staple';
 
+/** All replicas on one database have the same. */
+const SHARED_MASTER_KEY = 'the master key of every server of a test';
+
 export interface ServerOptions {
   /** An external database; absent: the embedded one in `dataDir`. */
   databaseUrl?: string;
@@ -169,7 +172,7 @@ export async function startTestServer(options: ServerOptions = {}): Promise<Test
     LOG_LEVEL: 'info',
     PROVIDERS: 'simulated',
     SIMULATED_LATENCY_MS: '50',
-    ...(options.databaseUrl === undefined ? {} : { DATABASE_URL: options.databaseUrl }),
+    ...(options.databaseUrl === undefined ? {} : { DATABASE_URL: options.databaseUrl, MASTER_KEY: SHARED_MASTER_KEY }),
     ...options.settings,
   };
   if (settings.SIMULATED_FAULTS) settings.SIMULATED_FAULTS += `,seed=${tellSeed()}`;

@@ -1,4 +1,5 @@
 import credentialsBody from 'virtual:body/v1/workspaces/{name}/credentials/{provider}?put';
+import secretBody from 'virtual:body/v1/workspaces/{name}/secrets/{key}?put';
 import keyBody from 'virtual:body/v1/workspaces/{name}/ssh-key?put';
 import createBody from 'virtual:body/v1/workspaces/create';
 import { Badge, Group, Stack, Text } from '@mantine/core';
@@ -13,7 +14,7 @@ import { ListPage } from '../components/list-page.tsx';
 import { Facts, PageHead, Surface, To } from '../components/page.tsx';
 import { Permitted } from '../components/permitted.tsx';
 import { Empty, Failure, Heading, Loading, Time } from '../components/states.tsx';
-import { credentialsOf, sshKeyOf, workspaceByName } from '../queries.ts';
+import { credentialsOf, secretsOf, sshKeyOf, workspaceByName } from '../queries.ts';
 import { client } from '../session.ts';
 
 type Credentials = Schemas['ProviderCredentials'];
@@ -131,6 +132,9 @@ export function WorkspacePage() {
       />
       <SshKey workspace={name} />
       <Accounts workspace={name} />
+      <Permitted to="secret_read">
+        <Secrets workspace={name} />
+      </Permitted>
     </Stack>
   );
 }
@@ -277,6 +281,90 @@ function Accounts({ workspace }: { workspace: string }) {
           ))}
         </Group>
       </Permitted>
+    </>
+  );
+}
+
+const SECRET: FieldSchema = {
+  type: 'object',
+  required: ['key', 'value'],
+  properties: {
+    key: { type: 'string', pattern: '^[a-z][a-z0-9_]{0,62}$', description: 'Lower-case letters, digits and _.' },
+    value: { ...secretBody.properties?.value, secret: true },
+  },
+};
+
+function Secrets({ workspace }: { workspace: string }) {
+  const { data, error, refetch } = useQuery(secretsOf(workspace));
+  const set = (key: string, value: string) =>
+    then(client.put('/v1/workspaces/{name}/secrets/{key}', { path: { name: workspace, key }, body: { value } }), LIST);
+  return (
+    <>
+      <Group justify="space-between">
+        <Heading>Secrets</Heading>
+        <Permitted to="secret_write">
+          <FormDialog
+            label="Set secret"
+            variant="default"
+            about="A secret that exists gets its next version. Values are kept encrypted and never shown."
+            schema={SECRET}
+            send="Set secret"
+            run={({ key, value }) => set(String(key), String(value))}
+          />
+        </Permitted>
+      </Group>
+      <Text size="sm" c="dimmed">
+        Workflows refer to a secret as <code>{'${{ secrets.workspace.<key> }}'}</code>, configs of services as{' '}
+        <code>{'{"$secret": "<key>"}'}</code>.
+      </Text>
+      {error === null ? null : <Failure error={error} onRetry={() => void refetch()} />}
+      <Surface label="Secrets">
+        {data?.length === 0 ? <Empty title="No secrets">Set one for workflows and services to use.</Empty> : null}
+        {data === undefined || data.length === 0 ? null : (
+          <table className="plain-table">
+            <thead>
+              <tr>
+                <th scope="col">Key</th>
+                <th scope="col">Version</th>
+                <th scope="col" className="from-sm">
+                  Changed
+                </th>
+                <th scope="col" style={{ width: 96 }}>
+                  <span className="mantine-visually-hidden">Actions</span>
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {data.map(({ key, version, updated_at: at, updated_by: by }) => (
+                <tr key={key}>
+                  <td className="mono">{key}</td>
+                  <td>{version}</td>
+                  <td className="from-sm">
+                    <Time at={at} />, by {by}
+                  </td>
+                  <td>
+                    <Permitted to="secret_write">
+                      <Action
+                        color="red"
+                        variant="outline"
+                        question={`Workflows and schedules of ${workspace} that refer to ${key} fail from then on.`}
+                        run={() =>
+                          then(
+                            client.delete('/v1/workspaces/{name}/secrets/{key}', { path: { name: workspace, key } }),
+                            LIST,
+                          )
+                        }
+                      >
+                        Delete
+                      </Action>
+                    </Permitted>
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        )}
+      </Surface>
     </>
   );
 }

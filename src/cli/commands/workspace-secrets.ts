@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { type CommandDefinition, given, type OptionValues, text, texts } from '../command.ts';
 import { UsageError } from '../errors.ts';
 import { field } from '../output.ts';
@@ -5,6 +6,13 @@ import type { Session } from '../session.ts';
 
 const WORKSPACE = { name: 'workspace', description: 'name of the workspace', names: 'workspace' } as const;
 const PROVIDER = { name: 'provider', description: 'name of the provider', names: 'provider' } as const;
+const SECRET_KEY = { name: 'key', description: 'what it is called: lower-case letters, digits and _' } as const;
+const IN_WORKSPACE = {
+  flags: '-w, --workspace <name>',
+  names: 'workspace',
+  description: 'the workspace that keeps it',
+  default: 'default',
+} as const;
 const CREDENTIAL_FIELDS = [
   'token',
   'username',
@@ -27,7 +35,18 @@ async function credentialsFrom(session: Session): Promise<Record<string, string>
   throw new UsageError(`Standard input is no JSON object with some of ${CREDENTIAL_FIELDS.join(', ')}.`);
 }
 
-/** What a workspace keeps secret: its accounts at clouds and its SSH key. */
+/** @throws UsageError */
+async function secretFrom(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    throw new UsageError(`${file} cannot be read: ${error instanceof Error ? error.message : String(error)}.`);
+  }
+}
+
+const workspaceOf = (options: OptionValues) => text(options, 'workspace') ?? 'default';
+
+/** What a workspace keeps secret: its accounts at clouds, its secrets and its SSH key. */
 export const workspaceSecretCommands: readonly CommandDefinition[] = [
   {
     name: 'workspace credentials list',
@@ -77,6 +96,77 @@ export const workspaceSecretCommands: readonly CommandDefinition[] = [
         `The account of ${name} at ${provider} is forgotten.`,
         { workspace: name, provider, deleted: true },
         { name: 'provider' },
+      );
+    },
+  },
+  {
+    name: 'secret list',
+    summary: 'list the secrets of a workspace, never their values',
+    examples: ['provisioning secret list --workspace production'],
+    options: [IN_WORKSPACE],
+    covers: ['GET /v1/workspaces/{name}/secrets'],
+    async run(session, _arguments, options) {
+      const path = { name: workspaceOf(options) };
+      session.rows(await (await session.client()).get('/v1/workspaces/{name}/secrets', { path }), {
+        columns: [field('key'), field('version'), field('updated_by', 'by'), field('updated_at', 'updated')],
+        name: 'key',
+      });
+    },
+  },
+  {
+    name: 'secret show',
+    summary: 'show who set a secret and when, never its value',
+    examples: ['provisioning secret show db_password --workspace production'],
+    arguments: [SECRET_KEY],
+    options: [IN_WORKSPACE],
+    covers: ['GET /v1/workspaces/{name}/secrets/{key}'],
+    async run(session, [key = ''], options) {
+      const path = { name: workspaceOf(options), key };
+      session.record(await (await session.client()).get('/v1/workspaces/{name}/secrets/{key}', { path }), {
+        name: 'key',
+      });
+    },
+  },
+  {
+    name: 'secret set',
+    summary: 'keep a secret in a workspace, or its next version',
+    description:
+      'The value comes from standard input, without the line break at its end, or from a file as it is. Workflows refer to it as ${{ secrets.workspace.<key> }}, configs of services as {"$secret": "<key>"}.',
+    examples: [
+      'provisioning secret set db_password --workspace production < password.txt',
+      'provisioning secret set tls_key --workspace production --from-file tls.key',
+    ],
+    arguments: [SECRET_KEY],
+    options: [IN_WORKSPACE, { flags: '--from-file <path>', description: 'read the value from this file' }],
+    covers: ['PUT /v1/workspaces/{name}/secrets/{key}'],
+    async run(session, [key = ''], options) {
+      const file = text(options, 'fromFile');
+      const value =
+        file === undefined ? (await session.terminal.readAll()).replace(/\r?\n$/, '') : await secretFrom(file);
+      if (value === '') throw new UsageError('The secret is empty.');
+      const path = { name: workspaceOf(options), key };
+      session.record(
+        await (await session.client()).put('/v1/workspaces/{name}/secrets/{key}', { path, body: { value } }),
+        { name: 'key' },
+      );
+    },
+  },
+  {
+    name: 'secret delete',
+    summary: 'delete a secret of a workspace',
+    description: 'Services that were given it keep it. Workflows and schedules that refer to it fail from then on.',
+    examples: ['provisioning secret delete db_password --workspace production --yes'],
+    arguments: [SECRET_KEY],
+    options: [IN_WORKSPACE, { flags: '-y, --yes', description: 'do not ask' }],
+    covers: ['DELETE /v1/workspaces/{name}/secrets/{key}'],
+    async run(session, [key = ''], options) {
+      const name = workspaceOf(options);
+      await session.confirm(`Delete the secret ${key} of ${name}?`);
+      await (await session.client()).delete('/v1/workspaces/{name}/secrets/{key}', { path: { name, key } });
+      session.done(
+        `The secret ${key} of ${name} is deleted.`,
+        { workspace: name, key, deleted: true },
+        { name: 'key' },
       );
     },
   },

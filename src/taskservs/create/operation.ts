@@ -19,6 +19,8 @@ import type { Services } from '../../http/section.ts';
 import type { Accepted } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
 import { nearMatches } from '../../util/near-matches.ts';
+import { databaseSecrets } from '../../workspaces/secret-source.ts';
+import { openConfig } from '../../workspaces/secrets.ts';
 import { requireWorkspace } from '../../workspaces/service.ts';
 import { workspaceDirectory } from '../../workspaces/store.ts';
 import { installRounds, type Member, type Place, wantedPlaces } from '../cluster/members.ts';
@@ -64,7 +66,7 @@ export const createTaskserv = defineOperation({
     body: CreateTaskserv,
     refusals: [400, 409],
     checkMode: 'operation',
-    prepare: (services, principal, { body }) => checkCreate(services, principal, body),
+    prepare: (services, principal, { body }) => openAndCheckCreate(services, principal, body),
     accept: (services, mutation, _request, checked) => acceptCreate(services, mutation, checked),
   },
   procedure: (tools: HostTools) => createProcedure(tools),
@@ -101,6 +103,21 @@ export function requireSecretFields(given: Iterable<string>, secretNames: readon
   throw errors.validation(
     open.map((name) => ({ field: `config.${name}`, message: 'is not a secret of this taskserv: it would be shown' })),
   );
+}
+
+/** The same for a request that may refer to secrets of the workspace. */
+async function openAndCheckCreate(
+  services: Services,
+  principal: Principal,
+  body: CreateTaskserv,
+): Promise<CheckedCreate> {
+  const { db, encryption } = services;
+  await requireWorkspace(db, principal, 'taskserv_create', body.workspace);
+  const source = databaseSecrets(db, encryption);
+  const { config, secretNames } = await openConfig(source, principal, body.workspace, body.config ?? {});
+  const checked = await checkCreate(services, principal, { ...body, config });
+  requireSecretFields(secretNames, checked.secretNames);
+  return checked;
 }
 
 /** A request that holds against the catalog. */

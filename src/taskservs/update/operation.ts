@@ -16,6 +16,8 @@ import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import type { Accepted } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
+import { databaseSecrets } from '../../workspaces/secret-source.ts';
+import { openConfig } from '../../workspaces/secrets.ts';
 import { fixedLeader, placesAmong, type Round, wantedPlaces } from '../cluster/members.ts';
 import { findServers, requireNoConflict, requirePrivilege, requireSecretFields } from '../create/operation.ts';
 import { assignPlaces, carriedOn, hostsOf, placeOnHosts, type TaskservHost } from '../host-store.ts';
@@ -129,10 +131,10 @@ async function prepareUpdate(
   services: Services,
   principal: Principal,
   id: string,
-  body: UpdateTaskserv,
+  request: UpdateTaskserv,
   budget: Budget,
 ): Promise<PreparedUpdate> {
-  const { db } = services;
+  const { db, encryption } = services;
   const [place, current] = [await readTaskservPlace(db, id), await readRevision(db, id)];
   if (place === null || current === null) throw errors.notFound('taskserv', id);
   const { name, workspace, ownerId } = place;
@@ -143,7 +145,11 @@ async function prepareUpdate(
   const definitions = await definitionsOf(db, workspace);
   const definition = definitions.get(name);
   if (definition === undefined) throw errors.conflict(definitionMissing(name).message, { taskserv: name });
+  const source = databaseSecrets(db, encryption);
+  const opened = await openConfig(source, principal, workspace, request.config ?? {});
+  const body = request.config === undefined ? request : { ...request, config: opened.config };
   const change = await changeOf(services, definition, current, body, budget);
+  requireSecretFields(opened.secretNames, change.secrets);
   return { id, body, definitions, definition, current, change };
 }
 

@@ -20,7 +20,7 @@ export const runCommand = defineInternalOperation({
     ...commandNode,
     async accept(services, mutation, { workspace, workflowId, fields, key }) {
       const env = isObject(fields.env) ? fields.env : {};
-      await requireSecrets({ db: mutation.tx }, mutation.principal, workspace, referencesIn(env).values());
+      await requireSecrets({ ...services, db: mutation.tx }, mutation.principal, workspace, referencesIn(env).values());
       const names = Array.isArray(fields.servers) ? fields.servers.map(String) : [];
       const { servers, unknown } = await lockNamed(mutation, workspace, names);
       if (unknown.length > 0) throw errors.notFound(`server in workspace "${workspace}"`, unknown.join(', '));

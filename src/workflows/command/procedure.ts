@@ -20,8 +20,8 @@ interface CommandInput {
 }
 
 /** The script's environment with its secrets opened, and what blanks those out of its output. */
-async function openEnvironment(tools: HostTools, { workflow_id: workflowId, env }: CommandInput) {
-  const { fields, secrets } = await openFields(tools, workflowId, env);
+async function openEnvironment(tools: HostTools, workspace: string, { workflow_id: workflowId, env }: CommandInput) {
+  const { fields, secrets } = await openFields(tools, { workflowId, workspace }, env);
   const opened = Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, String(value)]));
   return { env: opened, mask: createMask(secrets.map((name) => opened[name])) };
 }
@@ -38,7 +38,7 @@ export function commandProcedure(tools: HostTools): Procedure {
       const outcomes = await onEachHost(context, tools, 'run on', input.hosts, (host, call, slots) =>
         inTurn(tools, host, call, slots, async (transport) => {
           const tail: string[] = [];
-          const { env, mask } = await openEnvironment(tools, input);
+          const { env, mask } = await openEnvironment(tools, context.workspace, input);
           call.guard();
           const { exitCode, signal } = await runJob(transport, {
             id: `${call.operationId.replaceAll('-', '')}-command`,

@@ -10,10 +10,12 @@ export interface References {
   parameters: Set<string>;
   /** Secrets read by name: `secrets.<name>`. */
   secrets: Set<string>;
+  /** Secrets of the workspace read by key: `secrets.workspace.<key>`. */
+  workspaceSecrets: Set<string>;
 }
 
 /** What a part of an expression stands for, as far as references go. */
-type Meaning = 'root' | 'operations' | 'parameters' | 'secrets' | 'value';
+type Meaning = 'root' | 'operations' | 'parameters' | 'secrets' | 'workspaceSecrets' | 'value';
 
 /** Names that every object inherits: never a field of ours. */
 const INHERITED = new Set(Object.getOwnPropertyNames(Object.prototype));
@@ -23,7 +25,13 @@ const INHERITED = new Set(Object.getOwnPropertyNames(Object.prototype));
  * @throws ExpressionError for an unknown function or variable, an inherited name, or a use of all steps at once.
  */
 export function referencesOf(expression: Expression): References {
-  const found: References = { roots: new Set(), operations: new Set(), parameters: new Set(), secrets: new Set() };
+  const found: References = {
+    roots: new Set(),
+    operations: new Set(),
+    parameters: new Set(),
+    secrets: new Set(),
+    workspaceSecrets: new Set(),
+  };
 
   /** Names that a `let` around the part gives. */
   const variables: string[] = [];
@@ -33,6 +41,9 @@ export function referencesOf(expression: Expression): References {
     const meaning = walk(node, current);
     if (meaning === 'operations') throw new ExpressionError('name the step that is meant: operations.<id>');
     if (meaning === 'secrets') throw new ExpressionError('name the secret that is meant: secrets.<name>');
+    if (meaning === 'workspaceSecrets') {
+      throw new ExpressionError('name the secret that is meant: secrets.workspace.<key>');
+    }
     if (meaning === 'root') {
       throw new ExpressionError(
         'name what is meant: parameters, operations.<id>, item, index, workspace, servers, taskservs, secrets.<name>',
@@ -44,7 +55,9 @@ export function referencesOf(expression: Expression): References {
     if (INHERITED.has(name)) throw new ExpressionError(`"${name}" is not a field`);
     if (current === 'operations') found.operations.add(name);
     if (current === 'parameters') found.parameters.add(name);
+    if (current === 'secrets' && name === 'workspace') return 'workspaceSecrets';
     if (current === 'secrets') found.secrets.add(name);
+    if (current === 'workspaceSecrets') found.workspaceSecrets.add(name);
     if (current !== 'root') return 'value';
     found.roots.add(name);
     return name === 'operations' || name === 'parameters' || name === 'secrets' ? name : 'value';

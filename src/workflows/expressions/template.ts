@@ -1,5 +1,6 @@
 import { isObject, type Json, type Path } from '../../documents/json.ts';
 import { CostError, spend, textUnits } from '../../evaluation/meter.ts';
+import { isReference } from '../secrets/reference.ts';
 import { type Expression, ExpressionError, evaluate, MAX_LENGTH, parseExpression } from './language.ts';
 import { type References, referencesOf } from './references.ts';
 
@@ -38,7 +39,13 @@ export function templateOf(text: string): Template | null {
 
 function readTemplate(text: string): Template {
   const parts: (string | Expression)[] = [];
-  const references: References = { roots: new Set(), operations: new Set(), parameters: new Set(), secrets: new Set() };
+  const references: References = {
+    roots: new Set(),
+    operations: new Set(),
+    parameters: new Set(),
+    secrets: new Set(),
+    workspaceSecrets: new Set(),
+  };
   let rest = text;
   for (;;) {
     const open = rest.indexOf(OPEN);
@@ -52,7 +59,7 @@ function readTemplate(text: string): Template {
     if (open > 0) parts.push(rest.slice(0, open));
     const { expression, length } = readExpression(rest.slice(open + OPEN.length));
     const own = referencesOf(expression);
-    for (const name of ['roots', 'operations', 'parameters', 'secrets'] as const)
+    for (const name of ['roots', 'operations', 'parameters', 'secrets', 'workspaceSecrets'] as const)
       for (const entry of own[name]) references[name].add(entry);
     parts.push(expression);
     rest = rest.slice(open + OPEN.length + length);
@@ -88,6 +95,7 @@ export function renderTemplate(template: Template, context: Record<string, Json>
   if (template.whole) return values[0] ?? null;
   const texts = values.map((value) => {
     if (value === null) return '';
+    if (isReference(value)) throw new ExpressionError('a secret stands alone: it cannot be a part of a longer text');
     return typeof value === 'object' ? JSON.stringify(value) : String(value);
   });
   const length = texts.reduce((sum, text) => sum + text.length, 0);

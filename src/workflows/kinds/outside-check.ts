@@ -12,8 +12,9 @@ import type { DefinitionData } from '../definition/definition.ts';
 import { patternOf } from '../definition/secrets.ts';
 import { placedProblems, placesOf } from '../evaluation.ts';
 import type { Plan } from '../planning/contract.ts';
+import type { Given } from '../secrets/given.ts';
 import { requireSecrets } from '../secrets/open.ts';
-import { referencesIn } from '../secrets/reference.ts';
+import { referencesIn, type SecretReference } from '../secrets/reference.ts';
 import { refusedNode } from './ownership.ts';
 import type { Kind } from './plain-rules.ts';
 import { rulesOf } from './rules.ts';
@@ -39,24 +40,44 @@ interface Question {
 const TASKSERV_QUESTION: Question = {
   from: ['name', 'config'],
   async ask(services, principal, workspace, { name, config }, definition, asking) {
-    const given = isObject(config) ? config : {};
-    const references = referencesIn(given);
+    const whole = isObject(config) ? config : {};
+    const references = referencesIn(whole);
     await requireSecrets(services, principal, workspace, references.values());
+    const unknown = unknownSecrets(references, definition, asking.given);
+    if (unknown.length > 0) return unknown;
     try {
-      const body = { workspace, name: String(name), servers: ['any'], config: withSamples(given, definition) };
+      const body = {
+        workspace,
+        name: String(name),
+        servers: ['any'],
+        config: withSamples(whole, definition, asking.given),
+      };
       asking.catalog ??= await loadCatalog(await workspaceDirectory(services.db, workspace));
       const { secretNames } = await checkCreate(services, principal, body, asking.budget, asking.catalog);
       requireSecretFields(references.keys(), secretNames);
       return [];
     } catch (error) {
       if (!(error instanceof ApplicationError) || error.status !== 400 || !Array.isArray(error.details)) throw error;
-      // What another taskserv holds was held against its own definition.
+      // What another taskserv or the workspace holds is held against the definition when it is opened.
       return (error.details as FieldProblem[]).filter(
-        ({ field }) => references.get(field.replace(/^config\./, ''))?.of !== 'taskserv',
+        ({ field }) => !['taskserv', 'workspace'].includes(references.get(field.replace(/^config\./, ''))?.of ?? ''),
       );
     }
   },
 };
+
+function unknownSecrets(
+  references: ReadonlyMap<string, SecretReference>,
+  { fields }: DefinitionData,
+  given: Given,
+): FieldProblem[] {
+  return [...references].flatMap(([name, reference]) => {
+    if (reference.of !== 'run' || given.has(reference.name) || Object.hasOwn(fields.secrets ?? {}, reference.name))
+      return [];
+    const message = `the workflow has no secret "${reference.name}"; one of the workspace is written \${{ secrets.workspace.${reference.name} }}`;
+    return [{ field: `config.${name}`, message }];
+  });
+}
 
 function questionOf(kind: Kind): Question | undefined {
   if (kind === 'taskserv.create') return TASKSERV_QUESTION;
@@ -70,10 +91,10 @@ function questionOf(kind: Kind): Question | undefined {
 }
 
 /** The config with texts of the right form in the place of secrets that do not exist yet. */
-function withSamples(config: JsonObject, { fields }: DefinitionData): JsonObject {
+function withSamples(config: JsonObject, { fields }: DefinitionData, given: Given): JsonObject {
   const samples = [...referencesIn(config)].map(([name, reference]) => [
     name,
-    reference.of === 'run' ? sampleOf(patternOf(fields, reference.name)) : '',
+    reference.of === 'run' ? (given.get(reference.name) ?? sampleOf(patternOf(fields, reference.name))) : '',
   ]);
   return { ...config, ...Object.fromEntries(samples) };
 }
@@ -87,11 +108,10 @@ export async function checkOutside(
   services: Services,
   principal: Principal,
   workspace: string,
-  definition: DefinitionData,
-  plan: Plan,
+  { definition, plan, given }: { definition: DefinitionData; plan: Plan; given: Given },
   budget: Budget,
 ): Promise<void> {
-  const asking: Asking = { services, principal, workspace, budget, asked: new Set(), silent: new Set() };
+  const asking: Asking = { services, principal, workspace, budget, given, asked: new Set(), silent: new Set() };
   const found = await askOutside(asking, definition, plan);
   throwProblems(await placedProblems(definition, found, budget));
 }
@@ -99,6 +119,8 @@ export async function checkOutside(
 interface Asking {
   services: Services;
   budget: Budget;
+  /** What references to given secrets stand for. */
+  given: Given;
   /** Read for the first taskserv. */
   catalog?: Catalog;
   principal: Principal;

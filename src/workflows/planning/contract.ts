@@ -20,6 +20,10 @@ export interface PlanInput {
   type(name: string): Definition | undefined;
   /** Names of the types, for near matches. */
   typeNames: readonly string[];
+  /** Keys of the secrets that the workspace keeps. */
+  workspaceSecrets?: readonly string[];
+  /** What references to given secrets in the parameters stand for: schemas of parameters are held against that. */
+  given?: Readonly<Record<string, Json>>;
 }
 
 /** A step, with everything decided that does not depend on results. */
@@ -63,6 +67,8 @@ export interface Plan extends Shape {
   places: Map<string, Path>;
   /** What the submitter must be permitted to do, and where the definition asks for it. */
   permissions: { permission: Permission; path: Path }[];
+  /** Keys of secrets of the workspace that expressions name. */
+  workspaceSecrets: string[];
   /** Definitions of nested workflows by type: what the run keeps of them. */
   nested: Map<string, DefinitionData>;
   /** The plans of nested workflows whose parameters are known, and where they are asked for. */

@@ -1,6 +1,7 @@
 import { type Json, type JsonObject, pathText } from '../../documents/json.ts';
 import type { Problems } from '../../documents/problems.ts';
 import { notePlace } from '../../evaluation/meter.ts';
+import { nearMatches } from '../../util/near-matches.ts';
 import type { Definition } from '../definition/definition.ts';
 import { eachTemplate } from '../expressions/template.ts';
 import { plainRulesOf } from '../kinds/plain-rules.ts';
@@ -23,14 +24,14 @@ export function planWorkflow(
 ): Planned {
   const { definition, workspace } = input;
   notePlace('parameters');
-  const parameters = resolveParameters(definition, input.parameters, workspace.defaults);
+  const parameters = resolveParameters(definition, input.parameters, workspace.defaults, input.given);
   if (parameters.value === null) return { plan: null, problems: parameters.problems };
   const facts: Record<string, Json> = {
     parameters: parameters.value,
     workspace: { name: workspace.name, ...workspace.defaults },
     servers: input.servers,
     taskservs: input.taskservs,
-    secrets: secretsForExpressions(Object.keys(definition.fields.secrets ?? {})),
+    secrets: secretsForExpressions(Object.keys(definition.fields.secrets ?? {}), input.workspaceSecrets ?? []),
   };
   const resolved = resolveSteps(definition, facts);
   if (resolved.steps === null) return { plan: null, problems: resolved.problems };
@@ -58,6 +59,7 @@ export function planWorkflow(
     outputs: (definition.fields.outputs ?? {}) as JsonObject,
     settings,
     permissions: [],
+    workspaceSecrets: [],
     places: new Map(steps.map(({ fields, path }) => [fields.id, path])),
     nested: new Map(),
     inner: [],
@@ -92,6 +94,9 @@ function planStep(
   notePlace(pathText(path));
   const { permission } = plainRulesOf(fields.kind);
   if (permission !== null) plan.permissions.push({ permission, path: [...path, 'kind'] });
+  for (const key of workspaceSecretsIn(source, input.workspaceSecrets ?? [], problems)) {
+    if (!plan.workspaceSecrets.includes(key)) plan.workspaceSecrets.push(key);
+  }
   const settings = stepSettings(source, facts, problems);
   const { nodes, when } = expandStep(source, facts, input.workspace.defaults, room, problems);
   plan.steps.push({
@@ -103,6 +108,25 @@ function planStep(
     settings,
   });
   for (const node of nodes) plan.nodes.push(node);
+}
+
+/** Keys of secrets of the workspace that a step names; a problem for each that there is not. */
+function workspaceSecretsIn({ fields, path }: StepSource, known: readonly string[], problems: Problems): Set<string> {
+  const keys = new Set<string>();
+  eachTemplate(
+    (fields.with ?? {}) as JsonObject,
+    [...path, 'with'],
+    ({ references }, at) => {
+      for (const key of references.workspaceSecrets) {
+        keys.add(key);
+        if (!known.includes(key)) {
+          problems.add(at, `there is no secret "${key}" in this workspace`, nearMatches(key, known));
+        }
+      }
+    },
+    () => {},
+  );
+  return keys;
 }
 
 function checkOutputs(definition: Definition, steps: readonly StepSource[], problems: Problems): void {

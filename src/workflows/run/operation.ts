@@ -3,6 +3,7 @@ import { defineEndpoint, defineOperation } from '../../operations/define.ts';
 import type { NodeRequest } from '../kinds/kind.ts';
 import { type PreparedWorkflow, prepareNested, prepareWorkflow } from '../prepare.ts';
 import { SubmitWorkflow, WorkflowId } from '../schemas.ts';
+import { readGiven } from '../secrets/store.ts';
 import { retryWorkflow, submitWorkflow } from '../service.ts';
 import type { WorkflowTools } from '../tools.ts';
 import { workflowNode } from './node.ts';
@@ -40,7 +41,7 @@ export const runWorkflow = defineOperation({
   // From the definitions that the outer run keeps.
   node: {
     ...workflowNode,
-    prepare: (services, principal, { workspace, fields, run, budget }: NodeRequest) =>
+    prepare: async (services, principal, { workflowId, workspace, fields, run, budget }: NodeRequest) =>
       prepareNested(
         services,
         principal,
@@ -50,6 +51,7 @@ export const runWorkflow = defineOperation({
           parameters: isObject(fields.parameters) ? fields.parameters : {},
           nested: run.nested,
           settings: run.workspaceSettings,
+          given: await readGiven(services.db, services.encryption, workflowId),
         },
         budget,
       ),

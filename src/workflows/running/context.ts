@@ -35,16 +35,16 @@ export function createRunContext(
   const base: Record<string, Json> = {
     parameters: run.parameters,
     workspace: { name: workspace, ...run.workspaceSettings },
-    secrets: secretsForExpressions(secretNames(run.definition)),
   };
   return {
     async for(value) {
-      const { operations: steps, roots } = await referencesIn(value);
+      const { operations: steps, roots, workspaceSecrets } = await referencesIn(value);
       const operations: JsonObject = {};
       for (const step of steps) operations[step] = await resultsOf(step);
       const servers = roots.includes('servers') ? await serversForExpressions(db, workspace) : [];
       const taskservs = roots.includes('taskservs') ? await taskservsForExpressions(db, workspace) : [];
-      return { ...base, operations, servers, taskservs };
+      const secrets = secretsForExpressions(secretNames(run.definition), workspaceSecrets);
+      return { ...base, operations, servers, taskservs, secrets };
     },
   };
 }

@@ -4,7 +4,6 @@ import { authorityOf } from '../../access/authority.ts';
 import { isPermitted, permittedWorkspaces, requirePermission } from '../../access/permissions.ts';
 import { isUniqueViolation } from '../../database/pool.ts';
 import { uuidv7 } from '../../database/uuid.ts';
-import type { JsonObject } from '../../documents/json.ts';
 import { errors } from '../../errors.ts';
 import { requestBudget } from '../../evaluation/pool.ts';
 import { principalOf, sendJson } from '../../http/context.ts';
@@ -16,8 +15,9 @@ import { isUuid } from '../../operations/schemas.ts';
 import { firstTime } from '../evaluation.ts';
 import { prepareWorkflow } from '../prepare.ts';
 import { SubmitWorkflow } from '../schemas.ts';
+import { referencedIn } from '../secrets/given.ts';
 import { requireRecurring } from './cron.ts';
-import { deleteScheduleRow, findSchedule, insertSchedule, SCHEDULE_JSON } from './store.ts';
+import { deleteScheduleRow, findSchedule, insertSchedule, SCHEDULE_JSON, sealScheduleSecrets } from './store.ts';
 
 const tags = ['Schedules'];
 const closed = { additionalProperties: false } as const;
@@ -120,12 +120,11 @@ export function registerScheduleRoutes(app: App, services: Services): void {
         async prepare() {
           const budget = requestBudget(principal.userId);
           const next = await firstTime({ cron, timezone, after: new Date().toISOString() }, budget);
-          await prepareWorkflow(services, principal, body, budget);
-          return next;
+          const { parameters, given } = await prepareWorkflow(services, principal, body, budget);
+          return { next, parameters, given };
         },
-        work: async ({ tx, audit }, next) => {
+        work: async ({ tx, audit }, { next, parameters, given }) => {
           const id = uuidv7();
-          const parameters = (body.parameters ?? {}) as JsonObject;
           try {
             const json = await insertSchedule(tx, {
               id,
@@ -133,6 +132,7 @@ export function registerScheduleRoutes(app: App, services: Services): void {
               workspace,
               workflow_type,
               parameters,
+              secrets: sealScheduleSecrets(services.encryption, id, referencedIn(parameters, given)),
               cron,
               timezone,
               overlap: overlap as 'skip' | 'allow',

@@ -5,9 +5,18 @@ import { harmlessText } from '../../util/harmless.ts';
 import { prepareWorkflow } from '../prepare.ts';
 import { actingFor, requireStillPermitted } from '../running/authority.ts';
 import { type Runtime, submitTogether } from '../running/runtime.ts';
+import { referencedIn } from '../secrets/given.ts';
 import { submitWorkflow } from '../service.ts';
 import { findNext, timeOf } from './cron.ts';
-import { advance, type DueSchedule, dueSchedules, lockDue } from './store.ts';
+import {
+  advance,
+  type DueSchedule,
+  dueSchedules,
+  lockDue,
+  openScheduleSecrets,
+  replaceParameters,
+  sealScheduleSecrets,
+} from './store.ts';
 
 const LOOK_MS = 1_000;
 /** Schedules that are being started at once by one replica. Each may wait for a provider for some seconds. */
@@ -58,7 +67,7 @@ export function startSchedules(runtime: Runtime, logger: Logger): { stop(): Prom
 }
 
 async function runDue(runtime: Runtime, logger: Logger, id: string): Promise<void> {
-  const { db } = runtime.services;
+  const { db, encryption } = runtime.services;
   try {
     const due = await db.transaction().execute((tx) => lockDue(tx, id));
     if (due === null) return;
@@ -71,12 +80,19 @@ async function runDue(runtime: Runtime, logger: Logger, id: string): Promise<voi
     const acting = await actingFor(db, authority, `schedule ${id}`);
     requireStillPermitted(acting, ['workflow_submit'], workspace);
     const { principal } = acting;
-    const prepared = await prepareWorkflow(runtime.services, principal, { workspace, workflow_type, parameters });
+    const given = openScheduleSecrets(encryption, due);
+    const request = { workspace, workflow_type, parameters, given };
+    const prepared = await prepareWorkflow(runtime.services, principal, request);
     await submitTogether(runtime, principal, null, async (mutation) => {
       // Another replica may have been faster.
       const still = await lockDue(mutation.tx, id);
       if (still === null) return;
       const { id: workflowId } = await submitWorkflow(runtime.services, mutation, workspace, prepared);
+      const referenced = referencedIn(prepared.parameters, prepared.given);
+      if (referenced.size > given.size) {
+        const secrets = sealScheduleSecrets(encryption, id, referenced);
+        await replaceParameters(mutation.tx, { id, parameters: prepared.parameters, secrets });
+      }
       const { next, error } = nextOf(still);
       await advance(mutation.tx, id, next, { workflowId, error, state: 'active' });
     });

@@ -1,7 +1,9 @@
 import { sql } from 'kysely';
 import type { Authority } from '../../access/authority.ts';
+import type { Encryption } from '../../access/encryption.ts';
 import type { Queryable } from '../../database/pool.ts';
-import type { JsonObject } from '../../documents/json.ts';
+import type { Json, JsonObject } from '../../documents/json.ts';
+import type { Given } from '../secrets/given.ts';
 
 const time = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`;
 
@@ -18,6 +20,8 @@ export interface DueSchedule {
   workspace: string;
   workflow_type: string;
   parameters: JsonObject;
+  /** What references to given secrets in the parameters stand for, encrypted; null: there are none. */
+  secrets: string | null;
   cron: string;
   timezone: string;
   overlap: 'skip' | 'allow';
@@ -75,11 +79,38 @@ export async function dueSchedules(db: Queryable, underWay: readonly string[]): 
 /** Locks a schedule whose time has come; null where another process has it. */
 export async function lockDue(tx: Queryable, id: string): Promise<DueSchedule | null> {
   const { rows } = await sql<DueSchedule>`
-    select s.id, s.workspace, s.workflow_type, s.parameters, s.cron, s.timezone, s.overlap, s.missed, s.authority, s.next_run_at,
+    select s.id, s.workspace, s.workflow_type, s.parameters, s.secrets, s.cron, s.timezone, s.overlap, s.missed, s.authority, s.next_run_at,
            exists (select from provisioning.operations o
                    where o.id = s.last_workflow_id and o.status in ('pending', 'running')) as busy
     from provisioning.schedules s where s.id = ${id} and s.next_run_at <= now() for update skip locked`.execute(tx);
   return rows[0] ?? null;
+}
+
+/** The secrets that a schedule's parameters refer to, encrypted for this schedule alone; null: there are none. */
+export function sealScheduleSecrets(encryption: Encryption, id: string, given: Given): string | null {
+  return given.size === 0 ? null : encryption.encrypt(JSON.stringify([...given]), contextOf(id));
+}
+
+/** The same, opened. */
+export function openScheduleSecrets(
+  encryption: Encryption,
+  { id, secrets }: Pick<DueSchedule, 'id' | 'secrets'>,
+): Given {
+  return new Map(secrets === null ? [] : (JSON.parse(encryption.decrypt(secrets, contextOf(id))) as [string, Json][]));
+}
+
+const contextOf = (id: string) => `secrets of schedule ${id}`;
+
+/** Puts references in the place of secrets that an earlier version stored as they were. */
+export async function replaceParameters(
+  tx: Queryable,
+  { id, parameters, secrets }: Pick<DueSchedule, 'id' | 'parameters' | 'secrets'>,
+): Promise<void> {
+  await tx
+    .updateTable('provisioning.schedules')
+    .set({ parameters: JSON.stringify(parameters), secrets })
+    .where('id', '=', id)
+    .execute();
 }
 
 /** Sets when a schedule is due next, and what came of this time. `workflowId` null: nothing was started. */

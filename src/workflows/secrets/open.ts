@@ -8,7 +8,9 @@ import { errors } from '../../errors.ts';
 import type { NodeRequest, NodeRules } from '../../operations/node.ts';
 import { decryptSecrets } from '../../taskservs/secrets.ts';
 import { readRevision } from '../../taskservs/store.ts';
-import { referencesIn, type SecretReference } from './reference.ts';
+import { databaseSecrets } from '../../workspaces/secret-source.ts';
+import { openSecret } from '../../workspaces/secrets.ts';
+import { isGiven, referencesIn, type SecretReference } from './reference.ts';
 import { ownerOfTaskserv, readSecrets } from './store.ts';
 
 /** What opening works with. */
@@ -18,16 +20,20 @@ export interface SecretTools {
 }
 
 /**
- * Whoever hands a taskserv's secret to another host could change that taskserv as well; nobody gets at one by copying.
+ * Whoever hands a taskserv's secret to another host could change that taskserv as well; nobody gets at one by copying. Secrets
+ * of the workspace are for those who may use them.
  * @throws 404, 403.
  */
 export async function requireSecrets(
-  { db }: Pick<SecretTools, 'db'>,
+  { db, encryption }: SecretTools,
   principal: Principal,
   workspace: string,
   references: Iterable<SecretReference>,
 ): Promise<void> {
   for (const reference of references) {
+    if (reference.of === 'workspace') {
+      await openSecret(databaseSecrets(db, encryption), principal, workspace, reference.key);
+    }
     if (reference.of !== 'taskserv') continue;
     const owner = await ownerOfTaskserv(db, reference.id);
     if (owner === null || owner.workspace !== workspace) throw errors.notFound('taskserv', reference.id);
@@ -53,14 +59,14 @@ export async function openNode<Node extends NodeRequest>(
   const given = field === undefined ? undefined : node.fields[field];
   if (field === undefined || !isObject(given)) return node;
   await requireSecrets(tools, principal, node.workspace, referencesIn(given).values());
-  const { fields, secrets } = await openFields(tools, node.workflowId, given);
+  const { fields, secrets } = await openFields(tools, node, given);
   return { ...node, fields: { ...node.fields, [field]: fields }, secretNames: secrets };
 }
 
 /** The object with its references opened: never to be stored or told. @throws 404 where one leads nowhere. */
 export async function openFields(
   { db, encryption }: SecretTools,
-  workflowId: string,
+  { workflowId, workspace }: { workflowId: string; workspace: string },
   fields: JsonObject,
 ): Promise<{ fields: Record<string, unknown>; secrets: string[] }> {
   const references = referencesIn(fields);
@@ -72,7 +78,13 @@ export async function openFields(
       ofRun ??= await readSecrets(db, encryption, workflowId);
       const value = ofRun.get(reference.name);
       if (value === undefined) throw errors.notFound('secret of this workflow', reference.name);
-      opened[name] = value;
+      opened[name] = isGiven(reference.name) ? JSON.parse(value) : value;
+      continue;
+    }
+    if (reference.of === 'workspace') {
+      const kept = await databaseSecrets(db, encryption).read(workspace, reference.key);
+      if (kept === null) throw errors.notFound(`secret in workspace "${workspace}"`, reference.key);
+      opened[name] = kept.value;
       continue;
     }
     const revision = await readRevision(db, reference.id);

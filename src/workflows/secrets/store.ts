@@ -1,6 +1,9 @@
 import { sql } from 'kysely';
 import type { Encryption } from '../../access/encryption.ts';
 import type { Queryable } from '../../database/pool.ts';
+import type { Json } from '../../documents/json.ts';
+import type { Given } from './given.ts';
+import { isGiven } from './reference.ts';
 
 const contextOf = (workflowId: string, name: string) => `secret ${name} of workflow ${workflowId}`;
 
@@ -36,6 +39,23 @@ export async function readSecrets(
     .where('workflow_id', '=', workflowId)
     .execute();
   return new Map(rows.map(({ name, sealed }) => [name, encryption.decrypt(sealed, contextOf(workflowId, name))]));
+}
+
+/** Stores the secrets that were handed in with a run, likewise. */
+export async function insertGiven(
+  tx: Queryable,
+  encryption: Encryption,
+  workflowId: string,
+  given: Given,
+): Promise<void> {
+  const texts = [...given].map(([name, value]): [string, string] => [name, JSON.stringify(value)]);
+  await insertSecrets(tx, encryption, workflowId, new Map(texts));
+}
+
+/** The secrets that were handed in with a run, opened. */
+export async function readGiven(db: Queryable, encryption: Encryption, workflowId: string): Promise<Map<string, Json>> {
+  const all = await readSecrets(db, encryption, workflowId);
+  return new Map([...all].flatMap(([name, text]) => (isGiven(name) ? [[name, JSON.parse(text) as Json]] : [])));
 }
 
 /** Whose a taskserv is; null: there is none of this id. */
