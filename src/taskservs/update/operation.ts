@@ -176,6 +176,7 @@ async function acceptUpdate(
     (record) => record.name === name && record.taskserv_id !== null && record.taskserv_id !== id,
   );
   if (others.length > 0) {
+  requireUpgrade(definition, present, change.version);
     throw errors.conflict(
       `${others.map(({ hostname, taskserv_id: other }) => `${hostname} carries ${name} as ${other}`).join(', ')}. Delete that first.`,
       { taskservs: others.map(({ taskserv_id: other }) => other) },
@@ -273,7 +274,7 @@ interface Change {
   privileged: string[];
 }
 
-/** @throws 400 for a config or a version that cannot be, 409 for an upgrade that cannot be. */
+/** @throws 400 for a config or a version that cannot be. */
 async function changeOf(
   { encryption }: Services,
   definition: TaskservDefinition,
@@ -288,7 +289,6 @@ async function changeOf(
     throw errors.validation([{ field: 'config.version', message: 'give the version beside "config", as "version"' }]);
   }
   const version = body.version === undefined ? current.version : resolveVersion(definition, body.version);
-  requireUpgrade(definition, current.version, version);
   const before: Record<string, unknown> = { ...current.config, ...decryptSecrets(encryption, current) };
   // What an older version of the definition had is no setting any more.
   const merged = Object.entries({ ...before, ...body.config }).filter(
