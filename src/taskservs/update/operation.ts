@@ -9,6 +9,7 @@ import {
   resolveVersion,
   type TaskservDefinition,
 } from '../../catalog/catalog.ts';
+import type { Queryable } from '../../database/pool.ts';
 import { isObject } from '../../documents/json.ts';
 import { errors } from '../../errors.ts';
 import { type Budget, requestBudget } from '../../evaluation/pool.ts';
@@ -105,12 +106,20 @@ export const updateTaskservOperation = defineOperation({
       if (status !== 'completed') {
         return { how: 'keep', why: 'The change ended early; the taskserv is as its servers tell.' };
       }
-      const { taskserv_id: id, undo_fields: fields, undo_lost: lost } = input;
+      const { taskserv_id: id, undo_fields: fields, undo_lost: lost, undo_if: left } = input;
       if (Array.isArray(lost) && lost.length > 0) {
         return { how: 'keep', why: `It changed secrets (${lost.join(', ')}), which are not kept.` };
       }
       if (!isObject(fields)) return { how: 'nothing' };
-      return { how: 'node', kind: 'taskserv.update', fields: { taskserv: String(id), ...fields, force: true } };
+      return {
+        how: 'node',
+        kind: 'taskserv.update',
+        fields: { taskserv: String(id), ...fields, force: true },
+        keep: async (tx) =>
+          isDeepStrictEqual(await wishOf(tx, String(id), isObject(left) ? left : {}), left)
+            ? null
+            : 'It was changed since: undoing this change would undo that one.',
+      };
     },
   },
 });
@@ -215,7 +224,7 @@ async function acceptUpdate(
       leaving: leaving.map(({ server_id }) => server_id),
       force: body.force === true,
       rounds,
-      ...undoOf(current, change, body, present),
+      ...undoOf(current, change, body, { present, named }),
     },
     details: { name, version: change.version, servers: names(named), settings: change.settings },
     plan: {
@@ -305,9 +314,9 @@ async function changeOf(
 /** The fields of the request that makes it as it was before, and the settings that it cannot bring back. */
 function undoOf(
   current: Revision,
-  { settings, secrets }: Change,
+  { settings, secrets, values, version }: Change,
   body: UpdateTaskserv,
-  present: readonly TaskservHost[],
+  { present, named }: Record<'present' | 'named', readonly { server_id: string }[]>,
 ): Record<string, unknown> {
   const secret = settings.filter((name) => secrets.includes(name) || current.secret_names.includes(name));
   const open = settings.filter((name) => !secret.includes(name));
@@ -323,6 +332,24 @@ function undoOf(
   };
 }
 
+    undo_if: {
+      ...(body.servers === undefined ? {} : { servers: named.map(({ server_id }) => server_id).sort() }),
+      ...(body.version === undefined ? {} : { version }),
+      ...(open.length === 0 ? {} : { config: Object.fromEntries(open.map((name) => [name, values[name] ?? null])) }),
+    },
+  };
+}
+
+/** How that stands now which an earlier change has left, in its form. */
+async function wishOf(tx: Queryable, id: string, left: Record<string, unknown>): Promise<Record<string, unknown>> {
+  const revision = await readRevision(tx, id);
+  const names = isObject(left.config) ? Object.keys(left.config) : [];
+  return {
+    ...('servers' in left ? { servers: (await hostsOf(tx, id)).map(({ server_id }) => server_id).sort() } : {}),
+    ...('version' in left ? { version: revision?.version } : {}),
+    ...('config' in left
+      ? { config: Object.fromEntries(names.map((name) => [name, revision?.config[name] ?? null])) }
+      : {}),
 function titleOf(name: string, { settings }: Change, coming: string[], leaving: string[]): string {
   if (leaving.length > 0 && coming.length === 0 && settings.length === 0) {
     return `Take ${leaving.join(', ')} out of ${name} on`;
