@@ -19,7 +19,7 @@ import type { Accepted } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
 import { databaseSecrets } from '../../workspaces/secret-source.ts';
 import { openConfig } from '../../workspaces/secrets.ts';
-import { fixedLeader, placesAmong, type Round, wantedPlaces } from '../cluster/members.ts';
+import { fixedLeader, presentPlaces, type Round, wantedPlaces } from '../cluster/members.ts';
 import { findServers, requireNoConflict, requirePrivilege, requireSecretFields } from '../create/operation.ts';
 import { assignPlaces, carriedOn, hostsOf, placeOnHosts, type TaskservHost } from '../host-store.ts';
 import { definitionMissing, definitionsOf, type HostTools } from '../procedures/input.ts';
@@ -68,7 +68,7 @@ export const updateTaskservOperation = defineOperation({
     tag: 'Taskservs',
     summary: 'Change the servers, the config or the version of a taskserv',
     description:
-      'What is left out stays as it is. A service across servers is changed member by member, in the order that its definition gives: servers that do not run leave first, then the others are changed and new ones join, then those that are no longer named are drained and leave.',
+      'What is left out stays as it is. A service across servers is changed member by member, in the order that its definition gives: servers that do not run leave first, where the service is on one that stays, then the others are changed and new ones join, then those that are no longer named are drained and leave.',
     params: TaskservId,
     body: UpdateTaskserv,
     refusals: [400, 404, 409],
@@ -176,6 +176,7 @@ async function acceptUpdate(
 
   const coming = named.filter(({ server_id }) => !present.some((host) => host.server_id === server_id));
   const leaving = present.filter(({ server_id }) => !named.some((host) => host.server_id === server_id));
+  requireUpgrade(definition, present, change.version);
   const carried = await carriedOn(
     tx,
     named.map(({ server_id }) => server_id),
@@ -185,22 +186,22 @@ async function acceptUpdate(
     (record) => record.name === name && record.taskserv_id !== null && record.taskserv_id !== id,
   );
   if (others.length > 0) {
-  requireUpgrade(definition, present, change.version);
     throw errors.conflict(
       `${others.map(({ hostname, taskserv_id: other }) => `${hostname} carries ${name} as ${other}`).join(', ')}. Delete that first.`,
       { taskservs: others.map(({ taskserv_id: other }) => other) },
     );
   }
-  const leader = fixedLeader(definition, placesAmong(present));
-  const stuck = leaving.find(({ server_id }) => server_id === leader?.server_id);
-  if (stuck !== undefined) {
-    throw errors.conflict(
-      `${stuck.hostname} leads ${name} for good and cannot leave: name it in "servers". To move the service, set up another one and move its data.`,
-      { server: stuck.hostname, server_id: stuck.server_id },
-    );
-  }
+  const before = presentPlaces(definition, present);
   const places = wantedPlaces(definition, change.values, present, named);
-  const rounds = roundsBetween(definition, { places, named, leaving });
+  const leader = places === null ? null : fixedLeader(definition, current.config, before);
+  const stuck = leaving.find(({ server_id }) => server_id === leader?.place.server_id);
+  if (stuck !== undefined) {
+    throw errors.conflict(`${stuck.hostname} ${leader?.why}`, {
+      server: stuck.hostname,
+      server_id: stuck.server_id,
+    });
+  }
+  const rounds = roundsBetween(definition, { places, named, present, leaving });
   const hosts = [...leaving, ...named].map(({ server_id, hostname }) => ({ server_id, hostname }));
   await requireFree(tx, hosts, body.wait);
 
@@ -251,7 +252,9 @@ async function acceptUpdate(
     { id, name, operationId: accepted.id },
     named.map(({ server_id }) => server_id),
   );
-  if (places !== null) await assignPlaces(tx, id, places);
+  // Those that leave let the others in and are drained by them: they keep their places until they are gone.
+  const until = before.filter(({ server_id }) => leaving.some((host) => host.server_id === server_id));
+  if (places !== null) await assignPlaces(tx, id, [...until, ...places]);
   return accepted;
 }
 
@@ -329,9 +332,6 @@ function undoOf(
         ? {}
         : { config: Object.fromEntries(open.map((name) => [name, current.config[name] ?? null])) }),
     },
-  };
-}
-
     undo_if: {
       ...(body.servers === undefined ? {} : { servers: named.map(({ server_id }) => server_id).sort() }),
       ...(body.version === undefined ? {} : { version }),
@@ -350,6 +350,9 @@ async function wishOf(tx: Queryable, id: string, left: Record<string, unknown>):
     ...('config' in left
       ? { config: Object.fromEntries(names.map((name) => [name, revision?.config[name] ?? null])) }
       : {}),
+  };
+}
+
 function titleOf(name: string, { settings }: Change, coming: string[], leaving: string[]): string {
   if (leaving.length > 0 && coming.length === 0 && settings.length === 0) {
     return `Take ${leaving.join(', ')} out of ${name} on`;
