@@ -43,7 +43,7 @@ export async function removeFromHost(
     const carried = await carriedOn(tools.db, [host.server_id]);
     const names = namesToRemove(definitions, carried, input.name);
     const removed = await reachable(tools, input, host, call, leaving, () =>
-      removeNames(tools, input, definitions, { host, call, carried, names }),
+      removeNames(tools, input, definitions, { host, call, carried, names, leaves: leaving !== undefined }),
     );
     call.guard();
     await tools.db.transaction().execute(async (tx) => {
@@ -86,6 +86,13 @@ async function drainHost(
       host: host.hostname,
     });
   }
+  const { self } = item.membership;
+  if (self.version === null) return;
+  // Whether it can be removed or not: to stay, it has to be let in again.
+  call.guard();
+  const where = { serverId: host.server_id, name: input.name, operationId: call.operationId };
+  const message = 'It was drained to leave and is no member any more.';
+  await noteOnHost(tools.db, where, { status: 'absent', message, version: null, revision: null });
 }
 
 /** What was removed; null: the host cannot be reached, and `force` says to forget it. */
@@ -118,7 +125,13 @@ async function removeNames(
   tools: HostTools,
   input: RemoveInput,
   definitions: ReadonlyMap<string, TaskservDefinition>,
-  { host, call, carried, names }: { host: Host; call: StepCall; carried: CarriedRecord[]; names: string[] },
+  {
+    host,
+    call,
+    carried,
+    names,
+    leaves,
+  }: { host: Host; call: StepCall; carried: CarriedRecord[]; names: string[]; leaves: boolean },
 ): Promise<string[]> {
   const { address } = await requireRunning(tools, host);
   return withTransport(tools, host, call.signal, async (transport) => {
@@ -128,6 +141,8 @@ async function removeNames(
       // Gone since: a crash came between its removal and the end of this step.
       if (record === undefined) continue;
       const item = await itemToRemove(tools, definitions, input, name, host);
+      // Cut off from here on, it must not be taken for a member that has lost nothing.
+      if (item?.membership != null && leaves) await unmarkItem(transport, item, call.signal);
       if (item !== null) await removeOne(tools, transport, { host, address, call, item, record });
       removed.push(name);
     }
