@@ -178,6 +178,25 @@ test('events come once each and in order although the connection is cut', async 
   assert.ok(seen.length >= 3);
 });
 
+test('a stream that is cut before its first event is opened again, though the operation has ended', async () => {
+  let asked = 0;
+  const cutting: typeof fetch = async (input, init) => {
+    if (!String(input).endsWith('/events')) return fetch(input, init);
+    asked += 1;
+    // As when the token expires while the server looks for the first time.
+    return asked === 1 ? new Response('', { headers: { 'content-type': 'text/event-stream' } }) : fetch(input, init);
+  };
+  const client = createClient({ url: server.url, fetch: cutting });
+  await client.login('admin', ADMIN_PASSWORD);
+  const { id } = await client.post('/v1/servers/create', { body: body('cut-at-once') });
+  await client.wait(id);
+  const statuses: unknown[] = [];
+  for await (const event of client.follow(id)) if (event.type === 'status') statuses.push(event.status);
+  assert.deepEqual(statuses, ['running', 'completed']);
+  const last = (await client.get('/v1/operations/{id}/events', { path: { id } })).at(-1)?.seq ?? 0;
+  assert.deepEqual(await Array.fromAsync(client.follow(id, { after: last })), []);
+});
+
 test('a server that says for long that it is starting is waited for, also in the middle of following', async () => {
   // More than the tries of one request, so that it is the following that goes on.
   const refused = 4;

@@ -35,14 +35,15 @@ export async function* followOperation(http: Http, id: string, options: FollowOp
   const request = { path: '/v1/operations/{id}/events', parameters: { id }, signal };
   let last = options.after ?? 0;
   yield* reconnecting(options, async function* (opened) {
-    for await (const { data } of readStream(http, request, last === 0 ? undefined : String(last), opened)) {
-      const event = data as OperationEvent;
+    for await (const message of readStream(http, request, last === 0 ? undefined : String(last), opened)) {
+      if (message === END) return true;
+      const event = message.data as OperationEvent;
       last = event.seq;
       yield event;
       if (event.type === 'status' && FINAL.includes(String(event.status))) return true;
     }
-    // It ended between two looks, or before we came.
-    return hasEnded(http, id, signal);
+    // Cut off, as when the token has expired: there may be more.
+    return false;
   });
 }
 
@@ -55,9 +56,11 @@ export async function* followFeed(http: Http, options: FeedOptions): AsyncGenera
   const request = { path: '/v1/events', query: { workspace, kind }, signal };
   let last = options.after;
   yield* reconnecting(options, async function* (opened) {
-    for await (const { id, data } of readStream(http, request, last, opened)) {
-      last = id;
-      yield data as FeedEvent;
+    for await (const message of readStream(http, request, last, opened)) {
+      // The feed of all operations has no end.
+      if (message === END) break;
+      last = message.id;
+      yield message.data as FeedEvent;
     }
     return false;
   });
@@ -85,27 +88,26 @@ async function* reconnecting<E>(
   }
 }
 
-async function hasEnded(http: Http, id: string, signal: AbortSignal | undefined): Promise<boolean> {
-  const { body } = await http.read({ method: 'GET', path: '/v1/operations/{id}', parameters: { id }, signal });
-  return FINAL.includes((body as { status: string }).status);
-}
-
 interface Message {
   id: string | undefined;
   data: unknown;
 }
+
+/** The server has said that nothing more will come. */
+const END = Symbol('end of the stream');
 
 async function* readStream(
   http: Http,
   request: Pick<HttpRequest, 'path' | 'parameters' | 'query' | 'signal'>,
   lastEventId: string | undefined,
   opened: () => void,
-): AsyncGenerator<Message> {
+): AsyncGenerator<Message | typeof END> {
   const headers: Record<string, string> = { accept: 'text/event-stream' };
   if (lastEventId !== undefined) headers['last-event-id'] = lastEventId;
   const response = await http.send({ ...request, method: 'GET', headers });
   opened();
-  if (response.status === 204 || response.body === null) return;
+  if (response.status === 204) yield END;
+  if (response.body === null) return;
   const reader = response.body
     .pipeThrough(new TextDecoderStream() as unknown as ReadableWritablePair<string, Uint8Array>)
     .pipeThrough(new EventSourceParserStream())
@@ -114,8 +116,8 @@ async function* readStream(
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return;
-      // The message that tells the end of the stream has no event in it.
-      if (value.data !== '' && value.event !== 'end') yield { id: value.id, data: JSON.parse(value.data) };
+      if (value.event === 'end') yield END;
+      else if (value.data !== '') yield { id: value.id, data: JSON.parse(value.data) };
     }
   } catch (error) {
     request.signal?.throwIfAborted();

@@ -136,7 +136,9 @@ test('without waiting the operation is printed at once; wait and logs come back 
   const id = (await cli.run(['server', 'create', 'unwaited', ...CREATE, '--no-wait', '-o', 'name'])).stdout.trim();
   assert.match(id, /^[0-9a-f-]{36}$/);
   assert.equal((await cli.run(['operation', 'wait', id])).status, 0);
-  const logs = (await cli.run(['operation', 'logs', '-f', id])).stdout.trimEnd().split('\n');
+  const followed = await cli.run(['operation', 'logs', '-f', id]);
+  assert.equal(followed.status, 0, followed.stderr);
+  const logs = followed.stdout.trimEnd().split('\n');
   assert.match(logs[0] ?? '', /^ {3}1 {2}\S+ {2}running$/);
   assert.match(logs.at(-1) ?? '', /completed$/);
   const late = await cli.run(['operation', 'cancel', id]);

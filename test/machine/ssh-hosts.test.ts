@@ -85,12 +85,17 @@ function overSsh({ host, image: making }: { host: string; image: Promise<string>
   let server: TestServer;
   let box: { id: string; ip_address: string; ref: string };
   let provider: Provider;
+  /** Another way to the same machine: at its own address it is a server of the workspace already. */
+  let proxy: Awaited<ReturnType<typeof startCutProxy>>;
 
   before(async () => {
     const image = await making;
     provider = createDockerProvider({ host, image, sudo: true });
     server = await startTestServer({
-      settings: { PROVIDERS: 'docker', DOCKER_HOST: host, DOCKER_IMAGE: image, DOCKER_SUDO: 'true' },
+      settings: {
+        ...{ PROVIDERS: 'docker', DOCKER_HOST: host, DOCKER_IMAGE: image, DOCKER_SUDO: 'true' },
+        EGRESS_ALLOW: '127.0.0.1/32',
+      },
     });
     const made = await request('POST', '/v1/servers/create', {
       ...{ workspace: 'default', provider: 'docker', plan: '1xCPU-1GB', zone: 'local', hostname: 'box-01' },
@@ -99,10 +104,12 @@ function overSsh({ host, image: making }: { host: string; image: Promise<string>
     const found = await provider.findServer(made.id);
     assert.ok(found !== null && found.ip_address !== null);
     box = { id: String(made.result?.server_id), ip_address: found.ip_address, ref: found.ref };
+    proxy = await startCutProxy({ host: box.ip_address, port: SSH_PORT });
   });
   after(async () => {
     if (box !== undefined) await request('DELETE', `/v1/servers/${box.id}?force=true`);
     await server?.[Symbol.asyncDispose]();
+    await proxy?.[Symbol.asyncDispose]();
     await provider?.close?.();
   });
 
@@ -128,8 +135,8 @@ function overSsh({ host, image: making }: { host: string; image: Promise<string>
     request('POST', '/v1/servers/import', {
       workspace: 'default',
       hostname,
-      ip_address: box.ip_address,
-      ssh: { user },
+      ip_address: '127.0.0.1',
+      ssh: { user, port: proxy.port },
     });
 
   test('a new server lets its workspace’s key in, also after a restart, and keeps it once', async () => {
@@ -141,6 +148,8 @@ function overSsh({ host, image: making }: { host: string; image: Promise<string>
     await request('POST', `/v1/servers/${box.id}/restart`);
     const found = (await provider.observeServers([box.ref])).get(box.ref);
     box.ip_address = found?.ip_address ?? box.ip_address;
+    await proxy[Symbol.asyncDispose]();
+    proxy = await startCutProxy({ host: box.ip_address, port: SSH_PORT });
     assert.deepEqual(
       await inBox('stat -c %a /root/.ssh /root/.ssh/authorized_keys; wc -l </root/.ssh/authorized_keys'),
       ['700', '600', '1'],
