@@ -53,6 +53,20 @@ test('every built-in definition is without a mistake and carries the library', a
   }
 });
 
+test('every built-in setting that chooses where code comes from takes a permission of its own', async () => {
+  const { definitions } = await loadCatalog(null);
+  const settings = [...definitions.values()].flatMap(({ name, config }) =>
+    Object.entries(config).map(([setting, property]) => ({ setting: `${name}.${setting}`, property })),
+  );
+  const chooses = /(^|_)(mirrors?|images?|registry|registries|repos?|repository|repositories)(_|$)/;
+  const chosen = settings.filter(({ setting }) => chooses.test(setting.split('.')[1] ?? ''));
+  assert.ok(chosen.length >= 12, chosen.map(({ setting }) => setting).join());
+  assert.deepEqual(
+    chosen.flatMap(({ setting, property }) => (property.privileged === true ? [] : setting)),
+    [],
+  );
+});
+
 test("a workspace's own definition joins the built-in ones and overrides one of the same name", async () => {
   await using own = await workspace();
   await own.write(

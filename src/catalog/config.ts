@@ -73,23 +73,33 @@ export function generateSecrets(
 }
 
 /**
- * Whether an installed version may become another one in one go.
- * @throws 409 naming the versions that it may become.
+ * Whether what is installed may become another version in one go. What was asked for does not count: it may have failed.
+ * @param hosts that are to have it; `version` null: nothing is installed there.
+ * @throws 409 naming the versions that all of them may become.
  */
-export function requireUpgrade(definition: TaskservDefinition, from: string, to: string): void {
-  const [now, then] = [minorOf(from), minorOf(to)];
-  if (definition.versions.upgrade === 'any' || from === to || now === null || then === null) return;
-  const allowed = (version: string) => {
-    const minor = minorOf(version);
-    return minor !== null && minor.major === now.major && [now.minor, now.minor + 1].includes(minor.minor);
-  };
-  const newer = (version: string) => compareVersions(version, from) > 0;
-  if (allowed(to) && newer(to)) return;
-  const next = definition.versions.supported.filter((version) => allowed(version) && newer(version));
+export function requireUpgrade(
+  definition: TaskservDefinition,
+  hosts: readonly { hostname: string; version: string | null }[],
+  to: string,
+): void {
+  if (definition.versions.upgrade === 'any') return;
+  const refuses = (version: string) => hosts.find((host) => host.version !== null && !isStep(host.version, version));
+  const stuck = refuses(to);
+  if (stuck === undefined) return;
+  const { hostname, version: from } = stuck;
+  const next = definition.versions.supported.filter((version) => refuses(version) === undefined);
   throw errors.conflict(
-    `${definition.name} ${from} cannot become ${to}: it is upgraded by one minor version at a time, and never downgraded. ${next.length === 0 ? 'The catalog has no version that it could become.' : `It can become ${next.join(' or ')}.`}`,
-    { version: from, possible_versions: next },
+    `${definition.name} ${from} on ${hostname} cannot become ${to}: it is upgraded by one minor version at a time, and never downgraded. ${next.length === 0 ? 'The catalog has no version that it could become.' : `It can become ${next.join(' or ')}.`}`,
+    { server: hostname, version: from, possible_versions: next },
   );
+}
+
+/** Whether the one is the other, or a newer one of the same or the next minor version. */
+function isStep(from: string, to: string): boolean {
+  const [now, then] = [minorOf(from), minorOf(to)];
+  if (from === to || now === null || then === null) return true;
+  const near = now.major === then.major && [now.minor, now.minor + 1].includes(then.minor);
+  return near && compareVersions(to, from) > 0;
 }
 
 function minorOf(version: string): { major: number; minor: number } | null {

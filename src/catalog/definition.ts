@@ -87,6 +87,8 @@ const ClusterSchema = Type.Object(
     ),
     /** `fixed`: the first server leads for good and cannot leave. `any`: another one of its role takes its place. */
     leader: Type.Optional(Type.Union([Type.Literal('any'), Type.Literal('fixed')])),
+    /** Setting that holds the service's address. While it has its default, all reach it by the first server, which stays. */
+    shared_address: Type.Optional(property),
     /** The configuration names the members: all of them are installed again when one joins or leaves. */
     follows_members: Type.Optional(Type.Boolean()),
     /** Settings of the config by which servers are set up each by itself, once one of them differs from its default. */
@@ -157,6 +159,7 @@ interface ClusterRole {
 export interface ClusterDefinition {
   roles: ClusterRole[];
   leader: 'any' | 'fixed';
+  shared_address: string | null;
   follows_members: boolean;
   unless: string[];
 }

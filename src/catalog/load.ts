@@ -213,6 +213,7 @@ function clusterOf({ cluster }: DefinitionFile): TaskservDefinition['cluster'] {
   return {
     roles: cluster.roles.map(({ name, count, at_once }) => ({ name, count: count ?? null, at_once: at_once ?? null })),
     leader: cluster.leader ?? 'any',
+    shared_address: cluster.shared_address ?? null,
     follows_members: cluster.follows_members ?? false,
     unless: cluster.unless ?? [],
   };

@@ -76,6 +76,10 @@ function checkCluster({ cluster, config = {} }: DefinitionFile, problems: Proble
       problems.add([...path, 'count'], `config.${count} must be an integer with a default`);
     }
   }
+  const { shared_address: address } = cluster;
+  if (address !== undefined && (config[address]?.type !== 'string' || !('default' in config[address]))) {
+    problems.add(['cluster', 'shared_address'], `config.${address} must be a string with a default`);
+  }
   for (const [index, name] of (cluster.unless ?? []).entries()) {
     if (!(name in config)) problems.add(['cluster', 'unless', index], `there is no config.${name}`);
   }

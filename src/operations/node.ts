@@ -1,6 +1,7 @@
 /** What a kind of operation is in a workflow's graph. */
 import type { TSchema } from 'typebox';
 import type { Permission, Principal } from '../access/permissions.ts';
+import type { Queryable } from '../database/pool.ts';
 import type { OperationStatus } from '../database/tables.ts';
 import type { JsonObject } from '../documents/json.ts';
 import type { FieldProblem } from '../errors.ts';
@@ -41,8 +42,8 @@ export type NodeUndo =
   | { how: 'nothing' }
   /** It cannot be undone. */
   | { how: 'keep'; why: string }
-  /** By the operation of another node. */
-  | { how: 'node'; kind: string; fields: JsonObject }
+  /** By the operation of another node. `keep`, asked in its transaction: why it is kept all the same; null: it is not. */
+  | { how: 'node'; kind: string; fields: JsonObject; keep?(tx: Queryable): Promise<string | null> }
   /** By the rollback of the workflow that it was. */
   | { how: 'rollback'; workflowId: string };
 

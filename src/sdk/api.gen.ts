@@ -723,7 +723,7 @@ export interface paths {
         head?: never;
         /**
          * Change the servers, the config or the version of a taskserv
-         * @description What is left out stays as it is. A service across servers is changed member by member, in the order that its definition gives: servers that do not run leave first, then the others are changed and new ones join, then those that are no longer named are drained and leave.
+         * @description What is left out stays as it is. A service across servers is changed member by member, in the order that its definition gives: servers that do not run leave first, where the service is on one that stays, then the others are changed and new ones join, then those that are no longer named are drained and leave.
          */
         patch: operations["updateTaskserv"];
         trace?: never;
@@ -757,7 +757,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Try again on the servers where a taskserv does not run */
+        /**
+         * Try again on the servers where a taskserv does not run
+         * @description Also on those that the last change has not reached. Refused while servers are still to leave: send that change again.
+         */
         post: operations["retryTaskserv"];
         delete?: never;
         options?: never;
@@ -1448,6 +1451,8 @@ export interface components {
                     count: number | string | null;
                     name: string;
                 }[];
+                /** @description Setting that holds the address of the service. While it has its default, the first server cannot leave. */
+                shared_address: string | null;
                 /** @description Settings that set each server up by itself. */
                 unless: string[];
             } | null;

@@ -25,8 +25,11 @@ export interface Item {
   digest: string;
   /** The host's part in a service across servers; null: it has a service of its own. */
   membership: Membership | null;
-  /** What the leader has handed out for this host to join: never to be logged or stored. */
-  facts: Record<string, string>;
+  /**
+   * What a member has handed out for this host to join: never to be logged or stored. Null: another process was given it,
+   * so what is said with it cannot be told apart, and is not told.
+   */
+  facts: Record<string, string> | null;
 }
 
 /** The version and config that a revision asks for, whole. */

@@ -2,7 +2,7 @@
 import { renderScripts } from '../catalog/catalog.ts';
 import type { StepCall } from '../engine/procedure.ts';
 import { type Line, type Transport, TransportError } from '../transports/contract.ts';
-import { runJob } from '../transports/job.ts';
+import { logOfJob, runJob } from '../transports/job.ts';
 import { asShell } from '../transports/program.ts';
 import type { Membership } from './cluster/members.ts';
 import type { Item } from './host-plan.ts';
@@ -50,7 +50,7 @@ export function environment(item: Item, host: HostFacts): Record<string, string>
     HOST_NAME: host.hostname,
     ...(host.address === null ? {} : { HOST_ADDRESS: host.address }),
     ...clusterEnvironment(item.membership),
-    ...Object.fromEntries(Object.entries(item.facts).map(([name, value]) => [`FACT_${name}`, value])),
+    ...Object.fromEntries(Object.entries(item.facts ?? {}).map(([name, value]) => [`FACT_${name}`, value])),
   };
 }
 
@@ -68,7 +68,7 @@ function clusterEnvironment(membership: Membership | null): Record<string, strin
 
 /** Blanks the item's secrets out of output. */
 export function maskOf(item: Item) {
-  return createMask([...item.secretNames.map((name) => item.values[name]), ...Object.values(item.facts)]);
+  return createMask([...item.secretNames.map((name) => item.values[name]), ...Object.values(item.facts ?? {})]);
 }
 
 /** Runs check.sh: it decides whether the service is healthy. */
@@ -124,6 +124,19 @@ export async function installItem(
   return outcome;
 }
 
+/** Takes the mark away by which a host says that it carries the item. @throws TransportError. */
+export async function unmarkItem(transport: Transport, { definition }: Item, signal: AbortSignal): Promise<void> {
+  const { name } = definition;
+  await atStep(`mark of ${name}`, () =>
+    transport.run('rm -f "$mark"', {
+      env: { mark: `${MARKS}/${name}` },
+      signal,
+      timeoutSeconds: FORGET_SECONDS,
+      label: `forget ${name}`,
+    }),
+  );
+}
+
 /** Runs remove.sh, and makes the host forget that it ever was there. */
 export async function removeItem(
   transport: Transport,
@@ -170,13 +183,16 @@ async function runScript(
       fromLine: output.fromLine,
       label: `${script} ${name}`,
       onLine: (line, number) => {
+        if (item.facts === null) return;
         const masked = { ...line, text: mask(line.text) };
         said.add(masked.text);
         output.onLine(masked, number);
       },
     }),
   );
-  return outcomeOf(result, said);
+  const outcome = outcomeOf(result, said);
+  if (outcome.ok || item.facts !== null) return outcome;
+  return { ok: false, message: `${outcome.message} that may be told: the host keeps it in ${logOfJob(output.jobId)}` };
 }
 
 /** Keeps the last lines of output, to be repeated in a message. */

@@ -178,6 +178,17 @@ export async function failOnHost(
     where server_id = ${where.serverId} and taskserv_id = ${where.taskservId}`.execute(tx);
 }
 
+/** Records that nothing was done on a host: what stands there is as it was. */
+export async function leaveOnHost(
+  tx: Queryable,
+  where: { serverId: string; taskservId: string },
+  message: string,
+): Promise<void> {
+  await sql`
+    update provisioning.taskserv_hosts set status = 'absent', message = ${message}, updated_at = now()
+    where server_id = ${where.serverId} and taskserv_id = ${where.taskservId} and status = 'pending'`.execute(tx);
+}
+
 /**
  * What an operation that ended early leaves: what it had not begun is absent, what it was at is unknown.
  * @returns the hosts that have to be looked at.

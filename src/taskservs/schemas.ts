@@ -159,6 +159,10 @@ export const CatalogEntry = Type.Object(
             }),
           ),
           leader: Type.Enum(['any', 'fixed']),
+          shared_address: Type.Union([Type.String(), Type.Null()], {
+            description:
+              'Setting that holds the address of the service. While it has its default, the first server cannot leave.',
+          }),
           follows_members: Type.Boolean(),
           unless: Type.Array(Type.String(), { description: 'Settings that set each server up by itself.' }),
         }),

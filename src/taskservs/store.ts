@@ -134,6 +134,19 @@ export async function readRevision(db: Queryable, taskservId: string): Promise<R
   return rows[0] ?? null;
 }
 
+/** Servers that the last change of a taskserv was to take out and that still have it. */
+export async function stillLeaving(tx: Queryable, taskservId: string): Promise<{ hostname: string }[]> {
+  const { rows } = await sql<{ hostname: string }>`
+    select s.hostname from provisioning.taskservs t
+      join provisioning.taskserv_revisions r on r.taskserv_id = t.id and r.revision = t.revision
+      join provisioning.operations o on o.id = r.operation_id
+      join provisioning.taskserv_hosts h on h.taskserv_id = t.id
+        and coalesce(o.input -> 'leaving', '[]') @> to_jsonb(h.server_id)
+      join provisioning.servers s on s.id = h.server_id
+    where t.id = ${taskservId} order by s.hostname`.execute(tx);
+  return rows;
+}
+
 /** Forgets the revisions before the wanted one, with their secrets. */
 export async function removeOldRevisions(tx: Queryable, taskservId: string): Promise<void> {
   await sql`

@@ -88,6 +88,8 @@ export interface Transport {
   upload(content: string | Buffer, path: string, options: { mode: number; signal?: AbortSignal }): Promise<void>;
   /** Carries out jobs by itself. Absent: `runJob` does it with shell scripts over `run`. */
   runJob?(job: Job): Promise<RunResult>;
+  /** Whether a job of that id was begun there, where it carries out jobs by itself; see `isJobBegun`. */
+  isJobBegun?(id: string): Promise<boolean>;
   /** Gives the connection back. What still runs through it fails. May be called again. */
   close(): Promise<void>;
 }

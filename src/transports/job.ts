@@ -46,6 +46,23 @@ export async function runJob(transport: Transport, job: Job): Promise<RunResult>
   }
 }
 
+/** Whether a job of that id was begun on the host, by whomever: then `runJob` only attaches to it. @throws as `run`. */
+export async function isJobBegun(transport: Transport, id: string, signal: AbortSignal): Promise<boolean> {
+  if (transport.isJobBegun !== undefined) return transport.isJobBegun(id);
+  const { exitCode } = await transport.run('[ -d "$directory" ]', {
+    env: { directory: `${JOBS}/${id}` },
+    signal,
+    timeoutSeconds: ATTACH_MARGIN,
+    label: 'look for a job',
+  });
+  return exitCode === 0;
+}
+
+/** Where the host keeps what a job has said. */
+export function logOfJob(id: string): string {
+  return `${JOBS}/${id}/log`;
+}
+
 async function attachUntilEnd(
   transport: Transport,
   job: Job,

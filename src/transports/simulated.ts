@@ -13,6 +13,7 @@ import {
   enterRun,
   finishJob,
   isInstalled,
+  isJobEntered,
   isOn,
   isToFail,
   isToHang,
@@ -104,6 +105,7 @@ export function createSimulatedTransport(options: {
     host,
     run: (_script, runOptions) => run(runOptions),
     runJob,
+    isJobBegun: (id) => isJobEntered(db, ref, id),
     async upload(content, path, { signal }) {
       signal?.throwIfAborted();
       await reach();

@@ -354,22 +354,30 @@ suite('catalog: dry runs', { skip, concurrency: 3 }, () => {
     const kubeadm = async (host: typeof leader) => (await recorded(host)).filter((call) => call.startsWith('kubeadm'));
 
     await runScript(leader, definition, 'install', config, leading);
+    assert.deepEqual(await kubeadm(leader), [
+      'kubeadm [init] [--config] [/etc/kubernetes/provisioning.yaml] [--skip-token-print]',
+    ]);
     await runScript(leader, definition, 'check', config, leading);
+    // Another control plane may be the one by which all reach the cluster.
+    const own = 'kubectl [--server] [https://localhost:6443] [--tls-server-name] [kubernetes]';
+    const asked = await recorded(leader, /^kubelet/);
+    assert.ok(asked.length > 2 && asked.every((call) => call.startsWith(own)), asked.join('\n'));
     const [init] = parseAllDocuments(await leader.run(['cat', '/etc/kubernetes/provisioning.yaml'])).map((document) =>
       document.toJS(),
     );
     assert.equal(init.kind, 'InitConfiguration');
     assert.equal(init.bootstrapTokens, undefined, 'no token that lives for ever');
-    assert.deepEqual(await kubeadm(leader), [
-      'kubeadm [init] [--config] [/etc/kubernetes/provisioning.yaml] [--skip-token-print]',
-    ]);
-    const handed = await runScript(leader, definition, 'admit', config, { ...leading, ...peer, FACT_MARK: 'mark' });
-    const facts = Object.fromEntries(
-      [...handed.matchAll(/^mark (\S+) (\S+)$/gm)].map(([, name, value]) => [
-        `FACT_${name}`,
-        Buffer.from(String(value), 'base64').toString(),
-      ]),
-    );
+    const admit = async (more: Record<string, string> = {}) => {
+      const env = { ...leading, ...peer, FACT_MARK: 'mark', ...more };
+      const handed = await runScript(leader, definition, 'admit', config, env);
+      return Object.fromEntries(
+        [...handed.matchAll(/^mark (\S+) (\S+)$/gm)].map(([, name, value]) => [
+          `FACT_${name}`,
+          Buffer.from(String(value), 'base64').toString(),
+        ]),
+      );
+    };
+    const facts = await admit();
     assert.match(facts.FACT_CA_CERT_HASH ?? '', /^sha256:[0-9a-f]{64}$/);
     assert.deepEqual(
       { ...facts, FACT_CA_CERT_HASH: '' },
@@ -380,7 +388,9 @@ suite('catalog: dry runs', { skip, concurrency: 3 }, () => {
         FACT_NETWORK_TOKEN: 'network',
       },
     );
-    assert.deepEqual(await kubeadm(leader), ['kubeadm [token] [create] [--ttl] [30m]']);
+    const letIn = await recorded(leader);
+    assert.match(letIn.join('\n'), /^kubeadm \[token\] \[create\] \[--ttl\] \[30m\] \[--kubeconfig\] /m);
+    assert.doesNotMatch(letIn.join('\n'), /\[delete\]/, 'a node that is ready stays');
 
     const output = await runScript(worker, definition, 'install', config, { ...joining, ...facts });
     assert.doesNotMatch(output, /fedcba/);
@@ -395,11 +405,62 @@ suite('catalog: dry runs', { skip, concurrency: 3 }, () => {
     await runScript(leader, definition, 'drain', config, { ...leading, ...peer, PEER_LEAVES: 'yes' });
     const calls = (await recorded(leader)).filter((call) => /\[(drain|delete)\]/.test(call));
     assert.deepEqual(calls, [
-      'kubectl [drain] [dry-work] [--ignore-daemonsets] [--delete-emptydir-data] [--force] [--timeout=540s]',
-      'kubectl [delete] [node] [dry-work] [--ignore-not-found]',
+      `${own} [drain] [dry-work] [--ignore-daemonsets] [--delete-emptydir-data] [--force] [--timeout=540s]`,
+      `${own} [delete] [node] [dry-work] [--ignore-not-found]`,
     ]);
     await runScript(leader, definition, 'resume', config, { ...leading, ...peer });
-    assert.ok((await recorded(leader)).includes('kubectl [uncordon] [dry-work]'));
+    assert.ok((await recorded(leader)).includes(`${own} [uncordon] [dry-work]`));
+
+    // Let in anew: where the cluster knows it, it stays as it is; else it joins once more.
+    const key =
+      'openssl x509 -pubkey -noout -in /etc/kubernetes/pki/ca.crt | openssl pkey -pubin -outform der | sha256sum';
+    const hash = `sha256:${(await worker.run(['sh', '-c', key])).split(' ')[0]}`;
+    const anew = { ...joining, ...facts, FACT_CA_CERT_HASH: hash };
+    await runScript(worker, definition, 'install', config, anew);
+    assert.deepEqual(await kubeadm(worker), []);
+    await worker.put('/run/fake/node', '', '0644');
+    await worker.put('/run/fake/ready', 'Unknown', '0644');
+    await runScript(worker, definition, 'install', config, anew);
+    const rejoined = [
+      'kubeadm [reset] [--force] [--cri-socket] [unix:///run/containerd/containerd.sock]',
+      'kubeadm [join] [--config] [/etc/kubernetes/provisioning.yaml]',
+    ];
+    assert.deepEqual(await kubeadm(worker), rejoined);
+    await worker.run(['rm', '/run/fake/node']);
+    assert.match(await runScript(worker, definition, 'install', config, { ...joining, ...facts }), /joins anew/);
+    assert.deepEqual(await kubeadm(worker), rejoined, "it had joined another's cluster");
+    await worker.run(['rm', '/run/fake/ready']);
+
+    // What etcd forgets before a control plane joins: what is no member and does not answer, and a lost one of that name.
+    const etcd = [
+      'aa1, started, dry-lead, https://10.0.0.5:2380, https://10.0.0.5:2379, false',
+      'bb2, started, dry-work, https://10.0.0.6:2380, https://10.0.0.6:2379, false',
+      'cc3, started, dry-gone, https://10.0.0.7:2380, https://10.0.0.7:2379, false',
+      'dd4, started, dry-kept, https://10.0.0.8:2380, https://10.0.0.8:2379, false',
+      'ee5, unstarted, , https://10.0.0.9:2380, , true',
+      '',
+    ];
+    await leader.put('/run/fake/etcd', etcd.join('\n'), '0644');
+    await leader.put('/run/fake/etcd-up', 'https://10.0.0.5:2379\nhttps://10.0.0.8:2379\n', '0644');
+    const plane = { PEER_ROLE: 'control-plane' };
+    const struck = async () =>
+      (await recorded(leader)).flatMap((call) => /\[member\] \[remove\] \[(\w+)\]$/.exec(call)?.[1] ?? []);
+    await recorded(leader);
+    assert.match((await admit(plane)).FACT_CERTIFICATE_KEY ?? '', /^[0-9a-f]{64}$/);
+    assert.deepEqual(await struck(), ['cc3', 'ee5'], 'a node that is ready keeps its member');
+    await leader.put('/run/fake/ready', 'Unknown', '0644');
+    await admit(plane);
+    assert.deepEqual(await struck(), ['bb2', 'cc3', 'ee5']);
+    await leader.run(['rm', '/run/fake/ready']);
+
+    // One of an earlier version has a network that somebody else has brought: it keeps it, and so do those that join.
+    await leader.run(['rm', '/var/lib/provisioning/state/kubernetes/settled', '/etc/kubernetes/pod-network.conf']);
+    await leader.run(['rm', '/run/applied']);
+    for (const _time of ['once', 'again']) await runScript(leader, definition, 'install', config, leading);
+    const brought = ['test', '-e', '/etc/kubernetes/pod-network.conf', '-o', '-e', '/run/applied'];
+    assert.equal((await leader.attempt(brought)).exitCode, 1);
+    const { FACT_NETWORK: network, FACT_NETWORK_TOKEN: none } = await admit();
+    assert.deepEqual([network, none], ['other', undefined]);
     await runScript(worker, definition, 'remove', config, joining);
     await runScript(leader, definition, 'remove', config, leading);
   });

@@ -78,16 +78,26 @@ esac`;
 
 export const fakeKubelet = (version: string) => `# version ${version}\nexec perl -e '${fakeHttp(10248, 'ok')}'`;
 
-/** @param ready whether a node is that: without a network plugin it is not. */
-export const fakeKubectl = (version: string, ready: 'True' | 'False' = 'False') => `case "$*" in
+/**
+ * @param ready whether a node is that: without a network plugin it is not. Files below /run/fake say otherwise: `ready`;
+ *   `node`, which it knows; `etcd`, the members as etcdctl lists them, of which those with an address in `etcd-up` answer.
+ */
+export const fakeKubectl = (
+  version: string,
+  ready: 'True' | 'False' = 'False',
+) => `fake() { cat "/run/fake/$1" 2>/dev/null || echo "$2"; }
+if [ "$1" = --server ]; then shift 4; fi
+case "$*" in
   *readyz) printf ok ;;
+  *'member list') cat /run/fake/etcd ;;
+  *'endpoint health') for word; do if [ "$last" = --endpoints ]; then grep -qsFx "$word" /run/fake/etcd-up; exit; fi; last=$word; done ;;
   'apply -f -') cat >/run/applied ;;
   *'get secret'*) printf bmV0d29yaw== ;;
   *taints*) ;;
   *drained*) echo yes ;;
   *unschedulable*) ;;
-  *jsonpath*) echo ${ready} ;;
-  *'-o name') echo node/dry ;;
+  *jsonpath*) fake ready ${ready} ;;
+  *'-o name') fake node node/dry ;;
   version*) echo '{"serverVersion": {"gitVersion": "v${version}"}}' ;;
 esac`;
 

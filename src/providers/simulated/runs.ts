@@ -44,6 +44,13 @@ export async function attachJob(
   return { age: row.age, left: row.left, exitCode: row.exit_code };
 }
 
+/** Whether a job of that id was ever started on the server. */
+export async function isJobEntered(db: Database, ref: string, jobId: string): Promise<boolean> {
+  const { rows } = await sql`
+    select from simulated_cloud.runs where ref = ${ref} and job_id = ${jobId}`.execute(db);
+  return rows.length > 0;
+}
+
 /** Ends a job that still runs. */
 export async function endJob(db: Database, ref: string, jobId: string): Promise<void> {
   await sql`

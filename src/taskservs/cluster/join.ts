@@ -14,7 +14,8 @@ const nothing = async () => {};
 
 /**
  * Has a newcomer let in, or a member that gets another version relieved of its work.
- * @param installed what the host itself says that it carries.
+ * @param installed what the host itself says that it carries; absent: it is no member, or not any more.
+ * @param begun its install was begun before by this operation, and goes on or has ended: it has been let in.
  * @throws LEADER_MISSING, ADDRESS_UNKNOWN, and what the scripts fail with.
  */
 export async function prepareMember(
@@ -22,6 +23,7 @@ export async function prepareMember(
   wanted: Item,
   installed: { version: string } | undefined,
   leaving: readonly string[],
+  begun: boolean,
 ): Promise<Prepared> {
   const { cluster, scripts, name } = wanted.definition;
   if (wanted.membership === null || cluster === null) return { item: wanted, after: nothing };
@@ -42,6 +44,10 @@ export async function prepareMember(
   });
   if (installed === undefined) {
     const item = await asMember(work.tools.db, wanted, self.server_id, { lost: true, leaving });
+    if (begun) {
+      const handedOut = contact !== null && scripts.admit !== undefined;
+      return { item: handedOut ? { ...item, facts: null } : item, after: nothing };
+    }
     if (contact === null) {
       const leader = item.membership?.leader;
       if (leader?.server_id === self.server_id) return { item, after: nothing };

@@ -46,6 +46,18 @@ export function placesAmong(
   );
 }
 
+/** The places of the hosts that carry a taskserv. A single one without a place founded what others may join. */
+export function presentPlaces(
+  { cluster }: TaskservDefinition,
+  present: readonly { server_id: string; role: string | null; position: number | null }[],
+): Place[] {
+  const places = placesAmong(present);
+  const [single, ...more] = present;
+  const [first] = cluster?.roles ?? [];
+  if (places.length > 0 || single === undefined || more.length > 0 || first === undefined) return places;
+  return [{ server_id: single.server_id, role: first.name, position: 1 }];
+}
+
 /**
  * The places that a request makes; null: each server gets a service of its own.
  * @param present hosts that carry the taskserv. Several without places were made before there were any, each by itself.
@@ -58,8 +70,7 @@ export function wantedPlaces(
   wanted: readonly { server_id: string; hostname: string }[],
 ): Place[] | null {
   const { name, cluster } = definition;
-  const [first] = cluster?.roles ?? [];
-  if (cluster === null || first === undefined) return null;
+  if (cluster === null) return null;
   const places = placesAmong(present);
   const own = ownSettings(definition, values);
   if (own.length > 0) {
@@ -71,19 +82,19 @@ export function wantedPlaces(
       })),
     );
   }
-  const [single, ...more] = present;
-  if (places.length > 0 || single === undefined) return placesOf(name, cluster, values, places, wanted);
-  if (more.length > 0) return null;
-  const { server_id } = single;
-  return placesOf(name, cluster, values, [{ server_id, role: first.name, position: 1 }], wanted);
+  if (places.length === 0 && present.length > 1) return null;
+  return placesOf(name, cluster, values, presentPlaces(definition, present), wanted);
 }
 
 /** Settings by which the servers are set up each by itself. */
 function ownSettings(definition: TaskservDefinition, values: Record<string, unknown>): string[] {
-  return (definition.cluster?.unless ?? []).filter((name) => {
-    const value = values[name];
-    return value !== undefined && JSON.stringify(value) !== JSON.stringify(definition.config[name]?.default);
-  });
+  return (definition.cluster?.unless ?? []).filter((name) => differs(definition, values, name));
+}
+
+/** Whether a setting has another value than its default. */
+function differs(definition: TaskservDefinition, values: Record<string, unknown>, name: string): boolean {
+  const value = values[name];
+  return value !== undefined && JSON.stringify(value) !== JSON.stringify(definition.config[name]?.default);
 }
 
 /**
@@ -139,9 +150,47 @@ function tooFew(
   ]);
 }
 
-/** The first server of a service whose leader is fixed; null: each may go. */
-export function fixedLeader({ cluster }: TaskservDefinition, present: readonly Place[]): Place | null {
-  return cluster?.leader === 'fixed' ? (present.toSorted((a, b) => a.position - b.position)[0] ?? null) : null;
+/** The one that leads by its place: the first with the first role. */
+function firstOf<P extends Place>(cluster: ClusterDefinition, places: readonly P[]): P | undefined {
+  const inOrder = places.toSorted((a, b) => a.position - b.position);
+  return inOrder.find(({ role }) => role === cluster.roles[0]?.name) ?? inOrder[0];
+}
+
+/** A server that cannot leave, and why. */
+interface Stuck {
+  place: Place;
+  /** After the server's name. */
+  why: string;
+}
+
+/**
+ * The first server, where the service cannot do without it; null: each may go.
+ * @param values of the config that the members have.
+ */
+export function fixedLeader(
+  definition: TaskservDefinition,
+  values: Record<string, unknown>,
+  present: readonly Place[],
+): Stuck | null {
+  const { name, cluster } = definition;
+  const place = cluster === null ? undefined : firstOf(cluster, present);
+  if (cluster === null || place === undefined) return null;
+  if (cluster.leader === 'fixed') {
+    const why = `leads ${name} for good and cannot leave: name it in "servers". To move the service, set up another one and move its data.`;
+    return { place, why };
+  }
+  const { shared_address: setting } = cluster;
+  if (setting === null || differs(definition, values, setting)) return null;
+  const why = `is the server by whose address all reach ${name}, and cannot leave: name it in "servers". That takes a service that was made with an address of its own (config.${setting}).`;
+  return { place, why };
+}
+
+/** Whether the service is among these servers: one of them founded it, or has joined it in the first role. */
+export function goesOn(
+  cluster: ClusterDefinition,
+  members: readonly { role: string; version: string | null }[],
+): boolean {
+  return members.some(({ role, version }) => role === cluster.roles[0]?.name && version !== null);
 }
 
 /**
@@ -162,21 +211,23 @@ export function membershipOf(
   const installed = all.filter(({ role, version }) => role === cluster.roles[0]?.name && version !== null);
   const leads = (candidates: readonly Member[]) => candidates.find((member) => !(lost && member === self));
   const leader = leads(installed.filter(stays)) ?? leads(installed) ?? members[0] ?? self;
-  const eligible = installed.filter((member) => member !== self && (cluster.leader === 'any' || member === all[0]));
+  const first = firstOf(cluster, all);
+  const eligible = installed.filter((member) => member !== self && (cluster.leader === 'any' || member === first));
   const able = (candidates: readonly Member[]) =>
     candidates.find(({ status }) => status === 'running') ?? candidates[0] ?? null;
   return {
     self,
     members,
-    leader: cluster.leader === 'fixed' ? (all[0] ?? self) : leader,
+    leader: cluster.leader === 'fixed' ? (first ?? self) : leader,
     contact: able(eligible.filter(stays)) ?? able(eligible),
   };
 }
 
 /** The order in which members are installed or changed: the leader by itself, then role by role. */
 export function installRounds(cluster: ClusterDefinition, places: readonly Place[]): Round[] {
-  const [leader, ...others] = places.toSorted((a, b) => a.position - b.position);
+  const leader = firstOf(cluster, places);
   if (leader === undefined) return [];
+  const others = places.filter((place) => place !== leader).toSorted((a, b) => a.position - b.position);
   const rounds = cluster.roles.map(({ name, at_once }) => ({
     action: 'install' as const,
     servers: others.filter(({ role }) => role === name).map(({ server_id }) => server_id),

@@ -179,7 +179,6 @@ async function acceptCreate(services: Services, mutation: Mutation, request: Che
   requireNoConflict(request, carried);
   const present = await findPresent(mutation, request, hosts, carried);
   const current = present === null ? null : await readRevision(tx, present.id);
-  if (current !== null) requireUpgrade(definition, current.version, version);
   const kept = current === null ? {} : decryptSecrets(services.encryption, current);
   const { values, secrets: secretNames } = generateSecrets(
     definition,
@@ -188,6 +187,7 @@ async function acceptCreate(services: Services, mutation: Mutation, request: Che
   );
   const checked = { ...request, values, secretNames };
   const standingHosts = present === null ? [] : await hostsOf(tx, present.id);
+  requireUpgrade(definition, standingHosts, version);
   const places = wantedPlaces(definition, values, standingHosts, hosts);
   await requireFree(tx, hosts, body.wait);
   const standing = (record: CarriedRecord) => record.name === body.name;

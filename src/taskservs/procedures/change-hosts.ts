@@ -9,12 +9,12 @@ import {
 } from '../../engine/procedure.ts';
 import { leaveTurns } from '../../servers/turn-store.ts';
 import type { Slots } from '../../util/slots.ts';
-import { abandonHosts, failOnHost, hostsOf } from '../host-store.ts';
+import { abandonHosts, failOnHost, hostsOf, leaveOnHost } from '../host-store.ts';
 import { reconcileHosts } from '../reconcile/procedure.ts';
 import { settleTaskserv } from '../store.ts';
 import { type HostOutcome, onEachHost } from './each-host.ts';
 import type { Host, HostsInput, HostTools } from './input.ts';
-import { inRounds } from './rounds.ts';
+import { inRounds, NOT_BEGUN } from './rounds.ts';
 
 /** Characters of an operation's error at most: a thousand hosts have much to say. */
 const MAX_MESSAGE = 4_000;
@@ -75,7 +75,7 @@ export async function allDone<T>(
   return outcomes.flatMap((outcome) => (outcome.ok ? [{ host: outcome.host, value: outcome.value }] : []));
 }
 
-/** The hosts whose step ended with an error know it; what was worked on there does not run. */
+/** The hosts whose step ended with an error know it; what was worked on there does not run. The others are as they were. */
 async function recordFailures(
   db: Queryable,
   input: HostsInput,
@@ -85,7 +85,8 @@ async function recordFailures(
   for (const outcome of outcomes) {
     if (outcome.ok) continue;
     const where = { serverId: outcome.host.server_id, taskservId: input.taskserv_id, operationId };
-    await failOnHost(db, where, outcome.message);
+    if (outcome.code === NOT_BEGUN) await leaveOnHost(db, where, outcome.message);
+    else await failOnHost(db, where, outcome.message);
     await leaveTurns(db, operationId, outcome.host.server_id);
   }
 }

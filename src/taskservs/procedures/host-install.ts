@@ -2,6 +2,7 @@
 import { OperationError, type StepCall } from '../../engine/procedure.ts';
 import { leaveTurns } from '../../servers/turn-store.ts';
 import type { Transport } from '../../transports/contract.ts';
+import { isJobBegun } from '../../transports/job.ts';
 import type { Slots } from '../../util/slots.ts';
 import { type Prepared, prepareMember } from '../cluster/join.ts';
 import { lookAt } from '../host-look.ts';
@@ -80,9 +81,13 @@ interface Before {
   health: Outcome | undefined;
 }
 
-async function ensureItem(work: HostWork, item: Item, { known, installed, health: seen }: Before): Promise<Deed> {
+async function ensureItem(work: HostWork, item: Item, before: Before): Promise<Deed> {
+  const { known, health: seen } = before;
   const { call, host } = work;
   const { name } = item.definition;
+  const member = name === work.wanted.name && item.membership !== null;
+  // What was drained to leave, or was never there to the end, is no member, whatever the host carries.
+  const installed = member && (known?.version ?? null) === null ? undefined : before.installed;
   const say = (line: string, fields: Record<string, unknown>) =>
     call.log(`${host.hostname}: ${line}`, { host: host.hostname, taskserv: name, ...fields });
   const deed = (action: Deed['action']): Deed => ({ taskserv: name, version: item.version, action });
@@ -92,6 +97,11 @@ async function ensureItem(work: HostWork, item: Item, { known, installed, health
   if (same) {
     const health = seen ?? (await checkItem(work.transport, item, work.facts, call.signal));
     if (health.ok) {
+      if (member && known?.status !== 'running') {
+        // What failed late may have left it without its work.
+        const { after } = await prepare(work, item, installed, false);
+        await after();
+      }
       await note(work, item, 'running', null);
       await say(`${name} ${item.version} is there already and healthy.`, { verdict: 'unchanged' });
       return deed('unchanged');
@@ -101,7 +111,11 @@ async function ensureItem(work: HostWork, item: Item, { known, installed, health
   const action = same ? 'repaired' : installed === undefined ? 'installed' : 'changed';
   await note(work, item, 'installing', null);
   await say(action === 'changed' ? `changing ${name} to ${item.version}` : `installing ${name} ${item.version}`, {});
-  const { item: prepared, after } = await prepare(work, item, installed);
+  const begun = resumed && (await isJobBegun(work.transport, jobIdOf(call, item), call.signal));
+  const { item: prepared, after } = await prepare(work, item, installed, begun);
+  if (prepared.facts === null) {
+    await say(`${name} is being installed already; what it says stays on the host, for it may hold what let it in`, {});
+  }
   const outcome = await installItem(
     work.transport,
     prepared,
@@ -111,7 +125,10 @@ async function ensureItem(work: HostWork, item: Item, { known, installed, health
   );
   if (!outcome.ok) throw await failed(work, item, 'INSTALL_FAILED', `install.sh of ${name} ${outcome.message}`);
   const health = await checkItem(work.transport, prepared, work.facts, call.signal);
-  if (!health.ok) throw await failed(work, item, 'UNHEALTHY', `${name} is installed, but its check ${health.message}`);
+  if (!health.ok) {
+    const message = `${name} is installed, but its check ${health.message}`;
+    throw await failed(work, item, 'UNHEALTHY', message, { version: item.version, revision: known?.revision ?? null });
+  }
   await after();
   await note(work, item, 'running', null);
   await say(`${name} ${item.version} runs. ${health.message}`.trim(), { verdict: 'running' });
@@ -119,7 +136,7 @@ async function ensureItem(work: HostWork, item: Item, { known, installed, health
 }
 
 /** @throws OperationError; the failure is noted. */
-async function prepare(work: HostWork, item: Item, installed: Before['installed']): Promise<Prepared> {
+async function prepare(work: HostWork, item: Item, installed: Before['installed'], begun: boolean): Promise<Prepared> {
   if (item.definition.name !== work.wanted.name) return { item, after: async () => {} };
   const noted = async <T>(act: () => Promise<T>): Promise<T> => {
     try {
@@ -129,25 +146,46 @@ async function prepare(work: HostWork, item: Item, installed: Before['installed'
       throw error;
     }
   };
-  const { item: prepared, after } = await noted(() => prepareMember(work, item, installed, work.wanted.leaving ?? []));
+  const { item: prepared, after } = await noted(() =>
+    prepareMember(work, item, installed, work.wanted.leaving ?? [], begun),
+  );
   return { item: prepared, after: () => noted(after) };
 }
 
-async function note(work: HostWork, item: Item, status: 'installing' | 'running' | 'failed', message: string | null) {
+/** What is installed now, where that has changed. */
+type Applied = { version: string; revision: number | null };
+
+async function note(
+  work: HostWork,
+  item: Item,
+  status: 'installing' | 'running' | 'failed',
+  message: string | null,
+  applied: Applied | null = status === 'running' ? item : null,
+) {
   work.call.guard();
   const where = { serverId: work.host.server_id, name: item.definition.name, operationId: work.call.operationId };
-  const applied = status === 'running' ? { version: item.version, revision: item.revision } : {};
-  await noteOnHost(work.tools.db, where, { status, message, ...applied });
+  const now = applied === null ? {} : { version: applied.version, revision: applied.revision };
+  await noteOnHost(work.tools.db, where, { status, message, ...now });
 }
 
-async function failed(work: HostWork, item: Item, code: string, message: string): Promise<OperationError> {
-  await note(work, item, 'failed', message);
+async function failed(
+  work: HostWork,
+  item: Item,
+  code: string,
+  message: string,
+  applied: Applied | null = null,
+): Promise<OperationError> {
+  await note(work, item, 'failed', message, applied);
   await work.call.log(`${work.host.hostname}: ${message}`, {
     host: work.host.hostname,
     taskserv: item.definition.name,
     verdict: 'failed',
   });
   return new OperationError(code, `${work.host.hostname}: ${message}`);
+}
+
+function jobIdOf({ operationId }: StepCall, { definition }: Item): string {
+  return `${operationId.replaceAll('-', '')}-${definition.name}`;
 }
 
 /** Output of a script as events, numbered, so that what a crash cut off goes on with the next line. */
@@ -161,7 +199,7 @@ export async function outputOf(
   const job = `${script} ${name}`;
   const seen = resumed ? await lastLineOf(tools.db, call.operationId, { host: host.hostname, job }) : 0;
   return {
-    jobId: `${call.operationId.replaceAll('-', '')}-${name}`,
+    jobId: jobIdOf(call, item),
     fromLine: seen + 1,
     onLine: ({ stream, text }, n) => {
       if (n > MAX_LINES + 1) return;

@@ -4,10 +4,11 @@ import { OperationError, type StepCall } from '../../engine/procedure.ts';
 import { leaveTurns } from '../../servers/turn-store.ts';
 import { TransportError } from '../../transports/contract.ts';
 import type { Slots } from '../../util/slots.ts';
+import { goesOn } from '../cluster/members.ts';
 import { coordinate } from '../cluster/peer-scripts.ts';
 import { defaultItem, type Item, namesToRemove } from '../host-plan.ts';
-import { removeItem } from '../host-scripts.ts';
-import { type CarriedRecord, carriedOn, forgetOnHost, noteOnHost } from '../host-store.ts';
+import { removeItem, unmarkItem } from '../host-scripts.ts';
+import { type CarriedRecord, carriedOn, forgetOnHost, membersOf, noteOnHost } from '../host-store.ts';
 import { withTransport } from './each-host.ts';
 import { outputOf } from './host-install.ts';
 import { definitionMissing, definitionsOf, type Host, type HostsInput, type HostTools, wantedItem } from './input.ts';
@@ -42,7 +43,7 @@ export async function removeFromHost(
     const carried = await carriedOn(tools.db, [host.server_id]);
     const names = namesToRemove(definitions, carried, input.name);
     const removed = await reachable(tools, input, host, call, leaving, () =>
-      removeNames(tools, input, definitions, { host, call, carried, names }),
+      removeNames(tools, input, definitions, { host, call, carried, names, leaves: leaving !== undefined }),
     );
     call.guard();
     await tools.db.transaction().execute(async (tx) => {
@@ -53,7 +54,10 @@ export async function removeFromHost(
   });
 }
 
-/** @throws OperationError where the member cannot be drained, and `force` does not say to do without. */
+/**
+ * @throws OperationError LAST_MEMBER where the service would go with this server, also with `force`; and where the member
+ *   cannot be drained, and `force` does not say to do without.
+ */
 async function drainHost(
   tools: HostTools,
   input: RemoveInput,
@@ -63,10 +67,17 @@ async function drainHost(
   leaving: readonly string[],
 ): Promise<void> {
   const item = await itemToRemove(tools, definitions, input, input.name, host);
-  const contact = item?.membership?.contact ?? null;
-  if (item?.membership == null || contact === null || item.definition.scripts.drain === undefined) return;
-  // Only a member that stays can take its work over.
-  if (leaving.includes(contact.server_id)) return;
+  if (item?.membership == null || item.definition.cluster === null) return;
+  const members = await membersOf(tools.db, input.taskserv_id);
+  const stay = members.filter(({ server_id }) => !leaving.includes(server_id));
+  if (!goesOn(item.definition.cluster, stay)) {
+    throw new OperationError(
+      'LAST_MEMBER',
+      `${host.hostname}: ${input.name} is on no server yet that stays, so it would be lost with this one. Let a server join first, or delete the taskserv.`,
+    );
+  }
+  const { contact } = item.membership;
+  if (contact === null || item.definition.scripts.drain === undefined) return;
   try {
     await coordinate({ tools, item, contact, peer: item.membership.self, leaves: true, call }, 'drain');
   } catch (error) {
@@ -75,6 +86,13 @@ async function drainHost(
       host: host.hostname,
     });
   }
+  const { self } = item.membership;
+  if (self.version === null) return;
+  // Whether it can be removed or not: to stay, it has to be let in again.
+  call.guard();
+  const where = { serverId: host.server_id, name: input.name, operationId: call.operationId };
+  const message = 'It was drained to leave and is no member any more.';
+  await noteOnHost(tools.db, where, { status: 'absent', message, version: null, revision: null });
 }
 
 /** What was removed; null: the host cannot be reached, and `force` says to forget it. */
@@ -107,7 +125,13 @@ async function removeNames(
   tools: HostTools,
   input: RemoveInput,
   definitions: ReadonlyMap<string, TaskservDefinition>,
-  { host, call, carried, names }: { host: Host; call: StepCall; carried: CarriedRecord[]; names: string[] },
+  {
+    host,
+    call,
+    carried,
+    names,
+    leaves,
+  }: { host: Host; call: StepCall; carried: CarriedRecord[]; names: string[]; leaves: boolean },
 ): Promise<string[]> {
   const { address } = await requireRunning(tools, host);
   return withTransport(tools, host, call.signal, async (transport) => {
@@ -117,6 +141,8 @@ async function removeNames(
       // Gone since: a crash came between its removal and the end of this step.
       if (record === undefined) continue;
       const item = await itemToRemove(tools, definitions, input, name, host);
+      // Cut off from here on, it must not be taken for a member that has lost nothing.
+      if (item?.membership != null && leaves) await unmarkItem(transport, item, call.signal);
       if (item !== null) await removeOne(tools, transport, { host, address, call, item, record });
       removed.push(name);
     }

@@ -5,6 +5,9 @@ import type { Round } from '../cluster/members.ts';
 import { type HostOutcome, onEachHost } from './each-host.ts';
 import type { Host, HostsInput, HostTools } from './input.ts';
 
+/** Code of a host on which nothing was done, because another one had failed. */
+export const NOT_BEGUN = 'NOT_BEGUN';
+
 /** What is done on a host in a round, and the step's name before the hostname, which is a persisted contract. */
 export interface RoundWork<T> {
   what: string;
@@ -46,7 +49,7 @@ function notBegun(host: Host, failed: Host): HostOutcome<never> {
   return {
     host,
     ok: false,
-    code: 'NOT_BEGUN',
+    code: NOT_BEGUN,
     message: `${host.hostname}: not begun, because ${failed.hostname} failed.`,
   };
 }

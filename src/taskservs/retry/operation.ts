@@ -9,7 +9,7 @@ import type { Definitions } from '../host-plan.ts';
 import type { HostTools } from '../procedures/input.ts';
 import { RetryTaskservBody, TaskservId } from '../schemas.ts';
 import { acceptOnHosts, definitionsFor, lockWithHosts, requireFree } from '../service.ts';
-import { updateTaskserv } from '../store.ts';
+import { stillLeaving, updateTaskserv } from '../store.ts';
 
 export const retryTaskserv = defineOperation({
   kind: 'taskserv.retry',
@@ -19,6 +19,8 @@ export const retryTaskserv = defineOperation({
     path: '/v1/taskservs/:id/retry',
     tag: 'Taskservs',
     summary: 'Try again on the servers where a taskserv does not run',
+    description:
+      'Also on those that the last change has not reached. Refused while servers are still to leave: send that change again.',
     params: TaskservId,
     body: RetryTaskservBody,
     refusals: [400, 404, 409],
@@ -29,7 +31,10 @@ export const retryTaskserv = defineOperation({
   procedure: (tools: HostTools) => retryProcedure(tools),
 });
 
-/** Accepts another try on the hosts where it does not run. @throws 409 where it runs on all. */
+/**
+ * Accepts another try on the hosts where it does not run, or not as it is wanted.
+ * @throws 409 where it runs on all, and where servers are still to leave it: they would be installed again.
+ */
 async function acceptRetry(
   services: Services,
   mutation: Mutation,
@@ -39,9 +44,16 @@ async function acceptRetry(
 ): Promise<Accepted> {
   const { tx } = mutation;
   const { taskserv, hosts } = await lockWithHosts(mutation, id, 'taskserv_update');
-  const failed = hosts.filter(({ status }) => status !== 'running');
+  const failed = hosts.filter(({ status, revision }) => status !== 'running' || revision !== taskserv.revision);
   if (failed.length === 0) {
     throw errors.conflict(`Taskserv ${id} runs on all of its servers; there is nothing to try again.`);
+  }
+  const leaving = (await stillLeaving(tx, id)).map(({ hostname }) => hostname);
+  if (leaving.length > 0) {
+    throw errors.conflict(
+      `The last change of ${taskserv.name} was to take ${leaving.join(', ')} out, which is not done. Send that change again, or one that names what is to stay: PATCH /v1/taskservs/${id}.`,
+      { leaving_servers: leaving },
+    );
   }
   const places = placesAmong(hosts);
   const held = places.length > 0 ? hosts : failed;

@@ -9,6 +9,7 @@ import {
   resolveVersion,
   type TaskservDefinition,
 } from '../../catalog/catalog.ts';
+import type { Queryable } from '../../database/pool.ts';
 import { isObject } from '../../documents/json.ts';
 import { errors } from '../../errors.ts';
 import { type Budget, requestBudget } from '../../evaluation/pool.ts';
@@ -18,7 +19,7 @@ import type { Accepted } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
 import { databaseSecrets } from '../../workspaces/secret-source.ts';
 import { openConfig } from '../../workspaces/secrets.ts';
-import { fixedLeader, placesAmong, type Round, wantedPlaces } from '../cluster/members.ts';
+import { fixedLeader, presentPlaces, type Round, wantedPlaces } from '../cluster/members.ts';
 import { findServers, requireNoConflict, requirePrivilege, requireSecretFields } from '../create/operation.ts';
 import { assignPlaces, carriedOn, hostsOf, placeOnHosts, type TaskservHost } from '../host-store.ts';
 import { definitionMissing, definitionsOf, type HostTools } from '../procedures/input.ts';
@@ -67,7 +68,7 @@ export const updateTaskservOperation = defineOperation({
     tag: 'Taskservs',
     summary: 'Change the servers, the config or the version of a taskserv',
     description:
-      'What is left out stays as it is. A service across servers is changed member by member, in the order that its definition gives: servers that do not run leave first, then the others are changed and new ones join, then those that are no longer named are drained and leave.',
+      'What is left out stays as it is. A service across servers is changed member by member, in the order that its definition gives: servers that do not run leave first, where the service is on one that stays, then the others are changed and new ones join, then those that are no longer named are drained and leave.',
     params: TaskservId,
     body: UpdateTaskserv,
     refusals: [400, 404, 409],
@@ -105,12 +106,20 @@ export const updateTaskservOperation = defineOperation({
       if (status !== 'completed') {
         return { how: 'keep', why: 'The change ended early; the taskserv is as its servers tell.' };
       }
-      const { taskserv_id: id, undo_fields: fields, undo_lost: lost } = input;
+      const { taskserv_id: id, undo_fields: fields, undo_lost: lost, undo_if: left } = input;
       if (Array.isArray(lost) && lost.length > 0) {
         return { how: 'keep', why: `It changed secrets (${lost.join(', ')}), which are not kept.` };
       }
       if (!isObject(fields)) return { how: 'nothing' };
-      return { how: 'node', kind: 'taskserv.update', fields: { taskserv: String(id), ...fields, force: true } };
+      return {
+        how: 'node',
+        kind: 'taskserv.update',
+        fields: { taskserv: String(id), ...fields, force: true },
+        keep: async (tx) =>
+          isDeepStrictEqual(await wishOf(tx, String(id), isObject(left) ? left : {}), left)
+            ? null
+            : 'It was changed since: undoing this change would undo that one.',
+      };
     },
   },
 });
@@ -167,6 +176,7 @@ async function acceptUpdate(
 
   const coming = named.filter(({ server_id }) => !present.some((host) => host.server_id === server_id));
   const leaving = present.filter(({ server_id }) => !named.some((host) => host.server_id === server_id));
+  requireUpgrade(definition, present, change.version);
   const carried = await carriedOn(
     tx,
     named.map(({ server_id }) => server_id),
@@ -181,16 +191,17 @@ async function acceptUpdate(
       { taskservs: others.map(({ taskserv_id: other }) => other) },
     );
   }
-  const leader = fixedLeader(definition, placesAmong(present));
-  const stuck = leaving.find(({ server_id }) => server_id === leader?.server_id);
-  if (stuck !== undefined) {
-    throw errors.conflict(
-      `${stuck.hostname} leads ${name} for good and cannot leave: name it in "servers". To move the service, set up another one and move its data.`,
-      { server: stuck.hostname, server_id: stuck.server_id },
-    );
-  }
+  const before = presentPlaces(definition, present);
   const places = wantedPlaces(definition, change.values, present, named);
-  const rounds = roundsBetween(definition, { places, named, leaving });
+  const leader = places === null ? null : fixedLeader(definition, current.config, before);
+  const stuck = leaving.find(({ server_id }) => server_id === leader?.place.server_id);
+  if (stuck !== undefined) {
+    throw errors.conflict(`${stuck.hostname} ${leader?.why}`, {
+      server: stuck.hostname,
+      server_id: stuck.server_id,
+    });
+  }
+  const rounds = roundsBetween(definition, { places, named, present, leaving });
   const hosts = [...leaving, ...named].map(({ server_id, hostname }) => ({ server_id, hostname }));
   await requireFree(tx, hosts, body.wait);
 
@@ -214,7 +225,7 @@ async function acceptUpdate(
       leaving: leaving.map(({ server_id }) => server_id),
       force: body.force === true,
       rounds,
-      ...undoOf(current, change, body, present),
+      ...undoOf(current, change, body, { present, named }),
     },
     details: { name, version: change.version, servers: names(named), settings: change.settings },
     plan: {
@@ -241,7 +252,9 @@ async function acceptUpdate(
     { id, name, operationId: accepted.id },
     named.map(({ server_id }) => server_id),
   );
-  if (places !== null) await assignPlaces(tx, id, places);
+  // Those that leave let the others in and are drained by them: they keep their places until they are gone.
+  const until = before.filter(({ server_id }) => leaving.some((host) => host.server_id === server_id));
+  if (places !== null) await assignPlaces(tx, id, [...until, ...places]);
   return accepted;
 }
 
@@ -273,7 +286,7 @@ interface Change {
   privileged: string[];
 }
 
-/** @throws 400 for a config or a version that cannot be, 409 for an upgrade that cannot be. */
+/** @throws 400 for a config or a version that cannot be. */
 async function changeOf(
   { encryption }: Services,
   definition: TaskservDefinition,
@@ -288,7 +301,6 @@ async function changeOf(
     throw errors.validation([{ field: 'config.version', message: 'give the version beside "config", as "version"' }]);
   }
   const version = body.version === undefined ? current.version : resolveVersion(definition, body.version);
-  requireUpgrade(definition, current.version, version);
   const before: Record<string, unknown> = { ...current.config, ...decryptSecrets(encryption, current) };
   // What an older version of the definition had is no setting any more.
   const merged = Object.entries({ ...before, ...body.config }).filter(
@@ -305,9 +317,9 @@ async function changeOf(
 /** The fields of the request that makes it as it was before, and the settings that it cannot bring back. */
 function undoOf(
   current: Revision,
-  { settings, secrets }: Change,
+  { settings, secrets, values, version }: Change,
   body: UpdateTaskserv,
-  present: readonly TaskservHost[],
+  { present, named }: Record<'present' | 'named', readonly { server_id: string }[]>,
 ): Record<string, unknown> {
   const secret = settings.filter((name) => secrets.includes(name) || current.secret_names.includes(name));
   const open = settings.filter((name) => !secret.includes(name));
@@ -320,6 +332,24 @@ function undoOf(
         ? {}
         : { config: Object.fromEntries(open.map((name) => [name, current.config[name] ?? null])) }),
     },
+    undo_if: {
+      ...(body.servers === undefined ? {} : { servers: named.map(({ server_id }) => server_id).sort() }),
+      ...(body.version === undefined ? {} : { version }),
+      ...(open.length === 0 ? {} : { config: Object.fromEntries(open.map((name) => [name, values[name] ?? null])) }),
+    },
+  };
+}
+
+/** How that stands now which an earlier change has left, in its form. */
+async function wishOf(tx: Queryable, id: string, left: Record<string, unknown>): Promise<Record<string, unknown>> {
+  const revision = await readRevision(tx, id);
+  const names = isObject(left.config) ? Object.keys(left.config) : [];
+  return {
+    ...('servers' in left ? { servers: (await hostsOf(tx, id)).map(({ server_id }) => server_id).sort() } : {}),
+    ...('version' in left ? { version: revision?.version } : {}),
+    ...('config' in left
+      ? { config: Object.fromEntries(names.map((name) => [name, revision?.config[name] ?? null])) }
+      : {}),
   };
 }
 

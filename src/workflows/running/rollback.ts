@@ -292,6 +292,7 @@ async function start(
     if (servers.length === 0) return moveOf(node, 'undone', null);
     request.fields = { ...undo.fields, servers };
   }
+  let kept: string | null = null;
   call.guard();
   try {
     const acting = await actingFor(services.db, authority, `rollback of workflow ${workflowId}`);
@@ -300,6 +301,11 @@ async function start(
     const prepared = request === null ? null : await prepareNode(runtime, principal, request);
     const operationId = await submitTogether(runtime, principal, call.operationId, async (mutation) => {
       if ((await claimUndo(mutation.tx, workflowId, [node])).length === 0) throw takenElsewhere(key);
+      kept = undo.how === 'node' ? ((await undo.keep?.(mutation.tx)) ?? null) : null;
+      if (kept !== null) {
+        await moveUndo(mutation.tx, workflowId, [{ ...moveOf(node, 'kept', kept), attempt: node.attempt + 1 }]);
+        return null;
+      }
       const id =
         request === null
           ? await submitRollback(services, mutation, undo.how === 'rollback' ? undo.workflowId : '')
@@ -311,6 +317,7 @@ async function start(
       if (id !== null) wake.watch(id);
       return id;
     });
+    if (kept !== null) return { ...moveOf(node, 'kept', kept), attempt: node.attempt + 1 };
     // Nothing was left to undo.
     if (operationId === null) return { ...moveOf(node, 'undone', null), attempt: node.attempt + 1 };
     node.attempt += 1;

@@ -1,17 +1,19 @@
 #!/bin/sh
 # On a control plane: takes the pods off a node before it leaves or gets another version.
 export KUBECONFIG=/etc/kubernetes/admin.conf
+# Its own API: the one by which all reach the cluster may be that of a control plane that is down.
+api() { kubectl --server https://localhost:6443 --tls-server-name kubernetes "$@"; }
 peer=$(printf '%s' "$PEER_NAME" | tr '[:upper:]' '[:lower:]')
-ready() { [ "$(kubectl get --raw /readyz)" = ok ]; }
+ready() { [ "$(api get --raw /readyz)" = ok ]; }
 eventually 60 ready || fail "the Kubernetes API is not ready on $HOST_NAME"
-known=$(kubectl get node "$peer" --ignore-not-found -o name)
+known=$(api get node "$peer" --ignore-not-found -o name)
 if [ -n "$known" ]; then
   # What resume.sh goes by: a node that somebody else has cordoned stays so.
-  [ "$(kubectl get node "$peer" -o 'jsonpath={.spec.unschedulable}')" = true ] ||
-    kubectl annotate node "$peer" --overwrite provisioning/drained=yes >/dev/null
-  status=$(kubectl get node "$peer" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')
+  [ "$(api get node "$peer" -o 'jsonpath={.spec.unschedulable}')" = true ] ||
+    api annotate node "$peer" --overwrite provisioning/drained=yes >/dev/null
+  status=$(api get node "$peer" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')
   if [ "$status" = True ]; then
-    kubectl drain "$peer" --ignore-daemonsets --delete-emptydir-data --force --timeout=540s ||
+    api drain "$peer" --ignore-daemonsets --delete-emptydir-data --force --timeout=540s ||
       fail "$PEER_NAME cannot be drained; the lines above name the pods that stay and why"
   else
     say "$PEER_NAME is not ready: nothing runs there that could be moved"
@@ -20,7 +22,7 @@ fi
 [ "$PEER_LEAVES" = yes ] || exit 0
 if [ "$PEER_ROLE" = control-plane ]; then
   etcd() {
-    kubectl -n kube-system exec "etcd-$(printf '%s' "$HOST_NAME" | tr '[:upper:]' '[:lower:]')" -- etcdctl \
+    api -n kube-system exec "etcd-$(printf '%s' "$HOST_NAME" | tr '[:upper:]' '[:lower:]')" -- etcdctl \
       --cacert /etc/kubernetes/pki/etcd/ca.crt --cert /etc/kubernetes/pki/etcd/server.crt \
       --key /etc/kubernetes/pki/etcd/server.key "$@"
   }
@@ -28,4 +30,4 @@ if [ "$PEER_ROLE" = control-plane ]; then
   member=$(printf '%s\n' "$members" | awk -F ', ' -v name="$peer" '$3 == name { print $1 }')
   [ -z "$member" ] || etcd member remove "$member" || fail "etcd does not let $PEER_NAME go: is the majority of its members up?"
 fi
-kubectl delete node "$peer" --ignore-not-found
+api delete node "$peer" --ignore-not-found

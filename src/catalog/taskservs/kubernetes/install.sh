@@ -17,7 +17,33 @@ admin=/etc/kubernetes/admin.conf
 socket=unix:///run/containerd/containerd.sock
 name=$(printf '%s' "$HOST_NAME" | tr '[:upper:]' '[:lower:]')
 bracketed() { case $1 in *:*) printf '[%s]' "$1" ;; *) printf '%s' "$1" ;; esac }
-on_api() { KUBECONFIG=$admin kubectl "$@"; }
+# On a control plane: its own API, for the one by which all reach the cluster may be that of another one.
+on_api() { KUBECONFIG=$admin kubectl --server https://localhost:6443 --tls-server-name kubernetes "$@"; }
+api_ready() { [ "$(on_api get --raw /readyz)" = ok ]; }
+# Of the cluster's CA: the SHA-256 of its public key.
+ca_cert_hash() {
+  openssl x509 -pubkey -noout -in /etc/kubernetes/pki/ca.crt | openssl pkey -pubin -outform der | sha256sum |
+    sed 's/^\([0-9a-f]*\).*/sha256:\1/'
+}
+
+# Let in anew though it has joined: where the cluster has forgotten it, or it was another one's, it has to join again.
+if [ -n "${FACT_JOIN_TOKEN:-}" ] && [ -e "$done_file" ]; then
+  known=
+  if [ -s /etc/kubernetes/kubelet.conf ] && [ "$(ca_cert_hash)" = "$FACT_CA_CERT_HASH" ]; then
+    known=$(kubectl --kubeconfig /etc/kubernetes/kubelet.conf get node "$name" --ignore-not-found -o name) ||
+      fail "the API at $FACT_API_ENDPOINT does not say whether it knows the node $name"
+  fi
+  if [ -z "$known" ]; then
+    say "the cluster does not know the node $name: it joins anew"
+    rm -f "$done_file" "$(digest_file settled)" "$(digest_file sans)" "$(digest_file network)"
+  fi
+fi
+# A cluster that was there before this taskserv brought a network has one of its own, also for those that join it.
+if { [ -e "$done_file" ] && [ ! -e "$(digest_file settled)" ]; } || [ "${FACT_NETWORK:-}" = other ]; then
+  remember network other
+fi
+network=$TASKSERV_NETWORK
+if remembered network other; then network=none; fi
 
 # Where the API is reached by all. Once a cluster is there, as it says itself.
 endpoint=${FACT_API_ENDPOINT:-$TASKSERV_CONTROL_PLANE_ENDPOINT}
@@ -273,10 +299,20 @@ fi
 clear_changed
 
 if [ ! -e "$done_file" ]; then
+  remember settled "$settled"
   # Of what a cut-off attempt left, kubeadm would say that it is there already.
   if [ -e /etc/kubernetes/kubelet.conf ] || [ -e /etc/kubernetes/manifests/kube-apiserver.yaml ]; then
     say 'an earlier attempt was cut off: starting anew'
     service_remove kubelet -
+    if [ "$joins" = yes ]; then
+      # kubeadm lets no node join while one of its name is ready, which is seen some 40 s after its kubelet stopped.
+      is_ready() {
+        [ "$(kubectl --kubeconfig /etc/kubernetes/kubelet.conf --request-timeout=10s get node "$name" --ignore-not-found \
+          -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')" = True ]
+      }
+      not_ready() { ! is_ready; }
+      eventually 90 not_ready || say "the node $name is still ready in its cluster"
+    fi
     kubeadm reset --force --cri-socket "$socket"
     apply_kubelet
   fi
@@ -307,6 +343,7 @@ fi
 remember settled "$settled"
 
 if [ "$role" = control-plane ]; then
+  eventually 120 api_ready || fail 'the Kubernetes API does not become ready on this control plane'
   if ! remembered sans "$TASKSERV_API_SERVER_SANS"; then
     # The API reads its certificate anew by itself.
     say 'renewing the certificate of the API for other names'
@@ -326,7 +363,7 @@ if [ "$role" = control-plane ]; then
   esac
 fi
 
-if [ -n "$CLUSTER_ROLE" ] && [ "$TASKSERV_NETWORK" = vxlan ]; then
+if [ -n "$CLUSTER_ROLE" ] && [ "$network" = vxlan ]; then
   if [ "$joins" = no ]; then
     on_api apply -f - >/dev/null <<'MANIFEST' || fail 'the API does not take the account of the network'
 apiVersion: v1
@@ -426,7 +463,6 @@ SCRIPT
   service_apply pod-network - root "$PROVISIONING_LIB/pod-network" "$name" "$address" "$TASKSERV_POD_SUBNET"
 fi
 if [ -s /etc/kubernetes/pki/ca.crt ] && [ "$joins" = no ]; then
-  # What nodes that join check the cluster by (config.ca_cert_hash): the SHA-256 of the CA's public key.
-  hash=$(openssl x509 -pubkey -noout -in /etc/kubernetes/pki/ca.crt | openssl pkey -pubin -outform der | sha256sum)
-  say "ca_cert_hash sha256:${hash%% *}"
+  # What nodes that join check the cluster by (config.ca_cert_hash).
+  say "ca_cert_hash $(ca_cert_hash)"
 fi
