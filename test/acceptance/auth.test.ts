@@ -291,6 +291,8 @@ test('the address that counts is the one that the trusted proxies saw, whatever 
 test('a setting that would believe everybody is refused at the start, with the reason', async () => {
   for (const [setting, reason] of [
     ['true', /would believe whoever connects.*Set the number of proxies/],
+    ['10.0.0.1,0.0.0.0/0', /TRUST_PROXY=0\.0\.0\.0\/0 would believe whoever connects/],
+    ['::/0', /would believe whoever connects/],
     ['0', /whole number from 1 to 10/],
     ['all', /must be the number of proxies in front/],
   ] as const) {
