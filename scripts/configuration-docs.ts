@@ -97,7 +97,8 @@ const SETTINGS: Record<string, Setting> = {
   CORS_ORIGINS: { meaning: 'origins of browsers that may call', default: '(none)', values: 'with commas; `*`: any' },
   TRUST_PROXY: {
     meaning: 'whose `X-Forwarded-For` is believed',
-    values: '`false`; the number of proxies in front, 1 to 10; or their addresses and networks, with commas',
+    values:
+      '`false`; the number of proxies in front, 1 to 10; or their addresses and networks, with commas, none of prefix length 0',
   },
   PROVIDERS: { meaning: 'enables exactly these', default: '(all whose settings are complete)', values: NAMES },
   DOCKER_HOST: {

@@ -282,17 +282,21 @@ const MAX_PROXIES = 10;
 
 function trustProxy(text: string): Config['trustProxy'] {
   if (text === 'false') return false;
-  if (text === 'true') {
-    throw new ConfigError(
-      'PROVISIONING_TRUST_PROXY=true would believe whoever connects, so that a client could choose the address that limits and the audit log count. Set the number of proxies in front (1), or their addresses (10.0.0.5,10.2.0.0/16).',
-    );
-  }
+  if (text === 'true') throw believesEverybody(text);
   if (/^\d+$/.test(text)) return integer(() => text, 'TRUST_PROXY', 1, 1, MAX_PROXIES);
   const networks = list(text);
   const wrong = networks.find((network) => !isNetwork(network));
+  const all = networks.find((network) => /\/0+$/.test(network));
+  if (all !== undefined) throw believesEverybody(all);
   if (wrong === undefined && networks.length > 0) return networks;
   throw new ConfigError(
     `PROVISIONING_TRUST_PROXY must be the number of proxies in front (1 to ${MAX_PROXIES}), or their addresses and networks with commas, not "${text}".`,
+  );
+}
+
+function believesEverybody(text: string): ConfigError {
+  return new ConfigError(
+    `PROVISIONING_TRUST_PROXY=${text} would believe whoever connects, so that a client could choose the address that limits and the audit log count. Set the number of proxies in front (1), or their addresses (10.0.0.5,10.2.0.0/16).`,
   );
 }
 

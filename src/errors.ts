@@ -134,6 +134,13 @@ export const errors = {
       'IDEMPOTENCY_KEY_REUSED',
       'This Idempotency-Key was used before with a different request. Use a new key for a new request.',
     ),
+  /** @param location of what the request made; null: it made nothing that has one. */
+  answerLost: (location: string | null) =>
+    make(
+      409,
+      'CONFLICT',
+      `This request was carried out before; its answer can no longer be read, because it was encrypted under another signing key. Look at ${location ?? 'what it did'}, and use a new Idempotency-Key only to do it again.`,
+    ),
   // 413, 415, 417, 429
   tooLarge: (limit: number) => make(413, 'PAYLOAD_TOO_LARGE', `The request body is larger than ${limit} bytes.`),
   unsupportedMediaType: (type: string | undefined) =>

@@ -2,6 +2,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { type DestinationStream, type Logger, pino, type SerializedError } from 'pino';
 import { startAuditSealer } from './access/audit-sealer.ts';
 import { createAuthenticator, USERS_CHANNEL } from './access/authenticate.ts';
+import { createEncryption } from './access/encryption.ts';
 import { prepareInstallation } from './access/installation.ts';
 import { openEncryption } from './access/master-key.ts';
 import { buildApp } from './app.ts';
@@ -356,7 +357,7 @@ async function start(
     listener,
     engine,
     providers,
-    mutate: createMutate(db, encryption),
+    mutate: createMutate(db, encryption, createEncryption(secret)),
     encryption,
     egress,
   };

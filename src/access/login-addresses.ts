@@ -17,7 +17,7 @@ export async function isKnownAddress(db: Queryable, userId: string | null, addre
   return rows[0]?.known === true;
 }
 
-/** Notes a login, in the transaction that makes its tokens and holds the user's row. */
+/** Notes a login or its renewal, in the transaction that makes its tokens and holds the user's row. */
 export async function noteLogin(tx: Queryable, userId: string, address: string): Promise<void> {
   await sql`
     insert into provisioning.login_addresses as known (user_id, address) values (${userId}, ${address})

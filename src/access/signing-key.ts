@@ -18,11 +18,9 @@ const KEY_BYTES = 48;
  */
 export async function openSigningKey(db: Database, configured: string | null, encryption: Encryption): Promise<string> {
   try {
-    return await db.transaction().execute(async (tx) => {
-      const kept = await keptKey(tx, encryption);
-      await rekeyAnswers(tx, encryption, configured ?? kept);
-      return configured ?? kept;
-    });
+    const kept = await db.transaction().execute((tx) => keptKey(tx, encryption));
+    await rekeyAnswers(db, encryption, configured ?? kept);
+    return configured ?? kept;
   } catch (error) {
     if (!(error instanceof ApplicationError) || error.code !== 'MASTER_KEY_MISMATCH') throw error;
     // Only what is encrypted fails on this replica, and each time says why.

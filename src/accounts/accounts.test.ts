@@ -43,7 +43,7 @@ async function startReplica(config: Config, secret: string): Promise<{ app: App;
     if (access !== 'authenticated' && !isPermitted(principalOf(request), access)) throw errors.forbidden(access);
   });
   await installRateLimit(app, config.rateLimit);
-  const services = { config, db, listener, mutate: createMutate(db, encryption) };
+  const services = { config, db, listener, mutate: createMutate(db, encryption, encryption) };
   registerAuthRoutes(app, services as unknown as Services, auth);
   opened.push(() => app.close());
   return { app, listener };

@@ -112,6 +112,7 @@ export async function refresh(sessions: Sessions, request: FastifyRequest, token
       return null;
     }
     await insertAudit(tx, request, user.username, 'allowed', entry);
+    await noteLogin(tx, user.id, addressOf(request));
     return issuePair(sessions, tx, user, spent.family);
   });
   if (pair === null) throw errors.invalidRefreshToken();

@@ -32,9 +32,14 @@ export interface Wording {
 
 const DEFAULT_WORDING: Wording = { unknownField: 'unknown field', quote: false, types: true, described: false };
 
-/** Adds what a JSON Schema says against a value at `base`. The value is one that may be shown. */
-export function addSchemaErrors(problems: Problems, base: Path, found: readonly ErrorObject[]): void {
-  for (const { path, message, near_matches: near, part } of schemaProblems(found, { quote: true }))
+/** Adds what a JSON Schema says against a value at `base`. @param quote false: the value holds what may not be shown. */
+export function addSchemaErrors(
+  problems: Problems,
+  base: Path,
+  found: readonly ErrorObject[],
+  { quote = true }: { quote?: boolean } = {},
+): void {
+  for (const { path, message, near_matches: near, part } of schemaProblems(found, { quote }))
     problems.add([...base, ...path], message, near, part);
 }
 

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Selectable } from 'kysely';
 import type { Encryption } from '../access/encryption.ts';
-import { KEPT_ANSWER, requestDigest } from '../access/kept-answers.ts';
+import { KEPT_ANSWER, openFormer, requestDigest } from '../access/kept-answers.ts';
 import type { Principal } from '../access/permissions.ts';
 import { retryingConflicts } from '../database/conflicts.ts';
 import type { Database, Queryable } from '../database/pool.ts';
@@ -84,13 +84,14 @@ interface Stored {
   location: string | null;
 }
 
-export function createMutate(db: Database, encryption: Encryption): Mutate {
+/** @param former opens what replicas of earlier versions encrypt: under the signing key. */
+export function createMutate(db: Database, encryption: Encryption, former: Encryption): Mutate {
   return async (request, reply, change) => {
     const principal = principalOf(request);
     const key = idempotencyKey(request);
     const checkMode = takeCheckMode(request);
     const earlier = key === null || typeof change === 'function' ? undefined : await findKey(db, principal, key);
-    if (earlier !== undefined) return send(reply, answerOf(earlier, plainHash(request), encryption));
+    if (earlier !== undefined) return send(reply, answerOf(earlier, plainHash(request), { encryption, former }));
     const prepared = typeof change === 'function' ? undefined : await change.prepare();
     const work = (mutation: Mutation) =>
       typeof change === 'function'
@@ -102,7 +103,7 @@ export function createMutate(db: Database, encryption: Encryption): Mutate {
       const afterCommit: (() => void)[] = [];
       const done = await db.transaction().execute(async (tx) => {
         if (key !== null) {
-          const earlier = await claimKey(tx, principal, key, plainHash(request), encryption);
+          const earlier = await claimKey(tx, principal, key, plainHash(request), { encryption, former });
           if (earlier !== null) return { stored: earlier, later: undefined };
         }
         const entries: AuditEntry[] = [];
@@ -240,7 +241,7 @@ async function claimKey(
   principal: Principal,
   key: string,
   hash: Buffer,
-  encryption: Encryption,
+  keys: Keys,
 ): Promise<Stored | null> {
   const owner = principal.tokenId ?? principal.userId;
   const claimed = await tx
@@ -248,7 +249,7 @@ async function claimKey(
     .values({
       principal: owner,
       key,
-      request_hash: requestDigest(encryption, hash),
+      request_hash: requestDigest(keys.encryption, hash),
       request_keyed: true,
       response_status: null,
       response_body: null,
@@ -261,7 +262,7 @@ async function claimKey(
   const earlier = await findKey(tx, principal, key);
   // Another request rolled back between our two statements: let the caller try again.
   if (earlier === undefined) throw errors.unavailable('The request that held this Idempotency-Key has just failed.', 1);
-  return answerOf(earlier, hash, encryption);
+  return answerOf(earlier, hash, keys);
 }
 
 type KeyRow = Selectable<Tables['provisioning.idempotency_keys']>;
@@ -275,15 +276,29 @@ async function findKey(db: Queryable, principal: Principal, key: string): Promis
     .executeTakeFirst();
 }
 
-/** @throws 409 where the key stands for another request. */
-function answerOf(row: KeyRow, hash: Buffer, encryption: Encryption): Stored {
+/** What opens kept answers: those of this version, and those that replicas of earlier ones still make. */
+interface Keys {
+  encryption: Encryption;
+  former: Encryption;
+}
+
+/** @throws 409 where the key stands for another request, or the answer can no longer be read. */
+function answerOf(row: KeyRow, hash: Buffer, { encryption, former }: Keys): Stored {
   if (!row.request_hash.equals(row.request_keyed ? requestDigest(encryption, hash) : hash)) {
     throw errors.idempotencyConflict();
   }
-  if (row.response_status === null || row.response_body === null) throw errors.internal();
+  if (row.response_status === null) throw errors.internal();
+  const body = row.response_body;
+  const opened =
+    body === null || !row.response_sealed
+      ? body
+      : row.request_keyed
+        ? encryption.decrypt(body, KEPT_ANSWER)
+        : openFormer(former, body);
+  if (opened === null) throw errors.answerLost(row.response_location);
   return {
     status: row.response_status,
-    body: row.response_sealed ? encryption.decrypt(row.response_body, KEPT_ANSWER) : row.response_body,
+    body: opened,
     location: row.response_location,
   };
 }

@@ -74,7 +74,8 @@ async function startApp(): Promise<{ app: App; url: string }> {
     reply.header('x-request-id', 'r1');
     setPrincipal(request, caller);
   });
-  const mutate = createMutate(db, createEncryption(randomBytes(32).toString('base64')));
+  const encryption = createEncryption(randomBytes(32).toString('base64'));
+  const mutate = createMutate(db, encryption, encryption);
   const follower = createFollower(db, engine.signals, app.log);
   app.addHook('onClose', async () => follower.close());
   registerOperationRoutes(app, { db, engine, mutate } as unknown as Services, follower);

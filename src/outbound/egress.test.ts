@@ -26,6 +26,7 @@ const LOCAL = [
   '169.254.0.1',
   'fe80::1',
   'fe80::1%lo',
+  'fe80::1%no-such-interface',
 ];
 const METADATA = [
   '169.254.169.254',
@@ -33,6 +34,11 @@ const METADATA = [
   '168.63.129.16',
   '100.100.100.200',
   'fd00:ec2::254',
+  'fd00:ec2::254%1',
+  '[fd00:ec2::254%eth0]',
+  '::ffff:169.254.169.254%lo',
+  'fe80::a9fe:a9fe',
+  'fe80::a9fe:a9fe%eth0',
   '192.0.0.192',
 ];
 const NEVER = [

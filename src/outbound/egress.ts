@@ -74,6 +74,7 @@ const METADATA = [
   'fd00:ec2::23',
   'fd00:42::42',
   'fd20:ce::254',
+  'fe80::a9fe:a9fe',
 ];
 /** The IPv6 addresses that are given out to the internet; everything outside has another meaning or none. */
 const GLOBAL_IPV6 = ipaddr.IPv6.parseCIDR('2000::/3');
@@ -87,7 +88,11 @@ export function createEgressPolicy(settings: EgressSettings, resolve: Resolve = 
     const networks = settings.allow
       .filter((allowed) => allowed.workspace === null || allowed.workspace === workspace)
       .map(({ network }) => network);
-    const allowed = (address: string) => isAllowed(ipaddr.process(address), networks, purpose, settings);
+    const allowed = (address: string) => {
+      // An interface (`fe80::1%eth0`) changes nothing about where an address leads. What cannot be read is refused.
+      const [host = ''] = address.split('%');
+      return ipaddr.isValid(host) && isAllowed(ipaddr.process(host), networks, purpose, settings);
+    };
     const refusalFor = (host: string) =>
       `${host} is not an address that ${WHO[purpose]} may reach. ` +
       'An administrator can allow its network with PROVISIONING_EGRESS_ALLOW.';

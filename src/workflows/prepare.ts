@@ -1,11 +1,9 @@
 import { isPermitted, type Permission, type Principal } from '../access/permissions.ts';
-import { loadCatalog } from '../catalog/catalog.ts';
 import type { Json, JsonObject } from '../documents/json.ts';
 import { throwProblems } from '../documents/problems.ts';
 import { errors } from '../errors.ts';
 import { type Budget, requestBudget } from '../evaluation/pool.ts';
 import type { Services } from '../http/section.ts';
-import { isTaskservId, readTaskservPlace } from '../taskservs/store.ts';
 import { nearMatches } from '../util/near-matches.ts';
 import { databaseSecrets } from '../workspaces/secret-source.ts';
 import { requireUsable } from '../workspaces/secrets.ts';
@@ -16,9 +14,10 @@ import { type WorkflowType, workflowTypes } from './catalog.ts';
 import type { DefinitionData } from './definition/definition.ts';
 import { jsonOf, loadDefinition, placedProblems, planWorkflow } from './evaluation.ts';
 import { checkOutside } from './kinds/outside-check.ts';
-import { rulesOf } from './kinds/rules.ts';
 import type { Plan, Planned } from './planning/contract.ts';
-import { type Given, type Sources, sealGiven } from './secrets/given.ts';
+import { secretFieldsIn } from './secrets/fields.ts';
+import { type Given, type Replanning, type Sources, sealGiven } from './secrets/given.ts';
+import { takesSecrets } from './secrets/places.ts';
 import { serversForExpressions, taskservsForExpressions } from './store.ts';
 
 /** What a workflow is made from: a type, or a definition's text. */
@@ -73,8 +72,8 @@ export async function prepareWorkflow(
     workspace: { name: request.workspace, defaults: defaultsOf(settings) },
     ...(await standing(services, principal, request.workspace, (name) => mentions(name, definition, request, usable))),
   };
-  const replan = planner({ ...facts, workspaceSecrets: await secretKeys(db, request.workspace) }, budget);
-  const { plan, problems } = await replan(sources, given);
+  const replan = planner({ ...facts, workspaceSecrets: await secretKeys(db, request.workspace) });
+  const { plan, problems } = await replan(sources, given, budget);
   if (plan === null) {
     throwProblems(problems);
     throw new Error('a workflow that cannot be planned has no problem');
@@ -82,7 +81,18 @@ export async function prepareWorkflow(
   await requirePermissions(principal, request.workspace, definition, plan, budget);
   await requireSecretsOf(services, principal, request.workspace, plan);
   await checkOutside(services, principal, request.workspace, { definition, plan, given }, budget);
-  const sealed = await withoutSecrets(db, request.workspace, directory, sources, { plan, given }, replan);
+  const where = { name: request.workspace, directory };
+  // What a plan costs must not decide whether its secrets are encrypted: each further one has a budget of its own.
+  const sealed = await withoutSecrets(
+    db,
+    where,
+    sources,
+    { plan, given },
+    {
+      replan,
+      budget: () => requestBudget(principal.userId),
+    },
+  );
   return {
     type: request.definition === undefined ? (request.workflow_type ?? null) : definition.name,
     settings,
@@ -105,51 +115,27 @@ async function requireSecretsOf(
 /** Plans a workflow on what stands in the workspace, from whatever it is made from. */
 function planner(
   facts: Omit<Parameters<typeof planWorkflow>[0], 'definition' | 'parameters' | 'given'>,
-  budget: Budget,
-): (sources: Sources, given: Given) => Promise<Planned> {
-  return ({ definition, parameters, types }, given) =>
+): (sources: Sources, given: Given, budget: Budget) => Promise<Planned> {
+  return ({ definition, parameters, types }, given, budget) =>
     planWorkflow({ definition, parameters, given: Object.fromEntries(given), ...facts }, types, budget);
 }
 
 /** The workflow with references in the place of the secrets that it gives. */
 async function withoutSecrets(
   db: Services['db'],
-  workspace: string,
-  directory: string | null,
+  workspace: { name: string; directory: string | null },
   sources: Sources,
   planned: { plan: Plan; given: Given },
-  replan: ReturnType<typeof planner>,
+  replanning: Replanning,
 ) {
-  const configs = nodesWithConfig(planned.plan);
-  if (configs.length === 0) return { ...sources, ...planned };
-  const { definitions } = await loadCatalog(directory);
-  const named = new Map<string, string>();
-  for (const { taskserv } of configs) {
-    if (typeof taskserv !== 'string' || named.has(taskserv)) continue;
-    const place = isTaskservId(taskserv) ? await readTaskservPlace(db, taskserv) : null;
-    named.set(taskserv, place?.workspace === workspace ? place.name : taskserv);
-  }
-  const names = [...definitions.values()].flatMap(({ config }) =>
-    Object.keys(config).filter((name) => config[name]?.secret === true),
-  );
-  return sealGiven(
-    sources,
-    planned,
-    ({ name, taskserv }) => definitions.get(typeof taskserv === 'string' ? (named.get(taskserv) ?? '') : String(name)),
-    new Set(names),
-    replan,
-  );
+  if (!takesSecrets(planned.plan)) return { ...sources, ...planned };
+  const secretFields = await secretFieldsIn(db, workspace, nodesIn(planned.plan));
+  return sealGiven(sources, planned, secretFields, replanning);
 }
 
-/** What is known of the fields of nodes that install or change a taskserv. */
-function nodesWithConfig(plan: Plan): JsonObject[] {
-  const kinds = new Map(plan.steps.map(({ id, kind }) => [id, kind]));
-  return [
-    ...plan.nodes.flatMap(({ step, known, skipped }) =>
-      skipped || rulesOf(kinds.get(step) ?? '').secrets !== 'config' ? [] : [known],
-    ),
-    ...plan.inner.flatMap((inner) => nodesWithConfig(inner.plan)),
-  ];
+/** What is known of the fields of all nodes, those of nested workflows included. */
+function nodesIn({ nodes, inner }: Plan): JsonObject[] {
+  return [...nodes.map(({ known }) => known), ...inner.flatMap(({ plan }) => nodesIn(plan))];
 }
 
 /** The definitions that a run keeps. They were checked when it was submitted. */
@@ -181,22 +167,20 @@ export async function prepareNested(
   const definition = types.get(nested.type);
   if (definition === undefined) throw errors.notFound('workflow type', nested.type);
   const sources = { definition, parameters, types };
-  const replan = planner(
-    {
-      workspace: { name: workspace, defaults: defaultsOf(settings) },
-      ...(await standing(services, principal, workspace, () => true)),
-      workspaceSecrets: await secretKeys(services.db, workspace),
-    },
-    budget,
-  );
-  const { plan, problems } = await replan(sources, given);
+  const replan = planner({
+    workspace: { name: workspace, defaults: defaultsOf(settings) },
+    ...(await standing(services, principal, workspace, () => true)),
+    workspaceSecrets: await secretKeys(services.db, workspace),
+  });
+  const { plan, problems } = await replan(sources, given, budget);
   if (plan === null) {
     throwProblems(problems);
     throw new Error('a workflow that cannot be planned has no problem');
   }
   await requirePermissions(principal, workspace, definition, plan, budget);
   const directory = await workspaceDirectory(services.db, workspace);
-  const sealed = await withoutSecrets(services.db, workspace, directory, sources, { plan, given }, replan);
+  const where = { name: workspace, directory };
+  const sealed = await withoutSecrets(services.db, where, sources, { plan, given }, { replan, budget: () => budget });
   return { type: nested.type, settings, ...sealed };
 }
 

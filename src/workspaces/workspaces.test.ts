@@ -46,7 +46,8 @@ before(async () => {
   installValidation(app);
   installErrorHandler(app, () => {});
   app.addHook('onRequest', async (request) => setPrincipal(request, caller));
-  const services = { config, db, mutate: createMutate(db, createEncryption(randomBytes(32).toString('base64'))) };
+  const encryption = createEncryption(randomBytes(32).toString('base64'));
+  const services = { config, db, mutate: createMutate(db, encryption, encryption) };
   registerWorkspaceRoutes(app, services as unknown as Services);
 });
 after(async () => {

@@ -273,6 +273,23 @@ test('guesses at one account end, from however many addresses; its user still ge
   );
 });
 
+test('whoever renews a session from an address is known there, as after a login', async () => {
+  const { url } = await installation.replica({ LOGIN_RATE_LIMIT: '0', ACCOUNT_LOGIN_LIMIT: '2', TRUST_PROXY: '1' });
+  await makeUser(admin, 'moved', [{ role: 'viewer' }]);
+  const login = (address: string, password = USER_PASSWORD) => loginThrough(url, address, 'moved', password);
+  const { refresh_token } = expectOk(await login('192.0.2.10')) as { refresh_token: string };
+  const renewed = await sendRaw(url, {
+    method: 'POST',
+    path: '/v1/auth/refresh',
+    headers: { 'content-type': 'application/json', 'x-forwarded-for': '192.0.2.11' },
+    body: JSON.stringify({ refresh_token }),
+  });
+  assert.equal(renewed.status, 200);
+  for (let host = 1; host <= 2; host += 1) expectError(await login(`198.51.100.${host}`, 'a guess'), 401);
+  expectError(await login('198.51.100.3'), 429);
+  expectOk(await login('192.0.2.11'));
+});
+
 test('the address that counts is the one that the trusted proxies saw, whatever a client writes in front of it', async () => {
   const chain = '203.0.113.66, 192.0.2.1, 10.0.0.9';
   const cases = { '1': '10.0.0.9', '2': '192.0.2.1', '127.0.0.1,10.0.0.0/8': '192.0.2.1', '10.0.0.0/8': '127.0.0.1' };
@@ -291,6 +308,8 @@ test('the address that counts is the one that the trusted proxies saw, whatever 
 test('a setting that would believe everybody is refused at the start, with the reason', async () => {
   for (const [setting, reason] of [
     ['true', /would believe whoever connects.*Set the number of proxies/],
+    ['10.0.0.1,0.0.0.0/0', /TRUST_PROXY=0\.0\.0\.0\/0 would believe whoever connects/],
+    ['::/0', /would believe whoever connects/],
     ['0', /whole number from 1 to 10/],
     ['all', /must be the number of proxies in front/],
   ] as const) {

@@ -1,6 +1,6 @@
 /** Whoever reads the database, or a copy of it, can sign no token and guess no password. */
 import assert from 'node:assert/strict';
-import { createHash, createHmac } from 'node:crypto';
+import { createCipheriv, createHash, createHmac, hkdfSync, randomBytes } from 'node:crypto';
 import { after, test } from 'node:test';
 import { expectError, expectOk, type Installation, startInstallation } from '../support/acceptance.ts';
 import { assertNotStored, assertNotStoredAsBytes } from '../support/canaries.ts';
@@ -16,6 +16,14 @@ const { server, database } = installation;
 function resigned(token: string, key: string | Buffer): string {
   const text = token.split('.').slice(0, 2).join('.');
   return `${text}.${createHmac('sha256', key).update(text).digest('base64url')}`;
+}
+
+/** An answer as earlier versions keep it: AES-256-GCM under a key made of the signing key. */
+function sealedAsBefore(text: string, signingKey: string): string {
+  const key = Buffer.from(hkdfSync('sha256', signingKey, '', 'provisioning seal v1', 32));
+  const iv = randomBytes(12);
+  const cipher = createCipheriv('aes-256-gcm', key, iv);
+  return Buffer.concat([iv, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()]).toString('base64');
 }
 
 /** Every text in the tables that hold keys, as it is and decoded. */
@@ -85,6 +93,49 @@ test('a key that an earlier version left readable is encrypted at the next start
   await assertNotStoredAsBytes(fresh.pool, { 'hash of the request': plain });
   const answer = await second.admin.request('POST', '/v1/tokens', body, headers);
   assert.deepEqual(expectOk(answer), { token: 'of before' });
+});
+
+test('answers that a replica of an earlier version keeps are read; with another signing key they are not given again', async () => {
+  const JWT_SECRET = 'a signing key that the settings give, as before';
+  await using fresh = await createTestDatabase({ poolSize: 2 });
+  const start = (secret: string) =>
+    startTestServer({
+      databaseUrl: fresh.url,
+      settings: { ROLE: 'api', MASTER_KEY, POOL_SIZE: '4', JWT_SECRET: secret },
+    });
+  const headers = { 'idempotency-key': 'a-request-to-an-old-replica' };
+  const body = { name: 'ci' };
+  const hash = createHash('sha256')
+    .update(`POST /v1/tokens\n${JSON.stringify(body)}`)
+    .digest();
+  const asBefore = () =>
+    fresh.pool.query(
+      `update provisioning.idempotency_keys set request_hash = $1, request_keyed = false, response_sealed = true,
+         response_body = $2 where key = $3`,
+      [hash, sealedAsBefore('{"token":"of an old replica"}', JWT_SECRET), headers['idempotency-key']],
+    );
+  {
+    await using first = await start(JWT_SECRET);
+    expectOk(await first.admin.request('POST', '/v1/tokens', body, headers));
+    await asBefore();
+    const answer = await first.admin.request('POST', '/v1/tokens', body, headers);
+    assert.deepEqual(expectOk(answer), { token: 'of an old replica' });
+  }
+  await fresh.pool.query(
+    `insert into provisioning.idempotency_keys (principal, key, request_hash, response_status, response_body)
+     select 'somebody', n::text, '\\x00', 200, '{}' from generate_series(1, 1200) as n`,
+  );
+  await using second = await start('another signing key, given by the settings');
+  const { rows } = await fresh.pool.query('select from provisioning.idempotency_keys where not request_keyed');
+  assert.equal(rows.length, 0, 'however many there were');
+  const refused = await second.admin.request('POST', '/v1/tokens', body, headers);
+  assert.match(expectError(refused, 409, 'CONFLICT').message, /was carried out before/);
+  const names = expectOk(await second.admin.request<{ name: string }[]>('GET', '/v1/tokens')).map(({ name }) => name);
+  assert.deepEqual(
+    names.filter((name) => name === 'ci'),
+    ['ci'],
+    'it was not done twice',
+  );
 });
 
 test('a replica with another master key says so and does not start', async () => {

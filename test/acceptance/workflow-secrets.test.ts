@@ -109,6 +109,139 @@ test('handed through parameters, lists and nested workflows, it is a reference f
   await assertNowhere(secrets, [run.id, ...inner]);
 });
 
+const FIRST = '  - { id: first, kind: command, with: { servers: [db-1], script: "true" } }\n';
+const MEMORY = "${{ operations.first.status == 'completed' && '64mb' || '32mb' }}";
+await define(
+  'late-config',
+  `parameters: { type: object, properties: { db_pw: { type: string } } }\noperations:\n${FIRST}` +
+    '  - id: db\n    kind: taskserv.create\n    with:\n      name: redis\n      servers: [db-1]\n' +
+    `      config: { password: "\${{ parameters.db_pw }}", maxmemory: "${MEMORY}" }\n`,
+);
+await define(
+  'late-inner',
+  'parameters:\n  type: object\n  required: [pw, memory]\n' +
+    '  properties: { pw: { type: string, pattern: "^Canary" }, memory: { type: string } }\n' +
+    'operations:\n  - id: db\n    kind: taskserv.create\n    with:\n      name: redis\n      servers: [db-2]\n' +
+    '      config: { password: "${{ parameters.pw }}", maxmemory: "${{ parameters.memory }}" }\n',
+);
+await define(
+  'late-nested',
+  `parameters: { type: object, properties: { all: { type: array } } }\noperations:\n${FIRST}` +
+    '  - id: each\n    kind: workflow\n    for_each: "${{ parameters.all }}"\n    with:\n      workflow_type: late-inner\n' +
+    `      parameters: { pw: "\${{ item }}", memory: "${MEMORY}" }\n`,
+);
+const first = { id: 'first', kind: 'command', with: { servers: ['db-1'], script: 'true' } };
+
+test('beside results of other steps, under any name, it is a reference from the first row on', async () => {
+  const secrets = { config: 'Canary-beside-a-result', nested: 'Canary-of-a-late-workflow' };
+  const config = await submit(admin, 'late-config', { db_pw: secrets.config }, 'own');
+  assertFree(JSON.stringify(await stepsOf(admin, config.id)), secrets, 'in the steps before they run');
+  const nested = await submit(admin, 'late-nested', { all: [secrets.nested] }, 'own');
+  await assertNowhere(secrets, [config.id, nested.id]);
+  await completed(config.id);
+  await assertHas('db-1', secrets.config);
+  await completed(nested.id);
+  await assertHas('db-2', secrets.nested);
+  const [inner] = (await stepsOf(admin, nested.id)).filter(({ id }) => id === 'each[0]');
+  assert.ok(typeof inner?.operation_id === 'string');
+  await assertNowhere(secrets, [config.id, nested.id, inner.operation_id]);
+});
+
+test('that does not fit the parameter of a workflow inside is not told by the failure', async () => {
+  const secrets = { refused: 'A-Canary-that-does-not-fit' };
+  const run = await ended(admin, (await submit(admin, 'late-nested', { all: [secrets.refused] }, 'own')).id);
+  assert.match(run.error ?? '', /parameters\.pw.*does not match \^Canary/);
+  await assertNowhere(secrets, [run.id]);
+});
+
+test('for a taskserv that only a result names, or in a step that is left out, it is kept too', async () => {
+  await define(
+    'left-out',
+    'parameters: { type: object, properties: { x: { type: string } } }\noperations:\n' +
+      '  - id: db\n    kind: taskserv.create\n    when: false\n' +
+      '    with: { name: redis, servers: [db-1], config: { password: "${{ parameters.x }}" } }\n',
+  );
+  const secrets = {
+    create: 'Canary-before-the-update',
+    update: 'Canary-of-a-late-update',
+    skipped: 'Canary-that-is-skipped',
+    parameter: 'Canary-that-leads-to-a-skipped-step',
+  };
+  const change = {
+    ...{ id: 'change', kind: 'taskserv.update' },
+    with: { taskserv: '${{ operations.db.result.taskserv_id }}', config: { password: secrets.update } },
+  };
+  const leftOut = { ...redis('db-3', secrets.skipped), id: 'left-out', when: false };
+  const run = await submitBatch(admin, [redis('db-3', secrets.create), change, leftOut], {}, 'own');
+  await completed(run.id);
+  await assertHas('db-3', secrets.update);
+  const skipped = await submit(admin, 'left-out', { x: secrets.parameter }, 'own');
+  await completed(skipped.id);
+  await assertNowhere(secrets, [run.id, skipped.id]);
+});
+
+test('that is put together from a result is a reference in the row of its node', async () => {
+  const secrets = { composed: 'Canary-is-completed' };
+  const run = await submitBatch(admin, [first, redis('db-1', 'Canary-is-${{ operations.first.status }}')], {}, 'own');
+  await completed(run.id);
+  await assertHas('db-1', secrets.composed);
+  await assertNowhere(secrets, [run.id]);
+});
+
+test('that only results will tell from other values is refused with its field', async () => {
+  const either = redis('db-1', "${{ operations.first.status == 'completed' && item.one || item.other }}");
+  const operations = [first, { ...either, for_each: [{ one: 'Canary-a-or-b', other: 'Canary-b-or-a' }] }];
+  const body = { workspace: 'own', workflow_type: 'batch', parameters: { operations } };
+  const { message } = expectError(await admin.request('POST', '/v1/workflows/submit', body), 400);
+  assert.match(message, /operations\[1\]\.with\.config\.password: .*refer to it \(\$\{\{ secrets\.workspace/);
+});
+
+test('that equals other settings leaves them alone', async () => {
+  await define(
+    'alike',
+    'parameters: { type: object, properties: { name: { type: string }, pw: { type: string } } }\noperations:\n' +
+      '  - id: db\n    kind: taskserv.create\n    with:\n      name: postgresql\n      servers: [db-1]\n' +
+      '      config: { database: "${{ parameters.name }}", user: "${{ parameters.name }}", password: "${{ parameters.pw }}" }\n' +
+      'outputs: { name: "${{ parameters.name }}" }\n',
+  );
+  const config = { database: 'app_user', user: 'app_user', password: 'app_user' };
+  const written = { id: 'db', kind: 'taskserv.create', with: { name: 'postgresql', servers: ['db-1'], config } };
+  const literal = await submitBatch(admin, [written], {}, 'own');
+  await completed(literal.id);
+  const named = await submit(admin, 'alike', { name: 'app_user', pw: 'app_user' }, 'own');
+  assert.equal((await completed(named.id)).result?.name, 'app_user');
+  for (const { id } of [literal, named]) {
+    const [step] = await stepsOf(admin, id);
+    const { password, ...shown } = (step?.with?.config ?? {}) as Record<string, unknown>;
+    assert.deepEqual(shown, { database: 'app_user', user: 'app_user' });
+    assert.match(JSON.stringify(password), /^\{"\$secret":"given:[0-9a-f]{12}"\}$/);
+  }
+});
+
+test('that equals many other settings is told from each', async () => {
+  await define(
+    'many',
+    'parameters: { type: object, properties: { all: { type: array, items: { type: object } } } }\noperations:\n' +
+      '  - { id: gate, kind: approval }\n' +
+      '  - id: db\n    kind: taskserv.create\n    depends_on: [gate]\n    for_each: "${{ parameters.all }}"\n    with:\n' +
+      '      name: postgresql\n      servers: [db-1]\n' +
+      '      config: { database: "${{ item.name }}", password: "${{ item.pw }}" }\n',
+  );
+  const all = Array.from({ length: 40 }, () => ({ name: 'app_user', pw: 'app_user' }));
+  const { id } = await submit(admin, 'many', { all }, 'own');
+  const { rows } = await database.pool.query<{ name: string; pw: unknown }>(
+    `select item ->> 'name' as name, item -> 'pw' as pw from provisioning.workflow_nodes
+     where workflow_id = $1 and step = 'db'`,
+    [id],
+  );
+  assert.equal(rows.length, all.length);
+  for (const { name, pw } of rows) {
+    assert.equal(name, 'app_user');
+    assert.match(JSON.stringify(pw), /^\{"\$secret":"given:[0-9a-f]{12}"\}$/);
+  }
+  expectOk(await admin.request('POST', `/v1/workflows/${id}/cancel`));
+});
+
 test('that equals a name elsewhere leaves that name alone', async () => {
   const run = await submitBatch(admin, [redis('redis', 'redis-redis')], {}, 'own');
   await completed(run.id);

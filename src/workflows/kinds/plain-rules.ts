@@ -7,7 +7,7 @@ import type { NodeRules } from '../../operations/node.ts';
 
 /** Name of a kind, such as `server.create`. */
 export type Kind = string;
-export type PlainRules = Pick<NodeRules, 'with' | 'permission' | 'defaults' | 'unique'>;
+export type PlainRules = Pick<NodeRules, 'with' | 'permission' | 'defaults' | 'unique' | 'secrets'>;
 
 let rules: ReadonlyMap<Kind, PlainRules> | undefined;
 

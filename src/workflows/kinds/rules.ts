@@ -25,10 +25,10 @@ const RULES: ReadonlyMap<string, NodeRules> = new Map<string, NodeRules>([
 providePlainRules(RULES);
 provideToThreads(
   'workflowRules',
-  [...RULES].map(([kind, { with: fields, permission, defaults, unique }]) => [
+  [...RULES].map(([kind, { with: fields, permission, defaults, unique, secrets }]) => [
     kind,
     // A schema is an object with hidden marks of its library; as JSON it is the schema alone.
-    JSON.parse(JSON.stringify({ with: fields, permission, defaults, unique })),
+    JSON.parse(JSON.stringify({ with: fields, permission, defaults, unique, secrets })),
   ]),
 );
 

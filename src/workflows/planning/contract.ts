@@ -51,6 +51,8 @@ export interface PlannedNode {
   with: JsonObject | null;
   /** What is known of `with` before anything runs: all of it, or the fields that read no results. */
   known: JsonObject;
+  /** Of the field that secrets go into, where it is not known as a whole: what of it reads no results. */
+  parts?: JsonObject;
   /** Left out: its `when` is false. */
   skipped: boolean;
 }

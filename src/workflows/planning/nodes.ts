@@ -1,9 +1,9 @@
-import type { Json, JsonObject } from '../../documents/json.ts';
-import { typeName } from '../../documents/json.ts';
-import type { Problems } from '../../documents/problems.ts';
+import type { Json, JsonObject, Path } from '../../documents/json.ts';
+import { isObject, typeName } from '../../documents/json.ts';
+import { createProblems, type Problems } from '../../documents/problems.ts';
 import { eachTemplate } from '../expressions/template.ts';
 import { checkWith } from '../kinds/check.ts';
-import { withDefaults } from '../kinds/plain-rules.ts';
+import { plainRulesOf, withDefaults } from '../kinds/plain-rules.ts';
 import type { PlannedNode } from './contract.ts';
 import { MAX_NODES, type Room } from './room.ts';
 import { operationsIn, renderStatic } from './static.ts';
@@ -30,6 +30,7 @@ export function expandStep(
   const when = fields.when ?? true;
   const whenLater = typeof when === 'string' && operationsIn(when).size > 0;
   const { known, unknown } = splitWith((fields.with ?? {}) as JsonObject);
+  const secrets = fieldOfSecrets(source);
   const nodes: PlannedNode[] = [];
   const told = problems.list.length;
   for (const [index, item] of items.entries()) {
@@ -53,6 +54,7 @@ export function expandStep(
         if (unknown.size === 0) node.with = complete;
       }
     }
+    if (secrets !== null && (skipped || unknown.has(secrets.name))) node.parts = partsOf(secrets, context, path);
     nodes.push(node);
     // The rest of the list would only say the same again.
     if (problems.list.length > told) break;
@@ -85,6 +87,46 @@ function splitWith(value: JsonObject): { known: JsonObject; unknown: Set<string>
     else known[name] = field;
   }
   return { known, unknown };
+}
+
+/** The field of a step that secrets may stand in, a nested workflow's parameters included, without what reads results. */
+function fieldOfSecrets({ fields }: StepSource): { name: string; value: Json } | null {
+  const name = fields.kind === 'workflow' ? 'parameters' : plainRulesOf(fields.kind).secrets;
+  if (name === undefined) return null;
+  const value = withoutResults((fields.with as JsonObject | undefined)?.[name] ?? null);
+  return value === undefined ? null : { name, value };
+}
+
+function withoutResults(value: Json): Json | undefined {
+  if (typeof value === 'string') return operationsIn(value).size > 0 ? undefined : value;
+  if (Array.isArray(value)) return value.map((item) => withoutResults(item) ?? null);
+  if (!isObject(value)) return value;
+  return Object.fromEntries(
+    Object.entries(value).flatMap(([name, child]) => {
+      const left = withoutResults(child);
+      return left === undefined ? [] : [[name, left]];
+    }),
+  );
+}
+
+/** What cannot be rendered is left out: a step that is left out may read what is not there. */
+function partsOf(
+  { name, value }: { name: string; value: Json },
+  context: Record<string, Json>,
+  path: Path,
+): JsonObject {
+  const at = [...path, 'with', name];
+  const attempt = (part: Json) => renderStatic(part, context, at, createProblems());
+  if (!isObject(value)) {
+    const whole = attempt(value);
+    return isObject(whole) ? whole : {};
+  }
+  return Object.fromEntries(
+    Object.entries(value).flatMap(([entry, part]) => {
+      const rendered = attempt(part);
+      return rendered === undefined ? [] : [[entry, rendered]];
+    }),
+  );
 }
 
 function withoutKeys(value: JsonObject, names: ReadonlySet<string>): JsonObject {

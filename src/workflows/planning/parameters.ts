@@ -30,7 +30,9 @@ export function resolveParameters(
     return { value, problems: [] };
   }
   const problems = createProblems();
-  addSchemaErrors(problems, ['parameters'], definition.checkParameters.errors ?? []);
+  addSchemaErrors(problems, ['parameters'], definition.checkParameters.errors ?? [], {
+    quote: references.length === 0,
+  });
   return { value: null, problems: problems.list };
 }
 

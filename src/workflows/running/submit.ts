@@ -1,11 +1,16 @@
 import type { Queryable } from '../../database/pool.ts';
-import type { JsonObject } from '../../documents/json.ts';
+import type { Json, JsonObject } from '../../documents/json.ts';
 import { ApplicationError } from '../../errors.ts';
 import type { Budget } from '../../evaluation/pool.ts';
+import { workspaceDirectory } from '../../workspaces/service.ts';
 import { renderFields } from '../evaluation.ts';
 import type { NodeRequest } from '../kinds/kind.ts';
 import type { Kind } from '../kinds/plain-rules.ts';
 import { rulesOf } from '../kinds/rules.ts';
+import type { PreparedWorkflow } from '../prepare.ts';
+import { secretFieldsIn } from '../secrets/fields.ts';
+import { type Given, referencedIn, sealFields } from '../secrets/given.ts';
+import { insertGiven } from '../secrets/store.ts';
 import { type Acting, actingFor, requireStillPermitted } from './authority.ts';
 import type { RunContext } from './context.ts';
 import { handlerOf, prepareNode, type Runtime, submitTogether } from './runtime.ts';
@@ -91,8 +96,10 @@ interface Ready {
   node: NodeState;
   request: NodeRequest;
   prepared: unknown;
-  /** Its fields were not known before: its row is told. */
-  rendered: boolean;
+  /** What its row is told of its fields, which were not known before; null: it says so already. */
+  rendered: JsonObject | null;
+  /** What secrets of the run `rendered` refers to that may be new. */
+  given: Given;
 }
 
 async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) {
@@ -139,7 +146,8 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
         const services = handler.gathers === true ? gathered : runtime.services;
         return handler.accept(services, mutation, one.request, one.prepared);
       });
-      rows.push({ position, operationId, fields: one.rendered ? one.request.fields : null });
+      rows.push({ position, operationId, fields: one.rendered });
+      await insertGiven(mutation.tx, runtime.services.encryption, workflowId, one.given);
       made.set(one.node, { operationId, attempt });
       options.onOperation(operationId);
     }
@@ -161,7 +169,28 @@ async function makeReady(
   const { key, position } = node;
   const request = { workflowId, position, key, workspace, kind, fields, secretNames: [], run, budget };
   const prepared = await refusing(position, async () => prepareNode(runtime, acting.principal, request));
-  return { node, request, prepared, rendered };
+  if (!rendered) return { node, request, prepared, rendered: null, given: new Map() };
+  const sealed = await withoutSecrets(runtime.services, workspace, kind, fields, prepared);
+  return { node, request, prepared, rendered: sealed.fields, given: sealed.given };
+}
+
+/** A node's fields as they are stored: with references in the place of secrets that became known when they were rendered. */
+async function withoutSecrets(
+  { db }: Runtime['services'],
+  workspace: string,
+  kind: Kind,
+  fields: JsonObject,
+  prepared: unknown,
+): Promise<{ fields: JsonObject; given: Given }> {
+  if (kind === 'workflow' && fields.parameters !== undefined) {
+    const { parameters, given } = prepared as PreparedWorkflow;
+    return { fields: { ...fields, parameters }, given: referencedIn(parameters, given) };
+  }
+  if (rulesOf(kind).secrets !== 'config') return { fields, given: new Map() };
+  const directory = await workspaceDirectory(db, workspace);
+  const given = new Map<string, Json>();
+  const secretFields = await secretFieldsIn(db, { name: workspace, directory }, [fields]);
+  return { fields: sealFields(fields, secretFields, given), given };
 }
 
 /** Whoever may no longer submit workflows has no node of one carried out. */

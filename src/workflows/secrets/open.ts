@@ -10,7 +10,7 @@ import { decryptSecrets } from '../../taskservs/secrets.ts';
 import { readRevision } from '../../taskservs/store.ts';
 import { databaseSecrets } from '../../workspaces/secret-source.ts';
 import { openSecret } from '../../workspaces/secrets.ts';
-import { isGiven, referencesIn, type SecretReference } from './reference.ts';
+import { givenValue, referencesIn, type SecretReference } from './reference.ts';
 import { ownerOfTaskserv, readSecrets } from './store.ts';
 
 /** What opening works with. */
@@ -78,7 +78,7 @@ export async function openFields(
       ofRun ??= await readSecrets(db, encryption, workflowId);
       const value = ofRun.get(reference.name);
       if (value === undefined) throw errors.notFound('secret of this workflow', reference.name);
-      opened[name] = isGiven(reference.name) ? JSON.parse(value) : value;
+      opened[name] = givenValue(reference.name, value);
       continue;
     }
     if (reference.of === 'workspace') {

@@ -150,6 +150,16 @@ describe('a run', async () => {
     );
   });
 
+  test('keeps a text that was handed in as it is: so replicas of earlier versions read it', async () => {
+    const password = 'Canary-that-is-kept-as-it-is';
+    const gate = { id: 'gate', kind: 'approval' };
+    const db = { id: 'db', kind: 'taskserv.create', depends_on: ['gate'] };
+    const config = { name: 'redis', servers: ['db-1'], config: { password } };
+    const run = await submitBatch(admin, [gate, { ...db, with: config }], {}, 'own');
+    assert.deepEqual(Object.values(await secretsOf(run.id)), [password]);
+    await admin.request('POST', `/v1/workflows/${run.id}/cancel`);
+  });
+
   test('takes a secret only to where it stays one; everything else is told with its place', async () => {
     const problem = async (step: string, secrets = '{ password: {} }') => {
       const definition = `secrets: ${secrets}\noperations:\n  - { id: a, ${step} }\n`;

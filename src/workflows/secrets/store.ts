@@ -3,11 +3,11 @@ import type { Encryption } from '../../access/encryption.ts';
 import type { Queryable } from '../../database/pool.ts';
 import type { Json } from '../../documents/json.ts';
 import type { Given } from './given.ts';
-import { isGiven } from './reference.ts';
+import { givenValue, isGiven, isGivenText } from './reference.ts';
 
 const contextOf = (workflowId: string, name: string) => `secret ${name} of workflow ${workflowId}`;
 
-/** Stores a run's secrets, sealed for this run alone. */
+/** Stores a run's secrets, sealed for this run alone. One that it has stays as it is. */
 export async function insertSecrets(
   tx: Queryable,
   encryption: Encryption,
@@ -24,6 +24,7 @@ export async function insertSecrets(
         sealed: encryption.encrypt(value, contextOf(workflowId, name)),
       })),
     )
+    .onConflict((conflict) => conflict.doNothing())
     .execute();
 }
 
@@ -48,14 +49,17 @@ export async function insertGiven(
   workflowId: string,
   given: Given,
 ): Promise<void> {
-  const texts = [...given].map(([name, value]): [string, string] => [name, JSON.stringify(value)]);
+  const texts = [...given].map(([name, value]): [string, string] => [
+    name,
+    isGivenText(name) ? String(value) : JSON.stringify(value),
+  ]);
   await insertSecrets(tx, encryption, workflowId, new Map(texts));
 }
 
 /** The secrets that were handed in with a run, opened. */
 export async function readGiven(db: Queryable, encryption: Encryption, workflowId: string): Promise<Map<string, Json>> {
   const all = await readSecrets(db, encryption, workflowId);
-  return new Map([...all].flatMap(([name, text]) => (isGiven(name) ? [[name, JSON.parse(text) as Json]] : [])));
+  return new Map([...all].flatMap(([name, text]) => (isGiven(name) ? [[name, givenValue(name, text)]] : [])));
 }
 
 /** Whose a taskserv is; null: there is none of this id. */
