@@ -30,10 +30,10 @@ function sealedAsBefore(text: string, signingKey: string): string {
 async function keysIn({ pool }: Installation['database']): Promise<(string | Buffer)[]> {
   const { rows } = await pool.query<{ text: string }>(
     `select value as text from provisioning.settings union all select sealed from provisioning.data_keys
-     union all select convert_from(hash, 'latin1') from provisioning.api_tokens`,
+     union all select encode(hash, 'hex') from provisioning.api_tokens`,
   );
   assert.ok(rows.length >= 3);
-  return rows.flatMap(({ text }) => [text, Buffer.from(text, 'base64'), Buffer.from(text, 'latin1')]);
+  return rows.flatMap(({ text }) => [text, Buffer.from(text, 'base64'), Buffer.from(text, 'hex')]);
 }
 
 const opens = async (url: string, token: string) =>
