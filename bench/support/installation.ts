@@ -3,7 +3,7 @@ import { chmod, mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import pg from 'pg';
 import { embeddedPostgres } from '../../test/recovery/support.ts';
-import { startTestServer, type TestServer } from '../../test/support/server.ts';
+import { SHARED_MASTER_KEY, startTestServer, type TestServer } from '../../test/support/server.ts';
 
 /** Where the embedded database is. */
 export interface DatabasePlace {
@@ -35,7 +35,8 @@ export async function startInstallation(settings: Record<string, string> = {}): 
   if (kept !== undefined) await mkdir(kept, { recursive: true }).then(() => chmod(kept, 0o711));
   const server = await startTestServer({
     ...(kept === undefined ? {} : { dataDir: kept }),
-    settings: { SIMULATED_LATENCY_MS: '0', ...settings },
+    // As its replicas have it.
+    settings: { SIMULATED_LATENCY_MS: '0', MASTER_KEY: SHARED_MASTER_KEY, ...settings },
   });
   const { socketDir } = await embeddedPostgres(server.dataDir);
   const password = (await readFile(path.join(server.dataDir, 'postgres-password'), 'utf8')).trim();

@@ -28,7 +28,7 @@ const READY_TIMEOUT_MS = 180_000;
 export const ADMIN_PASSWORD = 'correct horse battery staple';
 
 /** All replicas on one database have the same. */
-const SHARED_MASTER_KEY = 'the master key of every server of a test';
+export const SHARED_MASTER_KEY = 'the master key of every server of a test';
 
 export interface ServerOptions {
   /** An external database; absent: the embedded one in `dataDir`. */
