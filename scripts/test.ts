@@ -1,6 +1,6 @@
 /**
  * Runs the files of tests that match the given patterns on one Postgres and one bundle. Most wait more than they compute
- * (for servers, clouds, leases), so three share a processor, and those that wait longest begin first: at the end no processor
+ * (for servers, clouds, leases), so two share a processor, and those that wait longest begin first: at the end no processor
  * is idle for the sake of one file. `--fast` leaves out those that start servers.
  */
 import { globSync, readFileSync, writeFileSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { spec } from 'node:test/reporters';
 import { ROOT } from '../src/root.ts';
 import { isSkippedForWant } from '../test/support/needs.ts';
 
-const FILES_PER_PROCESSOR = 3;
+const FILES_PER_PROCESSOR = 2;
 /** What a file imports that starts servers of its own. */
 const SERVERS = /support\/(acceptance|cloud-installation|embedded|server|sshd)\.ts'/;
 /** The files in which tests were skipped for want of a program, one a line: for `npm run test:skipped`. */

@@ -1,6 +1,6 @@
 /** The process of the embedded Postgres: whether it runs, starting and stopping it, and the file of its output. */
 import { execFile, spawn } from 'node:child_process';
-import { copyFile, link, open, readFile, readlink, rename, rm, stat, truncate } from 'node:fs/promises';
+import { copyFile, link, open, readdir, readFile, readlink, rename, rm, stat, truncate } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -76,6 +76,20 @@ export async function stopPostmaster(cluster: Cluster, pid: number): Promise<voi
     }
   }
   throw new Error(`The embedded Postgres (process ${pid}) in ${cluster.directory} does not stop; see ${cluster.log}.`);
+}
+
+/**
+ * Ends what a Postgres that was killed has left: a child of it that waits for a lock does not notice, and as long as it
+ * lives no other Postgres starts. Children of one that runs are not touched.
+ */
+export async function endOrphans(cluster: Cluster): Promise<void> {
+  if (process.platform !== 'linux') return;
+  for (const pid of (await readdir('/proc')).map(Number).filter(Number.isInteger)) {
+    if ((await readlink(`/proc/${pid}/cwd`).catch(() => null)) !== cluster.directory) continue;
+    const [title = ''] = await argumentsOf(pid);
+    const parent = Number(/^PPid:\s*(\d+)$/m.exec(await readText(`/proc/${pid}/status`))?.[1]);
+    if (title.startsWith('postgres: ') && !(await isPostmasterOf(cluster, parent))) signalProcess(pid, 'SIGKILL');
+  }
 }
 
 /** @returns false: it has ended since it was looked at. */

@@ -161,6 +161,28 @@ test(
   },
 );
 
+test('what a killed Postgres has left, and does not notice its end, keeps the next from nothing', onLinux, async () => {
+  await using place = await createDataDir();
+  const postgres = await start(place.dataDir);
+  const [row] = await query(
+    postgres.connection,
+    "select pid from pg_stat_activity where backend_type = 'checkpointer'",
+  );
+  const left = Number((row as { pid: number }).pid);
+  // As one that waits for a lock whose holder has been killed.
+  signalProcess(left, 'SIGSTOP');
+  for (const pid of await postmasters(place.dataDir)) signalProcess(pid, 'SIGKILL');
+  await until(
+    () =>
+      query(postgres.connection, 'select 1').then(
+        () => true,
+        () => false,
+      ),
+    'Postgres to be back',
+  );
+  await postgres.stop();
+});
+
 test(
   'a start that is broken off leaves no process, at whatever moment, and the next one works',
   onLinux,

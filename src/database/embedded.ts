@@ -7,6 +7,7 @@ import { exists } from './embedded-binaries.ts';
 import { type Cluster, isAlive, prepareCluster } from './embedded-cluster.ts';
 import {
   boundLog,
+  endOrphans,
   logTail,
   type Postmaster,
   runningPostmaster,
@@ -27,8 +28,10 @@ const LOG_CHECK_MS = 60_000;
 const OWNER_LOCK = 7_201_004;
 /** What the owner's session calls itself, followed by its process id. */
 const OWNER_NAME = 'provisioning owner';
-/** What passes by itself: another process is starting the same, or a killed one's last backends are still ending. */
-const PASSING = /lock file "[^"]*" already exists|pre-existing shared memory block/;
+/** A killed Postgres' last backends are still ending, or do not notice that it has ended. */
+const ORPHANS = /pre-existing shared memory block/;
+/** What passes: these, and another process that is starting the same. */
+const PASSING = new RegExp(`lock file "[^"]*" already exists|${ORPHANS.source}`);
 
 /** A Postgres of our own that outlives a crash of this process and is taken over by the next. */
 export interface EmbeddedPostgres {
@@ -172,6 +175,7 @@ async function startAgain(cluster: Cluster, started: Postmaster | null): Promise
   if (started !== null && started.ended === null) return started;
   if ((await runningPostmaster(cluster)) !== null) return null;
   if (started !== null) await delay(RESPAWN_MS);
+  if (words !== undefined && ORPHANS.test(words)) await endOrphans(cluster);
   return spawnPostmaster(cluster);
 }
 

@@ -17,6 +17,7 @@ const installation = await startInstallation({
   HETZNER_CALLS_PER_MINUTE: '60000',
   SWEEP_INTERVAL: '1',
   WEBHOOK_ALLOW: 'http,local,private',
+  EGRESS_ALLOW: '127.0.0.1/32',
 });
 const { server } = installation;
 const home = await mkdtemp(path.join(tmpdir(), 'provisioning-every-'));
