@@ -257,7 +257,9 @@ function onContainers({ host, socketPath }: { host: string; socketPath: string }
     const operation = await create('unwatched', hosts);
     const begun = async () => Promise.all(hosts.map(({ sh }) => sh('cat /root/unwatched.log 2>/dev/null')));
     await until(async () => (await begun()).every((log) => log !== ''), 'all installs to have begun');
-    await Promise.all(hosts.map(({ sh }) => sh('kill -9 $(pidof sshd); /usr/sbin/sshd')));
+    // The port is free only when the last of them has ended.
+    const again = 'kill -9 $(pidof sshd); while pidof sshd; do sleep 0.05; done; /usr/sbin/sshd; echo "sshd: $?"';
+    for (const said of await Promise.all(hosts.map(({ sh }) => sh(again)))) assert.match(said, /sshd: 0$/);
     const done = await completed(operation);
     for (const log of await begun()) assert.match(log, /^run \d+$/);
     const events = await eventsOf(done);
