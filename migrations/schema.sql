@@ -26,6 +26,25 @@ create table provisioning.api_tokens (
   constraint api_tokens_user_id_name_key UNIQUE (user_id, name)
 );
 
+create table provisioning.audit_checkpoints (
+  number bigint not null,
+  since bigint not null,
+  "position" bigint not null,
+  hash bytea not null,
+  at timestamp with time zone not null,
+  previous bytea,
+  mac bytea not null,
+  constraint audit_checkpoints_pkey PRIMARY KEY (number),
+  constraint audit_checkpoints_position_key UNIQUE ("position")
+);
+
+create table provisioning.audit_exports (
+  destination text not null,
+  "position" bigint not null default 0,
+  exported_at timestamp with time zone,
+  constraint audit_exports_pkey PRIMARY KEY (destination)
+);
+
 create table provisioning.audit_log (
   id uuid not null,
   at timestamp with time zone not null default clock_timestamp(),
@@ -591,6 +610,18 @@ create table simulated_cloud.servers (
 CREATE INDEX simulated_servers_deleting ON simulated_cloud.servers USING btree (operation_id) WHERE (change = 'delete'::text);
 CREATE UNIQUE INDEX simulated_servers_operation ON simulated_cloud.servers USING btree (operation_id) WHERE (change <> 'delete'::text);
 
+CREATE OR REPLACE FUNCTION provisioning.audit_checkpoints_are_append_only()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+  begin
+    if tg_op = 'DELETE' and current_setting('provisioning.audit_retention', true) = 'on'
+      and old.position < (select max(position) from provisioning.audit_checkpoints) then
+      return old;
+    end if;
+    raise exception 'checkpoints of the audit log are append-only';
+  end $function$;
+
 CREATE OR REPLACE FUNCTION provisioning.audit_log_is_append_only()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -603,6 +634,11 @@ AS $function$
           row(old.id, old.at, old.principal, old.action, old.workspace, old.resource, old.outcome, old.address,
               old.request_id, old.operation_id, old.details) then
       return new;
+    end if;
+    if tg_op = 'DELETE' and current_setting('provisioning.audit_retention', true) = 'on'
+      and old.position <= (select max(position) from provisioning.audit_exports)
+      and old.position < (select max(position) from provisioning.audit_checkpoints) then
+      return old;
     end if;
     raise exception 'the audit log is append-only';
   end $function$;
@@ -662,7 +698,13 @@ AS $function$
      return null;
    end $function$;
 
+CREATE TRIGGER audit_checkpoints_are_append_only BEFORE DELETE OR UPDATE ON provisioning.audit_checkpoints FOR EACH ROW EXECUTE FUNCTION provisioning.audit_checkpoints_are_append_only();
+
+CREATE TRIGGER audit_checkpoints_are_not_truncated BEFORE TRUNCATE ON provisioning.audit_checkpoints FOR EACH STATEMENT EXECUTE FUNCTION provisioning.audit_checkpoints_are_append_only();
+
 CREATE TRIGGER audit_log_is_append_only BEFORE DELETE OR UPDATE ON provisioning.audit_log FOR EACH ROW EXECUTE FUNCTION provisioning.audit_log_is_append_only();
+
+CREATE TRIGGER audit_log_is_not_truncated BEFORE TRUNCATE ON provisioning.audit_log FOR EACH STATEMENT EXECUTE FUNCTION provisioning.audit_log_is_append_only();
 
 CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.taskservs FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 

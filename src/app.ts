@@ -27,10 +27,11 @@ import {
 } from './http/input.ts';
 import { insertAudit } from './http/mutation.ts';
 import { finishOpenApi } from './http/openapi.ts';
-import { installRateLimit } from './http/rate-limit.ts';
+import { addressOf, createTryLimit, installRateLimit, type TryLimit } from './http/rate-limit.ts';
 import { answersOf } from './http/schemas.ts';
 import type { App, Services } from './http/section.ts';
 import { pagePolicyFor, securityHeaders } from './http/security-headers.ts';
+import type { ServerTls } from './http/tls.ts';
 import { installValidation } from './http/validation.ts';
 import { OPERATION_KINDS } from './operation-kinds.ts';
 import type { Follower } from './operations/follow.ts';
@@ -62,7 +63,7 @@ const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
 export async function buildApp(
   services: Services,
   auth: Authenticator,
-  options: { logger: FastifyBaseLogger; readiness: Readiness; pool: Pool; follower: Follower },
+  options: { logger: FastifyBaseLogger; readiness: Readiness; pool: Pool; follower: Follower; tls: ServerTls | null },
 ): Promise<App> {
   const { config } = services;
   const app: App = Fastify({
@@ -78,6 +79,7 @@ export async function buildApp(
     clientErrorHandler: answerUnreadable,
     // A request without a Host is answered by the hook below: Node's own answer has no body.
     http: { requireHostHeader: false },
+    ...(options.tls === null ? {} : { serverFactory: options.tls.serverFactory }),
     routerOptions: { maxParamLength: 512, ignoreTrailingSlash: false },
     genReqId: (request) => {
       const given = request.headers['x-request-id'];
@@ -94,7 +96,12 @@ export async function buildApp(
 
   answerWhatNodeWould(app.server);
   installValidation(app);
-  installErrorHandler(app, (request, error) => auditDenial(services, request, error), options.readiness.disk);
+  const throttled = createTryLimit(1, THROTTLED_MS);
+  installErrorHandler(
+    app,
+    (request, error) => auditDenial(services, throttled, request, error),
+    options.readiness.disk,
+  );
   acceptJsonOnly(app);
   if (config.corsOrigins.length > 0) {
     await app.register(cors, {
@@ -139,7 +146,7 @@ export async function buildApp(
   await installDocumentation(app);
   await installDashboard(app);
   installAssistants(app, config.corsOrigins);
-  registerSystemRoutes(app, services, options.readiness, options.pool);
+  registerSystemRoutes(app, services, options.readiness, options);
 
   await app.register(async (api) => {
     registerAuthRoutes(api as App, services, auth);
@@ -230,12 +237,18 @@ function installDocsPage(app: App): void {
   }
 }
 
-function auditDenial(services: Services, request: FastifyRequest, error: ApplicationError): void {
+/** Too many logins from one address are told once in so long. Milliseconds. */
+const THROTTLED_MS = 60_000;
+
+/** @param throttled knows the addresses whose logins were too many a moment ago. */
+function auditDenial(services: Services, throttled: TryLimit, request: FastifyRequest, error: ApplicationError): void {
   if (request.method === 'GET' && error.status === 401) return;
+  const isLogin = request.url.startsWith('/v1/auth/');
+  if (error.status === 429 && (!isLogin || throttled.begin(addressOf(request)) !== null)) return;
   const who = maybePrincipalOf(request)?.label ?? 'anonymous';
   const action = `${request.method} ${request.routeOptions.url ?? request.url.split('?')[0]}`;
   insertAudit(services.db, request, who, 'denied', {
     action,
-    details: { code: error.code, message: error.message },
+    details: { code: error.code, message: error.message, ...(error.status === 404 ? { hidden: true } : {}) },
   }).catch((failure: unknown) => request.log.error({ err: failure }, 'a denial could not be written to the audit log'));
 }

@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { parse } from 'smol-toml';
+import { type AuditDestination, readAuditDestination } from './access/audit-destination.ts';
 import { defaultThreads } from './evaluation/pool.ts';
 import { type AllowedNetwork, type EgressSettings, readAllowedNetwork } from './outbound/egress.ts';
 import { CLOUD_SETTING_NAMES, type CloudSettings, readCloudSettings } from './providers/cloud-settings.ts';
@@ -19,6 +20,15 @@ export interface Config {
   /** Address the API listens on. */
   host: string;
   port: number;
+  /** The server's own TLS; null: none, or a proxy's in front. Paths are absolute. */
+  tls: {
+    certificateFile: string;
+    keyFile: string;
+    /** Whose clients are let in. */
+    clientCaFile: string | null;
+    clientCertificates: 'none' | 'optional' | 'required';
+    minVersion: 'TLSv1.2' | 'TLSv1.3';
+  } | null;
   /** An external Postgres; null: the embedded one. */
   databaseUrl: string | null;
   /** Absolute path: embedded database, generated files, workspaces. */
@@ -63,6 +73,10 @@ export interface Config {
   egress: EgressSettings;
   /** Whether webhooks may go without TLS. */
   webhookHttp: boolean;
+  /** Where the audit log is exported to; null: nowhere. */
+  auditExport: AuditDestination | null;
+  /** Days that rows of the audit log are kept once they are exported; 0: for ever. */
+  auditRetentionDays: number;
   /** Days that ended operations are kept. */
   retentionDays: number;
   /** Seconds from SIGTERM to the moment at which no more connections are taken. `/health/ready` answers 503 meanwhile. */
@@ -92,6 +106,11 @@ const NAMES = [
   'ROLE',
   'HOST',
   'PORT',
+  'TLS_CERT_FILE',
+  'TLS_KEY_FILE',
+  'TLS_MIN_VERSION',
+  'TLS_CLIENT_CA_FILE',
+  'TLS_CLIENT_CERTS',
   'DATABASE_URL',
   'DATA_DIR',
   'POOL_SIZE',
@@ -115,6 +134,9 @@ const NAMES = [
   'EGRESS_ALLOW',
   'LOCAL_CHECKS',
   'WEBHOOK_ALLOW',
+  'AUDIT_EXPORT',
+  'AUDIT_EXPORT_TOKEN',
+  'AUDIT_RETENTION_DAYS',
   'RETENTION_DAYS',
   'SHUTDOWN_DELAY',
   'LOG_LEVEL',
@@ -154,6 +176,7 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
     role: oneOf(value, 'ROLE', ['all', 'api', 'worker'] as const, 'all'),
     host: value('HOST') ?? '127.0.0.1',
     port: integer(value, 'PORT', 8083, 0, 65_535),
+    tls: tlsSettings(value),
     databaseUrl: databaseUrl(value('DATABASE_URL')),
     dataDir,
     poolSize: integer(value, 'POOL_SIZE', 20, 4, 500),
@@ -178,6 +201,7 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
     healthCheckInterval: integer(value, 'HEALTH_CHECK_INTERVAL', 60, 0, 86_400),
     sweepInterval: integer(value, 'SWEEP_INTERVAL', 300, 0, 86_400),
     orphanDeleteAfter: integer(value, 'ORPHAN_DELETE_AFTER', 0, 0, 31_536_000),
+    ...auditSettings(value),
     retentionDays: integer(value, 'RETENTION_DAYS', 90, 1, 36_500),
     shutdownDelay: integer(value, 'SHUTDOWN_DELAY', 0, 0, 3_600),
     logLevel: oneOf(value, 'LOG_LEVEL', LOG_LEVELS, 'info'),
@@ -254,6 +278,42 @@ function oneOf<T extends string>(value: Values, name: string, choices: readonly 
   if (choice === undefined)
     throw new ConfigError(`PROVISIONING_${name} must be one of ${choices.join(', ')}, not "${text}".`);
   return choice;
+}
+
+function tlsSettings(value: Values): Config['tls'] {
+  const [certificate, key, clientCa] = ['TLS_CERT_FILE', 'TLS_KEY_FILE', 'TLS_CLIENT_CA_FILE'].map(
+    (name) => value(name) || undefined,
+  );
+  const minVersion = oneOf(value, 'TLS_MIN_VERSION', ['1.2', '1.3'] as const, '1.2');
+  const clients = oneOf(value, 'TLS_CLIENT_CERTS', ['required', 'optional'] as const, 'required');
+  if (certificate === undefined && key === undefined && clientCa === undefined) return null;
+  if (certificate === undefined || key === undefined) {
+    throw new ConfigError('TLS needs both PROVISIONING_TLS_CERT_FILE and PROVISIONING_TLS_KEY_FILE.');
+  }
+  return {
+    certificateFile: path.resolve(certificate),
+    keyFile: path.resolve(key),
+    clientCaFile: clientCa === undefined ? null : path.resolve(clientCa),
+    clientCertificates: clientCa === undefined ? 'none' : clients,
+    minVersion: `TLSv${minVersion}`,
+  };
+}
+
+function auditSettings(value: Values): Pick<Config, 'auditExport' | 'auditRetentionDays'> {
+  const destination = value('AUDIT_EXPORT') ?? '';
+  const auditRetentionDays = integer(value, 'AUDIT_RETENTION_DAYS', 0, 0, 36_500);
+  if (destination === '' && auditRetentionDays > 0) {
+    throw new ConfigError(
+      'PROVISIONING_AUDIT_RETENTION_DAYS needs PROVISIONING_AUDIT_EXPORT: only what is kept elsewhere is deleted.',
+    );
+  }
+  try {
+    const auditExport =
+      destination === '' ? null : readAuditDestination(destination, value('AUDIT_EXPORT_TOKEN') ?? null);
+    return { auditExport, auditRetentionDays };
+  } catch (error) {
+    throw new ConfigError(`PROVISIONING_AUDIT_EXPORT: ${message(error)}.`);
+  }
 }
 
 function egressSettings(value: Values): Pick<Config, 'egress' | 'webhookHttp'> {

@@ -173,7 +173,7 @@ export function requirePermission(
   permission: Permission,
   thing: { what: string; id: string; workspace: string; ownerId: string | null; read: Permission },
 ): void {
-  if (!isPermitted(principal, thing.read, thing.workspace)) throw errors.notFound(thing.what, thing.id);
+  if (!isPermitted(principal, thing.read, thing.workspace)) throw errors.hidden(thing.what, thing.id);
   if (!isPermitted(principal, permission, thing.workspace)) throw errors.forbidden(permission, thing.workspace);
   const own = thing.ownerId === principal.userId;
   if (!own && !isPermittedOverOthers(principal, permission, thing.workspace)) {

@@ -1,17 +1,24 @@
 import { Type } from 'typebox';
+import { isGenuine } from '../access/audit-chain.ts';
+import { lastCheckpoint, readAuditLines } from '../access/audit-log.ts';
+import { auditKey } from '../access/audit-sealer.ts';
+import { errors } from '../errors.ts';
+import { sendJson } from '../http/context.ts';
 import { listQuerySchema, sendList } from '../http/list.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
-import { AUDIT_LIST, AuditRow } from './audit-schemas.ts';
+import { AUDIT_LIST, AuditCheckpoint, AuditExportQuery, AuditLine, AuditRow } from './audit-schemas.ts';
+
+const tags = ['Audit'];
 
 /** `/v1/audit` */
-export function registerAuditRoutes(app: App, { db }: Services): void {
+export function registerAuditRoutes(app: App, { db, encryption, installation }: Services): void {
   app.get(
     '/v1/audit',
     {
       config: { access: 'audit_read' },
       schema: {
-        tags: ['Audit'],
+        tags,
         operationId: 'listAuditLog',
         summary: 'List the audit log',
         description: 'Every change and every denial: who, what, from where, outcome. Newest first.',
@@ -20,5 +27,48 @@ export function registerAuditRoutes(app: App, { db }: Services): void {
       },
     },
     async (request, reply) => sendList(db, AUDIT_LIST, request, reply, []),
+  );
+
+  app.get(
+    '/v1/audit/checkpoint',
+    {
+      config: { access: 'audit_read' },
+      schema: {
+        tags,
+        operationId: 'getAuditCheckpoint',
+        summary: 'Get the newest checkpoint of the audit log',
+        description:
+          'Note it somewhere else: a log that later lacks a row before it, or holds another one, has been tampered with. 404 until the first rows have been sealed.',
+        response: { 200: AuditCheckpoint, ...errorResponses(401, 403, 404) },
+      },
+    },
+    async (_request, reply) => {
+      const checkpoint = await lastCheckpoint(db, installation);
+      if (checkpoint === null) throw errors.noCheckpoint();
+      return sendJson(reply, JSON.stringify(checkpoint));
+    },
+  );
+
+  app.get(
+    '/v1/audit/export',
+    {
+      config: { access: 'audit_read' },
+      schema: {
+        tags,
+        operationId: 'exportAuditLog',
+        summary: 'Read the sealed audit log with its checkpoints',
+        description:
+          'Rows in the order in which they were sealed, each with the text that was hashed, and behind the row that it vouches for each checkpoint. The next page begins behind the position of the last row; a page without rows is the end.',
+        querystring: AuditExportQuery,
+        response: { 200: Type.Array(AuditLine), ...errorResponses(400, 401, 403) },
+      },
+    },
+    async (request, reply) => {
+      const { after, limit } = request.query;
+      const key = auditKey(encryption);
+      const lines = await readAuditLines(db, installation, after, limit);
+      const judged = lines.map((line) => (line.kind === 'row' ? line : { ...line, valid: isGenuine(key, line) }));
+      return sendJson(reply, JSON.stringify(judged));
+    },
   );
 }

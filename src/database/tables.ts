@@ -253,6 +253,20 @@ export interface Tables {
     position: string | null;
     hash: Buffer | null;
   };
+  'provisioning.audit_checkpoints': {
+    number: string;
+    since: string;
+    position: string;
+    hash: Buffer;
+    at: Timestamp;
+    previous: Buffer | null;
+    mac: Buffer;
+  };
+  'provisioning.audit_exports': {
+    destination: string;
+    position: Generated<string>;
+    exported_at: Date | null;
+  };
   'provisioning.workflows': {
     id: string;
     type: string | null;

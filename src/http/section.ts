@@ -34,6 +34,8 @@ export interface Services {
   mutate: Mutate;
   /** For what rests in the database encrypted. */
   encryption: Encryption;
+  /** Id of this installation. */
+  installation: string;
   /** Where users may have the server connect to. */
   egress: EgressPolicy;
 }

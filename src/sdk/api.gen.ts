@@ -97,6 +97,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/audit/checkpoint": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the newest checkpoint of the audit log
+         * @description Note it somewhere else: a log that later lacks a row before it, or holds another one, has been tampered with. 404 until the first rows have been sealed.
+         */
+        get: operations["getAuditCheckpoint"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audit/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read the sealed audit log with its checkpoints
+         * @description Rows in the order in which they were sealed, each with the text that was hashed, and behind the row that it vouches for each checkpoint. The next page begins behind the position of the last row; a page without rows is the end.
+         */
+        get: operations["exportAuditLog"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/auth/login": {
         parameters: {
             query?: never;
@@ -1404,6 +1444,54 @@ export interface components {
             check_mode?: boolean;
             comment?: string;
         };
+        /** AuditCheckpoint */
+        AuditCheckpoint: {
+            /**
+             * @description UTC, to the microsecond.
+             * @example 2026-01-01T12:00:00.000000Z
+             */
+            at: string;
+            /** @description Of the row at `position`. */
+            hash: string;
+            /** @description Id of the installation. */
+            installation: string;
+            /** @description HMAC-SHA-256 under a key that is not in the database. */
+            mac: string;
+            /** @description Counts without gaps. */
+            number: number;
+            /** @description And up to this one. */
+            position: number;
+            /** @description `mac` of the checkpoint before. */
+            previous: string | null;
+            /** @description It vouches for the rows from this position on. */
+            since: number;
+        };
+        /** AuditCheckpointLine */
+        AuditCheckpointLine: {
+            /**
+             * @description UTC, to the microsecond.
+             * @example 2026-01-01T12:00:00.000000Z
+             */
+            at: string;
+            /** @description Of the row at `position`. */
+            hash: string;
+            /** @description Id of the installation. */
+            installation: string;
+            /** @enum {string} */
+            kind: "checkpoint";
+            /** @description HMAC-SHA-256 under a key that is not in the database. */
+            mac: string;
+            /** @description Counts without gaps. */
+            number: number;
+            /** @description And up to this one. */
+            position: number;
+            /** @description `mac` of the checkpoint before. */
+            previous: string | null;
+            /** @description It vouches for the rows from this position on. */
+            since: number;
+            /** @description Whether the server finds that it was made with its key. */
+            valid: boolean;
+        };
         /** AuditRow */
         AuditRow: {
             /** @example server.create */
@@ -2287,6 +2375,34 @@ export interface components {
             /** @example production */
             workspace: string;
         };
+        /** SealedAuditRow */
+        SealedAuditRow: {
+            action: string;
+            address: string | null;
+            /**
+             * @description UTC, to the microsecond.
+             * @example 2026-01-01T12:00:00.000000Z
+             */
+            at: string;
+            details: unknown;
+            /** @description SHA-256 of the hash before (32 bytes; none for row 1) and `sealed`. */
+            hash: string;
+            /** Format: uuid */
+            id: string;
+            /** @enum {string} */
+            kind: "row";
+            operation_id: string | null;
+            /** @enum {unknown} */
+            outcome: "allowed" | "denied" | "failed";
+            /** @description Place in the sealed chain. */
+            position: number;
+            principal: string;
+            request_id: string | null;
+            resource: string | null;
+            /** @description The text that was hashed: a JSON array of the fields below. */
+            sealed: string;
+            workspace: string | null;
+        };
         /** Server */
         Server: {
             /** Format: date-time */
@@ -2943,6 +3059,51 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AuditRow"][];
+                };
+            };
+        };
+    };
+    getAuditCheckpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditCheckpoint"];
+                };
+            };
+        };
+    };
+    exportAuditLog: {
+        parameters: {
+            query: {
+                /** @description Position behind which the page begins. */
+                after: number;
+                /** @description Rows at most. */
+                limit: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": (components["schemas"]["SealedAuditRow"] | components["schemas"]["AuditCheckpointLine"])[];
                 };
             };
         };

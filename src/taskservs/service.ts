@@ -18,9 +18,8 @@ import { lockTaskserv, readTaskserv, readTaskservPlace, type TaskservRecord, tas
 /** The taskserv as JSON text. @throws 404 also where the caller may not see its workspace. */
 export async function getTaskserv(services: Services, principal: Principal, id: string): Promise<string> {
   const taskserv = await readTaskserv(services.db, id);
-  if (taskserv === null || !isPermitted(principal, 'taskserv_read', taskserv.workspace)) {
-    throw errors.notFound('taskserv', id);
-  }
+  if (taskserv === null) throw errors.notFound('taskserv', id);
+  if (!isPermitted(principal, 'taskserv_read', taskserv.workspace)) throw errors.hidden('taskserv', id);
   return taskserv.json;
 }
 
@@ -44,8 +43,8 @@ export async function readCatalog(
 /** What can be installed in the workspace of a taskserv. @throws 404 also where the caller may not see it. */
 export async function definitionsFor(db: Database, principal: Principal, id: string): Promise<Definitions> {
   const place = await readTaskservPlace(db, id);
-  if (place === null || !isPermitted(principal, 'taskserv_read', place.workspace))
-    throw errors.notFound('taskserv', id);
+  if (place === null) throw errors.notFound('taskserv', id);
+  if (!isPermitted(principal, 'taskserv_read', place.workspace)) throw errors.hidden('taskserv', id);
   return definitionsOf(db, place.workspace);
 }
 

@@ -176,7 +176,8 @@ function defaultPath(config: Config, name: string): string {
 }
 
 function requireVisible(principal: Principal, name: string): void {
-  if (!NAME.test(name) || !isPermitted(principal, 'workspace_read', name)) unknown(name);
+  if (!NAME.test(name)) unknown(name);
+  if (!isPermitted(principal, 'workspace_read', name)) throw errors.hidden('workspace', name);
 }
 
 function unknown(name: string): never {

@@ -167,6 +167,9 @@ test(EVERY, { skip: needsSshd() }, async () => {
   const token = await ok('token list -o name');
   await ok(`token delete ${token} --yes`);
   await ok('audit --limit 5');
+  await ok('audit checkpoint');
+  await ok(`audit export ${path.join(home, 'audit.jsonl')}`);
+  await ok('audit verify');
   await ok('status');
   await ok('metrics');
   await ok('completion bash');

@@ -8,11 +8,11 @@ import { after, test } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import pg from 'pg';
 import { pino } from 'pino';
-import { verifyAudit } from '../../src/access/audit-sealer.ts';
 import { BackupError } from '../../src/backup/format.ts';
 import { restore } from '../../src/backup/restore.ts';
 import { startEmbeddedPostgres } from '../../src/database/embedded.ts';
 import { askForServer, expectError, expectOk, makeServer, type Server } from '../support/acceptance.ts';
+import { verifyAudit } from '../support/audit.ts';
 import { createTestDatabase } from '../support/database.ts';
 import { createClient, ended, type Operation, spawnProvisioning, startTestServer, until } from '../support/server.ts';
 

@@ -9,6 +9,7 @@ import type { Json } from '../../documents/json.ts';
 import type { StepCall } from '../../engine/procedure.ts';
 import { ApplicationError } from '../../errors.ts';
 import { runBudget } from '../../evaluation/pool.ts';
+import { insertAudit } from '../../http/mutation.ts';
 import type { NodeOutcome, NodeUndo } from '../../operations/node.ts';
 import { backoff } from '../../util/backoff.ts';
 import { rulesOf } from '../kinds/rules.ts';
@@ -328,6 +329,14 @@ async function start(
     const tried = { attempt: node.attempt + 1 };
     // What is gone needs no undoing.
     if (error.status === 404) return { ...moveOf(node, 'undone', null), ...tried };
+    if (error.denied) {
+      const label = `${authority.name} (rollback of workflow ${workflowId})`;
+      await insertAudit(services.db, { ip: null, id: null }, label, 'denied', {
+        ...{ action: undo.how === 'node' ? undo.kind : 'workflow.rollback', workspace },
+        resource: `workflow:${workflowId}`,
+        details: { step: key, code: error.code, message: error.message },
+      });
+    }
     // Whoever may not will not be let by trying again.
     const move =
       error.status === 403

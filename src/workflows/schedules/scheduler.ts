@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { isDatabaseUnavailable, type Queryable } from '../../database/pool.ts';
 import { ApplicationError } from '../../errors.ts';
+import { insertAudit } from '../../http/mutation.ts';
 import { harmlessText } from '../../util/harmless.ts';
 import { prepareWorkflow } from '../prepare.ts';
 import { actingFor, requireStillPermitted } from '../running/authority.ts';
@@ -103,7 +104,14 @@ async function runDue(runtime: Runtime, logger: Logger, id: string): Promise<voi
       logger.error({ err: error, schedule_id: id }, 'a schedule failed unexpectedly; it waits for its next time');
     const message = known ? error.message : 'an unexpected error; the log of the server has the details';
     const state = known && error.code === 'AUTHORITY_ENDED' ? 'authority_ended' : 'active';
-    await db.transaction().execute((tx) => moveOn(tx, id, message, state));
+    await db.transaction().execute(async (tx) => {
+      const due = await moveOn(tx, id, message, state);
+      if (due === null || !known || !error.denied) return;
+      await insertAudit(tx, { ip: null, id: null }, `${due.authority.name} (schedule ${id})`, 'denied', {
+        ...{ action: 'workflow.submit', workspace: due.workspace, resource: `schedule:${id}` },
+        details: { code: error.code, message },
+      });
+    });
   }
 }
 
@@ -113,12 +121,19 @@ function whyNot({ busy, overlap, missed, next_run_at }: DueSchedule): string | n
   return busy && overlap === 'skip' ? 'its last workflow has not ended' : null;
 }
 
-async function moveOn(tx: Queryable, id: string, error: string, state: 'active' | 'authority_ended'): Promise<void> {
+/** @returns the schedule; null: another replica was faster. */
+async function moveOn(
+  tx: Queryable,
+  id: string,
+  error: string,
+  state: 'active' | 'authority_ended',
+): Promise<DueSchedule | null> {
   const due = await lockDue(tx, id);
-  if (due === null) return;
+  if (due === null) return null;
   const after = nextOf(due);
   const whole = after.error === null ? error : `${error}; ${after.error}`;
   await advance(tx, id, after.next, { workflowId: null, error: harmlessText(whole), state });
+  return due;
 }
 
 /** When it is due next; with the reason where that is never. */

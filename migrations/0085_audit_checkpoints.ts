@@ -1,0 +1,58 @@
+import { type Kysely, sql } from 'kysely';
+
+/**
+ * Checkpoints of the audit log's chain under a key that the database does not have, how far the log has been exported, and
+ * triggers that let rows go only when they are old, exported and vouched for.
+ */
+export async function up(db: Kysely<unknown>): Promise<void> {
+  for (const statement of STATEMENTS) await sql.raw(statement).execute(db);
+}
+
+const STATEMENTS = [
+  `create table provisioning.audit_checkpoints (
+    number bigint primary key,
+    since bigint not null,
+    position bigint not null unique,
+    hash bytea not null,
+    at timestamptz not null,
+    previous bytea,
+    mac bytea not null
+  )`,
+  `create table provisioning.audit_exports (
+    destination text primary key,
+    position bigint not null default 0,
+    exported_at timestamptz
+  )`,
+  // A replica of the version before calls it by this name as well, when it seals.
+  `create or replace function provisioning.audit_log_is_append_only() returns trigger language plpgsql as $$
+  begin
+    if tg_op = 'UPDATE' and old.position is null and new.position is not null and new.hash is not null
+      and row(new.id, new.at, new.principal, new.action, new.workspace, new.resource, new.outcome, new.address,
+              new.request_id, new.operation_id, new.details)
+        is not distinct from
+          row(old.id, old.at, old.principal, old.action, old.workspace, old.resource, old.outcome, old.address,
+              old.request_id, old.operation_id, old.details) then
+      return new;
+    end if;
+    if tg_op = 'DELETE' and current_setting('provisioning.audit_retention', true) = 'on'
+      and old.position <= (select max(position) from provisioning.audit_exports)
+      and old.position < (select max(position) from provisioning.audit_checkpoints) then
+      return old;
+    end if;
+    raise exception 'the audit log is append-only';
+  end $$`,
+  `create trigger audit_log_is_not_truncated before truncate on provisioning.audit_log
+     for each statement execute function provisioning.audit_log_is_append_only()`,
+  `create function provisioning.audit_checkpoints_are_append_only() returns trigger language plpgsql as $$
+  begin
+    if tg_op = 'DELETE' and current_setting('provisioning.audit_retention', true) = 'on'
+      and old.position < (select max(position) from provisioning.audit_checkpoints) then
+      return old;
+    end if;
+    raise exception 'checkpoints of the audit log are append-only';
+  end $$`,
+  `create trigger audit_checkpoints_are_append_only before update or delete on provisioning.audit_checkpoints
+     for each row execute function provisioning.audit_checkpoints_are_append_only()`,
+  `create trigger audit_checkpoints_are_not_truncated before truncate on provisioning.audit_checkpoints
+     for each statement execute function provisioning.audit_checkpoints_are_append_only()`,
+];
