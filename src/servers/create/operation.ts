@@ -12,7 +12,7 @@ import { requireWorkspace } from '../../workspaces/service.ts';
 import { requireNoId } from '../names.ts';
 import { providerProblems } from '../provider-check.ts';
 import { CreateServer } from '../schemas.ts';
-import { hostnameConflict, withSshKey } from '../service.ts';
+import { hostnameConflict, withHostKey, withSshKey } from '../service.ts';
 import { hostnameTaken, insertServer } from '../store.ts';
 import { encryptSpec } from '../stored-spec.ts';
 import type { ServerTools } from '../tools.ts';
@@ -95,7 +95,8 @@ async function acceptCreate(services: Services, mutation: Mutation, body: Create
   requireNoId(body.hostname);
   const checkMode = body.check_mode === true;
   // The workspace's key is made with its first server.
-  const spec = checkMode ? specOf(body) : await withSshKey(services, mutation, body.provider, specOf(body));
+  const wanted = withHostKey(services, body.provider, specOf(body));
+  const spec = checkMode ? specOf(body) : await withSshKey(services, mutation, body.provider, wanted);
   const operationId = uuidv7();
   const serverId = checkMode ? null : shortId('srv');
   if (serverId === null) {

@@ -11,6 +11,7 @@ import type { Provider, ProviderServer, ServerSpec } from '../../providers/contr
 import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import { callOptions, lookOptions, queueOf, tellOf, withAccount } from '../server-change.ts';
+import { pinGivenKey } from '../ssh-store.ts';
 import { lockServer, noteRef, removeServer, updateServer } from '../store.ts';
 import { decryptSpec, type StoredSpec } from '../stored-spec.ts';
 
@@ -43,6 +44,7 @@ export function createProcedure(db: Database, providers: ProviderRegistry, encry
       const { ref, ip_address: ipAddress } = server;
       return finish(async (tx) => {
         await updateServer(tx, serverId, { status: 'running', ipAddress, providerRef: ref });
+        await pinGivenKey(tx, serverId, spec);
         return {
           server_id: serverId,
           hostname: spec.hostname,

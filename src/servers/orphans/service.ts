@@ -6,6 +6,7 @@ import { readOrphan } from './store.ts';
 /** The orphan as JSON text. @throws 404 also where the caller may not see its workspace. */
 export async function getOrphan({ db }: Services, principal: Principal, id: string): Promise<string> {
   const orphan = await readOrphan(db, id);
-  if (orphan === null || !isPermitted(principal, 'server_read', orphan.workspace)) throw errors.notFound('orphan', id);
+  if (orphan === null) throw errors.notFound('orphan', id);
+  if (!isPermitted(principal, 'server_read', orphan.workspace)) throw errors.hidden('orphan', id);
   return orphan.json;
 }
