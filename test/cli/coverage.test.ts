@@ -24,6 +24,8 @@ const NOT_IN_DASHBOARD: Record<string, string> = {
   'GET /v1/workspaces/{name}': 'the list has every field',
   'GET /v1/workspaces/{name}/secrets/{key}': 'the list has every field',
   'GET /v1/schedules/{id}': 'the list has every field',
+  'GET /v1/audit/checkpoint': 'it is noted by programs, outside of the installation',
+  'GET /v1/audit/export': 'for programs: the page shows the list',
 };
 
 const METHODS = ['get', 'post', 'put', 'patch', 'delete'];
@@ -130,5 +132,5 @@ test('every command teaches by an example that begins as it is called', () => {
 
 test('every command has --output, but for those whose text is not ours to change', () => {
   const plain = COMMANDS.filter((command) => command.plain !== undefined).map(({ name }) => name);
-  assert.deepEqual(plain.sort(), ['api', 'completion', 'mcp', 'metrics']);
+  assert.deepEqual(plain.sort(), ['api', 'audit export', 'completion', 'mcp', 'metrics']);
 });
