@@ -1,5 +1,5 @@
 /** TLS of the server's own: a certificate from files, which changes while the server runs when the files change. */
-import { X509Certificate } from 'node:crypto';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:https';
 import { createSecureContext, type SecureContextOptions, type TLSSocket } from 'node:tls';
@@ -80,10 +80,11 @@ export async function openTls(
         failing = null;
         return;
       }
-      leaf = check(found, settings);
+      const certificate = check(found, settings);
+      for (const server of servers) server.setSecureContext(contextOf(found, settings));
+      leaf = certificate;
       current = found;
       failing = null;
-      for (const server of servers) server.setSecureContext(contextOf(current, settings));
       logger.info(`the TLS files have changed and are in use; the certificate ends on ${leaf.validTo}`);
     } catch (error) {
       fail(JSON.stringify(found), error);
@@ -148,13 +149,16 @@ function contextOf({ certificate, key, clientCa }: Files, { minVersion }: TlsSet
 /** @returns the server's own certificate. @throws where the files do not fit each other or cannot be used. */
 function check(files: Files, settings: TlsSettings): X509Certificate {
   createSecureContext(contextOf(files, settings));
+  const leaf = new X509Certificate(files.certificate);
+  // OpenSSL takes an empty key, and one of another kind than the certificate, and then fails every handshake.
+  if (!leaf.checkPrivateKey(createPrivateKey(files.key))) throw new Error('the key is not the one of the certificate');
   // Node takes a file without a certificate for none, and would then believe every public authority.
   if (files.clientCa !== null) {
     const authorities = files.clientCa.match(PEM_CERTIFICATE) ?? [];
     if (authorities.length === 0) throw new Error(`${settings.clientCaFile} holds no certificate`);
     for (const pem of authorities) new X509Certificate(pem);
   }
-  return new X509Certificate(files.certificate);
+  return leaf;
 }
 
 function describe(error: unknown, { certificateFile, keyFile }: TlsSettings): string {

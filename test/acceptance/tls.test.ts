@@ -130,14 +130,31 @@ describe('the server speaks TLS itself', { skip: needs('openssl') }, async () =>
     assert.equal(still.headers['x-test-local-port'], kept.headers['x-test-local-port'], 'the connection was kept');
     agent.destroy();
 
-    // Halves that do not belong together, and what is no certificate at all.
-    await version('..3', { cert: authority.issue('three').cert, key: authority.issue('other').key });
-    await until(async () => (await metric()).failed === 1, 'the metric', RELOAD_MS);
-    assert.match(server.output(), /TLS cannot be set up from .*tls\.crt/);
-    assert.equal(await subject(server.port, authority.cert), 'two');
-    await version('..4', { cert: 'nonsense', key: 'nonsense' });
+    // Halves that do not belong together, also of two kinds; what has not been written to its end; no certificate at all.
+    const refusals = () => server.output().match(/TLS cannot be set up from .*tls\.crt/g)?.length ?? 0;
+    const three = authority.issue('three');
+    const bad: Certificate[] = [
+      { ...three, key: authority.issue('other').key },
+      { ...three, key: authority.issue('other', 'rsa').key },
+      { ...three, key: '' },
+      { ...three, cert: '' },
+      { cert: 'nonsense', key: 'nonsense' },
+    ];
+    for (const [n, halves] of bad.entries()) {
+      await version(`..bad-${n}`, halves);
+      await until(async () => refusals() === n + 1, `refusal ${n + 1}`, RELOAD_MS);
+      assert.equal((await metric()).failed, 1);
+      assert.equal(await subject(server.port, authority.cert), 'two');
+    }
     await rm(files.key);
+    await until(async () => refusals() === bad.length + 1, 'the refusal of a missing file', RELOAD_MS);
     assert.equal(await subject(server.port, authority.cert), 'two');
+
+    // A certificate of another kind, with its own key.
+    await symlink('..data/tls.key', files.key);
+    await version('..4', authority.issue('four', 'rsa'));
+    await serves('four');
+    assert.equal((await metric()).failed, 0);
 
     // Mended by an ordinary rename, as ACME clients do.
     const mended = await write('mended', authority.issue('five'));
@@ -194,11 +211,14 @@ describe('the server speaks TLS itself', { skip: needs('openssl') }, async () =>
   test('settings that cannot be used end the start and say why', async () => {
     const files = await write('good', authority.issue('server'));
     const other = await write('other', authority.issue('other'));
+    const otherKind = await write('other-kind', authority.issue('other', 'rsa'));
     const empty = path.join(directory, 'empty.pem');
     await writeFile(empty, '');
     const cases: [Record<string, string>, RegExp][] = [
       [{ TLS_CERT_FILE: files.cert }, /needs both/],
       [{ TLS_CERT_FILE: files.cert, TLS_KEY_FILE: other.key }, /must be PEM and belong together/],
+      [{ TLS_CERT_FILE: files.cert, TLS_KEY_FILE: otherKind.key }, /must be PEM and belong together/],
+      [{ TLS_CERT_FILE: files.cert, TLS_KEY_FILE: empty }, /must be PEM and belong together/],
       [{ TLS_CERT_FILE: files.cert, TLS_KEY_FILE: '/nowhere.key' }, /ENOENT/],
       [{ TLS_CERT_FILE: files.cert, TLS_KEY_FILE: files.key, TLS_CLIENT_CA_FILE: empty }, /no certificate/],
       [{ TLS_CERT_FILE: files.cert, TLS_KEY_FILE: files.key, TLS_MIN_VERSION: '1.1' }, /1\.2, 1\.3/],
