@@ -1,7 +1,6 @@
 import { sql } from 'kysely';
 import type { ReachedServer } from '../access/reach.ts';
 import type { Queryable } from '../database/pool.ts';
-import type { ServerSpec } from '../providers/contract.ts';
 import { readHostKey } from '../transports/keys.ts';
 
 /** How a server is entered over SSH. */
@@ -57,14 +56,10 @@ export async function pinHostKey(
 }
 
 /** Keeps the host key that a server was made with. Where it makes its own, the one that it shows next is kept. */
-export async function pinGivenKey(
-  tx: Queryable,
-  serverId: string,
-  { ssh_host_key: key }: Pick<ServerSpec, 'ssh_host_key'>,
-): Promise<void> {
-  if (!key) return forgetHostKeys(tx, serverId);
+export async function pinGivenKey(tx: Queryable, serverId: string, publicKey: string | null): Promise<void> {
+  if (publicKey === null) return forgetHostKeys(tx, serverId);
   await sql`
-    insert into provisioning.server_ssh (server_id, host_key) values (${serverId}, ${readHostKey(key.public_key)})
+    insert into provisioning.server_ssh (server_id, host_key) values (${serverId}, ${readHostKey(publicKey)})
     on conflict (server_id) do update set host_key = excluded.host_key`.execute(tx);
 }
 

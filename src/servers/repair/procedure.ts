@@ -177,7 +177,7 @@ async function recreate(
     await updateServer(tx, input.server_id, {
       ...{ status: 'running', ipAddress: server.ip_address, providerRef: server.ref },
     });
-    await pinGivenKey(tx, input.server_id, spec);
+    await pinGivenKey(tx, input.server_id, server.host_key);
     await forgetDrift(tx, input.server_id, ['status', 'plan', 'zone', 'tags']);
     const { ip_address } = server;
     return { server_id: input.server_id, status: 'running', ip_address, recreated: true, operation_id: operationId };
