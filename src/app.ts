@@ -96,12 +96,8 @@ export async function buildApp(
 
   answerWhatNodeWould(app.server);
   installValidation(app);
-  const throttled = createTryLimit(1, THROTTLED_MS);
-  installErrorHandler(
-    app,
-    (request, error) => auditDenial(services, throttled, request, error),
-    options.readiness.disk,
-  );
+  const told = createTryLimit(1, TOLD_AGAIN_MS);
+  installErrorHandler(app, (request, error) => auditDenial(services, told, request, error), options.readiness.disk);
   acceptJsonOnly(app);
   if (config.corsOrigins.length > 0) {
     await app.register(cors, {
@@ -237,16 +233,18 @@ function installDocsPage(app: App): void {
   }
 }
 
-/** Too many logins from one address are told once in so long. Milliseconds. */
-const THROTTLED_MS = 60_000;
+/** The same denial is told once in so long where a client may ask all the time. Milliseconds. */
+const TOLD_AGAIN_MS = 60_000;
 
-/** @param throttled knows the addresses whose logins were too many a moment ago. */
-function auditDenial(services: Services, throttled: TryLimit, request: FastifyRequest, error: ApplicationError): void {
+/** @param told knows what was told a moment ago: logins that were too many by address, hidden things by caller. */
+function auditDenial(services: Services, told: TryLimit, request: FastifyRequest, error: ApplicationError): void {
   if (request.method === 'GET' && error.status === 401) return;
   const isLogin = request.url.startsWith('/v1/auth/');
-  if (error.status === 429 && (!isLogin || throttled.begin(addressOf(request)) !== null)) return;
+  if (error.status === 429 && (!isLogin || told.begin(addressOf(request)) !== null)) return;
   const who = maybePrincipalOf(request)?.label ?? 'anonymous';
   const action = `${request.method} ${request.routeOptions.url ?? request.url.split('?')[0]}`;
+  const asked = `${action} ${JSON.stringify(request.params)} ${who}`;
+  if (request.method === 'GET' && error.status === 404 && told.begin(asked) !== null) return;
   insertAudit(services.db, request, who, 'denied', {
     action,
     details: { code: error.code, message: error.message, ...(error.status === 404 ? { hidden: true } : {}) },
