@@ -1,8 +1,9 @@
 import { type Kysely, sql } from 'kysely';
 
 /**
- * Checkpoints of the audit log's chain under a key that the database does not have, how far the log has been exported, and
- * triggers that let rows go only when they are old, exported and vouched for.
+ * Checkpoints of the audit log's chain under a key that the database does not have, how far the log has been exported and
+ * deleted under the same key, and triggers that let rows go only when that says so and they are about a day old (clocks are set). What
+ * keeps whoever writes these tables from deleting is the key: triggers cannot ask for it, verification does.
  */
 export async function up(db: Kysely<unknown>): Promise<void> {
   for (const statement of STATEMENTS) await sql.raw(statement).execute(db);
@@ -20,8 +21,19 @@ const STATEMENTS = [
   )`,
   `create table provisioning.audit_exports (
     destination text primary key,
-    position bigint not null default 0,
-    exported_at timestamptz
+    position bigint not null,
+    hash bytea not null,
+    exported_at timestamptz not null,
+    mac bytea not null
+  )`,
+  // What retention has said last: the rows up to here are gone, and had been exported.
+  `create table provisioning.audit_retention (
+    one boolean primary key default true check (one),
+    through bigint not null,
+    hash bytea not null,
+    at timestamptz not null,
+    exported_to text not null,
+    mac bytea not null
   )`,
   // A replica of the version before calls it by this name as well, when it seals.
   `create or replace function provisioning.audit_log_is_append_only() returns trigger language plpgsql as $$
@@ -34,8 +46,9 @@ const STATEMENTS = [
               old.request_id, old.operation_id, old.details) then
       return new;
     end if;
-    if tg_op = 'DELETE' and current_setting('provisioning.audit_retention', true) = 'on'
-      and old.position <= (select max(position) from provisioning.audit_exports)
+    if tg_op = 'DELETE' and old.at < now() - interval '20 hours'
+      and old.position <= (select r.through from provisioning.audit_retention r
+        join provisioning.audit_exports e on e.destination = r.exported_to and e.position >= r.through)
       and old.position < (select max(position) from provisioning.audit_checkpoints) then
       return old;
     end if;
@@ -45,7 +58,7 @@ const STATEMENTS = [
      for each statement execute function provisioning.audit_log_is_append_only()`,
   `create function provisioning.audit_checkpoints_are_append_only() returns trigger language plpgsql as $$
   begin
-    if tg_op = 'DELETE' and current_setting('provisioning.audit_retention', true) = 'on'
+    if tg_op = 'DELETE' and old.position < (select through from provisioning.audit_retention)
       and old.position < (select max(position) from provisioning.audit_checkpoints) then
       return old;
     end if;

@@ -118,7 +118,9 @@ const SETTINGS: Record<string, Setting> = {
     default: '(none)',
     values: 'a secret',
   },
-  AUDIT_RETENTION_DAYS: { meaning: 'how long rows of the audit log are kept here once they are exported; 0: for ever' },
+  AUDIT_RETENTION_DAYS: {
+    meaning: 'how long rows of the audit log are kept here once they are exported (not by `syslog+udp`); 0: for ever',
+  },
   RETENTION_DAYS: { meaning: 'how long ended operations are kept' },
   SHUTDOWN_DELAY: {
     meaning:

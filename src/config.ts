@@ -307,13 +307,18 @@ function auditSettings(value: Values): Pick<Config, 'auditExport' | 'auditRetent
       'PROVISIONING_AUDIT_RETENTION_DAYS needs PROVISIONING_AUDIT_EXPORT: only what is kept elsewhere is deleted.',
     );
   }
+  let auditExport: AuditDestination | null;
   try {
-    const auditExport =
-      destination === '' ? null : readAuditDestination(destination, value('AUDIT_EXPORT_TOKEN') ?? null);
-    return { auditExport, auditRetentionDays };
+    auditExport = destination === '' ? null : readAuditDestination(destination, value('AUDIT_EXPORT_TOKEN') ?? null);
   } catch (error) {
     throw new ConfigError(`PROVISIONING_AUDIT_EXPORT: ${message(error)}.`);
   }
+  if (auditRetentionDays > 0 && auditExport?.kind === 'syslog' && auditExport.transport === 'udp') {
+    throw new ConfigError(
+      'PROVISIONING_AUDIT_RETENTION_DAYS cannot be used with an export to syslog+udp://: nothing tells whether it arrives, and only what is kept elsewhere is deleted. Use syslog+tls://, a file or https://.',
+    );
+  }
+  return { auditExport, auditRetentionDays };
 }
 
 function egressSettings(value: Values): Pick<Config, 'egress' | 'webhookHttp'> {

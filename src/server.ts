@@ -286,13 +286,13 @@ async function listen(app: App, { host, port, tls }: Config): Promise<string> {
   }
 }
 
-/** The key of the audit log's checkpoints; null: this replica has another master key, and leaves sealing to the others. */
+/** The key of the audit log's checkpoints; null: this replica has another master key, and leaves sealing and exporting to the others. */
 function sealingKeyOf(encryption: Encryption, logger: Logger): Buffer | null {
   try {
     return auditKey(encryption);
   } catch (error) {
     if (!(error instanceof ApplicationError)) throw error;
-    logger.error(`this replica does not seal the audit log: ${error.message}`);
+    logger.error(`this replica neither seals nor exports the audit log: ${error.message}`);
     return null;
   }
 }
@@ -410,11 +410,11 @@ async function start(
   if (sealingKey !== null) {
     const sealer = startAuditSealer({ ...auditing, key: sealingKey });
     opened.push(() => sealer.stop());
-  }
-  if (config.auditExport !== null) {
-    const { auditExport: destination, auditRetentionDays: retentionDays } = config;
-    const exported = startAuditExport({ ...auditing, destination, retentionDays });
-    opened.push(() => exported.stop());
+    if (config.auditExport !== null) {
+      const { auditExport: destination, auditRetentionDays: retentionDays } = config;
+      const exported = startAuditExport({ ...auditing, key: sealingKey, destination, retentionDays });
+      opened.push(() => exported.stop());
+    }
   }
   if (config.role !== 'api') {
     const schedules = startSchedules(runtime, logger);

@@ -1,9 +1,10 @@
 /** Where the audit log is exported to, as a setting says it. */
+import { createHmac } from 'node:crypto';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export type AuditDestination = {
-  /** The setting as it was given: how far the log has been exported is remembered for it. */
+  /** For logs: without the path and the query of a webhook, which may hold a secret. */
   name: string;
 } & (
   | { kind: 'file'; file: string }
@@ -19,7 +20,6 @@ const LOOPBACK = ['127.0.0.1', 'localhost', '[::1]'];
 export function readAuditDestination(text: string, token: string | null): AuditDestination {
   if (!URL.canParse(text)) throw new Error('it is not a URL');
   const url = new URL(text);
-  const name = url.href;
   if (url.username !== '' || url.password !== '') {
     throw new Error('a URL with a user name or password is shown in the log; use PROVISIONING_AUDIT_EXPORT_TOKEN');
   }
@@ -27,11 +27,22 @@ export function readAuditDestination(text: string, token: string | null): AuditD
   if (transport !== undefined) {
     if (url.hostname === '') throw new Error('it names no host');
     const host = url.hostname.replace(/^\[|\]$/g, '');
-    return { name, kind: 'syslog', transport, host, port: Number(url.port || SYSLOG_PORTS[transport]) };
+    const port = Number(url.port || SYSLOG_PORTS[transport]);
+    return { name: `${url.protocol}//${url.hostname}:${port}`, kind: 'syslog', transport, host, port };
   }
-  if (url.protocol === 'file:') return { name, kind: 'file', file: path.resolve(fileURLToPath(url)) };
+  if (url.protocol === 'file:') {
+    const file = path.resolve(fileURLToPath(url));
+    return { name: `file://${file}`, kind: 'file', file };
+  }
   if (url.protocol === 'https:' || (url.protocol === 'http:' && LOOPBACK.includes(url.hostname))) {
-    return { name, kind: 'webhook', url: name, token };
+    return { name: url.origin, kind: 'webhook', url: url.href, token };
   }
   throw new Error('it must begin with file://, syslog+udp://, syslog+tcp://, syslog+tls:// or https://');
+}
+
+/** By what is remembered how far the log has been exported there: tells all destinations apart, and tells no secret. */
+export function destinationId(destination: AuditDestination, key: Buffer): string {
+  if (destination.kind !== 'webhook') return destination.name;
+  const digest = createHmac('sha256', key).update(`audit destination\n${destination.url}`).digest('hex');
+  return `${destination.name} (${digest.slice(0, 16)})`;
 }

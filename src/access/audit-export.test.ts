@@ -4,7 +4,7 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { appendFile, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer as createHttpServer } from 'node:http';
-import { type AddressInfo, createServer as createTcpServer } from 'node:net';
+import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
@@ -24,22 +24,27 @@ const key = randomBytes(32);
 
 async function addRows({ db }: TestDatabase, count: number, details = '{}'): Promise<void> {
   await sql`
-    insert into provisioning.audit_log (id, principal, action, outcome, details)
-    select gen_random_uuid(), 'ann', 'server.create', 'denied', ${details}::jsonb from generate_series(1, ${count}::int)`.execute(
+    insert into provisioning.audit_log (id, at, principal, action, outcome, details)
+    select gen_random_uuid(), now() - interval '2 days', 'ann', 'server.create', 'denied', ${details}::jsonb from generate_series(1, ${count}::int)`.execute(
     db,
   );
   await sealBatch({ db, installation, key, seen: null });
 }
 
 function exporting({ db }: TestDatabase, destination: string): AuditExport {
-  return { db, installation, destination: readAuditDestination(destination, 'a token'), retentionDays: 0 };
+  return { db, installation, key, destination: readAuditDestination(destination, 'a token'), retentionDays: 0 };
 }
 
 /** Until nothing is left. @returns rows delivered. */
 async function exportAll(options: AuditExport): Promise<number> {
-  let rows = 0;
-  for (let done = await exportBatch(options); done > 0; done = await exportBatch(options)) rows += done;
-  return rows;
+  let total = 0;
+  for (let more = true; more; ) {
+    const { rows, broken } = await exportBatch(options);
+    assert.equal(broken, null);
+    total += rows;
+    more = rows > 0;
+  }
+  return total;
 }
 
 const parse = (text: string): AuditLine[] =>
@@ -63,9 +68,9 @@ test('to a file: whole lines, whatever a crash left, and a batch that was not no
   assert.equal(await exportAll(options), 3);
   // A crash in the middle of a line, and before the delivery was noted.
   await appendFile(file, '{"kind":"row","position":4,"ha');
-  await sql`update provisioning.audit_exports set position = 1`.execute(database.db);
+  await sql`delete from provisioning.audit_exports`.execute(database.db);
   await addRows(database, 2);
-  assert.equal(await exportAll(options), 4);
+  assert.equal(await exportAll(options), 5);
   const lines = parse(await readFile(file, 'utf8'));
   assertWhole(lines, 5);
   assert.equal(lines.filter(({ kind }) => kind === 'checkpoint').length, 3);
@@ -90,13 +95,29 @@ test('to a webhook: JSON lines with the token; what is refused is sent again', a
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
-  const options = exporting(database, `http://127.0.0.1:${port}/ingest`);
+  const secret = 'canary-of-a-collector';
+  const options = exporting(database, `http://127.0.0.1:${port}/services/${secret}?key=${secret}`);
   await addRows(database, 2);
-  await assert.rejects(exportBatch(options), /status 500/);
+  await assert.rejects(exportBatch(options), (error: Error) => {
+    assert.match(error.message, /^http:\/\/127\.0\.0\.1:\d+ answered with status 500$/);
+    return true;
+  });
   assert.equal(await exportAll(options), 2);
   await addRows(database, 1);
   assert.equal(await exportAll(options), 1);
   assertWhole(parse(bodies.join('')), 3);
+  // What stands in the URL of a collector is often its password.
+  assert.equal(await deleteOld(options), 2);
+  await addRows(database, 1);
+  await exportAll(options);
+  const { rows } = await sql<{ kept: string }>`
+    select json_build_array((select json_agg(e) from provisioning.audit_exports e),
+      (select json_agg(r) from provisioning.audit_retention r), (select json_agg(l) from provisioning.audit_log l))::text
+      as kept`.execute(database.db);
+  for (const text of [rows[0]?.kept ?? secret, options.destination.name, bodies.join('')]) {
+    assert.match(text, /127\.0\.0\.1/);
+    assert.doesNotMatch(text, new RegExp(secret));
+  }
   server.close();
 });
 
@@ -144,6 +165,25 @@ test('to syslog over TCP: octets counted; a connection that breaks is no deliver
   server.close();
 });
 
+test('to syslog over TCP: a server that closes without reading has received nothing', async () => {
+  await using database = await createTestDatabase();
+  await addRows(database, 400, JSON.stringify({ text: 'x'.repeat(2_000) }));
+  const closes = [
+    (socket: Socket) => socket.end(),
+    (socket: Socket) => socket.destroy(),
+    (socket: Socket) => setTimeout(() => socket.destroy(), 50),
+  ];
+  for (const close of closes) {
+    await using server = createTcpServer({ pauseOnConnect: true }, (socket) => {
+      socket.on('error', () => socket.destroy());
+      close(socket);
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    await assert.rejects(exportBatch(exporting(database, `syslog+tcp://127.0.0.1:${port}`)), /127\.0\.0\.1 port \d+: /);
+  }
+});
+
 test('to syslog over UDP: a datagram a line; a row that is too large goes without its details', async () => {
   await using database = await createTestDatabase();
   const socket = createSocket('udp4');
@@ -179,7 +219,10 @@ test('retention deletes only what has been exported, up to a checkpoint that vou
   assert.equal(await deleteOld(options), 0);
   await addRows(database, 1);
   const left = await readAuditLines(db, installation, 0, 1_000);
-  assert.equal(left[0]?.kind, 'checkpoint');
+  assert.deepEqual(
+    left.slice(0, 2).map(({ kind }) => kind),
+    ['retention', 'checkpoint'],
+  );
   // The eleven rows, and the one that says what was deleted.
   assertWhole(left, 12);
   const told = left.find((line) => line.kind === 'row' && line.action === 'audit.retention');
@@ -187,6 +230,30 @@ test('retention deletes only what has been exported, up to a checkpoint that vou
   // Appended to what was exported before, the log has no gap.
   await exportAll(options);
   assertWhole(parse(await readFile(path.join(directory, 'retained.jsonl'), 'utf8')), 52);
+});
+
+test('rows that were exchanged after their export, and a false note of it, are found out and exported anew', async () => {
+  await using database = await createTestDatabase();
+  const { db } = database;
+  const file = path.join(directory, 'exchanged.jsonl');
+  const options = exporting(database, `file://${file}`);
+  await addRows(database, 3);
+  await exportAll(options);
+  await addRows(database, 3);
+  // A note without the key, so that the next rows are never exported, and are deleted when they are old.
+  await sql`update provisioning.audit_exports
+    set (position, hash) = (select position, hash from provisioning.audit_log where position = 6)`.execute(db);
+  assert.equal(await deleteOld(options), 0);
+  assert.match((await exportBatch(options)).broken ?? '', /was not noted by this installation/);
+  await sealBatch({ db, installation, key, seen: null });
+  assert.equal(await exportAll(options), 7);
+  const lines = parse(await readFile(file, 'utf8'));
+  assert.ok(lines.some((line) => line.kind === 'row' && line.action === 'audit.tampered'));
+  // The row of the note is another one now.
+  await sql`alter table provisioning.audit_log disable trigger user`.execute(db);
+  await sql`update provisioning.audit_log set hash = sha256('another') where position = 7`.execute(db);
+  assert.equal(await deleteOld(options), 0);
+  assert.match((await exportBatch(options)).broken ?? '', /row 7 is not the one that was exported/);
 });
 
 test('destinations that cannot be are refused in words', () => {

@@ -4,8 +4,9 @@ import { sql } from 'kysely';
 import type { Database, Queryable } from '../database/pool.ts';
 import { uuidv7 } from '../database/uuid.ts';
 import { backoff } from '../util/backoff.ts';
-import type { AuditDestination } from './audit-destination.ts';
-import { readAuditLines } from './audit-log.ts';
+import { auditMac, isGenuine, retentionText } from './audit-chain.ts';
+import { type AuditDestination, destinationId } from './audit-destination.ts';
+import { lastRetention, NOW, noteTampering, readAuditLines } from './audit-log.ts';
 import { deliverAudit } from './audit-sinks.ts';
 
 const INTERVAL_MS = 2_000;
@@ -25,12 +26,14 @@ export interface AuditExport {
   destination: AuditDestination;
   /** Id of the installation. */
   installation: string;
+  /** Of the checkpoints: what has been exported and deleted is noted under it as well. */
+  key: Buffer;
   /** Days that rows are kept here after they have been exported; 0: for ever. */
   retentionDays: number;
 }
 
 /** Exports what is sealed every few seconds, one replica at a time. Each row arrives at least once, in order. */
-export function startAuditExport(options: AuditExport & { logger: Pick<FastifyBaseLogger, 'warn'> }): {
+export function startAuditExport(options: AuditExport & { logger: Pick<FastifyBaseLogger, 'warn' | 'error'> }): {
   stop(): Promise<void>;
 } {
   const { destination, logger } = options;
@@ -42,7 +45,11 @@ export function startAuditExport(options: AuditExport & { logger: Pick<FastifyBa
 
   const round = async () => {
     try {
-      while (!stopped && (await exportBatch(options)) === BATCH);
+      for (let more = true; more && !stopped; ) {
+        const { rows, broken } = await exportBatch(options);
+        if (broken !== null) logger.error(`the audit log has been tampered with: ${broken}`);
+        more = rows === BATCH || broken !== null;
+      }
       failures = 0;
       if (options.retentionDays === 0 || performance.now() < nextDelete) return;
       while (!stopped && (await deleteOld(options)) > 0);
@@ -72,42 +79,67 @@ export function startAuditExport(options: AuditExport & { logger: Pick<FastifyBa
   };
 }
 
-/** Delivers the next rows and notes that they have arrived. @returns how many; 0 also where another replica is at it. */
-export async function exportBatch({ db, destination, installation }: AuditExport): Promise<number> {
+/**
+ * Delivers the next rows and notes that they have arrived.
+ * @returns how many; 0 also where another replica is at it. `broken`: what was noted, or exported, is not what is here. That
+ * is in the log now, and everything is exported anew from the next time on.
+ */
+export async function exportBatch(options: AuditExport): Promise<{ rows: number; broken: string | null }> {
+  const { db, destination, installation, key } = options;
+  const id = destinationId(destination, key);
   return db.transaction().execute(async (tx) => {
-    if (!(await lockExport(tx))) return 0;
-    const lines = await readAuditLines(tx, installation, await exportedTo(tx, destination.name), BATCH);
-    const last = lines.at(-1);
-    if (last === undefined) return 0;
+    if (!(await lockExport(tx))) return { rows: 0, broken: null };
+    const { position, broken } = await exportedTo(tx, options);
+    if (broken !== null) {
+      await tx.deleteFrom('provisioning.audit_exports').where('destination', '=', id).execute();
+      await noteTampering(tx, broken);
+      return { rows: 0, broken };
+    }
+    const lines = await readAuditLines(tx, installation, position, BATCH);
+    const last = lines.findLast((line) => line.kind === 'row');
+    if (last === undefined) return { rows: 0, broken: null };
     await deliverAudit(destination, lines);
+    const mac = auditMac(key, exportText({ installation, destination: id, ...last }));
     await sql`
-      insert into provisioning.audit_exports (destination, position, exported_at)
-      values (${destination.name}, ${last.position}, now())
-      on conflict (destination) do update set position = excluded.position, exported_at = excluded.exported_at`.execute(
+      insert into provisioning.audit_exports (destination, position, hash, exported_at, mac)
+      values (${id}, ${last.position}, decode(${last.hash}, 'hex'), now(), decode(${mac}, 'hex'))
+      on conflict (destination) do update
+        set position = excluded.position, hash = excluded.hash, exported_at = excluded.exported_at, mac = excluded.mac`.execute(
       tx,
     );
-    return lines.filter(({ kind }) => kind === 'row').length;
+    return { rows: lines.filter(({ kind }) => kind === 'row').length, broken: null };
   });
 }
 
 /**
  * Deletes rows that are old enough and have been exported, up to a checkpoint, which stays and vouches for what was before
- * the rest. @returns how many rows
+ * the rest, and leaves a record of that under the key. @returns how many rows
  */
-export async function deleteOld({ db, destination, retentionDays }: AuditExport): Promise<number> {
+export async function deleteOld(options: AuditExport): Promise<number> {
+  const { db, destination, installation, key, retentionDays } = options;
   return db.transaction().execute(async (tx) => {
     if (!(await lockExport(tx))) return 0;
-    const through = await deletableThrough(tx, await exportedTo(tx, destination.name), retentionDays);
-    if (through === null) return 0;
-    await sql`select set_config('provisioning.audit_retention', 'on', true)`.execute(tx);
+    const { position, broken } = await exportedTo(tx, options);
+    // The next export says so.
+    if (broken !== null) return 0;
+    const end = await deletableThrough(tx, position, retentionDays);
+    if (end === null) return 0;
+    const record = { installation, ...end, exported_to: destinationId(destination, key) };
+    const mac = auditMac(key, retentionText(record));
+    await sql`
+      insert into provisioning.audit_retention (through, hash, at, exported_to, mac)
+      values (${end.through}::bigint, decode(${end.hash}, 'hex'), ${end.at}::timestamptz, ${record.exported_to},
+              decode(${mac}, 'hex'))
+      on conflict (one) do update set through = excluded.through, hash = excluded.hash, at = excluded.at,
+        exported_to = excluded.exported_to, mac = excluded.mac`.execute(tx);
     const { numAffectedRows } =
-      await sql`delete from provisioning.audit_log where position <= ${through}::bigint`.execute(tx);
-    await sql`delete from provisioning.audit_checkpoints where position < ${through}::bigint`.execute(tx);
+      await sql`delete from provisioning.audit_log where position <= ${end.through}::bigint`.execute(tx);
+    await sql`delete from provisioning.audit_checkpoints where position < ${end.through}::bigint`.execute(tx);
     const rows = Number(numAffectedRows ?? 0);
     await sql`
       insert into provisioning.audit_log (id, principal, action, outcome, details)
       values (${uuidv7()}, 'provisioning', 'audit.retention', 'allowed',
-              ${JSON.stringify({ through: Number(through), rows, exported_to: destination.name })})`.execute(tx);
+              ${JSON.stringify({ through: end.through, rows, exported_to: record.exported_to })})`.execute(tx);
     return rows;
   });
 }
@@ -119,24 +151,54 @@ async function lockExport(tx: Queryable): Promise<boolean> {
   return rows[0]?.locked === true;
 }
 
-/** Position of the last row that has arrived there; 0: none has. */
-async function exportedTo(tx: Queryable, destination: string): Promise<number> {
-  const { rows } = await sql<{ position: string }>`
-    select position from provisioning.audit_exports where destination = ${destination}`.execute(tx);
-  return Number(rows[0]?.position ?? 0);
+/** What the note of how far the log has been exported is made over. */
+function exportText(note: { installation: string; destination: string; position: number; hash: string }): string {
+  const { installation, destination, position, hash } = note;
+  return `${['provisioning audit export v1', installation, position, hash, destination].join('\n')}\n`;
 }
 
-/** Position of the checkpoint up to which rows may go; null: none may. The newest checkpoint's own row always stays. */
-async function deletableThrough(tx: Queryable, exported: number, days: number): Promise<string | null> {
-  const { rows } = await sql<{ through: string | null }>`
+/** @returns position of the last row that has arrived there (0: none has), and why that cannot be believed (null: it can). */
+async function exportedTo(
+  tx: Queryable,
+  { destination, installation, key }: AuditExport,
+): Promise<{ position: number; broken: string | null }> {
+  const id = destinationId(destination, key);
+  const { rows } = await sql<{ position: string; hash: string; mac: string; here: string | null }>`
+    select e.position, encode(e.hash, 'hex') as hash, encode(e.mac, 'hex') as mac, encode(coalesce(
+        (select a.hash from provisioning.audit_log a where a.position = e.position),
+        (select c.hash from provisioning.audit_checkpoints c where c.position = e.position)), 'hex') as here
+    from provisioning.audit_exports e where e.destination = ${id}`.execute(tx);
+  const [noted] = rows;
+  if (noted === undefined) return { position: 0, broken: null };
+  const { hash, mac, here } = noted;
+  const position = Number(noted.position);
+  if (!isGenuine(key, exportText({ installation, destination: id, position, hash }), mac))
+    return { position, broken: `how far it has been exported to ${id} was not noted by this installation` };
+  if (here === hash) return { position, broken: null };
+  // Retention may have deleted it since, after an export to another place.
+  const retention = await lastRetention(tx, installation);
+  const isDeleted = retention !== null && position < retention.through;
+  if (isDeleted && isGenuine(key, retentionText(retention), retention.mac)) return { position, broken: null };
+  return { position, broken: `row ${position} is not the one that was exported to ${id}` };
+}
+
+/** The checkpoint up to which rows may go, and the time; null: none may. The newest checkpoint's own row always stays. */
+async function deletableThrough(
+  tx: Queryable,
+  exported: number,
+  days: number,
+): Promise<{ through: number; hash: string; at: string } | null> {
+  const { rows } = await sql<{ through: string; hash: string; at: string }>`
     with oldest as (select min(position) as position from provisioning.audit_log),
     deletable as (
       select c.position from provisioning.audit_checkpoints c, oldest
       where c.position <= ${exported}::bigint and c.position >= oldest.position
         and c.at < now() - make_interval(days => ${days}::int)
         and c.position < (select max(position) from provisioning.audit_checkpoints))
-    select coalesce(
+    select position as through, encode(hash, 'hex') as hash, ${NOW} as at from provisioning.audit_checkpoints
+    where position = coalesce(
       (select max(d.position) from deletable d, oldest where d.position <= oldest.position + ${DELETE_BATCH}::bigint),
-      (select min(position) from deletable)) as through`.execute(tx);
-  return rows[0]?.through ?? null;
+      (select min(position) from deletable))`.execute(tx);
+  const [end] = rows;
+  return end === undefined ? null : { ...end, through: Number(end.through) };
 }

@@ -128,15 +128,24 @@ test('the database lets nobody change, delete or truncate sealed rows or checkpo
     ];
     for (const statement of statements) await assert.rejects(sql.raw(statement).execute(db), /append-only/, statement);
   }
-  // The way of retention is open only for what has been exported.
-  await assert.rejects(
-    db.transaction().execute(async (tx) => {
-      await sql`select set_config('provisioning.audit_retention', 'on', true)`.execute(tx);
-      await sql`delete from provisioning.audit_log where position = 1`.execute(tx);
-    }),
-    /append-only/,
-  );
+  // The way of retention is open only for what is old, whatever is written about exports.
+  await db
+    .transaction()
+    .execute(async (tx) => {
+      await sql.raw(FORGED_RETENTION(500)).execute(tx);
+      await assert.rejects(sql`delete from provisioning.audit_log where position = 1`.execute(tx), /append-only/);
+      throw new Error('nothing of it stays');
+    })
+    .catch((error: Error) => assert.match(error.message, /nothing of it stays/));
 });
+
+/** What retention writes, as somebody without the key would. */
+const FORGED_RETENTION = (through: number) => `
+  insert into provisioning.audit_exports (destination, position, hash, exported_at, mac)
+    values ('x', 9000000000000, '', now(), '');
+  insert into provisioning.audit_retention (through, hash, at, exported_to, mac)
+    select position, hash, now(), 'x', mac from provisioning.audit_log
+      join provisioning.audit_checkpoints using (position, hash) where position >= ${through} order by position limit 1`;
 
 test('whoever forces a change of the chain is found out', async () => {
   await tamper("update provisioning.audit_log set principal = 'bob' where position = 700");
@@ -184,6 +193,94 @@ test('a chain that was made anew without the key is found out, and never vouched
   const verifier = createVerifier({ key, noted });
   for (const line of await allLines()) verifier.take(line);
   assert.equal(verifier.end().ok, false);
+});
+
+test('rows that were removed from the beginning show, though no trigger was taken off', async () => {
+  await using separate = await createTestDatabase();
+  const at: Sealing = { ...replica(), db: separate.db };
+  let noted = null;
+  for (let n = 0; n < 3; n += 1) {
+    await sql`insert into provisioning.audit_log (id, at, principal, action, outcome)
+      values (${uuidv7()}, now() - interval '2 days', 'ann', 'server.create', 'allowed')`.execute(separate.db);
+    await sealAll(at);
+    noted ??= await lastCheckpoint(separate.db, installation);
+  }
+  await sql.raw(FORGED_RETENTION(2)).execute(separate.db);
+  await sql`delete from provisioning.audit_log where position <= 2`.execute(separate.db);
+  await sql`delete from provisioning.audit_checkpoints where position < 2`.execute(separate.db);
+  const lines = await readAuditLines(separate.db, installation, 0, 100);
+  const judge = (given: AuditLine[]) => {
+    const verifier = createVerifier({ key, noted });
+    for (const line of given) verifier.take(line);
+    return verifier.end().problem;
+  };
+  assert.match(judge(lines) ?? '', /rows up to 2 were deleted was not made with the key/);
+  const without = lines.filter(({ kind }) => kind !== 'retention');
+  assert.match(judge(without) ?? '', /Rows 1 to 2 are gone before checkpoint 2, and nothing says why/);
+});
+
+test('a line may come twice, but not with the position and hash of another', async () => {
+  await using separate = await createTestDatabase();
+  for (let n = 0; n < 3; n += 1) {
+    await sql`insert into provisioning.audit_log (id, principal, action, outcome)
+      select gen_random_uuid(), 'ann', 'server.create', 'allowed' from generate_series(1, 2)`.execute(separate.db);
+    await sealAll({ ...replica(), db: separate.db });
+  }
+  const lines = await readAuditLines(separate.db, installation, 0, 100);
+  const judge = (given: AuditLine[], from?: { position: number; hash: string }) => {
+    const verifier = createVerifier({ key, noted: null, ...(from === undefined ? {} : { from }) });
+    for (const line of given) verifier.take(line);
+    return verifier.end().problem;
+  };
+  assert.deepEqual(
+    [judge(lines), judge([...lines.slice(0, 6), ...lines]), judge([...lines, ...lines])],
+    [null, null, null],
+  );
+  const [first, second] = lines;
+  assert.ok(first?.kind === 'row' && second?.kind === 'row');
+  const forged = [
+    { ...second, sealed: '["anything"]' },
+    { ...second, principal: 'mallory' },
+    { ...second, position: 1 },
+    { ...second, hash: first.hash },
+  ];
+  for (const row of forged) {
+    assert.notEqual(judge([...lines.slice(0, 3), row, ...lines.slice(3)]), null);
+    // And where an export goes on from a checkpoint whose row is not in it.
+    assert.notEqual(judge([row, ...lines.slice(2)], { position: 2, hash: second.hash }), null);
+  }
+  const checkpoint = lines[2];
+  assert.ok(checkpoint?.kind === 'checkpoint');
+  assert.notEqual(
+    judge([...lines.slice(0, 3), { ...checkpoint, at: lines[5]?.kind === 'checkpoint' ? lines[5].at : '' }]),
+    null,
+  );
+});
+
+test('a replica notices that what it has seen is gone, also after others have sealed', async () => {
+  await using separate = await createTestDatabase();
+  const add = () =>
+    sql`insert into provisioning.audit_log (id, principal, action, outcome)
+      values (${uuidv7()}, 'ann', 'server.create', 'allowed')`.execute(separate.db);
+  const [sealing, watching] = [0, 1].map((): Sealing => ({ ...replica(), db: separate.db }));
+  assert.ok(sealing !== undefined && watching !== undefined);
+  for (let n = 0; n < 3; n += 1) {
+    await add();
+    await sealBatch(sealing);
+    assert.deepEqual(await sealBatch(watching), { sealed: 0, broken: null });
+  }
+  for (const table of ['audit_log', 'audit_checkpoints']) {
+    await sql.raw(`alter table provisioning.${table} disable trigger user`).execute(separate.db);
+    await sql.raw(`delete from provisioning.${table} where position = 3`).execute(separate.db);
+  }
+  for (let n = 0; n < 2; n += 1) {
+    await add();
+    // It was started anew and has seen nothing.
+    assert.equal((await sealBatch({ ...sealing, seen: null })).broken, null);
+  }
+  // The number is there again, but not what it was.
+  assert.match((await sealBatch(watching)).broken ?? '', /checkpoint 3 was exchanged/);
+  assert.equal((await sealBatch(watching)).broken, null, 'it is told once');
 });
 
 test('rows that were cut off the end show against a checkpoint noted elsewhere', async () => {

@@ -1,9 +1,16 @@
 import type { FastifyBaseLogger } from 'fastify';
 import { sql } from 'kysely';
 import type { Database, Queryable } from '../database/pool.ts';
-import { uuidv7 } from '../database/uuid.ts';
-import { type AuditCheckpoint, checkpointMac, createVerifier, isGenuine, linkHash } from './audit-chain.ts';
-import { lastCheckpoint, readAuditLines, SEALED_TEXT } from './audit-log.ts';
+import {
+  type AuditCheckpoint,
+  auditMac,
+  checkpointText,
+  createVerifier,
+  isGenuine,
+  linkHash,
+  retentionText,
+} from './audit-chain.ts';
+import { lastCheckpoint, lastRetention, NOW, noteTampering, readAuditLines, SEALED_TEXT } from './audit-log.ts';
 import type { Encryption } from './encryption.ts';
 
 const INTERVAL_MS = 2_000;
@@ -77,11 +84,15 @@ export async function sealBatch(sealing: Sealing): Promise<{ sealed: number; bro
     select exists (select from provisioning.audit_log where position is null)
       or coalesce((select max(position) from provisioning.audit_log), 0)
         > coalesce((select max(position) from provisioning.audit_checkpoints), 0) as pending`.execute(sealing.db);
-  if (rows[0]?.pending !== true) return nothing;
+  const newest = await lastCheckpoint(sealing.db, sealing.installation);
+  if ((await whyMissing(sealing.db, sealing)) === null) {
+    // Also what others have sealed must be there from now on.
+    if (newest !== null && isMadeHere(sealing.key, newest)) sealing.seen = newest;
+    if (rows[0]?.pending !== true) return nothing;
+  }
   const { checkpoint, ...done } = await sealing.db.transaction().execute(async (tx) => {
     const lock = await sql<{ locked: boolean }>`select pg_try_advisory_xact_lock(${SEALER_LOCK}) as locked`.execute(tx);
-    if (lock.rows[0]?.locked !== true) return { ...nothing, checkpoint: sealing.seen };
-    return sealUnderLock(tx, sealing);
+    return lock.rows[0]?.locked === true ? sealUnderLock(tx, sealing) : { ...nothing, checkpoint: sealing.seen };
   });
   sealing.seen = checkpoint;
   return done;
@@ -90,16 +101,9 @@ export async function sealBatch(sealing: Sealing): Promise<{ sealed: number; bro
 async function sealUnderLock(tx: Queryable, sealing: Sealing) {
   const before = await lastCheckpoint(tx, sealing.installation);
   const broken = await whyBroken(tx, sealing, before);
-  if (broken !== null) {
-    await sql`
-      insert into provisioning.audit_log (id, principal, action, outcome, details)
-      values (${uuidv7()}, 'provisioning', 'audit.tampered', 'failed', ${JSON.stringify({ reason: broken })})`.execute(
-      tx,
-    );
-  }
+  if (broken !== null) await noteTampering(tx, broken);
   const head = await chain(tx);
-  const now = await sql<{ at: string }>`
-    select to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as at`.execute(tx);
+  const now = await sql<{ at: string }>`select ${NOW} as at`.execute(tx);
   const at = now.rows[0]?.at ?? '';
   const next = {
     ...{
@@ -113,7 +117,7 @@ async function sealUnderLock(tx: Queryable, sealing: Sealing) {
     since: before === null || broken !== null ? Math.min(head.first, head.position) : before.since,
     previous: before?.mac ?? null,
   };
-  const checkpoint: AuditCheckpoint = { ...next, mac: checkpointMac(sealing.key, next) };
+  const checkpoint: AuditCheckpoint = { ...next, mac: auditMac(sealing.key, checkpointText(next)) };
   await sql`
     insert into provisioning.audit_checkpoints (number, since, position, hash, at, previous, mac)
     values (${next.number}, ${next.since}, ${next.position}, decode(${next.hash}, 'hex'), ${at}::timestamptz,
@@ -121,19 +125,31 @@ async function sealUnderLock(tx: Queryable, sealing: Sealing) {
   return { sealed: head.sealed, broken, checkpoint };
 }
 
+const isMadeHere = (key: Buffer, checkpoint: AuditCheckpoint) =>
+  isGenuine(key, checkpointText(checkpoint), checkpoint.mac);
+
+/** Looks whether the checkpoint is still there that this process has seen last. @returns what became of it; null: it is. */
+async function whyMissing(db: Queryable, { installation, key, seen }: Omit<Sealing, 'db'>): Promise<string | null> {
+  if (seen === null) return null;
+  const { rows } = await sql<{ mac: string }>`
+    select encode(mac, 'hex') as mac from provisioning.audit_checkpoints where number = ${seen.number}::bigint`.execute(
+    db,
+  );
+  if (rows[0] !== undefined) return rows[0].mac === seen.mac ? null : `checkpoint ${seen.number} was exchanged`;
+  const retention = await lastRetention(db, installation);
+  const isDeleted =
+    retention !== null && seen.position < retention.through && isGenuine(key, retentionText(retention), retention.mac);
+  return isDeleted ? null : `checkpoint ${seen.number} is gone`;
+}
+
 /** Compares what the last checkpoint vouches for with what is there. @returns what differs; null: nothing. */
-async function whyBroken(
-  tx: Queryable,
-  { installation, key, seen }: Sealing,
-  last: AuditCheckpoint | null,
-): Promise<string | null> {
-  if (seen !== null && (last === null || last.number < seen.number)) return `checkpoint ${seen.number} is gone`;
-  if (last === null) return null;
-  if (last.number === seen?.number && last.mac !== seen.mac) return `checkpoint ${seen.number} was exchanged`;
-  if (!isGenuine(key, last)) return `checkpoint ${last.number} was not made with the key of this installation`;
+async function whyBroken(tx: Queryable, sealing: Sealing, last: AuditCheckpoint | null): Promise<string | null> {
+  const { installation, key } = sealing;
+  const missing = await whyMissing(tx, sealing);
+  if (missing !== null || last === null) return missing;
+  if (!isMadeHere(key, last)) return `checkpoint ${last.number} was not made with the key of this installation`;
   // From there to the end of the chain, which replicas of the version before may have continued without checkpoints.
-  const verifier = createVerifier({ key, noted: null });
-  verifier.take({ kind: 'checkpoint', ...last });
+  const verifier = createVerifier({ key, noted: null, from: last });
   const { rows } = await sql<{ hash: string }>`
     select encode(hash, 'hex') as hash from provisioning.audit_log where position = ${last.position}`.execute(tx);
   if (rows[0]?.hash !== last.hash) return `row ${last.position} is not the one of checkpoint ${last.number}`;

@@ -8,15 +8,19 @@ import { connect as connectTls } from 'node:tls';
 import type { AuditLine } from './audit-chain.ts';
 import type { AuditDestination } from './audit-destination.ts';
 
+type Webhook = Extract<AuditDestination, { kind: 'webhook' }>;
+
 /** For one batch, from the first look at a name to the last answer. Milliseconds. */
 const DELIVERY_MS = 15_000;
 /** RFC 5424: log audit. */
 const FACILITY = 13;
 const SEVERITIES: Record<string, number> = { allowed: 6, denied: 4, failed: 3 };
-/** A checkpoint is a notice. */
-const CHECKPOINT_SEVERITY = 5;
+/** What is no row is a notice. */
+const NOTICE = 5;
 /** Bytes of a UDP datagram that reach most receivers whole, in fragments. */
 const MAX_DATAGRAM = 8_192;
+/** Within this, and the time that connecting took, a server that closes without reading has shown it. Milliseconds. */
+const EARLY_END_MS = 200;
 /** So far back the end of the last whole line is looked for in one piece. Bytes. */
 const PIECE = 65_536;
 
@@ -62,7 +66,7 @@ async function dropTornLine(handle: FileHandle): Promise<void> {
   }
 }
 
-async function post({ url, token }: { url: string; token: string | null }, lines: readonly AuditLine[]): Promise<void> {
+async function post({ name, url, token }: Webhook, lines: readonly AuditLine[]): Promise<void> {
   const response = await fetch(url, {
     method: 'POST',
     headers: {
@@ -74,7 +78,7 @@ async function post({ url, token }: { url: string; token: string | null }, lines
     signal: AbortSignal.timeout(DELIVERY_MS),
   });
   await response.body?.cancel();
-  if (!response.ok) throw new Error(`${url} answered with status ${response.status}`);
+  if (!response.ok) throw new Error(`${name} answered with status ${response.status}`);
 }
 
 interface SyslogServer {
@@ -85,21 +89,26 @@ interface SyslogServer {
 
 /** RFC 5424, with the line as its message. */
 function syslogMessage(line: AuditLine): string {
-  const severity = line.kind === 'row' ? (SEVERITIES[line.outcome] ?? CHECKPOINT_SEVERITY) : CHECKPOINT_SEVERITY;
+  const severity = line.kind === 'row' ? (SEVERITIES[line.outcome] ?? NOTICE) : NOTICE;
   const host =
     hostname()
       .replaceAll(/[^\x21-\x7e]/g, '')
       .slice(0, 255) || '-';
   // The mark says that the message is UTF-8.
-  return `<${FACILITY * 8 + severity}>1 ${line.at} ${host} provisioning - ${line.kind === 'row' ? 'audit' : 'checkpoint'} - \ufeff${JSON.stringify(line)}`;
+  return `<${FACILITY * 8 + severity}>1 ${line.at} ${host} provisioning - ${line.kind === 'row' ? 'audit' : line.kind} - \ufeff${JSON.stringify(line)}`;
 }
 
-/** With octets counted (RFC 6587, RFC 5425). The connection ends with the batch: that the other end closes it, too, says that it has read all. */
+/**
+ * With octets counted (RFC 6587, RFC 5425). Nothing in syslog acknowledges a message. The connection ends with the batch, and
+ * that the other end closes it after us, and without a reset, says that it has read all: one that has not sends a reset.
+ * One that closes before us has perhaps read nothing, as a load balancer without a server behind it.
+ */
 async function sendStream({ transport, host, port }: SyslogServer, lines: readonly AuditLine[]): Promise<void> {
   const messages = lines.map((line) => {
     const message = syslogMessage(line);
     return `${Buffer.byteLength(message)} ${message}`;
   });
+  const begun = performance.now();
   const socket: Socket =
     transport === 'tls'
       ? connectTls({ host, port, servername: host, minVersion: 'TLSv1.2' })
@@ -108,7 +117,23 @@ async function sendStream({ transport, host, port }: SyslogServer, lines: readon
     () => socket.destroy(new Error(`no end of the connection within ${DELIVERY_MS / 1_000} s`)),
     DELIVERY_MS,
   );
-  socket.once(transport === 'tls' ? 'secureConnect' : 'connect', () => socket.resume().end(messages.join('')));
+  let early: NodeJS.Timeout | undefined;
+  let ended = false;
+  socket.once('end', () => {
+    if (!ended) socket.destroy(new Error('it closed the connection before it can have read everything'));
+  });
+  socket.once(transport === 'tls' ? 'secureConnect' : 'connect', () => {
+    const connecting = performance.now() - begun;
+    socket.resume().write(messages.join(''), () => {
+      early = setTimeout(
+        () =>
+          socket.end(() => {
+            ended = true;
+          }),
+        EARLY_END_MS + connecting,
+      );
+    });
+  });
   try {
     await once(socket, 'close');
   } catch (error) {
@@ -116,6 +141,7 @@ async function sendStream({ transport, host, port }: SyslogServer, lines: readon
     throw new Error(`${host} port ${port}: ${reason}`, { cause: error });
   } finally {
     clearTimeout(late);
+    clearTimeout(early);
     socket.destroy();
   }
 }

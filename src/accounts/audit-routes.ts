@@ -1,5 +1,5 @@
 import { Type } from 'typebox';
-import { isGenuine } from '../access/audit-chain.ts';
+import { type AuditLine, checkpointText, isGenuine, retentionText } from '../access/audit-chain.ts';
 import { lastCheckpoint, readAuditLines } from '../access/audit-log.ts';
 import { auditKey } from '../access/audit-sealer.ts';
 import { errors } from '../errors.ts';
@@ -7,7 +7,7 @@ import { sendJson } from '../http/context.ts';
 import { listQuerySchema, sendList } from '../http/list.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
-import { AUDIT_LIST, AuditCheckpoint, AuditExportQuery, AuditLine, AuditRow } from './audit-schemas.ts';
+import { AUDIT_LIST, AuditCheckpoint, AuditExportLine, AuditExportQuery, AuditRow } from './audit-schemas.ts';
 
 const tags = ['Audit'];
 
@@ -58,17 +58,24 @@ export function registerAuditRoutes(app: App, { db, encryption, installation }: 
         operationId: 'exportAuditLog',
         summary: 'Read the sealed audit log with its checkpoints',
         description:
-          'Rows in the order in which they were sealed, each with the text that was hashed, and behind the row that it vouches for each checkpoint. The next page begins behind the position of the last row; a page without rows is the end.',
+          'Rows in the order in which they were sealed, each with the text that was hashed, and behind the row that it vouches for each checkpoint. Where retention has deleted rows, a record of that comes first. The next page begins behind the position of the last row; a page without rows is the end.',
         querystring: AuditExportQuery,
-        response: { 200: Type.Array(AuditLine), ...errorResponses(400, 401, 403) },
+        response: { 200: Type.Array(AuditExportLine), ...errorResponses(400, 401, 403) },
       },
     },
     async (request, reply) => {
       const { after, limit } = request.query;
       const key = auditKey(encryption);
       const lines = await readAuditLines(db, installation, after, limit);
-      const judged = lines.map((line) => (line.kind === 'row' ? line : { ...line, valid: isGenuine(key, line) }));
+      const judged = lines.map((line) => judge(key, line));
       return sendJson(reply, JSON.stringify(judged));
     },
   );
+}
+
+/** With the server's word for what was made with its key. */
+function judge(key: Buffer, line: AuditLine): AuditLine {
+  if (line.kind === 'row') return line;
+  const text = line.kind === 'checkpoint' ? checkpointText(line) : retentionText(line);
+  return { ...line, valid: isGenuine(key, text, line.mac) };
 }

@@ -69,15 +69,30 @@ const SealedAuditRow = Type.Object(
   { title: 'SealedAuditRow' },
 );
 
-export const AuditLine = Type.Union([
+const valid = Type.Boolean({ description: 'Whether the server finds that it was made with its key.' });
+
+export const AuditExportLine = Type.Union([
   SealedAuditRow,
   Type.Object(
     {
       kind: Type.Literal('checkpoint'),
       ...checkpoint,
-      valid: Type.Boolean({ description: 'Whether the server finds that it was made with its key.' }),
+      valid,
     },
     { title: 'AuditCheckpointLine' },
+  ),
+  Type.Object(
+    {
+      kind: Type.Literal('retention'),
+      installation: checkpoint.installation,
+      through: Type.Integer({ minimum: 1, description: 'The rows up to this position were deleted.' }),
+      hash: Type.Unsafe<string>({ ...Hash, description: 'Of the row at `through`.' }),
+      at: Time,
+      exported_to: Type.String({ description: 'Where they had been exported to.' }),
+      mac: checkpoint.mac,
+      valid,
+    },
+    { title: 'AuditRetentionLine' },
   ),
 ]);
 

@@ -264,8 +264,18 @@ export interface Tables {
   };
   'provisioning.audit_exports': {
     destination: string;
-    position: Generated<string>;
-    exported_at: Date | null;
+    position: string;
+    hash: Buffer;
+    exported_at: Timestamp;
+    mac: Buffer;
+  };
+  'provisioning.audit_retention': {
+    one: Generated<boolean>;
+    through: string;
+    hash: Buffer;
+    at: Timestamp;
+    exported_to: string;
+    mac: Buffer;
   };
   'provisioning.workflows': {
     id: string;

@@ -71,7 +71,9 @@ test('what is answered as "not found" because it is hidden leaves a row, and wha
   await makeUser(admin, 'outsider', [{ role: 'operator', workspace: 'elsewhere' }]);
   const outsider = await server.login('outsider', USER_PASSWORD);
   const hidden = [`/v1/servers/${made.id}`, `/v1/operations/${operation.id}`, '/v1/workspaces/default'];
-  for (const route of hidden) expectError(await outsider.request('GET', route), 404, 'NOT_FOUND');
+  // Whoever asks for the same again and again fills no log.
+  for (const route of [...hidden, ...hidden, hidden[0]?.replace('srv', '%73rv') ?? ''])
+    expectError(await outsider.request('GET', route), 404, 'NOT_FOUND');
   expectError(await outsider.request('DELETE', `/v1/servers/${made.id}`), 404, 'NOT_FOUND');
   expectError(await outsider.request('GET', '/v1/servers/srv-000000000000'), 404, 'NOT_FOUND');
   const rows = async () => (await denials()).filter(({ principal }) => principal === 'outsider');
@@ -147,7 +149,11 @@ test('verify: against the server, against an export without one, and against a c
   const right = await offline('log.jsonl', '--key-file', at('key'), '--checkpoint', at('noted.json'));
   assert.equal(right.status, 0, right.stderr);
   assert.doesNotMatch(right.stderr, /Not decided/);
-  const undecided = await offline('log.jsonl');
+  const refused = await offline('log.jsonl');
+  assert.equal(refused.status, 2);
+  assert.match(refused.stderr, /Give it, or --chain-only/);
+  const undecided = await offline('log.jsonl', '--chain-only');
+  assert.equal(undecided.status, 0, undecided.stderr);
   assert.match(undecided.stderr, /genuine. Give --key-file/);
 
   // The key of another installation; a changed row; rows cut off; something else altogether.
@@ -157,14 +163,21 @@ test('verify: against the server, against an export without one, and against a c
   assert.match(foreign.stderr, /was not made with the key/);
   const lines = (await readFile(at('log.jsonl'), 'utf8')).trimEnd().split('\n');
   await writeFile(at('changed.jsonl'), `${lines.join('\n').replaceAll('outsider', 'somebody')}\n`);
-  assert.match((await offline('changed.jsonl')).stderr, /is not what was sealed/);
+  assert.match((await offline('changed.jsonl', '--chain-only')).stderr, /is not what was sealed/);
   const half = lines.slice(0, lines.findIndex((line) => line.includes('"checkpoint"')) + 1);
   await writeFile(at('half.jsonl'), `${half.join('\n')}\n`);
   assert.equal((await offline('half.jsonl', '--key-file', at('key'))).status, 0);
-  assert.match((await offline('half.jsonl', '--checkpoint', at('noted.json'))).stderr, /rows were cut off/);
+  assert.match(
+    (await offline('half.jsonl', '--chain-only', '--checkpoint', at('noted.json'))).stderr,
+    /rows were cut off/,
+  );
   await writeFile(at('none.jsonl'), 'a line\n');
-  assert.match((await offline('none.jsonl')).stderr, /none.jsonl line 1 is no line of an export/);
-  assert.equal((await offline('missing.jsonl')).status, 2);
+  assert.match((await offline('none.jsonl', '--chain-only')).stderr, /none.jsonl line 1 is no line of an export/);
+  await writeFile(at('empty.jsonl'), '');
+  const empty = await offline('empty.jsonl', '--key-file', at('key'));
+  assert.equal(empty.status, 5);
+  assert.match(empty.stderr, /empty.jsonl is empty/);
+  assert.equal((await offline('missing.jsonl', '--key-file', at('key'))).status, 2);
 });
 
 test('the export to a file has every row, and its verification needs nothing but the key', async () => {

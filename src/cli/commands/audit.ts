@@ -88,8 +88,8 @@ notices when rows before it were changed or cut off.`,
     summary: 'check that nobody has tampered with the audit log',
     description: `Walks the chain of all rows and compares it with the checkpoints, of the server or, with --file, of an export
 without any server. Whether the checkpoints are genuine is decided with --key-file, which "provisioning audit-key" prints
-on a machine of the server; without it the server's word is taken, and of an export nobody's. What was cut off the end
-shows only against a checkpoint noted elsewhere.`,
+on a machine of the server; without it the server's word is taken. What was cut off the end shows only against a checkpoint
+noted elsewhere.`,
     examples: [
       'provisioning audit verify --checkpoint noted.json',
       'provisioning audit verify --file audit.jsonl --key-file audit.key',
@@ -97,11 +97,19 @@ shows only against a checkpoint noted elsewhere.`,
     options: [
       { flags: '--file <export>', description: 'an export to verify instead of the server' },
       { flags: '--key-file <file>', description: 'the key of the checkpoints' },
+      {
+        flags: '--chain-only',
+        description: 'with --file and without the key: whoever wrote the file may have made it up',
+      },
       { flags: '--checkpoint <file>', description: 'a checkpoint noted earlier, which must still hold' },
     ],
     covers: ['GET /v1/audit/export'],
     async run(session, _args, options) {
       const [file, keyFile, notedFile] = ['file', 'keyFile', 'checkpoint'].map((name) => text(options, name));
+      if (file !== undefined && keyFile === undefined && options.chainOnly !== true)
+        throw new UsageError(
+          'Without --key-file nothing tells whether an export was made by the server. Give it, or --chain-only.',
+        );
       const key = keyFile === undefined ? null : await readKey(keyFile);
       const noted = notedFile === undefined ? null : await readCheckpoint(notedFile);
       const verifier = createVerifier({ key, noted });
@@ -110,12 +118,15 @@ shows only against a checkpoint noted elsewhere.`,
       const report = verifier.end();
       session.record(report, { name: 'ok' });
       if (!report.ok) throw new ConflictError(`The audit log cannot be believed. ${report.problem}`);
-      for (const caveat of caveatsOf(report, noted !== null)) session.terminal.note(caveat);
+      if (file !== undefined && report.rows + report.checkpoints === 0)
+        throw new ConflictError(`The audit log cannot be believed. ${file} is empty.`);
+      for (const caveat of caveatsOf(report)) session.terminal.note(caveat);
     },
   },
 ];
 
-function caveatsOf({ judged_by: judge, vouched_from: from, first }: AuditReport, compared: boolean): string[] {
+function caveatsOf(report: AuditReport): string[] {
+  const { judged_by: judge, vouched_from: from, first, deleted_through: deleted, compared } = report;
   return [
     ...(judge === 'nobody' ? ['Not decided: whether the checkpoints are genuine. Give --key-file.'] : []),
     ...(judge === 'server'
@@ -124,9 +135,13 @@ function caveatsOf({ judged_by: judge, vouched_from: from, first }: AuditReport,
     ...(from !== null && first !== null && from > first
       ? [`Rows ${first} to ${from - 1} are chained, but were sealed before there were checkpoints.`]
       : []),
-    ...(compared
+    ...(deleted === null
       ? []
-      : ['Not decided: whether rows were cut off the end. Give --checkpoint with one noted elsewhere.']),
+      : [`Not here: the rows up to ${deleted}. Retention deleted them after their export to ${report.exported_to}.`]),
+    ...(compared === false ? ['Not compared: the noted checkpoint is of a row that retention has deleted.'] : []),
+    ...(compared === null
+      ? ['Not decided: whether rows were cut off the end. Give --checkpoint with one noted elsewhere.']
+      : []),
   ];
 }
 
@@ -143,8 +158,8 @@ async function* pages(client: Client, after: number): AsyncGenerator<AuditLine[]
 /** An export holds what can be verified, not what the server says of it. */
 function withoutJudgement(line: AuditLine): AuditLine {
   if (line.kind === 'row') return line;
-  const { valid: _, ...checkpoint } = line;
-  return checkpoint;
+  const { valid: _, ...made } = line;
+  return made;
 }
 
 async function* linesOf(file: string): AsyncGenerator<AuditLine[]> {
@@ -160,7 +175,7 @@ function parseLine(line: string, place: string): AuditLine {
   try {
     const parsed = JSON.parse(line) as AuditLine;
     if (parsed.kind === 'row' && typeof parsed.sealed === 'string') return parsed;
-    if (parsed.kind === 'checkpoint' && typeof parsed.mac === 'string') return parsed;
+    if ((parsed.kind === 'checkpoint' || parsed.kind === 'retention') && typeof parsed.mac === 'string') return parsed;
   } catch {
     // Told below: it is not JSON.
   }
