@@ -52,6 +52,10 @@ const STATEMENTS = [
       and old.position < (select max(position) from provisioning.audit_checkpoints) then
       return old;
     end if;
+    -- A restore empties what it has just made.
+    if tg_op = 'TRUNCATE' and not exists (select from provisioning.audit_log) then
+      return null;
+    end if;
     raise exception 'the audit log is append-only';
   end $$`,
   `create trigger audit_log_is_not_truncated before truncate on provisioning.audit_log
@@ -61,6 +65,9 @@ const STATEMENTS = [
     if tg_op = 'DELETE' and old.position < (select through from provisioning.audit_retention)
       and old.position < (select max(position) from provisioning.audit_checkpoints) then
       return old;
+    end if;
+    if tg_op = 'TRUNCATE' and not exists (select from provisioning.audit_checkpoints) then
+      return null;
     end if;
     raise exception 'checkpoints of the audit log are append-only';
   end $$`,
