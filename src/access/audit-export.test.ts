@@ -174,13 +174,20 @@ test('to syslog over TCP: a server that closes without reading has received noth
     (socket: Socket) => setTimeout(() => socket.destroy(), 50),
   ];
   for (const close of closes) {
-    await using server = createTcpServer({ pauseOnConnect: true }, (socket) => {
-      socket.on('error', () => socket.destroy());
+    const sockets: Socket[] = [];
+    const server = createTcpServer({ pauseOnConnect: true }, (socket) => {
+      sockets.push(socket.on('error', () => socket.destroy()));
       close(socket);
     }).listen(0, '127.0.0.1');
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
-    await assert.rejects(exportBatch(exporting(database, `syslog+tcp://127.0.0.1:${port}`)), /127\.0\.0\.1 port \d+: /);
+    try {
+      const exported = exportBatch(exporting(database, `syslog+tcp://127.0.0.1:${port}`));
+      await assert.rejects(exported, /127\.0\.0\.1 port \d+: /);
+    } finally {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    }
   }
 });
 
