@@ -33,8 +33,18 @@ export const Orphan = Type.Object(
     first_seen: Type.String({ format: 'date-time' }),
     last_seen: Type.String({ format: 'date-time' }),
     deletion_operation_id: nullable('The operation that deletes it, or was to.'),
+    protect: Type.Boolean({ description: 'Deleting it is refused, also by `ORPHAN_DELETE_AFTER`.' }),
   },
   { title: 'Orphan' },
+);
+
+export const PatchOrphan = Type.Object(
+  {
+    protect: Type.Boolean({
+      description: 'Whether deleting it is refused. Taken over, it stays protected. False needs `protection_remove`.',
+    }),
+  },
+  { additionalProperties: false },
 );
 
 export const OrphanId = Type.Object(

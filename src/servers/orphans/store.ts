@@ -9,7 +9,7 @@ export const ORPHAN_JSON = sql.raw<string>(`json_build_object(
   'status', status, 'tags', tags, 'price', price,
   'first_seen', to_char(first_seen_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
   'last_seen', to_char(last_seen_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
-  'deletion_operation_id', deletion_id)::text`);
+  'deletion_operation_id', deletion_id, 'protect', protected)::text`);
 
 /** An account at a provider: the workspace's that is named, or (null) the installation's. */
 export interface AccountName {
@@ -26,6 +26,7 @@ export interface OrphanRecord {
   operation_id: string | null;
   workspace: string;
   hostname: string;
+  protected: boolean;
 }
 
 /** A server may go on being listed for so long after it was seen to be gone. Seconds. */
@@ -119,7 +120,9 @@ export async function keepOrphans(
             hostname = excluded.hostname, plan = excluded.plan, zone = excluded.zone, status = excluded.status,
             ip_address = excluded.ip_address, tags = excluded.tags, last_seen_at = now(),
             price = coalesce(excluded.price, o.price)
-      returning id, provider, ref, account, operation_id, workspace, hostname, xmax = 0 as inserted`.execute(tx);
+      returning id, provider, ref, account, operation_id, workspace, hostname, protected, xmax = 0 as inserted`.execute(
+      tx,
+    );
     const [row] = rows;
     if (row?.inserted === true) known.push(row);
   }
@@ -137,7 +140,7 @@ export async function dropOrphans(
     where provider = ${provider} and account is not distinct from ${account} and not (ref = any(${[...still]}::text[]))
       and not exists (select from provisioning.operations p
                       where p.resource = 'orphan:' || o.id and p.status in ('pending', 'running'))
-    returning id, provider, ref, account, operation_id, workspace, hostname`.execute(tx);
+    returning id, provider, ref, account, operation_id, workspace, hostname, protected`.execute(tx);
   return rows;
 }
 
@@ -150,7 +153,7 @@ export async function dropOrphan(tx: Queryable, provider: string, ref: string, o
     delete from provisioning.orphans where provider = ${provider} and ref = ${ref}`.execute(tx);
 }
 
-const RECORD = ['id', 'provider', 'ref', 'account', 'operation_id', 'workspace', 'hostname'] as const;
+const RECORD = ['id', 'provider', 'ref', 'account', 'operation_id', 'workspace', 'hostname', 'protected'] as const;
 
 /** The row, locked until the caller's transaction ends. */
 export async function lockOrphan(tx: Queryable, id: string): Promise<OrphanRecord | null> {
@@ -175,18 +178,34 @@ export async function noteDeletion(tx: Queryable, id: string, operationId: strin
   await tx.updateTable('provisioning.orphans').set({ deletion_id: operationId }).where('id', '=', id).execute();
 }
 
-/** Those of an account that nobody has asked to delete and that have been there for so long. Locked. */
+/** Those of an account that nobody has asked to delete or protected and that have been there for so long. Locked. */
 export async function lockOverdue(
   tx: Queryable,
   { provider, workspace: account }: AccountName,
   seconds: number,
 ): Promise<OrphanRecord[]> {
   const { rows } = await sql<OrphanRecord>`
-    select id, provider, ref, account, operation_id, workspace, hostname from provisioning.orphans
-    where provider = ${provider} and account is not distinct from ${account} and deletion_id is null
+    select ${sql.raw(RECORD.join(', '))} from provisioning.orphans
+    where provider = ${provider} and account is not distinct from ${account} and deletion_id is null and not protected
       and first_seen_at <= now() - make_interval(secs => ${seconds}::float8)
     order by first_seen_at for update skip locked`.execute(tx);
   return rows;
+}
+
+/** Sets whether deleting it is refused. */
+export async function protectOrphan(tx: Queryable, id: string, protect: boolean): Promise<void> {
+  await tx.updateTable('provisioning.orphans').set({ protected: protect }).where('id', '=', id).execute();
+}
+
+/** Whether what the provider calls so is protected as an orphan. */
+export async function isProtectedOrphan(db: Queryable, provider: string, ref: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('provisioning.orphans')
+    .select('protected')
+    .where('provider', '=', provider)
+    .where('ref', '=', ref)
+    .executeTakeFirst();
+  return row?.protected === true;
 }
 
 /** The unfinished operation that deletes the orphan; null: none. */

@@ -83,11 +83,12 @@ export async function reconcileAfter(
   };
 }
 
+/** Not where its deletion was refused because it is protected. */
 async function isBeingDeleted(tx: Queryable, serverId: string): Promise<boolean> {
   const row = await tx
     .selectFrom('provisioning.servers')
-    .select('status')
+    .select(['status', 'protected'])
     .where('id', '=', serverId)
     .executeTakeFirst();
-  return row?.status === 'deleting';
+  return row?.status === 'deleting' && !row.protected;
 }

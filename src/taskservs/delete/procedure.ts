@@ -7,6 +7,7 @@ import {
   type ProcedureContext,
 } from '../../engine/procedure.ts';
 import { leaveTurns } from '../../servers/turn-store.ts';
+import { beginRemoval } from '../guard/begin.ts';
 import { changeHosts, settleChange } from '../procedures/change-hosts.ts';
 import { type RemoveInput as HostRemoveInput, removeFromHost } from '../procedures/host-remove.ts';
 import { type HostTools, TASKSERV_QUEUE } from '../procedures/input.ts';
@@ -27,6 +28,9 @@ export function deleteProcedure(tools: HostTools): Procedure {
 }
 
 async function remove(tools: HostTools, input: RemoveInput, context: ProcedureContext) {
+  if (await context.patched('taskserv-protection')) {
+    await context.step('begin to remove', () => beginRemoval(tools.db, input.taskserv_id, context.operationId));
+  }
   const done = await changeHosts(
     tools,
     input,

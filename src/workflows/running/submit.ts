@@ -238,6 +238,11 @@ async function refusing<T>(position: number, work: () => Promise<T>): Promise<T>
     return await work();
   } catch (error) {
     if (!(error instanceof ApplicationError)) throw error;
-    throw new NodeRefused(position, error.code, error.message, error.retryable || error.status === 409);
+    throw new NodeRefused(
+      position,
+      error.code,
+      error.message,
+      error.retryable || (error.status === 409 && error.code !== 'PROTECTED'),
+    );
   }
 }
