@@ -207,7 +207,7 @@ export function insertAudit(
 }
 
 /** Writes rows of the audit log in one statement. */
-export async function insertAudits(
+async function insertAudits(
   db: Queryable,
   origin: AuditOrigin,
   principal: string,

@@ -8,6 +8,7 @@ import {
   text,
 } from '../command.ts';
 import { UsageError } from '../errors.ts';
+import type { Column } from '../output.ts';
 import type { Session } from '../session.ts';
 import { durationSeconds } from './parameters.ts';
 
@@ -17,6 +18,13 @@ export const GUARD_OPTIONS: readonly CommandOption[] = [
   { flags: '--ttl <duration>', description: 'delete it after this time: 30m, 8h, 14d (default: never)' },
   { flags: '--expires-at <time>', description: 'delete it at this time (RFC 3339)' },
 ];
+
+/** A column that shows how something is guarded. */
+export const GUARDS: Column = {
+  heading: 'GUARDS',
+  value: ({ protect, expires_at: expiry }: Pick<Guarded, 'expires_at'> & { protect: boolean }) =>
+    [...(protect ? ['protected'] : []), ...(expiry === null ? [] : [`expires ${expiry}`])].join(', ') || null,
+};
 
 /** The fields of these options. */
 export function guardsIn(options: OptionValues) {

@@ -3,7 +3,7 @@ import { type CommandDefinition, given, type OptionValues, text, texts } from '.
 import { NotFoundError, UsageError } from '../errors.ts';
 import { field } from '../output.ts';
 import type { Session } from '../session.ts';
-import { GUARD_OPTIONS, guardCommands, guardsIn } from './guard.ts';
+import { GUARD_OPTIONS, GUARDS, guardCommands, guardsIn } from './guard.ts';
 import { listCommand } from './list.ts';
 
 import { readText } from './parameters.ts';
@@ -19,8 +19,7 @@ const VIEW = {
     field('zone'),
     field('ip_address', 'address'),
     field('status'),
-    field('protect'),
-    field('expires_at', 'expires'),
+    GUARDS,
   ],
   name: 'hostname',
 };

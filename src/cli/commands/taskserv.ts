@@ -2,7 +2,7 @@ import type { Client } from '../../sdk/client.ts';
 import { type CommandDefinition, given, type OptionValues, text, texts } from '../command.ts';
 import { NotFoundError, UsageError } from '../errors.ts';
 import { field } from '../output.ts';
-import { GUARD_OPTIONS, guardCommands, guardsIn } from './guard.ts';
+import { GUARD_OPTIONS, GUARDS, guardCommands, guardsIn } from './guard.ts';
 import { listCommand } from './list.ts';
 import { namedValues } from './parameters.ts';
 
@@ -14,8 +14,7 @@ const VIEW = {
     field('workspace'),
     field('servers'),
     field('status'),
-    field('protect'),
-    field('expires_at', 'expires'),
+    GUARDS,
   ],
   name: 'id',
 };
