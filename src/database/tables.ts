@@ -38,6 +38,8 @@ interface GuardColumns {
   expiry_warned_at: NullableTimestamp;
   /** Code of the refusal of its deletion that was told last. */
   expiry_refusal: string | null;
+  /** The operation that set protection or expiry last; null: that came with another change. */
+  guards_set_by: string | null;
 }
 
 export interface Tables {

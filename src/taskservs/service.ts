@@ -102,7 +102,7 @@ export async function lockWithHosts(
   return { taskserv, hosts };
 }
 
-/** As `lockWithHosts`, also while somebody is changing it: guards hold at any time. */
+/** As `lockWithHosts`, also while somebody is changing it: guards hold at any time. @throws 404, 403, 503. */
 export async function lockToGuard(
   mutation: Mutation,
   id: string,
@@ -111,7 +111,9 @@ export async function lockToGuard(
   const servers = await lockServers(mutation.tx, seen);
   const taskserv = await lockPermitted(mutation, id, 'taskserv_update');
   requireReach(mutation.principal, servers);
-  return { taskserv, hosts: await hostsOf(mutation.tx, id) };
+  const hosts = await hostsOf(mutation.tx, id);
+  if (!hosts.every(({ server_id }) => seen.includes(server_id))) throw justChanged(id);
+  return { taskserv, hosts };
 }
 
 /** Something else came between looking at a taskserv and locking it. */

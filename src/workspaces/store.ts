@@ -122,6 +122,8 @@ export async function protectedIn(tx: Queryable, name: string): Promise<Protecte
     select 'server' as type, id, hostname as name from provisioning.servers where workspace = ${name} and protected
     union all
     select 'taskserv', id, name from provisioning.taskservs where workspace = ${name} and protected
+    union all
+    select 'orphan', id, hostname from provisioning.orphans where workspace = ${name} and protected
     order by name limit 20`.execute(tx);
   return rows;
 }

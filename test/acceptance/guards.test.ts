@@ -14,7 +14,7 @@ import {
 import { startReceiver } from '../support/receiver.ts';
 import { type Answer, type Client, ended, type Operation, until } from '../support/server.ts';
 import { type Delivery, deliveryThat, makeWebhook } from '../support/webhooks.ts';
-import { hostsInCloud, makes, rolledBack, runBatch, stepsOf } from '../support/workflows.ts';
+import { hostsInCloud, makes, rolledBack, runBatch, stepsOf, submitBatch } from '../support/workflows.ts';
 
 interface Guarded extends Server {
   protect: boolean;
@@ -105,7 +105,7 @@ describe('protection', () => {
     const removed = expectOk(await guard(made.id, { protect: false }));
     assert.deepEqual([removed.kind, removed.title], ['server.guard', 'Remove the protection of kept-01']);
     assert.equal((await read(made.id)).protect, false);
-    assert.equal((await ended(admin, removed.id)).status, 'completed');
+    assert.equal(removed.status, 'completed');
     const { id } = expectOk(await admin.request<Operation>('DELETE', `/v1/servers/${made.id}`));
     assert.equal((await ended(admin, id)).status, 'completed');
   });
@@ -133,6 +133,28 @@ describe('protection', () => {
     assert.equal((await stepsOf(admin, run.id))[0]?.error_code, 'FORBIDDEN');
     expectOk(await guard(made.id, { protect: true, expires_at: null }, developer));
     expectOk(await guard(made.id, { protect: false }, operator));
+  });
+
+  test('is set with the answer: a cancel takes nothing back', async () => {
+    const developer = await makeClient(server, 'dev.three', [{ role: 'developer', workspace: 'default' }]);
+    const { server: made } = await makeServer(developer, 'kept-05', { ttl: '30d' });
+    const id = await install('memcached', ['kept-05']);
+    await beforeItActs(
+      async () => {},
+      async () => {
+        const guards = { protect: true, ttl: '60d' };
+        const asked = expectOk(await guard(made.id, guards, developer));
+        const { expires_at: expiry } = await read(made.id);
+        expectOk(await guard(made.id, { protect: true }));
+        expectError(await developer.request('POST', `/v1/operations/${asked.id}/cancel`), 409, 'OPERATION_ENDED');
+        const { protect, expires_at: still } = await read(made.id);
+        assert.deepEqual([asked.status, protect, still], ['completed', true, expiry]);
+        const path = `/v1/taskservs/${id}`;
+        const other = expectOk(await admin.request<Operation>('PATCH', path, { protect: true }));
+        expectError(await admin.request('POST', `/v1/operations/${other.id}/cancel`), 409, 'OPERATION_ENDED');
+        assertProtected(await admin.request('DELETE', path), id);
+      },
+    );
   });
 
   test('holds for taskservs: their removal, servers that leave, and the server below them', async () => {
@@ -218,6 +240,35 @@ describe('protection', () => {
     assert.deepEqual([protect, expiry], [false, null]);
   });
 
+  test('set again since, is not taken back by a rollback', async () => {
+    const { server: made } = await makeServer(admin, 'guarded-since', { ttl: '2d' });
+    const { server: twice } = await makeServer(admin, 'guarded-twice', { ttl: '2d' });
+    const before = (await read(twice.id)).expires_at;
+    const run = await submitBatch(admin, [
+      { id: 'guard', kind: 'server.guard', with: { server: 'guarded-since', protect: true, ttl: '30d' } },
+      { id: 'once', kind: 'server.guard', with: { server: 'guarded-twice', ttl: '30d' } },
+      { id: 'again', kind: 'server.guard', with: { server: 'guarded-twice', ttl: '40d' }, depends_on: ['once'] },
+      { id: 'ok', kind: 'approval', with: { message: 'Go on?' }, depends_on: ['guard', 'again'] },
+    ]);
+    const step = async (name: string) => (await stepsOf(admin, run.id)).find(({ id }) => id === name);
+    await until(async () => (await step('ok'))?.status === 'running', 'the approval to be asked for');
+    // The same protection, by somebody who relies on it from now on.
+    expectOk(await guard(made.id, { protect: true }));
+    const since = (await read(made.id)).expires_at;
+    expectOk(await admin.request('POST', `/v1/workflows/${run.id}/steps/ok/reject`, {}));
+    const rollback = await rolledBack(admin, await ended(admin, run.id));
+    assert.equal(rollback.status, 'completed', JSON.stringify(rollback));
+    const kept = rollback.result?.kept as { node: string; reason: string }[];
+    assert.deepEqual(
+      kept.map(({ node }) => node),
+      ['guard'],
+    );
+    assert.match(kept[0]?.reason ?? '', /set again since/);
+    const { protect, expires_at: expiry } = await read(made.id);
+    assert.deepEqual([protect, expiry], [true, since]);
+    assert.equal((await read(twice.id)).expires_at, before, 'what the run itself has set twice is not undone');
+  });
+
   test('set after the acceptance, holds when an operation would act', async () => {
     const { server: made } = await makeServer(admin, 'late-01');
     const { server: machine } = await makeServer(admin, 'late-02');
@@ -266,13 +317,15 @@ describe('protection', () => {
   test('cannot be set once the deletion has begun', async () => {
     await worker.stop();
     worker = await installation.replica({ ROLE: 'worker', SIMULATED_LATENCY_MS: '3000' });
-    const { server: made } = await makeServer(admin, 'begun-01');
+    const { server: made } = await makeServer(admin, 'begun-01', { ttl: '30d' });
     const { id } = expectOk(await admin.request<Operation>('DELETE', `/v1/servers/${made.id}`));
     await until(async () => {
       const { rows } = await pool.query('select removal_id from provisioning.servers where id = $1', [made.id]);
       return rows[0]?.removal_id !== null;
     }, 'the deletion to begin');
-    expectError(await guard(made.id, { protect: true }), 409, 'RESOURCE_BUSY');
+    for (const longer of [{ protect: true }, { ttl: '60d' }, { expires_at: null }]) {
+      expectError(await guard(made.id, longer), 409, 'RESOURCE_BUSY');
+    }
     assert.equal((await ended(admin, id)).status, 'completed');
   });
 
@@ -304,6 +357,7 @@ describe('protection', () => {
       hostname: string;
       provider_id: string;
       protect: boolean;
+      status: string;
     }
     const find = async () =>
       expectOk(await admin.request<Orphan[]>('GET', '/v1/orphans')).find(({ hostname }) => hostname === 'lost-01');
@@ -319,15 +373,35 @@ describe('protection', () => {
     await pool.query('update provisioning.orphans set deletion_id = null');
     await worker.stop();
     worker = await installation.replica({ ROLE: 'worker', ORPHAN_DELETE_AFTER: '1' });
-    const { rows } = await pool.query('select clock_timestamp() as now');
-    await until(async () => {
-      const looks = await pool.query(
-        "select from provisioning.account_sweeps where provider = 'simulated' and listed_at > $1",
-        [rows[0].now],
-      );
-      return looks.rowCount === 1;
-    }, 'a look by the replica that deletes orphans');
+    const look = async () => {
+      const { rows } = await pool.query('select clock_timestamp() as now');
+      await until(async () => {
+        const looks = await pool.query(
+          "select from provisioning.account_sweeps where provider = 'simulated' and listed_at > $1",
+          [rows[0].now],
+        );
+        return looks.rowCount === 1;
+      }, 'a look by the replica that deletes orphans');
+    };
+    await look();
     assert.equal((await find())?.protect, true);
+    const show = (installation: string) =>
+      pool.query('update simulated_cloud.servers set installation = $2 where ref = $1', [
+        orphan.provider_id,
+        installation,
+      ]);
+    const shown = await pool.query('select installation from simulated_cloud.servers where ref = $1', [
+      orphan.provider_id,
+    ]);
+    await show('of somebody else');
+    await look();
+    const hidden = await find();
+    assert.deepEqual([hidden?.id, hidden?.protect, hidden?.status], [orphan.id, true, 'missing']);
+    assertProtected(await admin.request('DELETE', '/v1/workspaces/default'), orphan.id);
+    await show(shown.rows[0].installation);
+    await look();
+    const back = await find();
+    assert.deepEqual([back?.id, back?.protect, back?.status], [orphan.id, true, 'running']);
     assert.deepEqual(
       (await operations(`kind=orphan.delete&resource=orphan:${orphan.id}`)).filter(({ status }) => status !== 'failed'),
       [],
@@ -336,6 +410,32 @@ describe('protection', () => {
     const adopted = await ended(admin, expectOk(await admin.request<Operation>('POST', '/v1/servers/import', body)).id);
     const taken = adopted.result?.adopted as { server_id: string }[] | undefined;
     assert.equal((await read(String(taken?.[0]?.server_id))).protect, true);
+  });
+
+  test('set on an orphan while it is taken over, holds for the server', async () => {
+    await worker.stop();
+    worker = await installation.replica({ ROLE: 'worker', SIMULATED_LATENCY_MS: '2000' });
+    const { server: lost } = await makeServer(admin, 'lost-02');
+    await pool.query('delete from provisioning.servers where id = $1', [lost.id]);
+    await pool.query('delete from provisioning.departed_servers');
+    const find = async () => {
+      const { rows } = await pool.query("select id, ref from provisioning.orphans where hostname = 'lost-02'");
+      return rows[0];
+    };
+    await until(async () => (await find()) !== undefined, 'the orphan to be found');
+    const { id, ref } = await find();
+    const body = { workspace: 'default', provider: 'simulated', server: ref };
+    const adoption = expectOk(await admin.request<Operation>('POST', '/v1/servers/import', body));
+    await until(async () => {
+      const { rows } = await pool.query('select from provisioning.servers where provider_ref = $1', [ref]);
+      return rows.length === 1;
+    }, 'the row of the server');
+    expectOk(await admin.request('PATCH', `/v1/orphans/${id}`, { protect: true }));
+    const taken = (await ended(admin, adoption.id)).result?.adopted as { server_id: string }[] | undefined;
+    assert.equal((await read(String(taken?.[0]?.server_id))).protect, true);
+    assert.equal(await find(), undefined);
+    await worker.stop();
+    worker = await installation.replica({ ROLE: 'worker' });
   });
 });
 
@@ -422,6 +522,64 @@ describe('expiry', () => {
     assert.equal((await read(made.id)).status, 'running');
   });
 
+  test('that was refused is announced again before it is carried out', async () => {
+    const { server: made } = await makeServer(admin, 'expires-08');
+    const id = await install('memcached', ['expires-08'], { protect: true });
+    expectOk(await guard(made.id, { ttl: '2s' }));
+    await until(async () => (await expiring(made.id, 'expiry_refused')).length === 1, 'the refusal to be told');
+    const before = (await expiring(made.id, 'expiring')).length;
+    expectOk(await admin.request('PATCH', `/v1/taskservs/${id}`, { protect: false }));
+    await pool.query('update provisioning.servers set expiry_due_at = now() where id = $1', [made.id]);
+    await until(async () => isGone(made.id), 'it to be deleted');
+    assert.equal((await expiring(made.id, 'expiring')).length, before + 1);
+    const { rows } = await pool.query(
+      `select kind from provisioning.operations where resource = $1 and kind in ('server.expiring', 'server.delete')
+       order by created_at desc limit 2`,
+      [`server:${made.id}`],
+    );
+    assert.deepEqual(rows, [{ kind: 'server.delete' }, { kind: 'server.expiring' }]);
+  });
+
+  test('that is put off is announced anew only at moments that are still to come', async () => {
+    const { server: made } = await makeServer(admin, 'expires-09', { ttl: '30m' });
+    const announced = async () => (await expiring(made.id, 'expiring')).length;
+    const looked = () =>
+      until(async () => {
+        const { rows } = await pool.query(
+          'select expiry_due_at > now() as later from provisioning.servers where id = $1',
+          [made.id],
+        );
+        return rows[0]?.later === true;
+      }, 'a look');
+    await looked();
+    assert.equal(await announced(), 1);
+    for (const ttl of ['40m', '45m']) {
+      expectOk(await guard(made.id, { ttl }));
+      await looked();
+    }
+    expectOk(await guard(made.id, { expires_at: (await read(made.id)).expires_at }));
+    await looked();
+    assert.equal(await announced(), 1, 'told again though it was only put off');
+    expectOk(await guard(made.id, { ttl: '20m' }));
+    await looked();
+    assert.equal(await announced(), 2);
+    expectOk(await guard(made.id, { ttl: '90d' }));
+    await looked();
+    assert.equal(await announced(), 2);
+    await worker.stop();
+    worker = await installation.replica({ ROLE: 'worker', EXPIRY_WARNINGS: '5184000,3600,1' });
+    // Its next look was to be an hour before.
+    await until(async () => {
+      const { rows } = await pool.query(
+        "select expiry_due_at = expires_at - interval '60 d' as earlier from provisioning.servers where id = $1",
+        [made.id],
+      );
+      return rows[0]?.earlier === true;
+    }, 'the moment of the new setting');
+    await worker.stop();
+    worker = await installation.replica({ ROLE: 'worker' });
+  });
+
   test('of what is busy waits for that', async () => {
     const { server: made } = await makeServer(admin, 'expires-05', { ttl: '1h' });
     const held = await pool.query(
@@ -441,6 +599,76 @@ describe('expiry', () => {
     await pool.query('delete from provisioning.operations where id = $1', [held.rows[0].id]);
     await pool.query('update provisioning.servers set expiry_due_at = now() where id = $1', [made.id]);
     await until(async () => isGone(made.id), 'it to be deleted');
+  });
+
+  /** Keeps deletions that are accepted from being carried out. @returns what lets them go on. */
+  const holdDeletions = async () => {
+    await pool.query(
+      `create function provisioning.hold() returns trigger language plpgsql as $$
+         begin new.queue_name := 'held ' || new.queue_name; return new; end $$;
+       create trigger hold before insert on dbos.workflow_status
+         for each row when (new.name in ('server.delete', 'taskserv.delete')) execute function provisioning.hold()`,
+    );
+    return () =>
+      pool.query(
+        `drop trigger hold on dbos.workflow_status; drop function provisioning.hold();
+         update dbos.workflow_status set queue_name = replace(queue_name, 'held ', '') where queue_name like 'held %'`,
+      );
+  };
+  /** Waits until its deletion was accepted for its expiry. @returns the operation's id. */
+  const expire = async (type: 'server' | 'taskserv', id: string): Promise<string> => {
+    await pool.query(
+      `update provisioning.${type}s
+       set expires_at = now() - interval '1 s', expiry_warned_at = now(), expiry_due_at = now() where id = $1`,
+      [id],
+    );
+    const of = async () => (await operations(`resource=${type}:${id}&kind=${type}.delete`))[0];
+    await until(async () => (await of()) !== undefined, 'the deletion to be accepted');
+    return String((await of())?.id);
+  };
+  /** Waits until nothing carries the operation out any more. */
+  const untilOver = (id: string) =>
+    until(async () => {
+      const { rows } = await pool.query('select status from dbos.workflow_status where workflow_uuid = $1', [id]);
+      return rows[0]?.status === 'SUCCESS';
+    }, 'the deletion to be looked at');
+
+  test('that is put off after its deletion was accepted keeps the thing', async () => {
+    const { server: later } = await makeServer(admin, 'extended-01');
+    const { server: never } = await makeServer(admin, 'extended-02');
+    const { server: unseen } = await makeServer(admin, 'extended-03');
+    await makeServer(admin, 'extended-04');
+    const taskserv = await install('memcached', ['extended-04']);
+    const release = await holdDeletions();
+    const deletions = [
+      await expire('server', later.id),
+      await expire('taskserv', taskserv),
+      await expire('server', never.id),
+    ];
+    assert.equal((await read(later.id)).status, 'deleting');
+    expectOk(await guard(later.id, { ttl: '8h' }));
+    expectOk(await admin.request('PATCH', `/v1/taskservs/${taskserv}`, { ttl: '8h' }));
+    expectOk(await guard(never.id, { expires_at: null }));
+    // As where the cancel comes too late for a procedure that is about to begin.
+    const late = await expire('server', unseen.id);
+    await pool.query("update provisioning.servers set expires_at = now() + interval '8 h' where id = $1", [unseen.id]);
+    await release();
+    for (const id of deletions) {
+      await untilOver(id);
+      assert.equal((await ended(admin, id)).status, 'cancelled');
+    }
+    const refused = (await ended(admin, late)) as Kept;
+    assert.deepEqual([refused.status, refused.error_code], ['failed', 'EXTENDED']);
+    await until(async () => (await read(unseen.id)).status === 'running', 'the server to be looked at');
+    const cloud = await hostsInCloud(database);
+    for (const { id, hostname } of [later, never, unseen]) {
+      assert.equal((await read(id)).status, 'running');
+      assert.ok(cloud.includes(hostname));
+    }
+    const kept = expectOk(await admin.request<{ status: string }>('GET', `/v1/taskservs/${taskserv}`));
+    assert.equal(kept.status, 'running');
+    const audit = expectOk(await admin.request<{ operation_id: string }[]>('GET', '/v1/audit?action=operation.cancel'));
+    for (const id of deletions) assert.ok(audit.some(({ operation_id: of }) => of === id));
   });
 
   test('that passed while no server ran is announced first', async () => {

@@ -122,7 +122,7 @@ export function guardCommands(kind: GuardedKind): readonly CommandDefinition[] {
         examples: [`provisioning ${type} extend ${example} --ttl 4h`],
         options: [{ flags: '--ttl <duration>', description: 'how much longer: 30m, 4h, 7d', required: true }],
       },
-      (thing, options) => ({ expires_at: later(type, thing, text(options, 'ttl') ?? '') }),
+      (thing, options) => later(type, thing, text(options, 'ttl') ?? ''),
     ),
   ];
 }
@@ -138,10 +138,11 @@ function expiryIn(options: OptionValues): GuardChange {
 }
 
 /** @throws UsageError where it does not expire. */
-function later(type: GuardedKind['type'], { id, expires_at: expiry }: Guarded, ttl: string): string {
+function later(type: GuardedKind['type'], { id, expires_at: expiry }: Guarded, ttl: string): GuardChange {
   if (expiry === null) {
     throw new UsageError(`${id} does not expire. To set when it does: provisioning ${type} expire ${id} --ttl ${ttl}`);
   }
-  const from = Math.max(Date.parse(expiry), Date.now());
-  return new Date(from + durationSeconds('--ttl', ttl) * 1_000).toISOString();
+  const seconds = durationSeconds('--ttl', ttl);
+  if (Date.parse(expiry) <= Date.now()) return { ttl };
+  return { expires_at: new Date(Date.parse(expiry) + seconds * 1_000).toISOString() };
 }

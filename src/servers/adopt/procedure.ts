@@ -139,7 +139,9 @@ async function take(
   await db.transaction().execute(async (tx) => {
     const status = STANDING.includes(server.status) ? server.status : 'unknown';
     await updateServer(tx, id, { status, ipAddress: server.ip_address });
-    await dropOrphan(tx, provider, ref, labelId);
+    // It may have been protected while it was labelled.
+    const { wasProtected } = await dropOrphan(tx, provider, ref, labelId);
+    if (wasProtected) await writeGuards(tx, 'servers', id, { protect: true });
   });
   await call.log(`Took over ${ref} at ${provider} as ${hostname}.`);
   taken();

@@ -98,7 +98,7 @@ function specOf(body: CreateServer): ServerSpec {
 async function acceptCreate(services: Services, mutation: Mutation, body: CreateServer): Promise<Accepted> {
   const { tx, principal } = mutation;
   requireNoId(body.hostname);
-  const guards = readGuards(body);
+  const guards = await readGuards(tx, body);
   const checkMode = body.check_mode === true;
   // The workspace's key is made with its first server.
   const spec = checkMode ? specOf(body) : await withSshKey(services, mutation, body.provider, specOf(body));

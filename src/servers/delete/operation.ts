@@ -4,6 +4,7 @@ import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import type { Accepted } from '../../operations/accept.ts';
 import { defineInternalOperation, defineOperation } from '../../operations/define.ts';
+import { timeText } from '../guards/fields.ts';
 import { requireUnprotected } from '../guards/require.ts';
 import { serverField, serverOf } from '../node.ts';
 import { type DeleteServer, DeleteServerBody, DeleteServerQuery, ServerId } from '../schemas.ts';
@@ -70,12 +71,12 @@ async function acceptDelete(
   return acceptDeletion(services, mutation, server, { force: options.force === true });
 }
 
-/** Accepts the deletion of a server that the transaction holds. @throws 409. */
+/** Accepts the deletion of a server that the transaction holds. @param expiredAt its expiry, where it goes for that. @throws 409. */
 export async function acceptDeletion(
   services: Services,
   mutation: Mutation,
   server: ServerRecord,
-  { force, title = `Delete ${server.hostname}` }: { force: boolean; title?: string },
+  { force, expiredAt }: { force: boolean; expiredAt?: Date },
 ): Promise<Accepted> {
   const { id } = server;
   await requireUnprotected(mutation.tx, id);
@@ -88,9 +89,9 @@ export async function acceptDeletion(
   }
   return acceptChange(services, mutation, server, {
     kind: 'server.delete',
-    title,
+    title: `Delete ${server.hostname}${expiredAt === undefined ? '' : `, which expired at ${timeText(expiredAt)}`}`,
     status: 'deleting',
-    extra: { force },
+    extra: { force, ...(expiredAt === undefined ? {} : { expired_at: expiredAt.toISOString() }) },
     plan: { delete: [{ type: 'server', id, hostname: server.hostname, provider: server.provider }] },
   });
 }

@@ -23,24 +23,29 @@ export const CLEANUP_STEP = { deadline: 86_400, attempts: 10_000, retryDelay: 2 
 /** A create whose answer was lost may show up late: look again after this before believing that there is nothing. */
 const SECOND_LOOK_MS = 500;
 
+interface Deletion extends ServerChange {
+  /** The expiry for which it is deleted; absent: somebody asked for it. */
+  expired_at?: string;
+}
+
 /**
  * Deletes a server and waits until it is gone; an existing machine is forgotten and left alone. Interrupted, `server.reconcile` records
  * what is true.
  */
 export function deleteProcedure(db: Database, providers: ProviderRegistry): Procedure {
-  return defineProcedure<ServerChange>({
+  return defineProcedure<Deletion>({
     kind: 'server.delete',
     queue: queueOf,
     async run(input, { operationId, workspace, step, finish }) {
       if (input.provider === EXISTING) {
         return finish(async (tx) => {
-          await beginServerRemoval(tx, input.server_id, operationId);
+          await beginServerRemoval(tx, input.server_id, operationId, input.expired_at);
           await removeServer(tx, input.server_id);
           return { server_id: input.server_id, deleted: true, forgotten: true };
         });
       }
       await step('delete the server', async (call) => {
-        await db.transaction().execute((tx) => beginServerRemoval(tx, input.server_id, operationId));
+        await db.transaction().execute((tx) => beginServerRemoval(tx, input.server_id, operationId, input.expired_at));
         await withAccount(providers, input.provider, workspace, async (provider) => {
           const ref = await findRef(provider, input, call);
           if (ref !== null) await deleteAndWait(provider, ref, call);

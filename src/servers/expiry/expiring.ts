@@ -1,6 +1,5 @@
 import { errors } from '../../errors.ts';
 import { acceptDeletion } from '../delete/operation.ts';
-import { timeText } from '../guards/fields.ts';
 import { lockServer } from '../store.ts';
 import type { Expiring } from './sweep.ts';
 
@@ -9,10 +8,9 @@ export const expiringServers: Expiring<void> = {
   type: 'server',
   prepare: async () => {},
   lockBefore: async () => {},
-  async accept(services, mutation, { id, name, expires_at: expiresAt }) {
+  async accept(services, mutation, { id, expires_at: expiredAt }) {
     const server = await lockServer(mutation.tx, id);
     if (server === null) throw errors.notFound('server', id);
-    const title = `Delete ${name}, which expired at ${timeText(expiresAt)}`;
-    return acceptDeletion(services, mutation, server, { force: true, title });
+    return acceptDeletion(services, mutation, server, { force: true, expiredAt });
   },
 };

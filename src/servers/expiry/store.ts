@@ -34,6 +34,16 @@ export async function dueExpiries(
   return rows.map(({ id }) => id);
 }
 
+/** Has what is to be announced earlier than it was when its next look was set looked at now: the setting may have changed. */
+export async function bringForward(db: Queryable, table: GuardedTable, warnings: readonly number[]): Promise<void> {
+  await sql`
+    update ${sql.table(`provisioning.${table}`)} set expiry_due_at = now()
+    where expires_at > now() and expiry_due_at > now() and exists (
+      select from unnest(${[...warnings]}::float8[]) as w (seconds),
+                  lateral (select expires_at - make_interval(secs => seconds) as moment) as m
+      where moment < expiry_due_at and (expiry_warned_at is null or expiry_warned_at < moment))`.execute(db);
+}
+
 /** Locks it where it is still to be looked at; null where it is not, or another process has it. */
 export async function lockDueExpiry(tx: Queryable, table: GuardedTable, id: string): Promise<DueExpiry | null> {
   const { rows } = await sql<DueExpiry>`

@@ -7,12 +7,12 @@ import type { Principal } from '../../access/permissions.ts';
 import { isDatabaseUnavailable, type Queryable } from '../../database/pool.ts';
 import { OBSERVER } from '../../engine/engine.ts';
 import { ApplicationError } from '../../errors.ts';
-import { type Mutation, mutateUnasked } from '../../http/mutation.ts';
+import { CheckedOnly, type Mutation, mutateUnasked } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import type { Accepted } from '../../operations/accept.ts';
 import { harmlessText } from '../../util/harmless.ts';
 import { timeText } from '../guards/fields.ts';
-import { type DueExpiry, dueExpiries, lockDueExpiry, noteExpiry } from './store.ts';
+import { bringForward, type DueExpiry, dueExpiries, lockDueExpiry, noteExpiry } from './store.ts';
 
 /** How often it is looked what is due. Milliseconds. */
 const LOOK_MS = 1_000;
@@ -50,7 +50,12 @@ export function startExpirySweep(tools: ExpiryTools): { stop(): Promise<void> } 
   const complain = (error: unknown) => {
     if (!isDatabaseUnavailable(error)) logger.error({ err: error }, 'looking after what expires failed; trying again');
   };
+  let broughtForward = false;
   const look = async () => {
+    if (!broughtForward) {
+      for (const { type } of kinds) await bringForward(services.db, `${type}s`, services.config.expiryWarnings);
+      broughtForward = true;
+    }
     for (const kind of kinds) {
       const free = MAX_UNDER_WAY - underWay.size;
       if (stopped || free <= 0) return;
@@ -93,7 +98,9 @@ async function lookAt(tools: ExpiryTools, kind: Expiring, id: string): Promise<v
     const message = known ? error.message : 'an unexpected error; the log of the server has the details';
     const refusal = known ? error.code : 'INTERNAL_ERROR';
     await inTransaction(tools, kind, id, async (tx, row) => {
-      const busy = refusal === 'RESOURCE_BUSY';
+      // It was about an expiry that it no longer has.
+      if (row.expires_at.getTime() !== due.expires_at.getTime()) return [null, []];
+      const busy = known && (error.code === 'RESOURCE_BUSY' || error.retryable);
       const wait = busy ? BUSY_MS : AGAIN_MS;
       await noteExpiry(tx, `${kind.type}s`, id, {
         due: new Date(row.now.getTime() + wait),
@@ -140,14 +147,19 @@ async function announce(
   const next = expired
     ? new Date(now.getTime() + shortest)
     : new Date(Math.min(expiresAt.getTime(), ...moments.filter((moment) => moment > now).map(Number)));
-  await noteExpiry(tx, `${kind.type}s`, due.id, { due: next, ...(owed ? { warned: true } : {}) });
+  await noteExpiry(tx, `${kind.type}s`, due.id, { due: next, ...(owed ? { warned: true, refusal: null } : {}) });
   if (!owed) return [null, []];
   logger.info({ [kind.type]: due.id, name: due.name, expires_at: expiresAt }, 'something is about to expire');
   return [null, [await tell(services, kind, tx, due, { event: 'expiring' })]];
 }
 
-/** Has it deleted by an ordinary operation, on behalf of its owner. @throws ApplicationError. */
-async function deleteExpired({ services }: ExpiryTools, kind: Expiring, { id, workspace, owner_id }: DueExpiry) {
+/**
+ * Has it deleted by an ordinary operation, on behalf of its owner. Where that was refused until now, however long ago it
+ * was announced, it is announced again first. @throws ApplicationError.
+ */
+async function deleteExpired(tools: ExpiryTools, kind: Expiring, { id, workspace, owner_id }: DueExpiry) {
+  const { services } = tools;
+  const announces = services.config.expiryWarnings.length > 0;
   const prepared = await kind.prepare(services, workspace);
   const principal: Principal = {
     userId: owner_id ?? NOBODY,
@@ -156,15 +168,21 @@ async function deleteExpired({ services }: ExpiryTools, kind: Expiring, { id, wo
     tokenId: null,
     bindings: [{ role: 'admin', workspace }],
   };
-  await mutateUnasked(services.db, principal, null, async (mutation) => {
-    const { tx } = mutation;
-    await kind.lockBefore(tx, id);
-    const due = await lockDueExpiry(tx, `${kind.type}s`, id);
-    if (due === null || due.expires_at > due.now) return;
-    await kind.accept(services, mutation, due, prepared);
-    const next = new Date(due.now.getTime() + AGAIN_MS);
-    await noteExpiry(tx, `${kind.type}s`, id, { due: next, refusal: null });
-  });
+  try {
+    await mutateUnasked(services.db, principal, null, async (mutation) => {
+      const { tx } = mutation;
+      await kind.lockBefore(tx, id);
+      const due = await lockDueExpiry(tx, `${kind.type}s`, id);
+      if (due === null || due.expires_at > due.now) return;
+      const checkMode = announces && due.refusal !== null;
+      await kind.accept(services, { ...mutation, checkMode }, due, prepared);
+      const next = new Date(due.now.getTime() + AGAIN_MS);
+      await noteExpiry(tx, `${kind.type}s`, id, { due: next, refusal: null });
+    });
+  } catch (error) {
+    if (!(error instanceof CheckedOnly)) throw error;
+    await inTransaction(tools, kind, id, (tx, due) => announce(tools, kind, tx, { ...due, warned_at: null }));
+  }
 }
 
 /** Enters what has happened, where events and webhooks tell it. @returns what to call after the commit. */

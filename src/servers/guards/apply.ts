@@ -1,14 +1,15 @@
-/** Setting how a server or a taskserv is guarded. It holds as soon as the request is answered. */
+/** Setting how a server or a taskserv is guarded. It is done when the request is answered. */
 import { isPermitted, requirePermission } from '../../access/permissions.ts';
+import { uuidv7 } from '../../database/uuid.ts';
 import type { JsonObject } from '../../documents/json.ts';
 import { errors } from '../../errors.ts';
 import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import { type Accepted, accept } from '../../operations/accept.ts';
 import type { NodeOutcome, NodeUndo } from '../../operations/node.ts';
+import { readClock } from '../orphans/store.ts';
 import { fieldsOf, timeText } from './fields.ts';
-import type { GuardInput } from './procedure.ts';
-import { type Guards, removalUnderWay, writeGuards } from './store.ts';
+import { type Guards, lockExpiryDeletion, removalUnderWay, stillAsSet, writeGuards } from './store.ts';
 
 /** What is to be guarded, locked. */
 export interface GuardedThing {
@@ -29,11 +30,26 @@ interface GuardChange {
   expires_at?: { from: string | null; to: string | null };
 }
 
-/** Sets it. @throws 403, 409. @returns what that changes. */
-export async function applyGuards(mutation: Mutation, thing: GuardedThing, guards: Guards): Promise<GuardChange> {
+/** What an operation that guards has set, as stored. */
+interface GuardInput {
+  id: string;
+  /** Absent: as it was. */
+  set: { protect?: boolean; expires_at?: string | null };
+  before: { protect: boolean; expires_at: string | null };
+}
+
+/**
+ * Sets it. @param operationId as `writeGuards` has it. @throws 403, 409. @returns what that changes.
+ */
+export async function applyGuards(
+  mutation: Mutation,
+  thing: GuardedThing,
+  guards: Guards,
+  operationId: string | null = null,
+): Promise<GuardChange> {
   const { tx } = mutation;
   await requireGuardable(mutation, thing, guards);
-  await writeGuards(tx, `${thing.type}s`, thing.id, guards);
+  await writeGuards(tx, `${thing.type}s`, thing.id, guards, operationId);
   return {
     ...(guards.protect === undefined ? {} : { protect: { from: thing.protect, to: guards.protect } }),
     ...(guards.expiresAt === undefined
@@ -42,52 +58,81 @@ export async function applyGuards(mutation: Mutation, thing: GuardedThing, guard
   };
 }
 
-/** Sets it, with an operation that says so. */
+/** Sets it, with an operation that says so and is over with that. What was to delete it for its former expiry is cancelled. */
 export async function acceptGuards(
   services: Services,
   mutation: Mutation,
   thing: GuardedThing,
   guards: Guards,
 ): Promise<Accepted> {
-  const change = await applyGuards(mutation, thing, guards);
+  const operationId = uuidv7();
+  const change = await applyGuards(mutation, thing, guards, operationId);
+  if (guards.expiresAt !== undefined) await cancelExpiry(services, mutation, thing);
   const { type, id, name, workspace } = thing;
+  const set = fieldsOf(guards);
   const input: GuardInput = {
-    id,
-    set: fieldsOf(guards),
+    ...{ id, set },
     before: { protect: thing.protect, expires_at: timeText(thing.expiresAt) },
   };
   return accept(services, mutation, {
+    id: operationId,
     kind: `${type}.guard`,
     title: titleOf(name, guards),
     workspace,
     resource: null,
     input,
+    done: { [`${type}_id`]: id, ...set },
     audit: { resource: `${type}:${id}`, details: { name, ...change } },
     plan: { change: [{ type, id, name, ...change }] },
   });
 }
 
-/** How what a node has changed is put back. */
+/** A new expiry takes the place of the one for which an operation was to delete it. That has not begun (`requireGuardable`). */
+async function cancelExpiry(
+  { engine }: Services,
+  { tx, principal, audit, afterCommit }: Mutation,
+  { type, id, workspace }: GuardedThing,
+): Promise<void> {
+  const operationId = await lockExpiryDeletion(tx, type, id);
+  if (operationId === null) return;
+  afterCommit((await engine.requestCancel(tx, operationId, principal.name)).afterCommit);
+  audit({ action: 'operation.cancel', workspace, resource: `${type}:${id}`, operationId });
+}
+
+/** How what a node has changed is put back, unless somebody has changed it since. */
 export function undoGuards(type: GuardedThing['type']) {
-  return ({ status, input }: NodeOutcome): NodeUndo => {
+  return ({ operationId, status, input }: NodeOutcome): NodeUndo => {
     if (status !== 'completed') return { how: 'nothing' };
-    const { id, set, before } = input as Partial<GuardInput>;
-    const fields: JsonObject = { [type]: id ?? '' };
-    if (set?.protect !== undefined) fields.protect = before?.protect ?? false;
-    if (set?.expires_at !== undefined) {
-      const expiry = before?.expires_at ?? null;
-      if (expiry !== null && Date.parse(expiry) <= Date.now()) {
-        return { how: 'keep', why: `It was to expire at ${expiry} before, which has passed.` };
-      }
-      fields.expires_at = expiry;
-    }
-    return { how: 'node', kind: `${type}.guard`, fields };
+    const { id, set, before } = input as unknown as GuardInput;
+    const fields: JsonObject = { [type]: id };
+    if (set.protect !== undefined) fields.protect = before.protect;
+    if (set.expires_at !== undefined) fields.expires_at = before.expires_at;
+    return {
+      how: 'node',
+      kind: `${type}.guard`,
+      fields,
+      async keep(tx) {
+        if ((await stillAsSet(tx, `${type}s`, id, operationId, guardsOf(set))) === false) {
+          return 'Its protection or its expiry has been set again since.';
+        }
+        const expiry = set.expires_at === undefined ? null : before.expires_at;
+        if (expiry === null || new Date(expiry) > (await readClock(tx))) return null;
+        return `It was to expire at ${expiry} before, which has passed.`;
+      },
+    };
+  };
+}
+
+function guardsOf({ protect, expires_at: time }: GuardInput['set']): Guards {
+  return {
+    ...(protect === undefined ? {} : { protect }),
+    ...(time === undefined ? {} : { expiresAt: time === null ? null : new Date(time) }),
   };
 }
 
 /**
  * Whether it may be guarded so: whoever lets something expire deletes it, and not all may remove a protection.
- * @throws 403; 409 while an operation has begun to delete it, and where it would be deleted at once.
+ * @throws 403; 409 while an operation has begun to delete it, where it would be deleted at once.
  */
 export async function requireGuardable(
   { tx, principal }: Mutation,
@@ -99,14 +144,14 @@ export async function requireGuardable(
   if (sooner(guards.expiresAt, thing.expiresAt)) {
     requirePermission(principal, `${type}_delete`, { what: type, id, workspace, ownerId, read: `${type}_read` });
   }
-  if (protect && !thing.protect) {
+  if ((protect && !thing.protect) || later(guards.expiresAt, thing.expiresAt)) {
     const removal =
       (await removalUnderWay(tx, `${type}s`, [id])) ?? (await removalUnderWay(tx, 'servers', thing.serverIds));
     if (removal !== null) throw errors.resourceBusy(`The ${type} ${name} (${id})`, removal.id, removal.kind);
   }
   if (protect || !thing.protect) return;
   if (!isPermitted(principal, 'protection_remove', workspace)) throw errors.forbidden('protection_remove', workspace);
-  if (expiresAt !== null && expiresAt.getTime() <= Date.now()) {
+  if (expiresAt !== null && expiresAt <= (await readClock(tx))) {
     throw errors.conflict(
       `The ${type} ${name} (${id}) expired at ${timeText(expiresAt)} and would be deleted at once. Give "expires_at" along with "protect": a later time, or null to keep it.`,
       { field: 'expires_at', expires_at: timeText(expiresAt) },
@@ -116,6 +161,11 @@ export async function requireGuardable(
 
 function sooner(to: Date | null | undefined, from: Date | null): boolean {
   return to !== undefined && to !== null && (from === null || to < from);
+}
+
+/** Whether it would live longer. */
+function later(to: Date | null | undefined, from: Date | null): boolean {
+  return to !== undefined && from !== null && (to === null || to > from);
 }
 
 function titleOf(name: string, { protect, expiresAt }: Guards): string {

@@ -1,6 +1,8 @@
 /** The fields of requests that guard a server or a taskserv. */
 import { type Static, Type } from 'typebox';
+import type { Queryable } from '../../database/pool.ts';
 import { errors } from '../../errors.ts';
+import { readClock } from '../orphans/store.ts';
 import type { Guards } from './store.ts';
 
 const UNITS: Record<string, number> = { s: 1, m: 60, h: 3_600, d: 86_400, w: 604_800 };
@@ -49,12 +51,13 @@ export function hasGuards({ protect, expires_at, ttl }: GuardFields): boolean {
   return protect !== undefined || expires_at !== undefined || ttl !== undefined;
 }
 
-/** How it is to be guarded. @throws 400 for a time that has passed, or is too far away. */
-export function readGuards({ protect, expires_at: given, ttl }: GuardFields, now = new Date()): Guards {
+/** How it is to be guarded, by the database's clock. @throws 400 for a time that has passed, or is too far away. */
+export async function readGuards(tx: Queryable, { protect, expires_at: given, ttl }: GuardFields): Promise<Guards> {
   const guards: Guards = protect === undefined ? {} : { protect };
   if (given !== undefined && ttl !== undefined) throw wrong('ttl', 'give either "expires_at" or "ttl"');
   if (given === null) return { ...guards, expiresAt: null };
   if (given === undefined && ttl === undefined) return guards;
+  const now = await readClock(tx);
   const field = ttl === undefined ? 'expires_at' : 'ttl';
   const time = ttl === undefined ? Date.parse(String(given)) : now.getTime() + milliseconds(ttl);
   // Answers show whole seconds.

@@ -4,16 +4,13 @@ import { defineInternalOperation } from '../../operations/define.ts';
 import { serverField, serverOf } from '../node.ts';
 import { lockPermitted } from '../service.ts';
 import type { ServerRecord } from '../store.ts';
-import type { ServerTools } from '../tools.ts';
 import { acceptGuards, type GuardedThing, undoGuards } from './apply.ts';
 import { type GuardFields, guardFields, hasGuards, readGuards } from './fields.ts';
-import { guardProcedure } from './procedure.ts';
 
 /** Asked for by PATCH /v1/servers/{id}, which also changes plan and tags (`resize/operation.ts`). */
 export const guardServer = defineInternalOperation({
   kind: 'server.guard',
   startedBy: '`PATCH /v1/servers/{id}` with `protect`, `expires_at` or `ttl` alone',
-  procedure: (_tools: ServerTools) => guardProcedure('server'),
   node: {
     with: Type.Object({ server: serverField, ...guardFields }, { additionalProperties: false }),
     permission: 'server_update',
@@ -23,7 +20,7 @@ export const guardServer = defineInternalOperation({
       const guards = node.fields as GuardFields;
       requireSome(guards);
       const server = await lockPermitted(mutation, await serverOf(mutation, node), 'server_update');
-      return acceptGuards(services, mutation, guardedServer(server), readGuards(guards));
+      return acceptGuards(services, mutation, guardedServer(server), await readGuards(mutation.tx, guards));
     },
     undo: undoGuards('server'),
   },

@@ -27,7 +27,7 @@ export const Orphan = Type.Object(
     plan: Type.String(),
     zone: Type.String(),
     ip_address: nullable('Null where it has none.'),
-    status: Type.String({ description: 'At the provider.' }),
+    status: Type.String({ description: 'At the provider; `missing`: protected, and no longer shown there.' }),
     tags: Type.Array(Type.String()),
     price: Type.Union([PriceSchema, Type.Null()], { description: 'Null where the provider tells none.' }),
     first_seen: Type.String({ format: 'date-time' }),

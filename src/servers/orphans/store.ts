@@ -129,15 +129,24 @@ export async function keepOrphans(
   return known;
 }
 
-/** Strikes out what an account no longer shows, or what is known by now. @returns what that was. */
+/**
+ * Strikes out what an account no longer shows, or what is known by now. What is protected stays, as `missing`: a list may
+ * have come from other credentials, and what comes back is to be found protected. @returns what was struck out.
+ */
 export async function dropOrphans(
   tx: Queryable,
   { provider, workspace: account }: AccountName,
   still: readonly string[],
 ): Promise<OrphanRecord[]> {
+  const absent = sql`provider = ${provider} and account is not distinct from ${account}
+      and not (ref = any(${[...still]}::text[]))`;
+  await sql`
+    update provisioning.orphans o set status = 'missing'
+    where ${absent} and protected and status <> 'missing' and not exists (
+      select from provisioning.servers s where s.provider = o.provider and s.provider_ref = o.ref)`.execute(tx);
   const { rows } = await sql<OrphanRecord>`
     delete from provisioning.orphans o
-    where provider = ${provider} and account is not distinct from ${account} and not (ref = any(${[...still]}::text[]))
+    where ${absent} and not protected
       and not exists (select from provisioning.operations p
                       where p.resource = 'orphan:' || o.id and p.status in ('pending', 'running'))
     returning id, provider, ref, account, operation_id, workspace, hostname, protected`.execute(tx);
@@ -145,12 +154,18 @@ export async function dropOrphans(
 }
 
 /** Strikes out one, whoever saw it: `operationId` has deleted it or taken it over. A list on its way may still show it. */
-export async function dropOrphan(tx: Queryable, provider: string, ref: string, operationId: string): Promise<void> {
-  await sql`
+export async function dropOrphan(
+  tx: Queryable,
+  provider: string,
+  ref: string,
+  operationId: string,
+): Promise<{ wasProtected: boolean }> {
+  const { rows } = await sql<{ protected: boolean }>`
     with departed as (
       insert into provisioning.departed_servers (provider, provider_ref, operation_id)
       values (${provider}, ${ref}, ${operationId}))
-    delete from provisioning.orphans where provider = ${provider} and ref = ${ref}`.execute(tx);
+    delete from provisioning.orphans where provider = ${provider} and ref = ${ref} returning protected`.execute(tx);
+  return { wasProtected: rows[0]?.protected === true };
 }
 
 const RECORD = ['id', 'provider', 'ref', 'account', 'operation_id', 'workspace', 'hostname', 'protected'] as const;

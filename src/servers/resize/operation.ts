@@ -88,7 +88,7 @@ function onlyGuards(body: PatchServer): boolean {
 
 async function acceptGuard(services: Services, mutation: Mutation, id: string, body: PatchServer): Promise<Accepted> {
   const server = await lockPermitted(mutation, id, 'server_update');
-  return acceptGuards(services, mutation, guardedServer(server), readGuards(body));
+  return acceptGuards(services, mutation, guardedServer(server), await readGuards(mutation.tx, body));
 }
 
 /** Asks the provider whether it has the plan and can change it. @throws 400, 404, 409. */
@@ -134,7 +134,9 @@ async function acceptResize(
   { plan: newPlan, tags: newTags, ...guards }: PatchServer,
 ): Promise<Accepted> {
   const server = await lockPermitted(mutation, id, 'server_update');
-  const guarded = hasGuards(guards) ? await applyGuards(mutation, guardedServer(server), readGuards(guards)) : {};
+  const guarded = hasGuards(guards)
+    ? await applyGuards(mutation, guardedServer(server), await readGuards(mutation.tx, guards))
+    : {};
   if (server.provider === EXISTING && newPlan !== undefined) {
     throw errors.conflict(`Server ${id} is an existing machine: its plan is what the machine has.`, {
       provider: EXISTING,

@@ -174,7 +174,7 @@ export async function checkCreate(
 async function acceptCreate(services: Services, mutation: Mutation, request: CheckedCreate): Promise<Accepted> {
   const { tx, principal } = mutation;
   const { body, version, definition } = request;
-  const guards = readGuards(body);
+  const guards = await readGuards(tx, body);
   const servers = await findServers(mutation, body);
   const hosts: Host[] = servers.map(({ id, hostname }) => ({ server_id: id, hostname }));
   const carried = await carriedOn(

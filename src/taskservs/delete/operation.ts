@@ -61,7 +61,7 @@ export const deleteTaskserv = defineOperation({
 
 /**
  * Accepts the removal of a taskserv from all its hosts. @throws 409 while another one on a host requires it.
- * @param doing what its title begins with. Default: "Remove redis from".
+ * @param expiredAt its expiry, where it goes for that.
  */
 export async function acceptDelete(
   services: Services,
@@ -69,7 +69,7 @@ export async function acceptDelete(
   id: string,
   options: DeleteTaskserv,
   definitions: Definitions,
-  doing?: string,
+  expiredAt?: Date,
 ): Promise<Accepted> {
   const { tx } = mutation;
   if (options.taskserv_id !== undefined && options.taskserv_id !== id) {
@@ -91,7 +91,7 @@ export async function acceptDelete(
   const rounds = cluster === null ? [] : removeRounds(cluster, placesAmong(hosts));
   const accepted = await acceptOnHosts(services, mutation, {
     kind: 'taskserv.delete',
-    doing: doing ?? `Remove ${name} from`,
+    doing: `Remove ${name}${expiredAt === undefined ? '' : ', which has expired,'} from`,
     workspace,
     resource: `taskserv:${id}`,
     hosts,
@@ -99,6 +99,7 @@ export async function acceptDelete(
     input: {
       ...{ taskserv_id: id, name, force: options.force === true, previous_status: taskserv.status },
       ...(rounds.length === 0 ? {} : { rounds }),
+      ...(expiredAt === undefined ? {} : { expired_at: expiredAt.toISOString() }),
     },
     details: { name, servers, force: options.force === true },
     plan: { delete: [{ type: 'taskserv', id, name, servers }] },

@@ -15,6 +15,8 @@ import { removeTaskserv, updateTaskserv } from '../store.ts';
 
 interface RemoveInput extends HostRemoveInput {
   previous_status: string;
+  /** The expiry for which it is removed; absent: somebody asked for it. */
+  expired_at?: string;
 }
 
 /** Removes a taskserv from all its hosts, with what came along with it and nobody else there requires. */
@@ -29,7 +31,9 @@ export function deleteProcedure(tools: HostTools): Procedure {
 
 async function remove(tools: HostTools, input: RemoveInput, context: ProcedureContext) {
   if (await context.patched('taskserv-protection')) {
-    await context.step('begin to remove', () => beginRemoval(tools.db, input.taskserv_id, context.operationId));
+    await context.step('begin to remove', () =>
+      beginRemoval(tools.db, input.taskserv_id, context.operationId, input.expired_at),
+    );
   }
   const done = await changeHosts(
     tools,

@@ -15,6 +15,6 @@ export const expiringTaskservs: Expiring<Definitions> = {
       hosts.map(({ server_id }) => server_id),
     );
   },
-  accept: (services, mutation, { id, name }, definitions) =>
-    acceptDelete(services, mutation, id, {}, definitions, `Remove ${name}, which has expired, from`),
+  accept: (services, mutation, { id, expires_at: expiredAt }, definitions) =>
+    acceptDelete(services, mutation, id, {}, definitions, expiredAt),
 };

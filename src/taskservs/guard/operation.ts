@@ -6,8 +6,6 @@ import { defineInternalOperation } from '../../operations/define.ts';
 import { acceptGuards, undoGuards } from '../../servers/guards/apply.ts';
 import { type GuardFields, guardFields, readGuards } from '../../servers/guards/fields.ts';
 import { requireSome } from '../../servers/guards/operation.ts';
-import { guardProcedure } from '../../servers/guards/procedure.ts';
-import type { HostTools } from '../procedures/input.ts';
 import { lockToGuard, taskservIdOf } from '../service.ts';
 import { guardedTaskserv } from './guarded.ts';
 
@@ -15,7 +13,6 @@ import { guardedTaskserv } from './guarded.ts';
 export const guardTaskserv = defineInternalOperation({
   kind: 'taskserv.guard',
   startedBy: '`PATCH /v1/taskservs/{id}` with `protect`, `expires_at` or `ttl` alone',
-  procedure: (_tools: HostTools) => guardProcedure('taskserv'),
   node: {
     with: Type.Object(
       {
@@ -49,5 +46,5 @@ export async function acceptTaskservGuards(
   fields: GuardFields,
 ): Promise<Accepted> {
   const { taskserv, hosts } = await lockToGuard(mutation, id);
-  return acceptGuards(services, mutation, guardedTaskserv(taskserv, hosts), readGuards(fields));
+  return acceptGuards(services, mutation, guardedTaskserv(taskserv, hosts), await readGuards(mutation.tx, fields));
 }

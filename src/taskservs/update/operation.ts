@@ -190,7 +190,7 @@ async function acceptUpdate(
 
   const coming = named.filter(({ server_id }) => !present.some((host) => host.server_id === server_id));
   const leaving = present.filter(({ server_id }) => !named.some((host) => host.server_id === server_id));
-  const guards = readGuards(guardFields);
+  const guards = await readGuards(tx, guardFields);
   const guarded = hasGuards(guardFields) ? await applyGuards(mutation, guardedTaskserv(taskserv, present), guards) : {};
   if (leaving.length > 0) requireRemovable({ ...taskserv, protected: guards.protect ?? taskserv.protected });
   requireUpgrade(definition, present, change.version);
