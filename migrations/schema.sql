@@ -185,6 +185,8 @@ create table provisioning.orphans (
   id text not null,
   tags text[] not null default '{}'::text[],
   price jsonb,
+  protected boolean not null default false,
+  removal_id uuid,
   constraint orphans_id_key UNIQUE (id),
   constraint orphans_pkey PRIMARY KEY (provider, ref)
 );
@@ -296,12 +298,19 @@ create table provisioning.servers (
   drift jsonb not null default '[]'::jsonb,
   observed_at timestamp with time zone,
   owner_id uuid,
+  protected boolean not null default false,
+  removal_id uuid,
+  expires_at timestamp with time zone,
+  expiry_due_at timestamp with time zone,
+  expiry_warned_at timestamp with time zone,
+  expiry_refusal text,
   constraint servers_pkey PRIMARY KEY (id),
   constraint servers_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name),
   constraint servers_workspace_hostname_key UNIQUE (workspace, hostname)
 );
 CREATE INDEX servers_created ON provisioning.servers USING btree (created_at, id);
 CREATE INDEX servers_drift ON provisioning.servers USING btree (created_at, id) WHERE (drift <> '[]'::jsonb);
+CREATE INDEX servers_expiry_due ON provisioning.servers USING btree (expiry_due_at) WHERE (expiry_due_at IS NOT NULL);
 CREATE INDEX servers_hostname ON provisioning.servers USING btree (hostname);
 CREATE INDEX servers_operation ON provisioning.servers USING btree (operation_id);
 CREATE INDEX servers_provider ON provisioning.servers USING btree (provider, created_at, id);
@@ -376,10 +385,17 @@ create table provisioning.taskservs (
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
   owner_id uuid,
+  protected boolean not null default false,
+  removal_id uuid,
+  expires_at timestamp with time zone,
+  expiry_due_at timestamp with time zone,
+  expiry_warned_at timestamp with time zone,
+  expiry_refusal text,
   constraint taskservs_pkey PRIMARY KEY (id),
   constraint taskservs_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name)
 );
 CREATE INDEX taskservs_created ON provisioning.taskservs USING btree (created_at, id);
+CREATE INDEX taskservs_expiry_due ON provisioning.taskservs USING btree (expiry_due_at) WHERE (expiry_due_at IS NOT NULL);
 CREATE INDEX taskservs_name ON provisioning.taskservs USING btree (name, created_at, id);
 CREATE INDEX taskservs_status ON provisioning.taskservs USING btree (status, created_at, id);
 CREATE INDEX taskservs_workspace ON provisioning.taskservs USING btree (workspace, created_at, id);
@@ -717,9 +733,11 @@ CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.taskservs FOR EACH 
 
 CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.operations FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 
-CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.servers FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
+CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.taskservs FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 
 CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.schedules FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
+
+CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.servers FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 
 CREATE TRIGGER server_departs AFTER DELETE ON provisioning.servers FOR EACH ROW EXECUTE FUNCTION provisioning.server_departs();
 

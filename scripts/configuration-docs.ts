@@ -93,6 +93,12 @@ const SETTINGS: Record<string, Setting> = {
     meaning: 'seconds between two looks at everything in an account (orphans, drift); 0: on demand only',
   },
   ORPHAN_DELETE_AFTER: { meaning: 'seconds after which a server at a provider that nobody knows is deleted; 0: never' },
+  EXPIRY_WARNINGS: {
+    meaning:
+      'seconds before a server or taskserv expires at which that is announced ([how](guides/servers.md#let-a-server-expire)); empty: not at all',
+    default: '`86400,3600`',
+    values: 'up to ten numbers with commas',
+  },
   EGRESS_ALLOW: {
     meaning:
       'networks that webhooks, checks of workflows, imports and jump hosts may reach although they are not public ([rules](security.md#what-goes-out))',

@@ -69,6 +69,8 @@ export interface Config {
   sweepInterval: number;
   /** Seconds after which a server that nobody here knows is deleted by itself; 0: never. */
   orphanDeleteAfter: number;
+  /** Seconds before an expiry at which it is announced, the longest first. */
+  expiryWarnings: number[];
   /** Where users may have the server connect to, besides public addresses. */
   egress: EgressSettings;
   /** Whether webhooks may go without TLS. */
@@ -131,6 +133,7 @@ const NAMES = [
   'HEALTH_CHECK_INTERVAL',
   'SWEEP_INTERVAL',
   'ORPHAN_DELETE_AFTER',
+  'EXPIRY_WARNINGS',
   'EGRESS_ALLOW',
   'LOCAL_CHECKS',
   'WEBHOOK_ALLOW',
@@ -201,6 +204,7 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
     healthCheckInterval: integer(value, 'HEALTH_CHECK_INTERVAL', 60, 0, 86_400),
     sweepInterval: integer(value, 'SWEEP_INTERVAL', 300, 0, 86_400),
     orphanDeleteAfter: integer(value, 'ORPHAN_DELETE_AFTER', 0, 0, 31_536_000),
+    expiryWarnings: expiryWarnings(value('EXPIRY_WARNINGS') ?? '86400,3600'),
     ...auditSettings(value),
     retentionDays: integer(value, 'RETENTION_DAYS', 90, 1, 36_500),
     shutdownDelay: integer(value, 'SHUTDOWN_DELAY', 0, 0, 3_600),
@@ -340,6 +344,19 @@ function allowedNetwork(text: string): AllowedNetwork {
   } catch (error) {
     throw new ConfigError(`PROVISIONING_EGRESS_ALLOW: ${message(error)}.`);
   }
+}
+
+/** Announcements of one expiry at most. */
+const MAX_WARNINGS = 10;
+
+function expiryWarnings(text: string): number[] {
+  const seconds = list(text);
+  if (seconds.length > MAX_WARNINGS || seconds.some((one) => !/^[1-9]\d{0,7}$/.test(one))) {
+    throw new ConfigError(
+      `PROVISIONING_EXPIRY_WARNINGS must be up to ${MAX_WARNINGS} numbers of seconds from 1 to 99999999 with commas, not "${text}".`,
+    );
+  }
+  return seconds.map(Number).sort((a, b) => b - a);
 }
 
 /** Fewer proxies than this stand in front of any server. */

@@ -136,6 +136,8 @@ export const errors = {
         kind,
       },
     ),
+  /** @param message of `protectionRefusal`. */
+  protected: (message: string, details: unknown) => make(409, 'PROTECTED', message, details),
   operationEnded: (id: string, status: string) =>
     make(409, 'OPERATION_ENDED', `Operation ${id} has already ended: ${status}. There is nothing left to cancel.`, {
       status,

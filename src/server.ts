@@ -30,11 +30,14 @@ import { detectDockerHost } from './providers/docker/provider.ts';
 import { readInstallationId } from './providers/installation.ts';
 import { providerQueue } from './providers/registry.ts';
 import { EXISTING } from './servers/existing.ts';
+import { expiringServers } from './servers/expiry/expiring.ts';
+import { startExpirySweep } from './servers/expiry/sweep.ts';
 import { startSweeper } from './servers/orphans/sweeper.ts';
 import { OBSERVE_QUEUE } from './servers/refresh/procedure.ts';
 import { enterServer } from './servers/ssh-way.ts';
 import { nameSources } from './stack-traces.ts';
 import { createReadiness } from './system/readiness.ts';
+import { expiringTaskservs } from './taskservs/expiry/expiring.ts';
 import { startHealthChecks } from './taskservs/health-checks.ts';
 import { TASKSERV_QUEUE } from './taskservs/procedures/input.ts';
 import { TransportError } from './transports/contract.ts';
@@ -419,6 +422,9 @@ async function start(
   if (config.role !== 'api') {
     const schedules = startSchedules(runtime, logger);
     opened.push(() => schedules.stop());
+    const kinds = [expiringServers, expiringTaskservs];
+    const expiries = startExpirySweep({ services, kinds, logger: logger.child({ component: 'expiry' }) });
+    opened.push(() => expiries.stop());
     const webhooks = startWebhooks({ config, db, encryption, egress, logger, signals: engine.signals });
     opened.push(() => webhooks.stop());
   }

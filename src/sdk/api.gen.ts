@@ -420,7 +420,8 @@ export interface paths {
         delete: operations["deleteOrphan"];
         options?: never;
         head?: never;
-        patch?: never;
+        /** Protect a server that nobody knows from deletion */
+        patch: operations["guardOrphan"];
         trace?: never;
     };
     "/v1/providers": {
@@ -555,8 +556,8 @@ export interface paths {
         options?: never;
         head?: never;
         /**
-         * Change the plan or the tags of a server
-         * @description For another plan the server is stopped and, where it ran, started again; its disk stays as large as it is. Tags replace those that it has, and interrupt nothing.
+         * Change the plan, the tags, the protection or the expiry of a server
+         * @description For another plan the server is stopped and, where it ran, started again; its disk stays as large as it is. Tags replace those that it has, and interrupt nothing. `protect`, `expires_at` and `ttl` hold as soon as this is answered, also while something else is done with the server; by themselves they are an operation `server.guard`.
          */
         patch: operations["resizeServer"];
         trace?: never;
@@ -762,8 +763,8 @@ export interface paths {
         options?: never;
         head?: never;
         /**
-         * Change the servers, the config or the version of a taskserv
-         * @description What is left out stays as it is. A service across servers is changed member by member, in the order that its definition gives: servers that do not run leave first, where the service is on one that stays, then the others are changed and new ones join, then those that are no longer named are drained and leave.
+         * Change the servers, the config, the version, the protection or the expiry of a taskserv
+         * @description What is left out stays as it is. A service across servers is changed member by member, in the order that its definition gives: servers that do not run leave first, where the service is on one that stays, then the others are changed and new ones join, then those that are no longer named are drained and leave. `protect`, `expires_at` and `ttl` hold as soon as this is answered, also while something else is done with it; by themselves they are an operation `taskserv.guard`.
          */
         patch: operations["updateTaskserv"];
         trace?: never;
@@ -1519,7 +1520,7 @@ export interface components {
             /** Format: uuid */
             id: string;
             /** @description Held in one workspace at least. */
-            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "secret_read" | "secret_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "user_read" | "user_write" | "audit_read")[];
+            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "protection_remove" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "secret_read" | "secret_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "user_read" | "user_write" | "audit_read")[];
             roles: components["schemas"]["RoleBinding"][];
             /** @description The API token of this request; null after a login. */
             token_id: string | null;
@@ -1678,6 +1679,11 @@ export interface components {
              * @default false
              */
             check_mode?: boolean;
+            /**
+             * Format: date-time
+             * @description When it is deleted by itself, with a warning before. Default: never.
+             */
+            expires_at?: string;
             /** @description Lower-case letters, digits and hyphens; labels of at most 63 characters, parted by dots (RFC 1123). */
             hostname: string;
             /** @description A neutral name (`debian-12`) or the provider's own id. Default: the provider's. */
@@ -1685,9 +1691,13 @@ export interface components {
             /** @description `public`, `private`, or the provider's own ids of networks. Default: with a public address. */
             networks?: string[];
             plan: string;
+            /** @description Whether whatever would delete it is refused, until somebody with `protection_remove` sets this to false. */
+            protect?: boolean;
             provider: string;
             /** @default [] */
             tags?: string[];
+            /** @description In place of `expires_at`: how long from now on, such as `30m`, `8h` or `14d`. */
+            ttl?: string;
             /** @description For cloud-init. Kept encrypted, and shown nowhere here; whoever is logged in on the server can read it there. */
             user_data?: string;
             workspace: string;
@@ -1707,9 +1717,18 @@ export interface components {
             config?: {
                 [key: string]: unknown;
             };
+            /**
+             * Format: date-time
+             * @description When it is deleted by itself, with a warning before. Default: never.
+             */
+            expires_at?: string;
             name: string;
+            /** @description Whether whatever would delete it is refused, until somebody with `protection_remove` sets this to false. */
+            protect?: boolean;
             /** @description Hostnames or ids of servers of the workspace. */
             servers: string[];
+            /** @description In place of `expires_at`: how long from now on, such as `30m`, `8h` or `14d`. */
+            ttl?: string;
             /**
              * @description Wait for other changes on the same servers to end. False: 409 while there are any.
              * @default true
@@ -2025,6 +2044,16 @@ export interface components {
             /** @enum {string} */
             status: "ready";
         };
+        /** GuardOrphanRequest */
+        GuardOrphanRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            /** @description Whether deleting it is refused. Taken over, it stays protected. False needs `protection_remove`. */
+            protect: boolean;
+        };
         /** Health */
         Health: {
             /** @enum {string} */
@@ -2191,6 +2220,8 @@ export interface components {
             plan: string;
             /** @description Null where the provider tells none. */
             price: components["schemas"]["Price"] | null;
+            /** @description Deleting it is refused, also by `ORPHAN_DELETE_AFTER`. */
+            protect: boolean;
             provider: string;
             /** @description The provider's own id of the server. */
             provider_id: string;
@@ -2300,10 +2331,16 @@ export interface components {
              * @default false
              */
             check_mode?: boolean;
+            /** @description When it is deleted by itself, with a warning before. Null: never. */
+            expires_at?: string | null;
             /** @description The plan that it is to have. */
             plan?: string;
+            /** @description Whether whatever would delete it is refused, until somebody with `protection_remove` sets this to false. */
+            protect?: boolean;
             /** @description In place of those that it has. */
             tags?: string[];
+            /** @description In place of `expires_at`: how long from now on, such as `30m`, `8h` or `14d`. */
+            ttl?: string;
         };
         /** RetryTaskservRequest */
         RetryTaskservRequest: {
@@ -2410,6 +2447,8 @@ export interface components {
             created_by: string;
             /** @description What its provider says otherwise than it was left. Empty: nothing. */
             drift: components["schemas"]["Drift"][];
+            /** @description When it is deleted by itself. Null: never. */
+            expires_at: string | null;
             /** @example web-01 */
             hostname: string;
             /** @example srv-abc123 */
@@ -2420,6 +2459,8 @@ export interface components {
             observed_at: string | null;
             /** @example 2xCPU-4GB */
             plan: string;
+            /** @description Whatever would delete it is refused. */
+            protect: boolean;
             /** @example upcloud */
             provider: string;
             /** @enum {unknown} */
@@ -2517,6 +2558,8 @@ export interface components {
             /** Format: date-time */
             created_at: string;
             created_by: string;
+            /** @description When it is deleted by itself. Null: never. */
+            expires_at: string | null;
             hosts: {
                 /** @description When its health was looked at last. */
                 checked_at: string | null;
@@ -2537,6 +2580,8 @@ export interface components {
             id: string;
             /** @example kubernetes */
             name: string;
+            /** @description Whatever would remove it is refused. */
+            protect: boolean;
             /** @description Which fields of the config hold a secret. */
             secrets: string[];
             /**
@@ -2589,13 +2634,19 @@ export interface components {
             config?: {
                 [key: string]: unknown;
             };
+            /** @description When it is deleted by itself, with a warning before. Null: never. */
+            expires_at?: string | null;
             /**
              * @description Servers that leave are forgotten where they cannot be drained or reached.
              * @default false
              */
             force?: boolean;
+            /** @description Whether whatever would delete it is refused, until somebody with `protection_remove` sets this to false. */
+            protect?: boolean;
             /** @description Hostnames or ids of all servers that it is to be on. Those left out leave, those that are new join. */
             servers?: string[];
+            /** @description In place of `expires_at`: how long from now on, such as `30m`, `8h` or `14d`. */
+            ttl?: string;
             /** @description The version to change to. */
             version?: string;
             /**
@@ -3553,6 +3604,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    guardOrphan: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GuardOrphanRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Orphan"];
                 };
             };
         };

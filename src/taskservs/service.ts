@@ -101,6 +101,20 @@ export async function lockWithHosts(
   return { taskserv, hosts };
 }
 
+/** As `lockWithHosts`, also while somebody is changing it: guards hold at any time. @throws 404, 403, 503. */
+export async function lockToGuard(
+  mutation: Mutation,
+  id: string,
+): Promise<{ taskserv: TaskservRecord; hosts: TaskservHost[] }> {
+  const seen = (await hostsOf(mutation.tx, id)).map(({ server_id }) => server_id);
+  const servers = await lockServers(mutation.tx, seen);
+  const taskserv = await lockPermitted(mutation, id, 'taskserv_update');
+  requireReach(mutation.principal, servers);
+  const hosts = await hostsOf(mutation.tx, id);
+  if (!hosts.every(({ server_id }) => seen.includes(server_id))) throw justChanged(id);
+  return { taskserv, hosts };
+}
+
 /** Something else came between looking at a taskserv and locking it. */
 export function justChanged(id: string): ApplicationError {
   return errors.unavailable(`Taskserv ${id} has just been changed. Try again.`, 1);

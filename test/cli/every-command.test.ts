@@ -52,6 +52,14 @@ test(EVERY, { skip: needsSshd() }, async () => {
   for (const verb of ['stop', 'start', 'restart']) await ok(`server ${verb} web-01`);
   await ok('server resize web-01 --plan 4xCPU-8GB --check');
   await ok('server resize web-01 --plan 4xCPU-8GB --tag web --tag blue');
+  await ok('server protect web-01');
+  assert.equal((await cli.run(words('server delete web-01 --yes'))).status, 5);
+  await ok('server unprotect web-01');
+  await ok('server expire web-01 --ttl 8h --check');
+  await ok('server expire web-01 --ttl 8h');
+  await ok('server extend web-01 --ttl 4h');
+  await ok('server expire web-01 --never');
+  assert.equal((await cli.run(words('server extend web-01 --ttl 4h'))).status, 2);
   await ok('server refresh web-01');
   await ok('server repair web-01 --check');
   const key = await ok('workspace ssh-key default -o name');
@@ -73,6 +81,10 @@ test(EVERY, { skip: needsSshd() }, async () => {
   await ok('taskserv retry redis');
   await ok('taskserv update redis --config port=6381 --check');
   await ok('taskserv update redis --config port=6381');
+  await ok('taskserv protect redis');
+  await ok('taskserv expire redis --ttl 30d');
+  await ok('taskserv extend redis --ttl 1w');
+  await ok('taskserv unprotect redis');
   await ok('taskserv delete redis --yes');
 
   await ok('workflow types');
@@ -147,6 +159,8 @@ test(EVERY, { skip: needsSshd() }, async () => {
   await until(async () => (await ok('orphan list -o name')) !== '', 'the orphan to be found');
   const orphan = await ok('orphan list -o name');
   await ok(`orphan show ${orphan}`);
+  await ok(`orphan protect ${orphan}`);
+  await ok(`orphan unprotect ${orphan}`);
   await ok(`orphan delete ${orphan} --yes`);
 
   const webhook = await ok(`webhook create ${server.url}/nowhere --event operation.failed -o name`);

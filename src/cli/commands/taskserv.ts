@@ -2,11 +2,20 @@ import type { Client } from '../../sdk/client.ts';
 import { type CommandDefinition, given, type OptionValues, text, texts } from '../command.ts';
 import { NotFoundError, UsageError } from '../errors.ts';
 import { field } from '../output.ts';
+import { GUARD_OPTIONS, GUARDS, guardCommands, guardsIn } from './guard.ts';
 import { listCommand } from './list.ts';
 import { namedValues } from './parameters.ts';
 
 const VIEW = {
-  columns: [field('id'), field('name'), field('version'), field('workspace'), field('servers'), field('status')],
+  columns: [
+    field('id'),
+    field('name'),
+    field('version'),
+    field('workspace'),
+    field('servers'),
+    field('status'),
+    GUARDS,
+  ],
   name: 'id',
 };
 const CATALOG_VIEW = {
@@ -71,6 +80,7 @@ export const taskservCommands: readonly CommandDefinition[] = [
         description: 'a setting of the service; may be given several times',
         repeatable: true,
       },
+      ...GUARD_OPTIONS,
       NO_QUEUE,
     ],
     covers: ['POST /v1/taskservs/create'],
@@ -82,6 +92,7 @@ export const taskservCommands: readonly CommandDefinition[] = [
         servers: texts(options, 'server') ?? [],
         config: await namedValues('--config', texts(options, 'config')),
         wait: options.queue !== false,
+        ...guardsIn(options),
       };
       const client = await session.client();
       await session.operation(await client.post('/v1/taskservs/create', { body, ...session.idempotency() }));
@@ -187,6 +198,15 @@ export const taskservCommands: readonly CommandDefinition[] = [
       );
     },
   },
+  ...guardCommands({
+    type: 'taskserv',
+    example: 'redis',
+    argument: TASKSERV,
+    workspace: WORKSPACE,
+    find: findTaskserv,
+    patch: (client, id, body, session) =>
+      client.patch('/v1/taskservs/{id}', { path: { id }, body, ...session.idempotency() }),
+  }),
   {
     name: 'taskserv delete',
     summary: 'remove a service from its servers',

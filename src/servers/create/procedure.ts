@@ -21,6 +21,8 @@ interface CreateInput {
   provider: string;
   check_mode: boolean;
   spec: StoredSpec;
+  /** How it is guarded, for the plan. Absent: accepted by a version that did not know. */
+  guards?: { protect?: boolean; expires_at?: string | null };
 }
 
 /** Makes a server and waits until it runs. What a failure or a cancel leaves behind is deleted by `server.cleanup`. */
@@ -32,9 +34,7 @@ export function createProcedure(db: Database, providers: ProviderRegistry, encry
       const { server_id: serverId } = input;
       const spec = decryptSpec(encryption, input.spec);
       if (serverId === null) {
-        const plan = await step('check what would be made', (call) =>
-          planCreate(providers, input.provider, spec, call),
-        );
+        const plan = await step('check what would be made', (call) => planCreate(providers, input, spec, call));
         return finish(async () => ({ check_mode: true, plan }));
       }
       const server = await untilRunning(step, spec, {
@@ -146,7 +146,12 @@ async function waitUntilRunning(
   return seen;
 }
 
-async function planCreate(providers: ProviderRegistry, name: string, spec: ServerSpec, call: StepCall) {
+async function planCreate(
+  providers: ProviderRegistry,
+  { provider: name, guards }: CreateInput,
+  spec: ServerSpec,
+  call: StepCall,
+) {
   const options = lookOptions(call);
   const { workspace, hostname, plan, zone, tags } = spec;
   const problems = await providers.validate(name, spec, options);
@@ -155,7 +160,7 @@ async function planCreate(providers: ProviderRegistry, name: string, spec: Serve
   // Null where the provider tells none.
   const price = offered.find(({ name }) => name === plan)?.prices?.[zone] ?? null;
   return {
-    create: [{ type: 'server', workspace, hostname, provider: name, plan, zone, tags, price }],
+    create: [{ type: 'server', workspace, hostname, provider: name, plan, zone, tags, price, ...guards }],
     change: [],
     delete: [],
     order: [`create server ${hostname} at ${name}`, 'wait until it runs'],

@@ -8,6 +8,7 @@ import type { Services } from '../../http/section.ts';
 import { type Accepted, accept } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
 import { EXISTING } from '../existing.ts';
+import { requireUnprotected } from '../guards/require.ts';
 import { readKnown } from '../observing/store.ts';
 import { RepairServer, ServerId } from '../schemas.ts';
 import { lockPermitted, withHostKey, withSshKey } from '../service.ts';
@@ -53,6 +54,7 @@ async function acceptRepair(
   if (holder !== null) throw errors.resourceBusy(`Server ${id}`, holder.id, holder.kind);
   const checkMode = body.check_mode === true;
   const recreate = body.recreate === true;
+  if (recreate) await requireUnprotected(tx, id);
   const operationId = uuidv7();
   const input: RepairInput = {
     ...{ server_id: id, provider: server.provider, provider_ref: server.provider_ref },

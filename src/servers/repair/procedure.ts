@@ -10,6 +10,7 @@ import {
 import type { Provider, ServerSpec } from '../../providers/contract.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import { untilRunning, type WithProvider } from '../create/procedure.ts';
+import { beginServerRemoval } from '../guards/store.ts';
 import { compare, type KnownServer } from '../observing/compare.ts';
 import { findAll } from '../observing/observe.ts';
 import { readKnown } from '../observing/store.ts';
@@ -56,7 +57,11 @@ export function repairProcedure(db: Database, providers: ProviderRegistry, encry
       if (found.missing) {
         if (input.recreate === null) throw gone(input);
         const spec = decryptSpec(encryption, input.recreate);
-        return recreate(input, spec, withProvider, context);
+        const inItsPlace: WithProvider = async (work) => {
+          await db.transaction().execute((tx) => beginServerRemoval(tx, input.server_id, context.operationId));
+          return withProvider(work);
+        };
+        return recreate(input, spec, inItsPlace, context);
       }
       refuseByHand(found.differences);
       for (const difference of found.differences) {

@@ -36,6 +36,9 @@ const RETRY_DELAYS = { first: 1, most: 60 };
 /** What looks how things stand may wait for a day for a server that hangs: then the try has failed. */
 const FOLLOW_UP_MS = 30_000;
 
+/** What is protected stays, however often undoing it is tried. */
+const PROTECTED = 'PROTECTED';
+
 export interface RollbackOptions {
   runtime: Runtime;
   workflowId: string;
@@ -164,7 +167,7 @@ async function untilUndone(rollback: Rollback): Promise<void> {
     for (const id of followUpIds) wake.watch(id);
     const followUps = await readFollowUps(runtime.services.db, followUpIds);
     const moves: [NodeState, UndoMove][] = [];
-    for (const { id, status, error, cleanupId } of ended) {
+    for (const { id, status, error, errorCode, cleanupId, kept } of ended) {
       const node = scheduler.running.get(id);
       if (node === undefined) continue;
       const followUp = followUps.get(cleanupId ?? '');
@@ -176,7 +179,9 @@ async function untilUndone(rollback: Rollback): Promise<void> {
       }
       following.delete(followUp?.id ?? '');
       for (const watched of [id, followUp?.id ?? id]) wake.unwatch(watched);
-      if (status === 'completed' || followUp?.gone === true) moves.push([node, moveOf(node, 'undone', null)]);
+      if (kept !== null) moves.push([node, moveOf(node, 'kept', kept)]);
+      else if (status === 'completed' || followUp?.gone === true) moves.push([node, moveOf(node, 'undone', null)]);
+      else if (errorCode === PROTECTED) moves.push([node, moveOf(node, 'kept', error)]);
       else moves.push([node, failedTry(rollback, node, error ?? `its operation ${id} was ${status}`)]);
     }
     await apply(rollback, moves);
@@ -337,6 +342,7 @@ async function start(
         details: { step: key, code: error.code, message: error.message },
       });
     }
+    if (error.code === PROTECTED) return { ...moveOf(node, 'kept', error.message), ...tried };
     // Whoever may not will not be let by trying again.
     const move =
       error.status === 403

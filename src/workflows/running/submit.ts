@@ -262,7 +262,8 @@ async function refusing<T>(position: number, work: () => Promise<T>): Promise<T>
     return await work();
   } catch (error) {
     if (!(error instanceof ApplicationError)) throw error;
-    const { code, message, denied } = error;
-    throw new NodeRefused(position, { code, message, denied, retryable: error.retryable || error.status === 409 });
+    const { code, message, denied, status } = error;
+    const retryable = error.retryable || (status === 409 && code !== 'PROTECTED');
+    throw new NodeRefused(position, { code, message, denied, retryable });
   }
 }

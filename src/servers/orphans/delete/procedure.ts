@@ -5,6 +5,7 @@ import { isOfInstallation, readInstallationId } from '../../../providers/install
 import { readServer } from '../../../providers/observer.ts';
 import type { ProviderRegistry } from '../../../providers/registry.ts';
 import { CLEANUP_STEP, deleteAndWait } from '../../delete/procedure.ts';
+import { beginOrphanRemoval } from '../../guards/store.ts';
 import { lookOptions, queueOf, withOpened } from '../../server-change.ts';
 import { dropOrphan, operationsOfOurs, readClock, unknownAmong } from '../store.ts';
 
@@ -67,6 +68,7 @@ async function deleteIfStill(db: Database, provider: Provider, input: OrphanDele
       `${seen.ref} at ${input.provider} belongs to a server or an operation of this installation by now: it is left alone.`,
     );
   }
+  await db.transaction().execute((tx) => beginOrphanRemoval(tx, input.orphan_id, call.operationId));
   await call.log(`Deleting ${seen.hostname} (${seen.ref}) at ${input.provider}: nobody knows it.`);
   await deleteAndWait(provider, seen.ref, call);
 }
