@@ -40,8 +40,10 @@ create table provisioning.audit_checkpoints (
 
 create table provisioning.audit_exports (
   destination text not null,
-  "position" bigint not null default 0,
-  exported_at timestamp with time zone,
+  "position" bigint not null,
+  hash bytea not null,
+  exported_at timestamp with time zone not null,
+  mac bytea not null,
   constraint audit_exports_pkey PRIMARY KEY (destination)
 );
 
@@ -66,6 +68,17 @@ create table provisioning.audit_log (
 CREATE INDEX audit_log_at ON provisioning.audit_log USING btree (at, id);
 CREATE INDEX audit_log_principal ON provisioning.audit_log USING btree (principal, at);
 CREATE INDEX audit_log_unsealed ON provisioning.audit_log USING btree (at) WHERE ("position" IS NULL);
+
+create table provisioning.audit_retention (
+  one boolean not null default true,
+  through bigint not null,
+  hash bytea not null,
+  at timestamp with time zone not null,
+  exported_to text not null,
+  mac bytea not null,
+  constraint audit_retention_one_check CHECK (one),
+  constraint audit_retention_pkey PRIMARY KEY (one)
+);
 
 create table provisioning.data_keys (
   name text not null,
@@ -631,7 +644,7 @@ CREATE OR REPLACE FUNCTION provisioning.audit_checkpoints_are_append_only()
  LANGUAGE plpgsql
 AS $function$
   begin
-    if tg_op = 'DELETE' and current_setting('provisioning.audit_retention', true) = 'on'
+    if tg_op = 'DELETE' and old.position < (select through from provisioning.audit_retention)
       and old.position < (select max(position) from provisioning.audit_checkpoints) then
       return old;
     end if;
@@ -654,8 +667,9 @@ AS $function$
               old.request_id, old.operation_id, old.details) then
       return new;
     end if;
-    if tg_op = 'DELETE' and current_setting('provisioning.audit_retention', true) = 'on'
-      and old.position <= (select max(position) from provisioning.audit_exports)
+    if tg_op = 'DELETE' and old.at < now() - interval '20 hours'
+      and old.position <= (select r.through from provisioning.audit_retention r
+        join provisioning.audit_exports e on e.destination = r.exported_to and e.position >= r.through)
       and old.position < (select max(position) from provisioning.audit_checkpoints) then
       return old;
     end if;

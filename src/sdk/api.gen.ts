@@ -126,7 +126,7 @@ export interface paths {
         };
         /**
          * Read the sealed audit log with its checkpoints
-         * @description Rows in the order in which they were sealed, each with the text that was hashed, and behind the row that it vouches for each checkpoint. The next page begins behind the position of the last row; a page without rows is the end.
+         * @description Rows in the order in which they were sealed, each with the text that was hashed, and behind the row that it vouches for each checkpoint. Where retention has deleted rows, a record of that comes first. The next page begins behind the position of the last row; a page without rows is the end.
          */
         get: operations["exportAuditLog"];
         put?: never;
@@ -1490,6 +1490,28 @@ export interface components {
             previous: string | null;
             /** @description It vouches for the rows from this position on. */
             since: number;
+            /** @description Whether the server finds that it was made with its key. */
+            valid: boolean;
+        };
+        /** AuditRetentionLine */
+        AuditRetentionLine: {
+            /**
+             * @description UTC, to the microsecond.
+             * @example 2026-01-01T12:00:00.000000Z
+             */
+            at: string;
+            /** @description Where they had been exported to. */
+            exported_to: string;
+            /** @description Of the row at `through`. */
+            hash: string;
+            /** @description Id of the installation. */
+            installation: string;
+            /** @enum {string} */
+            kind: "retention";
+            /** @description HMAC-SHA-256 under a key that is not in the database. */
+            mac: string;
+            /** @description The rows up to this position were deleted. */
+            through: number;
             /** @description Whether the server finds that it was made with its key. */
             valid: boolean;
         };
@@ -3154,7 +3176,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": (components["schemas"]["SealedAuditRow"] | components["schemas"]["AuditCheckpointLine"])[];
+                    "application/json": (components["schemas"]["SealedAuditRow"] | components["schemas"]["AuditCheckpointLine"] | components["schemas"]["AuditRetentionLine"])[];
                 };
             };
         };

@@ -208,3 +208,18 @@ test('the log and its checkpoints are for those who may read it', async () => {
   expectError(await createClient(server.url).request('GET', '/v1/audit/checkpoint'), 401);
   expectError(await admin.request('GET', '/v1/audit/export?limit=100000'), 400, 'VALIDATION_ERROR');
 });
+
+test('retention is refused where nothing tells that rows have arrived elsewhere', async () => {
+  const cases: [Record<string, string>, RegExp][] = [
+    [{}, /needs PROVISIONING_AUDIT_EXPORT/],
+    [{ AUDIT_EXPORT: 'syslog+udp://127.0.0.1:9' }, /cannot be used with an export to syslog\+udp/],
+  ];
+  for (const [settings, reason] of cases) {
+    const { exited, output } = spawnProvisioning(['serve'], {
+      ...settings,
+      ...{ AUDIT_RETENTION_DAYS: '30', DATABASE_URL: database.url, MASTER_KEY: SHARED_MASTER_KEY },
+    });
+    assert.equal(await exited, 2, output());
+    assert.match(output(), reason);
+  }
+});

@@ -148,7 +148,7 @@ function caveatsOf(report: AuditReport): string[] {
 async function* pages(client: Client, after: number): AsyncGenerator<AuditLine[]> {
   for (let position = after; ; ) {
     const page: AuditLine[] = await client.get('/v1/audit/export', { query: { after: position, limit: PAGE } });
-    const last = page.findLast(({ kind }) => kind === 'row');
+    const last = page.findLast((line) => line.kind === 'row');
     if (last === undefined) return;
     yield page;
     position = last.position;
