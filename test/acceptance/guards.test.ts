@@ -248,14 +248,14 @@ describe('protection', () => {
       { id: 'guard', kind: 'server.guard', with: { server: 'guarded-since', protect: true, ttl: '30d' } },
       { id: 'once', kind: 'server.guard', with: { server: 'guarded-twice', ttl: '30d' } },
       { id: 'again', kind: 'server.guard', with: { server: 'guarded-twice', ttl: '40d' }, depends_on: ['once'] },
-      { id: 'ok', kind: 'approval', with: { message: 'Go on?' }, depends_on: ['guard', 'again'] },
+      { id: 'ok', kind: 'approval', with: { message: 'Go on?' }, depends_on: ['guard', 'again'], on_failure: 'fail' },
     ]);
     const step = async (name: string) => (await stepsOf(admin, run.id)).find(({ id }) => id === name);
     await until(async () => (await step('ok'))?.status === 'running', 'the approval to be asked for');
     // The same protection, by somebody who relies on it from now on.
     expectOk(await guard(made.id, { protect: true }));
     const since = (await read(made.id)).expires_at;
-    expectOk(await admin.request('POST', `/v1/workflows/${run.id}/steps/ok/reject`, {}));
+    expectOk(await admin.request('POST', `/v1/workflows/${run.id}/steps/ok/approve`, { approve: false }));
     const rollback = await rolledBack(admin, await ended(admin, run.id));
     assert.equal(rollback.status, 'completed', JSON.stringify(rollback));
     const kept = rollback.result?.kept as { node: string; reason: string }[];
