@@ -248,7 +248,7 @@ describe('protection', () => {
       { id: 'guard', kind: 'server.guard', with: { server: 'guarded-since', protect: true, ttl: '30d' } },
       { id: 'once', kind: 'server.guard', with: { server: 'guarded-twice', ttl: '30d' } },
       { id: 'again', kind: 'server.guard', with: { server: 'guarded-twice', ttl: '40d' }, depends_on: ['once'] },
-      { id: 'ok', kind: 'approval', with: { message: 'Go on?' }, depends_on: ['guard', 'again'], on_failure: 'fail' },
+      { id: 'ok', kind: 'approval', with: { message: 'Go on?' }, depends_on: ['guard', 'again'] },
     ]);
     const step = async (name: string) => (await stepsOf(admin, run.id)).find(({ id }) => id === name);
     await until(async () => (await step('ok'))?.status === 'running', 'the approval to be asked for');
