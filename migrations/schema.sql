@@ -317,6 +317,7 @@ create table provisioning.servers (
   expiry_due_at timestamp with time zone,
   expiry_warned_at timestamp with time zone,
   expiry_refusal text,
+  guards_set_by uuid,
   constraint servers_pkey PRIMARY KEY (id),
   constraint servers_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name),
   constraint servers_workspace_hostname_key UNIQUE (workspace, hostname)
@@ -404,6 +405,7 @@ create table provisioning.taskservs (
   expiry_due_at timestamp with time zone,
   expiry_warned_at timestamp with time zone,
   expiry_refusal text,
+  guards_set_by uuid,
   constraint taskservs_pkey PRIMARY KEY (id),
   constraint taskservs_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name)
 );

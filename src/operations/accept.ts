@@ -29,7 +29,7 @@ export interface Acceptance {
   checkMode?: boolean;
   /** Default: the workflow on whose behalf the change is made. */
   parentId?: string | null;
-  /** Its result, where the transaction does all of it: it is completed with the answer. Absent: its procedure carries it out. */
+  /** Its result, where the transaction does all of it: it is completed with the answer. Absent: a procedure does it. */
   done?: Record<string, unknown>;
   /** The line of the audit log, where it says more than kind, resource and operation. */
   audit?: { action?: string; resource?: string | null; details?: Record<string, unknown> };

@@ -2247,7 +2247,7 @@ export interface components {
             provider: string;
             /** @description The provider's own id of the server. */
             provider_id: string;
-            /** @description At the provider. */
+            /** @description At the provider; `missing`: protected, and no longer shown there. */
             status: string;
             tags: string[];
             /** @description What its label says; else whose account shows it, else `default`. */

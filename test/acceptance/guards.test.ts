@@ -255,7 +255,7 @@ describe('protection', () => {
     // The same protection, by somebody who relies on it from now on.
     expectOk(await guard(made.id, { protect: true }));
     const since = (await read(made.id)).expires_at;
-    expectOk(await admin.request('POST', `/v1/workflows/${run.id}/steps/ok/reject`, {}));
+    expectOk(await admin.request('POST', `/v1/workflows/${run.id}/steps/ok/approve`, { approve: false }));
     const rollback = await rolledBack(admin, await ended(admin, run.id));
     assert.equal(rollback.status, 'completed', JSON.stringify(rollback));
     const kept = rollback.result?.kept as { node: string; reason: string }[];
@@ -316,7 +316,7 @@ describe('protection', () => {
 
   test('cannot be set once the deletion has begun', async () => {
     await worker.stop();
-    worker = await installation.replica({ ROLE: 'worker', SIMULATED_LATENCY_MS: '3000' });
+    worker = await installation.replica({ ROLE: 'worker', SIMULATED_LATENCY_MS: '3000', WORKER_CONCURRENCY: '1' });
     const { server: made } = await makeServer(admin, 'begun-01', { ttl: '30d' });
     const { id } = expectOk(await admin.request<Operation>('DELETE', `/v1/servers/${made.id}`));
     await until(async () => {
@@ -327,6 +327,31 @@ describe('protection', () => {
       expectError(await guard(made.id, longer), 409, 'RESOURCE_BUSY');
     }
     assert.equal((await ended(admin, id)).status, 'completed');
+  });
+
+  test('set while a rollback waits to delete, leaves it standing', async () => {
+    const run = await runBatch(admin, [makes('made', 'begun-03')]);
+    const id = String((await stepsOf(admin, run.id))[0]?.result?.server_id);
+    // Holds the only place that there is.
+    const other = await askForServer(admin, 'begun-04');
+    await until(
+      async () => expectOk(await admin.request<Operation>('GET', `/v1/operations/${other.id}`)).status === 'running',
+      'the other operation to begin',
+    );
+    const asked = expectOk(await admin.request<Operation>('POST', `/v1/workflows/${run.id}/rollback`));
+    const deletions = () => operations(`resource=server:${id}&kind=server.delete`);
+    await until(async () => (await deletions()).length > 0, 'the deletion to be accepted');
+    expectOk(await guard(id, { protect: true }));
+    const rollback = await ended(admin, asked.id);
+    assert.deepEqual(
+      (await deletions()).map(({ status, error_code: code }) => [status, code]),
+      [['failed', 'PROTECTED']],
+    );
+    assert.deepEqual(
+      (rollback.result?.kept as { node: string }[] | undefined)?.map(({ node }) => node),
+      ['made'],
+    );
+    assert.ok((await hostsInCloud(database)).includes('begun-03'));
   });
 
   test('set while a server is made, keeps what tidies up from deleting it', async () => {

@@ -71,7 +71,7 @@ async function acceptDelete(
   return acceptDeletion(services, mutation, server, { force: options.force === true });
 }
 
-/** Accepts the deletion of a server that the transaction holds. @param expiredAt its expiry, where it goes for that. @throws 409. */
+/** Accepts the deletion of a locked server. @param expiredAt its expiry, where it goes for that. @throws 409. */
 export async function acceptDeletion(
   services: Services,
   mutation: Mutation,

@@ -34,7 +34,7 @@ export async function dueExpiries(
   return rows.map(({ id }) => id);
 }
 
-/** Has what is to be announced earlier than it was when its next look was set looked at now: the setting may have changed. */
+/** Has what is to be announced before its next look looked at now: the setting may have changed since. */
 export async function bringForward(db: Queryable, table: GuardedTable, warnings: readonly number[]): Promise<void> {
   await sql`
     update ${sql.table(`provisioning.${table}`)} set expiry_due_at = now()

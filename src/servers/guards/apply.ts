@@ -58,7 +58,7 @@ export async function applyGuards(
   };
 }
 
-/** Sets it, with an operation that says so and is over with that. What was to delete it for its former expiry is cancelled. */
+/** Sets it, with an operation that says so and is over with that. A deletion for its former expiry is cancelled. */
 export async function acceptGuards(
   services: Services,
   mutation: Mutation,
@@ -87,7 +87,7 @@ export async function acceptGuards(
   });
 }
 
-/** A new expiry takes the place of the one for which an operation was to delete it. That has not begun (`requireGuardable`). */
+/** Cancels what was to delete it for its former expiry. That has not begun (`requireGuardable`). */
 async function cancelExpiry(
   { engine }: Services,
   { tx, principal, audit, afterCommit }: Mutation,
@@ -103,7 +103,7 @@ async function cancelExpiry(
 export function undoGuards(type: GuardedThing['type']) {
   return ({ operationId, status, input }: NodeOutcome): NodeUndo => {
     if (status !== 'completed') return { how: 'nothing' };
-    const { id, set, before } = input as unknown as GuardInput;
+    const { id = '', set = {}, before = { protect: false, expires_at: null } } = input as Partial<GuardInput>;
     const fields: JsonObject = { [type]: id };
     if (set.protect !== undefined) fields.protect = before.protect;
     if (set.expires_at !== undefined) fields.expires_at = before.expires_at;
