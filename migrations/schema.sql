@@ -745,15 +745,13 @@ CREATE TRIGGER audit_log_is_append_only BEFORE DELETE OR UPDATE ON provisioning.
 
 CREATE TRIGGER audit_log_is_not_truncated BEFORE TRUNCATE ON provisioning.audit_log FOR EACH STATEMENT EXECUTE FUNCTION provisioning.audit_log_is_append_only();
 
-CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.taskservs FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
+CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.servers FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 
 CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.operations FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 
-CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.taskservs FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
-
 CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.schedules FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 
-CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.servers FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
+CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.taskservs FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 
 CREATE TRIGGER server_departs AFTER DELETE ON provisioning.servers FOR EACH ROW EXECUTE FUNCTION provisioning.server_departs();
 
