@@ -224,7 +224,11 @@ describe('the server speaks TLS itself', { skip: needs('openssl') }, async () =>
       [{ TLS_CERT_FILE: files.cert, TLS_KEY_FILE: files.key, TLS_MIN_VERSION: '1.1' }, /1\.2, 1\.3/],
     ];
     for (const [settings, reason] of cases) {
-      const { exited, output } = spawnProvisioning(['serve'], { ...settings, DATABASE_URL: database.url });
+      const used = { ...settings, DATABASE_URL: database.url, PORT: String(await freePort()) };
+      const { process: child, exited, output } = spawnProvisioning(['serve'], used);
+      const isDecided = async () => child.exitCode !== null || output().includes('listening on');
+      await until(isDecided, 'the end of the start', RELOAD_MS);
+      child.kill('SIGTERM');
       assert.equal(await exited, 2, output());
       assert.match(output(), reason);
     }
