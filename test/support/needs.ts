@@ -6,11 +6,13 @@ const PACKAGES = {
   bash: 'bash',
   curl: 'curl',
   fish: 'fish',
+  go: 'golang-go',
   jq: 'jq',
   ps: 'procps',
   script: 'bsdutils',
   shellcheck: 'shellcheck',
   sshd: 'openssh-server',
+  tar: 'tar',
   unshare: 'util-linux',
   zsh: 'zsh',
 };
