@@ -27,6 +27,7 @@ const OPERATOR = {
   taskserv_update: 'all',
   taskserv_delete: 'all',
   taskserv_privileged: 'all',
+  taskserv_kubeconfig: 'all',
   workflow_submit: 'all',
   workflow_cancel: 'all',
   workflow_approve: 'all',
