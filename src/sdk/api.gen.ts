@@ -748,6 +748,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/taskservs/{id}/kubeconfig": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a way into a Kubernetes cluster
+         * @description A control plane makes a certificate for the caller alone, with all rights in the cluster's API. It is kept nowhere, stands in the audit log, and cannot be taken back before it expires.
+         */
+        get: operations["getKubeconfig"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/taskservs/{id}/retry": {
         parameters: {
             query?: never;
@@ -1431,7 +1451,7 @@ export interface components {
             /** Format: uuid */
             id: string;
             /** @description Held in one workspace at least. */
-            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "secret_read" | "secret_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "user_read" | "user_write" | "audit_read")[];
+            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "taskserv_kubeconfig" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "secret_read" | "secret_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "user_read" | "user_write" | "audit_read")[];
             roles: components["schemas"]["RoleBinding"][];
             /** @description The API token of this request; null after a login. */
             token_id: string | null;
@@ -1990,6 +2010,19 @@ export interface components {
             /** @default [] */
             tags?: string[];
             workspace: string;
+        };
+        /** Kubeconfig */
+        Kubeconfig: {
+            /** Format: date-time */
+            expires_at: string;
+            /** @description The file for kubectl. It holds a private key. */
+            kubeconfig: string;
+            taskserv_id: string;
+            /**
+             * @description As whom the cluster knows the caller.
+             * @example provisioning:alice
+             */
+            user: string;
         };
         /** LoginRequest */
         LoginRequest: {
@@ -4109,6 +4142,31 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    getKubeconfig: {
+        parameters: {
+            query?: {
+                /** @description How long the certificate is good for. */
+                hours?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Kubeconfig"];
                 };
             };
         };

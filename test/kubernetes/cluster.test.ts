@@ -24,7 +24,6 @@ import { type Registry, startRegistry } from './registry.ts';
 
 /** Seconds for a cluster on a busy machine. */
 const OPERATION_SECONDS = 900;
-const PODS_MS = 300_000;
 const NODE_PORT = 30080;
 /** What kubeadm 1.28 takes with it (cmd/kubeadm/app/constants). */
 const IMAGES = { etcd: '3.5.9-0', coredns: 'v1.10.1', pause: '3.9' };
@@ -83,8 +82,7 @@ suite('kubernetes with its real programs', { skip }, () => {
     }
     return operation;
   };
-  const completed = async (method: string, route: string, body?: unknown) =>
-    finish(await begin(method, route, body));
+  const completed = async (method: string, route: string, body?: unknown) => finish(await begin(method, route, body));
   const request = () => ({ workspace: 'default', name: 'kubernetes', servers: ['web-01', 'web-02'], config });
   const kubernetes = async () => {
     const all = expectOk(await server.admin.request<{ id: string; name: string }[]>('GET', '/v1/taskservs'));
@@ -139,7 +137,11 @@ suite('kubernetes with its real programs', { skip }, () => {
     await assertPodsReachable(['web-01', 'web-02']);
     const { result } = await completed('POST', `/v1/taskservs/${await kubernetes()}/check`);
     const checked = (result?.hosts ?? []) as { healthy: boolean }[];
-    assert.deepEqual(checked.map(({ healthy }) => healthy), [true, true], JSON.stringify(result));
+    assert.deepEqual(
+      checked.map(({ healthy }) => healthy),
+      [true, true],
+      JSON.stringify(result),
+    );
   });
 
   test('the same request again changes nothing', async () => {

@@ -40,7 +40,13 @@ export async function makeKubeconfig(
   const place = await readTaskservPlace(db, id);
   if (place === null) throw errors.notFound('taskserv', id);
   const { name, workspace, ownerId } = place;
-  requirePermission(principal, 'taskserv_kubeconfig', { what: 'taskserv', id, workspace, ownerId, read: 'taskserv_read' });
+  requirePermission(principal, 'taskserv_kubeconfig', {
+    what: 'taskserv',
+    id,
+    workspace,
+    ownerId,
+    read: 'taskserv_read',
+  });
   const definitions = await definitionsOf(db, workspace);
   const definition = definitions.get(name);
   const script = definition?.scripts.kubeconfig;
