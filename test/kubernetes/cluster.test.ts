@@ -151,6 +151,23 @@ suite('kubernetes with its real programs', { skip }, () => {
     assert.deepEqual(new Set(done.map(({ action }) => action)), new Set(['unchanged']), JSON.stringify(result));
   });
 
+  test('a caller gets a kubeconfig of their own, by which the cluster knows them', async () => {
+    const route = `/v1/taskservs/${await kubernetes()}/kubeconfig?hours=1`;
+    const { kubeconfig, user } = expectOk(
+      await server.admin.request<{ kubeconfig: string; user: string }>('GET', route),
+    );
+    const elsewhere = host('web-02');
+    await elsewhere.put('/root/caller.conf', kubeconfig, '0600');
+    const asCaller = (...words: string[]) => elsewhere.run(['kubectl', '--kubeconfig', '/root/caller.conf', ...words]);
+    assert.equal(await asCaller('auth', 'whoami', '-o', 'jsonpath={.status.userInfo.username}'), user);
+    assert.equal(await asCaller('auth', 'can-i', '*', '*', '--all-namespaces'), 'yes\n');
+    await kubectl('delete', 'clusterrolebinding', 'provisioning-callers');
+    assert.equal(
+      (await elsewhere.attempt(['kubectl', '--kubeconfig', '/root/caller.conf', 'get', 'nodes'])).exitCode,
+      1,
+    );
+  });
+
   test('a server that is added joins; taken off it is drained, forgotten and clean; added again at once it joins', async () => {
     const id = await kubernetes();
     const servers = (...names: string[]) => completed('PATCH', `/v1/taskservs/${id}`, { servers: names });
