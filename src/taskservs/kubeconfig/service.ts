@@ -1,16 +1,16 @@
 /** A way into a Kubernetes cluster for one caller: a kubeconfig with a certificate of hours, which is stored nowhere. */
 import { type Principal, requirePermission } from '../../access/permissions.ts';
+import { requireReach } from '../../access/reach.ts';
 import type { TaskservDefinition } from '../../catalog/catalog.ts';
 import type { Queryable } from '../../database/pool.ts';
 import { OperationError } from '../../engine/procedure.ts';
 import { errors } from '../../errors.ts';
 import { type AuditOrigin, insertAudit } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
-import { TransportError } from '../../transports/contract.ts';
 import { asShell } from '../../transports/program.ts';
 import { createFactReader } from '../cluster/facts.ts';
 import { createQuote, environment, type HostFacts, maskOf, outcomeOf } from '../host-scripts.ts';
-import { hostsOf, readHost } from '../host-store.ts';
+import { hostsOf, readHost, serversOf } from '../host-store.ts';
 import { withTransport } from '../procedures/each-host.ts';
 import { definitionsOf, wantedItem } from '../procedures/input.ts';
 import { createMask } from '../secrets.ts';
@@ -25,6 +25,8 @@ const MOST_SECONDS = 60;
 /** Last lines of output that a failure may repeat. */
 const MOST_LINES = 20;
 const FACT = 'KUBECONFIG';
+/** Names of what a host may fail with; the last one where the way into it takes too long. */
+const FORESEEN = ['TransportError', 'OperationError', 'TimeoutError'];
 
 /**
  * Has a control plane make a kubeconfig for the caller. The audit log has it before it is made.
@@ -47,6 +49,8 @@ export async function makeKubeconfig(
     ownerId,
     read: 'taskserv_read',
   });
+  // Whoever administers a cluster can have anything run on its servers.
+  requireReach(principal, await serversOf(db, id));
   const definitions = await definitionsOf(db, workspace);
   const definition = definitions.get(name);
   const script = definition?.scripts.kubeconfig;
@@ -85,7 +89,7 @@ export async function makeKubeconfig(
     const problem = outcome.ok ? reader.problem() : outcome.message;
     if (problem !== null) throw new OperationError('KUBECONFIG_FAILED', `kubeconfig.sh of ${name} ${problem}`);
   } catch (error) {
-    if (!(error instanceof TransportError || error instanceof OperationError)) throw error;
+    if (!(error instanceof Error) || !FORESEEN.includes(error.name)) throw error;
     throw errors.unavailable(`${host.hostname}: ${error.message}`);
   }
   const kubeconfig = reader.facts[FACT];
