@@ -43,6 +43,7 @@ import { installDashboard } from './system/dashboard.ts';
 import { registerProviderRoutes } from './system/provider-routes.ts';
 import type { Readiness } from './system/readiness.ts';
 import { registerSystemRoutes } from './system/routes.ts';
+import { registerKubeconfigRoutes } from './taskservs/kubeconfig/routes.ts';
 import { registerTaskservRoutes } from './taskservs/routes.ts';
 import { VERSION } from './version.ts';
 import { registerWebhookRoutes } from './webhooks/routes.ts';
@@ -157,6 +158,7 @@ export async function buildApp(
     registerServerRoutes(api as App, services);
     registerOrphanRoutes(api as App, services);
     registerTaskservRoutes(api as App, services);
+    registerKubeconfigRoutes(api as App, services);
     registerWorkflowRoutes(api as App, services, options.follower);
     registerScheduleRoutes(api as App, services);
     registerOperationRoutes(api as App, services, options.follower, auth.authenticate);

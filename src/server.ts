@@ -378,6 +378,7 @@ async function start(
     listener,
     engine,
     providers,
+    hosts,
     mutate: createMutate(db, encryption, createEncryption(secret)),
     encryption,
     installation,

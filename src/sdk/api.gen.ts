@@ -789,6 +789,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/taskservs/{id}/kubeconfig": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a way into a Kubernetes cluster
+         * @description A control plane makes a certificate for the caller alone, with all rights in the cluster's API. It is kept nowhere, stands in the audit log, and cannot be taken back before it expires.
+         */
+        get: operations["getKubeconfig"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/taskservs/{id}/retry": {
         parameters: {
             query?: never;
@@ -2129,6 +2149,19 @@ export interface components {
             /** @default [] */
             tags?: string[];
             workspace: string;
+        };
+        /** Kubeconfig */
+        Kubeconfig: {
+            /** Format: date-time */
+            expires_at: string;
+            /** @description The file for kubectl. It holds a private key. */
+            kubeconfig: string;
+            taskserv_id: string;
+            /**
+             * @description As whom the cluster knows the caller.
+             * @example provisioning:alice
+             */
+            user: string;
         };
         /** LoginRequest */
         LoginRequest: {
@@ -4372,6 +4405,31 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    getKubeconfig: {
+        parameters: {
+            query?: {
+                /** @description How long the certificate is good for. */
+                hours?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Kubeconfig"];
                 };
             };
         };

@@ -28,6 +28,7 @@ const OPERATOR = {
   taskserv_delete: 'all',
   taskserv_privileged: 'all',
   protection_remove: 'all',
+  taskserv_kubeconfig: 'all',
   workflow_submit: 'all',
   workflow_cancel: 'all',
   workflow_approve: 'all',

@@ -14,6 +14,8 @@ const NO_COMMAND: Record<string, string> = {
 
 /** What the dashboard leaves to the command line and the API, and why. */
 const NOT_IN_DASHBOARD: Record<string, string> = {
+  'GET /v1/taskservs/{id}/kubeconfig':
+    'a file for kubectl with a private key: it belongs on a command line, not into a page',
   'GET /health/live': 'asked by whoever runs the process, not by people',
   'GET /health/ready': 'asked by balancers',
   'GET /metrics': 'read by Prometheus',
@@ -132,5 +134,5 @@ test('every command teaches by an example that begins as it is called', () => {
 
 test('every command has --output, but for those whose text is not ours to change', () => {
   const plain = COMMANDS.filter((command) => command.plain !== undefined).map(({ name }) => name);
-  assert.deepEqual(plain.sort(), ['api', 'audit export', 'completion', 'mcp', 'metrics']);
+  assert.deepEqual(plain.sort(), ['api', 'audit export', 'cluster kubeconfig', 'completion', 'mcp', 'metrics']);
 });

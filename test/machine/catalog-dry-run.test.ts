@@ -401,12 +401,14 @@ suite('catalog: dry runs', { skip, concurrency: 3 }, () => {
     assert.equal(await runScript(worker, definition, 'install', config, joining), '', 'nothing is done twice');
     assert.deepEqual(await kubeadm(worker), []);
 
+    await leader.put('/run/fake/pods', 'kube-system kube-proxy-abcde\n', '0644');
     await recorded(leader);
     await runScript(leader, definition, 'drain', config, { ...leading, ...peer, PEER_LEAVES: 'yes' });
     const calls = (await recorded(leader)).filter((call) => /\[(drain|delete)\]/.test(call));
     assert.deepEqual(calls, [
       `${own} [drain] [dry-work] [--ignore-daemonsets] [--delete-emptydir-data] [--force] [--timeout=540s]`,
       `${own} [delete] [node] [dry-work] [--ignore-not-found]`,
+      `${own} [--namespace] [kube-system] [delete] [pod] [kube-proxy-abcde] [--ignore-not-found] [--force] [--grace-period=0]`,
     ]);
     await runScript(leader, definition, 'resume', config, { ...leading, ...peer });
     assert.ok((await recorded(leader)).includes(`${own} [uncordon] [dry-work]`));

@@ -6,6 +6,7 @@ const PACKAGES = {
   bash: 'bash',
   curl: 'curl',
   fish: 'fish',
+  go: 'golang-go',
   jq: 'jq',
   openssl: 'openssl',
   ps: 'procps',
@@ -13,6 +14,7 @@ const PACKAGES = {
   script: 'bsdutils',
   shellcheck: 'shellcheck',
   sshd: 'openssh-server',
+  tar: 'tar',
   unshare: 'util-linux',
   zsh: 'zsh',
 };

@@ -28,7 +28,8 @@ const CATALOG_VIEW = {
   name: 'name',
 };
 const TASKSERV = { name: 'taskserv', description: 'id (tsk-…) or name', names: 'taskserv' } as const;
-const WORKSPACE = {
+/** Where a taskserv's name is looked for. */
+export const TASKSERV_WORKSPACE = {
   flags: '-w, --workspace <name>',
   names: 'workspace',
   description: 'where a name is looked for (default: everywhere)',
@@ -36,7 +37,7 @@ const WORKSPACE = {
 const NO_QUEUE = { flags: '--no-queue', description: 'fail with 5 where another change of the servers goes on' };
 
 /** A taskserv by its id or its name. @throws where there is none, or more than one. */
-async function findTaskserv(client: Client, name: string, options: OptionValues) {
+export async function findTaskserv(client: Client, name: string, options: OptionValues) {
   if (/^tsk-[a-z0-9]{12}$/.test(name)) return client.get('/v1/taskservs/{id}', { path: { id: name } });
   const found = await client.get('/v1/taskservs', { query: given({ name, workspace: text(options, 'workspace') }) });
   const [taskserv, ...others] = found;
@@ -116,7 +117,7 @@ export const taskservCommands: readonly CommandDefinition[] = [
     summary: 'show one taskserv with the state on each server',
     examples: ['provisioning taskserv show redis -o yaml'],
     arguments: [TASKSERV],
-    options: [WORKSPACE],
+    options: [TASKSERV_WORKSPACE],
     covers: ['GET /v1/taskservs/{id}'],
     async run(session, [name = ''], options) {
       session.record(await findTaskserv(await session.client(), name, options), VIEW);
@@ -127,7 +128,7 @@ export const taskservCommands: readonly CommandDefinition[] = [
     summary: 'look now whether a taskserv is healthy on its servers',
     examples: ['provisioning taskserv check redis'],
     arguments: [TASKSERV],
-    options: [WORKSPACE],
+    options: [TASKSERV_WORKSPACE],
     covers: ['POST /v1/taskservs/{id}/check'],
     operation: true,
     async run(session, [name = ''], options) {
@@ -141,7 +142,7 @@ export const taskservCommands: readonly CommandDefinition[] = [
     summary: 'try again on the servers where it failed',
     examples: ['provisioning taskserv retry redis'],
     arguments: [TASKSERV],
-    options: [WORKSPACE, NO_QUEUE],
+    options: [TASKSERV_WORKSPACE, NO_QUEUE],
     covers: ['POST /v1/taskservs/{id}/retry'],
     operation: true,
     async run(session, [name = ''], options) {
@@ -163,7 +164,7 @@ export const taskservCommands: readonly CommandDefinition[] = [
     ],
     arguments: [TASKSERV],
     options: [
-      WORKSPACE,
+      TASKSERV_WORKSPACE,
       {
         flags: '--server <server>',
         names: 'server',
@@ -213,7 +214,7 @@ export const taskservCommands: readonly CommandDefinition[] = [
     examples: ['provisioning taskserv delete redis --yes'],
     arguments: [TASKSERV],
     options: [
-      WORKSPACE,
+      TASKSERV_WORKSPACE,
       { flags: '--force', description: 'also where another taskserv requires it' },
       { flags: '-y, --yes', description: 'do not ask' },
       NO_QUEUE,
