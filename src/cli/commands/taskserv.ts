@@ -203,7 +203,7 @@ export const taskservCommands: readonly CommandDefinition[] = [
     type: 'taskserv',
     example: 'redis',
     argument: TASKSERV,
-    workspace: WORKSPACE,
+    workspace: TASKSERV_WORKSPACE,
     find: findTaskserv,
     patch: (client, id, body, session) =>
       client.patch('/v1/taskservs/{id}', { path: { id }, body, ...session.idempotency() }),
