@@ -6,8 +6,10 @@ import { after, test } from 'node:test';
 import { COMMANDS } from '../../src/cli/program.ts';
 import { startFakeHetzner } from '../clouds/hetzner.ts';
 import { startInstallation } from '../support/acceptance.ts';
+import { needs } from '../support/needs.ts';
 import { ADMIN_PASSWORD, until } from '../support/server.ts';
 import { needsSshd, startSshd } from '../support/sshd.ts';
+import { defineTaskserv } from '../support/taskserv-definitions.ts';
 import { createInProcess } from './in-process.ts';
 
 const hetzner = await startFakeHetzner();
@@ -38,7 +40,7 @@ async function ok(line: string, input = ''): Promise<string> {
 const CLOUD = '--provider simulated --plan 2xCPU-4GB --zone de-fra1';
 
 const EVERY = 'every command does what it says on a real server, and the server answers each request that it claims';
-test(EVERY, { skip: needsSshd() }, async () => {
+test(EVERY, { skip: needsSshd() || needs('unshare') }, async () => {
   await ok(`login ${server.url} --name main --password-stdin`, ADMIN_PASSWORD);
   await ok('context list');
   await ok('context use main');
@@ -63,10 +65,20 @@ test(EVERY, { skip: needsSshd() }, async () => {
   await ok('server refresh web-01');
   await ok('server repair web-01 --check');
   const key = await ok('workspace ssh-key default -o name');
-  await using sshd = await startSshd(key);
+  await using sshd = await startSshd(key, { apart: true });
   await ok(`server import old-01 --address 127.0.0.1 --user root --port ${sshd.port} --check`);
   await ok(`server import old-01 --address 127.0.0.1 --user root --port ${sshd.port} --tag old`);
   const old = JSON.parse(await ok('server show old-01 -o json')).id;
+  const scripts = {
+    install: 'true',
+    check: 'true',
+    remove: 'forget',
+    kubeconfig: 'fact KUBECONFIG "for $CALLER_NAME"',
+  };
+  await defineTaskserv(server.dataDir, 'default', 'plane', scripts);
+  await ok('taskserv create plane --server old-01');
+  assert.equal(await ok('cluster kubeconfig plane --hours 1'), 'for provisioning:admin');
+  await ok('taskserv delete plane --yes');
   await ok(`server forget-host-key ${old} --yes`);
   await ok('server delete old-01 --yes');
 
