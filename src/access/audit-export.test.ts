@@ -10,7 +10,7 @@ import path from 'node:path';
 import { after, test } from 'node:test';
 import { sql } from 'kysely';
 import { createTestDatabase, type TestDatabase } from '../../test/support/database.ts';
-import { type AuditLine, createVerifier } from './audit-chain.ts';
+import { type AuditLine, createVerifier } from '../documents/audit-chain.ts';
 import { readAuditDestination } from './audit-destination.ts';
 import { type AuditExport, deleteOld, exportBatch } from './audit-export.ts';
 import { readAuditLines } from './audit-log.ts';

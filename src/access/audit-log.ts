@@ -2,7 +2,7 @@
 import { sql } from 'kysely';
 import type { Queryable } from '../database/pool.ts';
 import { uuidv7 } from '../database/uuid.ts';
-import type { AuditCheckpoint, AuditLine, AuditRetention, AuditRowLine } from './audit-chain.ts';
+import type { AuditCheckpoint, AuditLine, AuditRetention, AuditRowLine } from '../documents/audit-chain.ts';
 
 const TIME = `'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'`;
 const AT = `to_char(at at time zone 'UTC', ${TIME})`;

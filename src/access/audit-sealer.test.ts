@@ -6,7 +6,7 @@ import { sql } from 'kysely';
 import { createTestDatabase } from '../../test/support/database.ts';
 import { needs } from '../../test/support/needs.ts';
 import { uuidv7 } from '../database/uuid.ts';
-import { type AuditLine, type AuditReport, createVerifier } from './audit-chain.ts';
+import { type AuditLine, type AuditReport, createVerifier } from '../documents/audit-chain.ts';
 import { lastCheckpoint, readAuditLines } from './audit-log.ts';
 import { type Sealing, sealBatch, startAuditSealer } from './audit-sealer.ts';
 

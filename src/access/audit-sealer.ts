@@ -9,7 +9,7 @@ import {
   isGenuine,
   linkHash,
   retentionText,
-} from './audit-chain.ts';
+} from '../documents/audit-chain.ts';
 import { lastCheckpoint, lastRetention, NOW, noteTampering, readAuditLines, SEALED_TEXT } from './audit-log.ts';
 import type { Encryption } from './encryption.ts';
 

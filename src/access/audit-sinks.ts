@@ -5,7 +5,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { hostname } from 'node:os';
 import { connect as connectTls } from 'node:tls';
-import type { AuditLine } from './audit-chain.ts';
+import type { AuditLine } from '../documents/audit-chain.ts';
 import type { AuditDestination } from './audit-destination.ts';
 
 type Webhook = Extract<AuditDestination, { kind: 'webhook' }>;

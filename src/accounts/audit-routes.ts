@@ -1,7 +1,7 @@
 import { Type } from 'typebox';
-import { type AuditLine, checkpointText, isGenuine, retentionText } from '../access/audit-chain.ts';
 import { lastCheckpoint, readAuditLines } from '../access/audit-log.ts';
 import { auditKey } from '../access/audit-sealer.ts';
+import { type AuditLine, checkpointText, isGenuine, retentionText } from '../documents/audit-chain.ts';
 import { errors } from '../errors.ts';
 import { sendJson } from '../http/context.ts';
 import { listQuerySchema, sendList } from '../http/list.ts';

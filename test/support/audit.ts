@@ -1,6 +1,6 @@
-import { type AuditReport, createVerifier } from '../../src/access/audit-chain.ts';
 import { readAuditLines } from '../../src/access/audit-log.ts';
 import type { Database } from '../../src/database/pool.ts';
+import { type AuditReport, createVerifier } from '../../src/documents/audit-chain.ts';
 import { readInstallationId } from '../../src/providers/installation.ts';
 import { until } from './server.ts';
 

@@ -5,7 +5,7 @@ import {
   type AuditReport,
   checkpointText,
   createVerifier,
-} from '../../access/audit-chain.ts';
+} from '../../documents/audit-chain.ts';
 import type { Client } from '../../sdk/client.ts';
 import { type CommandDefinition, text } from '../command.ts';
 import { ConflictError, UsageError } from '../errors.ts';
