@@ -1,10 +1,12 @@
 /** Hands the sealed audit log to whoever keeps it outside, and lets old rows go once they are kept there. */
 import type { FastifyBaseLogger } from 'fastify';
 import { sql } from 'kysely';
+import { tryLock } from '../database/locks.ts';
 import type { Database, Queryable } from '../database/pool.ts';
 import { uuidv7 } from '../database/uuid.ts';
 import { auditMac, isGenuine, retentionText } from '../documents/audit-chain.ts';
 import { backoff } from '../util/backoff.ts';
+import { type Rounds, startRounds } from '../util/rounds.ts';
 import { type AuditDestination, destinationId } from './audit-destination.ts';
 import { lastRetention, NOW, noteTampering, readAuditLines } from './audit-log.ts';
 import { deliverAudit } from './audit-sinks.ts';
@@ -33,26 +35,23 @@ export interface AuditExport {
 }
 
 /** Exports what is sealed every few seconds, one replica at a time. Each row arrives at least once, in order. */
-export function startAuditExport(options: AuditExport & { logger: Pick<FastifyBaseLogger, 'warn' | 'error'> }): {
-  stop(): Promise<void>;
-} {
+export function startAuditExport(options: AuditExport & { logger: Pick<FastifyBaseLogger, 'warn' | 'error'> }): Rounds {
   const { destination, logger } = options;
   let failures = 0;
   let nextTry = 0;
   let nextDelete = 0;
-  let running: Promise<void> | undefined;
-  let stopped = false;
 
-  const round = async () => {
+  return startRounds(INTERVAL_MS, async (isStopping) => {
+    if (performance.now() < nextTry) return;
     try {
-      for (let more = true; more && !stopped; ) {
+      for (let more = true; more && !isStopping(); ) {
         const { rows, broken } = await exportBatch(options);
         if (broken !== null) logger.error(`the audit log has been tampered with: ${broken}`);
         more = rows === BATCH || broken !== null;
       }
       failures = 0;
       if (options.retentionDays === 0 || performance.now() < nextDelete) return;
-      while (!stopped && (await deleteOld(options)) > 0);
+      while (!isStopping() && (await deleteOld(options)) > 0);
       nextDelete = performance.now() + DELETE_INTERVAL_MS;
     } catch (error) {
       failures += 1;
@@ -62,21 +61,8 @@ export function startAuditExport(options: AuditExport & { logger: Pick<FastifyBa
         { err: error },
         `the audit log could not be exported to ${destination.name}; nothing is lost, the next try is in ${Math.ceil(wait / 1_000)} s`,
       );
-    } finally {
-      running = undefined;
     }
-  };
-  const timer = setInterval(() => {
-    if (performance.now() >= nextTry) running ??= round();
-  }, INTERVAL_MS);
-  timer.unref();
-  return {
-    async stop() {
-      stopped = true;
-      clearInterval(timer);
-      await running;
-    },
-  };
+  });
 }
 
 /**
@@ -88,7 +74,7 @@ export async function exportBatch(options: AuditExport): Promise<{ rows: number;
   const { db, destination, installation, key } = options;
   const id = destinationId(destination, key);
   return db.transaction().execute(async (tx) => {
-    if (!(await lockExport(tx))) return { rows: 0, broken: null };
+    if (!(await tryLock(tx, EXPORT_LOCK))) return { rows: 0, broken: null };
     const { position, broken } = await exportedTo(tx, options);
     if (broken !== null) {
       await tx.deleteFrom('provisioning.audit_exports').where('destination', '=', id).execute();
@@ -118,7 +104,7 @@ export async function exportBatch(options: AuditExport): Promise<{ rows: number;
 export async function deleteOld(options: AuditExport): Promise<number> {
   const { db, destination, installation, key, retentionDays } = options;
   return db.transaction().execute(async (tx) => {
-    if (!(await lockExport(tx))) return 0;
+    if (!(await tryLock(tx, EXPORT_LOCK))) return 0;
     const { position, broken } = await exportedTo(tx, options);
     // The next export says so.
     if (broken !== null) return 0;
@@ -142,13 +128,6 @@ export async function deleteOld(options: AuditExport): Promise<number> {
               ${JSON.stringify({ through: end.through, rows, exported_to: record.exported_to })})`.execute(tx);
     return rows;
   });
-}
-
-async function lockExport(tx: Queryable): Promise<boolean> {
-  const { rows } = await sql<{ locked: boolean }>`select pg_try_advisory_xact_lock(${EXPORT_LOCK}) as locked`.execute(
-    tx,
-  );
-  return rows[0]?.locked === true;
 }
 
 /** What the note of how far the log has been exported is made over. */

@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify';
 import { sql } from 'kysely';
+import { tryLock } from '../database/locks.ts';
 import type { Database, Queryable } from '../database/pool.ts';
 import {
   type AuditCheckpoint,
@@ -10,6 +11,7 @@ import {
   linkHash,
   retentionText,
 } from '../documents/audit-chain.ts';
+import { type Rounds, startRounds } from '../util/rounds.ts';
 import { lastCheckpoint, lastRetention, NOW, noteTampering, readAuditLines, SEALED_TEXT } from './audit-log.ts';
 import type { Encryption } from './encryption.ts';
 
@@ -41,36 +43,20 @@ export function auditKey(encryption: Encryption): Buffer {
  */
 export function startAuditSealer(
   options: Omit<Sealing, 'seen'> & { logger: Pick<FastifyBaseLogger, 'warn' | 'error'> },
-): { stop(): Promise<void> } {
+): Rounds {
   const { logger, ...given } = options;
   const sealing: Sealing = { ...given, seen: null };
-  let running: Promise<void> | undefined;
-  let stopped = false;
-
-  const round = async () => {
+  return startRounds(INTERVAL_MS, async (isStopping) => {
     try {
-      for (let more = true; more && !stopped; ) {
+      for (let more = true; more && !isStopping(); ) {
         const { sealed, broken } = await sealBatch(sealing);
         if (broken !== null) logger.error(`the audit log has been tampered with: ${broken}`);
         more = sealed === BATCH;
       }
     } catch (error) {
       logger.warn({ err: error }, 'the audit log could not be sealed; the next round tries again');
-    } finally {
-      running = undefined;
     }
-  };
-  const timer = setInterval(() => {
-    running ??= round();
-  }, INTERVAL_MS);
-  timer.unref();
-  return {
-    async stop() {
-      stopped = true;
-      clearInterval(timer);
-      await running;
-    },
-  };
+  });
 }
 
 /**
@@ -91,8 +77,8 @@ export async function sealBatch(sealing: Sealing): Promise<{ sealed: number; bro
     if (rows[0]?.pending !== true) return nothing;
   }
   const { checkpoint, ...done } = await sealing.db.transaction().execute(async (tx) => {
-    const lock = await sql<{ locked: boolean }>`select pg_try_advisory_xact_lock(${SEALER_LOCK}) as locked`.execute(tx);
-    return lock.rows[0]?.locked === true ? sealUnderLock(tx, sealing) : { ...nothing, checkpoint: sealing.seen };
+    const locked = await tryLock(tx, SEALER_LOCK);
+    return locked ? sealUnderLock(tx, sealing) : { ...nothing, checkpoint: sealing.seen };
   });
   sealing.seen = checkpoint;
   return done;

@@ -172,7 +172,7 @@ export async function mutateUnasked<T>(
         audit: (entry) => entries.push(entry),
         afterCommit: (callback) => later.push(callback),
       });
-      await insertAudits(tx, { ip: null, id: null }, principal.label, 'allowed', entries);
+      await insertAudits(tx, UNASKED, principal.label, 'allowed', entries);
       return result;
     });
     for (const callback of later) callback();
@@ -194,6 +194,9 @@ export interface AuditOrigin {
   ip: string | null;
   id: string | null;
 }
+
+/** Of what the server does on somebody's behalf. */
+export const UNASKED: AuditOrigin = { ip: null, id: null };
 
 /** Writes a row of the audit log. `principal` is the label of who did it, or what they called themselves. */
 export function insertAudit(

@@ -6,6 +6,7 @@ import { createSecureContext, type SecureContextOptions, type TLSSocket } from '
 import type { FastifyServerFactory } from 'fastify';
 import type { Logger } from 'pino';
 import { type Config, ConfigError } from '../config.ts';
+import { startRounds } from '../util/rounds.ts';
 
 type TlsSettings = NonNullable<Config['tls']>;
 
@@ -41,7 +42,7 @@ export interface ServerTls {
   serverFactory: FastifyServerFactory;
   /** When the certificate in use ends, and why the files as they are now cannot be used (null: they are in use). */
   state(): { expiresAt: Date; problem: string | null };
-  stop(): void;
+  stop(): Promise<void>;
 }
 
 /** Reads the files and goes on looking at them. @throws ConfigError where they cannot be used at the start. */
@@ -90,14 +91,7 @@ export async function openTls(
       fail(JSON.stringify(found), error);
     }
   };
-  let looking = false;
-  const timer = setInterval(() => {
-    if (looking) return;
-    looking = true;
-    void look().finally(() => {
-      looking = false;
-    });
-  }, LOOK_MS).unref();
+  const rounds = startRounds(LOOK_MS, look);
 
   return {
     serverFactory(handler, options) {
@@ -120,7 +114,7 @@ export async function openTls(
       return server;
     },
     state: () => ({ expiresAt: new Date(leaf.validTo), problem: failing?.told === true ? failing.problem : null }),
-    stop: () => clearInterval(timer),
+    stop: rounds.stop,
   };
 }
 

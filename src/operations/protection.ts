@@ -1,6 +1,9 @@
 /** What whatever would delete a protected thing is answered. */
 import { errors } from '../errors.ts';
 
+/** Code of such a refusal. Trying again does not help. */
+export const PROTECTED = 'PROTECTED';
+
 export interface ProtectedThing {
   type: 'server' | 'taskserv' | 'orphan';
   id: string;

@@ -1,3 +1,4 @@
+import { readClock } from '../../database/clock.ts';
 import { type Database, isUniqueViolation } from '../../database/pool.ts';
 import { defineProcedure, OperationError, type Procedure, type StepCall } from '../../engine/procedure.ts';
 import { type Provider, ProviderError } from '../../providers/contract.ts';
@@ -5,7 +6,7 @@ import { readInstallationId } from '../../providers/installation.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import type { WithProvider } from '../create/procedure.ts';
 import { writeGuards } from '../guards/store.ts';
-import { deletionOf, dropOrphan, isProtectedOrphan, lockRef, readClock } from '../orphans/store.ts';
+import { deletionOf, dropOrphan, isProtectedOrphan, lockRef } from '../orphans/store.ts';
 import { priceReader, totals } from '../prices.ts';
 import { callOptions, lookOptions, queueOf, withAccount } from '../server-change.ts';
 import { compensateAdoptions, insertServer, removeServer, serverAtRef, updateServer } from '../store.ts';

@@ -11,6 +11,7 @@ import { CheckedOnly, type Mutation, mutateUnasked } from '../../http/mutation.t
 import type { Services } from '../../http/section.ts';
 import type { Accepted } from '../../operations/accept.ts';
 import { harmlessText } from '../../util/harmless.ts';
+import { startRounds } from '../../util/rounds.ts';
 import { timeText } from '../guards/fields.ts';
 import { bringForward, type DueExpiry, dueExpiries, lockDueExpiry, noteExpiry } from './store.ts';
 
@@ -45,20 +46,19 @@ export interface ExpiryTools {
 /** @returns what stops it, after what it has begun. */
 export function startExpirySweep(tools: ExpiryTools): { stop(): Promise<void> } {
   const { services, kinds, logger } = tools;
-  let stopped = false;
   const underWay = new Map<string, Promise<void>>();
   const complain = (error: unknown) => {
     if (!isDatabaseUnavailable(error)) logger.error({ err: error }, 'looking after what expires failed; trying again');
   };
   let broughtForward = false;
-  const look = async () => {
+  const look = async (isStopping: () => boolean) => {
     if (!broughtForward) {
       for (const { type } of kinds) await bringForward(services.db, `${type}s`, services.config.expiryWarnings);
       broughtForward = true;
     }
     for (const kind of kinds) {
       const free = MAX_UNDER_WAY - underWay.size;
-      if (stopped || free <= 0) return;
+      if (isStopping() || free <= 0) return;
       for (const id of await dueExpiries(services.db, `${kind.type}s`, [...underWay.keys()], free)) {
         const work = lookAt(tools, kind, id)
           .catch(complain)
@@ -67,19 +67,10 @@ export function startExpirySweep(tools: ExpiryTools): { stop(): Promise<void> } 
       }
     }
   };
-  let looking: Promise<void> | null = null;
-  const timer = setInterval(() => {
-    looking ??= look()
-      .catch(complain)
-      .finally(() => {
-        looking = null;
-      });
-  }, LOOK_MS);
+  const rounds = startRounds(LOOK_MS, (isStopping) => look(isStopping).catch(complain));
   return {
     async stop() {
-      stopped = true;
-      clearInterval(timer);
-      await looking;
+      await rounds.stop();
       await Promise.all(underWay.values());
     },
   };

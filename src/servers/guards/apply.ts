@@ -1,5 +1,6 @@
 /** Setting how a server or a taskserv is guarded. It is done when the request is answered. */
 import { isPermitted, requirePermission } from '../../access/permissions.ts';
+import { readClock } from '../../database/clock.ts';
 import { uuidv7 } from '../../database/uuid.ts';
 import type { JsonObject } from '../../documents/json.ts';
 import { errors } from '../../errors.ts';
@@ -7,7 +8,6 @@ import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import { type Accepted, accept } from '../../operations/accept.ts';
 import type { NodeOutcome, NodeUndo } from '../../operations/node.ts';
-import { readClock } from '../orphans/store.ts';
 import { fieldsOf, timeText } from './fields.ts';
 import { type Guards, lockExpiryDeletion, removalUnderWay, stillAsSet, writeGuards } from './store.ts';
 

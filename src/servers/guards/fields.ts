@@ -1,8 +1,8 @@
 /** The fields of requests that guard a server or a taskserv. */
 import { type Static, Type } from 'typebox';
+import { readClock } from '../../database/clock.ts';
 import type { Queryable } from '../../database/pool.ts';
 import { errors } from '../../errors.ts';
-import { readClock } from '../orphans/store.ts';
 import type { Guards } from './store.ts';
 
 const UNITS: Record<string, number> = { s: 1, m: 60, h: 3_600, d: 86_400, w: 604_800 };

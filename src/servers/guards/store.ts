@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 import type { Queryable } from '../../database/pool.ts';
 import { OperationError } from '../../engine/procedure.ts';
-import { type ProtectedThing, protectionRefusal } from '../../operations/protection.ts';
+import { PROTECTED, type ProtectedThing, protectionRefusal } from '../../operations/protection.ts';
 
 /** Tables of what can be protected and can expire. */
 export type GuardedTable = 'servers' | 'taskservs';
@@ -173,7 +173,7 @@ export async function lockExpiryDeletion(
 }
 
 function requireUnprotected(things: readonly ProtectedThing[]): void {
-  if (things.length > 0) throw new OperationError('PROTECTED', protectionRefusal(things).message);
+  if (things.length > 0) throw new OperationError(PROTECTED, protectionRefusal(things).message);
 }
 
 /** The unfinished operation that has begun to delete one of these servers, or taskservs, or tidies up after that. */

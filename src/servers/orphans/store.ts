@@ -34,12 +34,6 @@ const DEPARTURE_SECONDS = 10;
 /** How long departures are kept: longer than any list takes. Minutes. */
 const KEEP_DEPARTURES_MINUTES = 60;
 
-/** The database's clock: what is asked for afterwards is newer than what was committed before. */
-export async function readClock(db: Queryable): Promise<Date> {
-  const { rows } = await sql<{ now: Date }>`select clock_timestamp() as now`.execute(db);
-  return rows[0]?.now ?? new Date();
-}
-
 /**
  * Which of these servers nobody here knows. Known is what a server's row stands for, what an unfinished operation makes
  * or has made, and what was known until after `listedAt`. A server's row is there before anything is made for it, and as

@@ -9,15 +9,16 @@ import type { Json } from '../../documents/json.ts';
 import type { StepCall } from '../../engine/procedure.ts';
 import { ApplicationError } from '../../errors.ts';
 import { runBudget } from '../../evaluation/pool.ts';
-import { insertAudit } from '../../http/mutation.ts';
+import { insertAudit, mutateUnasked, UNASKED } from '../../http/mutation.ts';
 import type { NodeOutcome, NodeUndo } from '../../operations/node.ts';
+import { PROTECTED } from '../../operations/protection.ts';
 import { backoff } from '../../util/backoff.ts';
 import { rulesOf } from '../kinds/rules.ts';
 import type { PlannedStep } from '../planning/contract.ts';
 import { submitRollback } from '../service-rollback.ts';
 import { actingFor, requireStillPermitted } from './authority.ts';
 import { createReport, nextRetry, soon, wokenByCancel } from './loop.ts';
-import { handlerOf, prepareNode, type Runtime, submitTogether, takenElsewhere } from './runtime.ts';
+import { handlerOf, prepareNode, type Runtime, takenElsewhere } from './runtime.ts';
 import { createScheduler, type NodeState, type Scheduler } from './scheduler.ts';
 import { endedAmong, readRun, type Snapshot } from './store.ts';
 import {
@@ -35,9 +36,6 @@ import { createWake, type Wake } from './wake.ts';
 const RETRY_DELAYS = { first: 1, most: 60 };
 /** What looks how things stand may wait for a day for a server that hangs: then the try has failed. */
 const FOLLOW_UP_MS = 30_000;
-
-/** What is protected stays, however often undoing it is tried. */
-const PROTECTED = 'PROTECTED';
 
 export interface RollbackOptions {
   runtime: Runtime;
@@ -305,7 +303,7 @@ async function start(
     requireStillPermitted(acting, [needed], workspace);
     const { principal } = acting;
     const prepared = request === null ? null : await prepareNode(runtime, principal, request);
-    const operationId = await submitTogether(runtime, principal, call.operationId, async (mutation) => {
+    const operationId = await mutateUnasked(services.db, principal, call.operationId, async (mutation) => {
       if ((await claimUndo(mutation.tx, workflowId, [node])).length === 0) throw takenElsewhere(key);
       kept = undo.how === 'node' ? ((await undo.keep?.(mutation.tx)) ?? null) : null;
       if (kept !== null) {
@@ -336,7 +334,7 @@ async function start(
     if (error.status === 404) return { ...moveOf(node, 'undone', null), ...tried };
     if (error.denied) {
       const label = `${authority.name} (rollback of workflow ${workflowId})`;
-      await insertAudit(services.db, { ip: null, id: null }, label, 'denied', {
+      await insertAudit(services.db, UNASKED, label, 'denied', {
         ...{ action: undo.how === 'node' ? undo.kind : 'workflow.rollback', workspace },
         resource: `workflow:${workflowId}`,
         details: { step: key, code: error.code, message: error.message },

@@ -1,6 +1,5 @@
 import type { Principal } from '../../access/permissions.ts';
 import { OperationError } from '../../engine/procedure.ts';
-import { type Mutation, mutateUnasked } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import type { Follower } from '../../operations/follow.ts';
 import type { NodeKind } from '../../operations/node.ts';
@@ -28,19 +27,6 @@ export async function prepareNode(runtime: Runtime, principal: Principal, reques
   const { services } = runtime;
   const handler = handlerOf(runtime, request.kind);
   return handler.prepare?.(services, principal, await openNode(services, principal, handler, request));
-}
-
-/**
- * One transaction in which operations are submitted on behalf of a workflow: with audit rows, as a request's.
- * What `work` asks for after the commit is done then.
- */
-export function submitTogether<T>(
-  { services }: Runtime,
-  principal: Principal,
-  parentId: string | null,
-  work: (mutation: Mutation) => Promise<T>,
-): Promise<T> {
-  return mutateUnasked(services.db, principal, parentId, work);
 }
 
 /** A node has gone on without this execution: it begins again from the rows, where it still may. */

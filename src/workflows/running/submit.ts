@@ -2,7 +2,8 @@ import type { Queryable } from '../../database/pool.ts';
 import type { Json, JsonObject } from '../../documents/json.ts';
 import { ApplicationError } from '../../errors.ts';
 import type { Budget } from '../../evaluation/pool.ts';
-import { insertAudit } from '../../http/mutation.ts';
+import { insertAudit, mutateUnasked, UNASKED } from '../../http/mutation.ts';
+import { PROTECTED } from '../../operations/protection.ts';
 import { workspaceDirectory } from '../../workspaces/service.ts';
 import { renderFields } from '../evaluation.ts';
 import type { NodeRequest } from '../kinds/kind.ts';
@@ -14,7 +15,7 @@ import { type Given, referencedIn, sealFields } from '../secrets/given.ts';
 import { insertGiven } from '../secrets/store.ts';
 import { type Acting, actingFor, requireStillPermitted } from './authority.ts';
 import type { RunContext } from './context.ts';
-import { handlerOf, prepareNode, type Runtime, submitTogether } from './runtime.ts';
+import { handlerOf, prepareNode, type Runtime } from './runtime.ts';
 import type { NodeState } from './scheduler.ts';
 import type { StartGuard } from './start-guard.ts';
 import { claimNodes, type NodeInput, readInputs, type Snapshot, setOperations } from './store.ts';
@@ -105,8 +106,7 @@ async function recordDenial(
   { key, step }: NodeState,
   { code, message }: NodeRefused,
 ): Promise<void> {
-  const origin = { ip: null, id: null };
-  await insertAudit(runtime.services.db, origin, `${run.authority.name} (workflow ${workflowId})`, 'denied', {
+  await insertAudit(runtime.services.db, UNASKED, `${run.authority.name} (workflow ${workflowId})`, 'denied', {
     ...{ action: step.planned.kind, workspace, resource: `workflow:${workflowId}` },
     details: { step: key, code, message },
   });
@@ -148,7 +148,7 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
     if (fields === undefined) throw new Error(`${node.key} of workflow ${workflowId} was not rendered`);
     ready.set(node.position, await makeReady(options, before, node, fields, input.fields === null));
   }
-  return submitTogether(runtime, before.principal, workflowId, async (transaction) => {
+  return mutateUnasked(runtime.services.db, before.principal, workflowId, async (transaction) => {
     // Asked again: what a node prepares may take a while.
     const now = await acting(transaction.tx);
     const mutation = { ...transaction, principal: now.principal };
@@ -263,7 +263,7 @@ async function refusing<T>(position: number, work: () => Promise<T>): Promise<T>
   } catch (error) {
     if (!(error instanceof ApplicationError)) throw error;
     const { code, message, denied, status } = error;
-    const retryable = error.retryable || (status === 409 && code !== 'PROTECTED');
+    const retryable = error.retryable || (status === 409 && code !== PROTECTED);
     throw new NodeRefused(position, { code, message, denied, retryable });
   }
 }

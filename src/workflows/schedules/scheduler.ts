@@ -1,11 +1,12 @@
 import type { Logger } from 'pino';
 import { isDatabaseUnavailable, type Queryable } from '../../database/pool.ts';
 import { ApplicationError } from '../../errors.ts';
-import { insertAudit } from '../../http/mutation.ts';
+import { insertAudit, mutateUnasked, UNASKED } from '../../http/mutation.ts';
 import { harmlessText } from '../../util/harmless.ts';
+import { startRounds } from '../../util/rounds.ts';
 import { prepareWorkflow } from '../prepare.ts';
 import { actingFor, requireStillPermitted } from '../running/authority.ts';
-import { type Runtime, submitTogether } from '../running/runtime.ts';
+import type { Runtime } from '../running/runtime.ts';
 import { referencedIn } from '../secrets/given.ts';
 import { submitWorkflow } from '../service.ts';
 import { findNext, timeOf } from './cron.ts';
@@ -33,7 +34,6 @@ const MISSED_MS = 60_000;
  */
 export function startSchedules(runtime: Runtime, logger: Logger): { stop(): Promise<void> } {
   const { db } = runtime.services;
-  let stopped = false;
   /** By schedule, so that a slow or broken one holds up no other. */
   const underWay = new Map<string, Promise<void>>();
   const start = (id: string) => {
@@ -45,23 +45,20 @@ export function startSchedules(runtime: Runtime, logger: Logger): { stop(): Prom
       .finally(() => underWay.delete(id));
     underWay.set(id, work);
   };
-  let looking: Promise<void> = Promise.resolve();
-  const look = async () => {
+  const look = async (isStopping: () => boolean) => {
     const due = await dueSchedules(db, [...underWay.keys()]);
-    if (stopped) return;
+    if (isStopping()) return;
     for (const id of due.slice(0, MAX_UNDER_WAY - underWay.size)) start(id);
   };
-  const timer = setInterval(() => {
-    looking = looking.then(look).catch((error) => {
+  const rounds = startRounds(LOOK_MS, (isStopping) =>
+    look(isStopping).catch((error) => {
       if (!isDatabaseUnavailable(error))
         logger.error({ err: error }, 'could not look for due schedules; the next round tries again');
-    });
-  }, LOOK_MS);
+    }),
+  );
   return {
     async stop() {
-      stopped = true;
-      clearInterval(timer);
-      await looking;
+      await rounds.stop();
       await Promise.all(underWay.values());
     },
   };
@@ -84,7 +81,7 @@ async function runDue(runtime: Runtime, logger: Logger, id: string): Promise<voi
     const given = openScheduleSecrets(encryption, due);
     const request = { workspace, workflow_type, parameters, given };
     const prepared = await prepareWorkflow(runtime.services, principal, request);
-    await submitTogether(runtime, principal, null, async (mutation) => {
+    await mutateUnasked(db, principal, null, async (mutation) => {
       // Another replica may have been faster.
       const still = await lockDue(mutation.tx, id);
       if (still === null) return;
@@ -107,7 +104,7 @@ async function runDue(runtime: Runtime, logger: Logger, id: string): Promise<voi
     await db.transaction().execute(async (tx) => {
       const due = await moveOn(tx, id, message, state);
       if (due === null || !known || !error.denied) return;
-      await insertAudit(tx, { ip: null, id: null }, `${due.authority.name} (schedule ${id})`, 'denied', {
+      await insertAudit(tx, UNASKED, `${due.authority.name} (schedule ${id})`, 'denied', {
         ...{ action: 'workflow.submit', workspace: due.workspace, resource: `schedule:${id}` },
         details: { code: error.code, message },
       });

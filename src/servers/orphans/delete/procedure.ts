@@ -1,3 +1,4 @@
+import { readClock } from '../../../database/clock.ts';
 import type { Database } from '../../../database/pool.ts';
 import { defineProcedure, OperationError, type Procedure, type StepCall } from '../../../engine/procedure.ts';
 import type { Provider } from '../../../providers/contract.ts';
@@ -7,7 +8,7 @@ import type { ProviderRegistry } from '../../../providers/registry.ts';
 import { CLEANUP_STEP, deleteAndWait } from '../../delete/procedure.ts';
 import { beginOrphanRemoval } from '../../guards/store.ts';
 import { lookOptions, queueOf, withOpened } from '../../server-change.ts';
-import { dropOrphan, operationsOfOurs, readClock, unknownAmong } from '../store.ts';
+import { dropOrphan, operationsOfOurs, unknownAmong } from '../store.ts';
 
 /** Ids only: what is to be deleted is looked at again. */
 export interface OrphanDeletion {
