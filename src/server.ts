@@ -7,7 +7,7 @@ import { createEncryption, type Encryption } from './access/encryption.ts';
 import { prepareInstallation } from './access/installation.ts';
 import { openEncryption } from './access/master-key.ts';
 import { buildApp } from './app.ts';
-import { BackupError } from './backup/format.ts';
+import { BackupError } from './backup/errors.ts';
 import { type Config, ConfigError } from './config.ts';
 import { asDiskError, createDiskWatch, isDiskRefusal } from './database/disk.ts';
 import { type EmbeddedPostgres, runningEmbeddedPostgres, startEmbeddedPostgres } from './database/embedded.ts';
