@@ -82,9 +82,14 @@ async function runDue(runtime: Runtime, logger: Logger, id: string): Promise<voi
     const request = { workspace, workflow_type, parameters, given };
     const prepared = await prepareWorkflow(runtime.services, principal, request);
     await mutateUnasked(db, principal, null, async (mutation) => {
-      // Another replica may have been faster.
+      // Another replica may have been faster, for this time and even for one after it.
       const still = await lockDue(mutation.tx, id);
       if (still === null) return;
+      const late = whyNot(still);
+      if (late !== null) {
+        await moveOn(mutation.tx, id, late, 'active');
+        return;
+      }
       const { id: workflowId } = await submitWorkflow(runtime.services, mutation, workspace, prepared);
       const referenced = referencedIn(prepared.parameters, prepared.given);
       if (referenced.size > given.size) {
