@@ -7,6 +7,7 @@ import { assistantCommands } from './commands/assistant.ts';
 import { auditCommands } from './commands/audit.ts';
 import { completionCommands } from './commands/completion.ts';
 import { contextCommands } from './commands/context.ts';
+import { limitCommands } from './commands/limits.ts';
 import { operationCommands } from './commands/operation.ts';
 import { orphanCommands } from './commands/orphan.ts';
 import { providerCommands } from './commands/provider.ts';
@@ -40,6 +41,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
   ...operationCommands,
   ...workspaceCommands,
   ...workspaceSecretCommands,
+  ...limitCommands,
   ...providerCommands,
   ...userCommands,
   ...tokenCommands,

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino';
 import { type Database, isDatabaseUnavailable } from '../database/pool.ts';
 import { harmlessText } from '../util/harmless.ts';
-import { appendEvents, type NewEvent } from './operation-record.ts';
+import { appendEvents, bytesOf, type NewEvent } from './operation-record.ts';
 import type { Signals } from './signals.ts';
 
 /** Lines are gathered this long: one INSERT for all of them is ten times what one each can do. */
@@ -16,9 +16,24 @@ const MAX_LINE_LENGTH = 16_384;
 
 type QueuedEvent = NewEvent & { operationId: string };
 
+/** How much output of operations is kept. Bytes; 0: no bound. */
+export interface OutputBudget {
+  readonly ofOperation: number;
+  /** Of all operations of a workspace in a day. */
+  readonly ofWorkspace: number;
+  /** Counts for the workspace. @returns what it has used today. */
+  add(workspace: string, bytes: number): number;
+}
+
+const UNBOUNDED: OutputBudget = { ofOperation: 0, ofWorkspace: 0, add: () => 0 };
+
 /** Writes the events of all procedures of this process in batches. */
 export interface EventWriter {
-  /** Queues an event. Resolves at once, or when there is room again. */
+  /** From here on the operation's output is bounded. @param bytes what is kept of it already. */
+  begin(operationId: string, workspace: string, bytes: number): void;
+  /** It has ended here. */
+  end(operationId: string): void;
+  /** Queues an event; lines past the bounds are left out. Resolves at once, or when there is room again. */
   append(operationId: string, event: NewEvent): Promise<void>;
   /** Takes the operation's unwritten events out of the queue, to be written by the caller's own transaction. */
   take(operationId: string): Promise<NewEvent[]>;
@@ -41,8 +56,10 @@ export function createEventWriter(options: {
   logger: Logger;
   signals: Signals;
   replicaId: string;
+  output?: OutputBudget | undefined;
 }): EventWriter {
-  const { db, logger, signals, replicaId } = options;
+  const { db, logger, signals, replicaId, output = UNBOUNDED } = options;
+  const outputs = new Map<string, { workspace: string; bytes: number; full: boolean }>();
   let queue: QueuedEvent[] = [];
   let timer: NodeJS.Timeout | undefined;
   let flushing: Promise<void> = Promise.resolve();
@@ -77,8 +94,26 @@ export function createEventWriter(options: {
     if (queue.length > 0) schedule();
   };
 
+  /** The event, or what is said in its place; null: that has been said. */
+  const bounded = (operationId: string, event: NewEvent): NewEvent | null => {
+    const kept = outputs.get(operationId);
+    if (kept === undefined || event.type !== 'log') return event;
+    if (kept.full) return null;
+    const bytes = bytesOf(event);
+    const reason = pastBound(output, kept.workspace, kept.bytes + bytes, output.add(kept.workspace, bytes));
+    kept.bytes += bytes;
+    kept.full = reason !== null;
+    return reason === null ? event : logEvent(reason, 'step' in event.data ? { step: event.data.step } : {});
+  };
+
   return {
-    async append(operationId, event) {
+    begin(operationId, workspace, bytes) {
+      outputs.set(operationId, { workspace, bytes, full: output.ofOperation > 0 && bytes > output.ofOperation });
+    },
+    end: (operationId) => void outputs.delete(operationId),
+    async append(operationId, given) {
+      const event = bounded(operationId, given);
+      if (event === null) return;
       queue.push({ ...event, operationId });
       schedule();
       if (queue.length >= HIGH_WATER) {
@@ -108,4 +143,20 @@ export function createEventWriter(options: {
       while (queue.length > 0) await flush();
     },
   };
+}
+
+/** What is said instead of a line that is past a bound; null: it is not. */
+function pastBound(
+  { ofOperation, ofWorkspace }: OutputBudget,
+  workspace: string,
+  used: number,
+  usedToday: number,
+): string | null {
+  if (ofOperation > 0 && used > ofOperation) {
+    return `The output of this operation is longer than ${ofOperation} bytes (limit operation_event_bytes): the rest is left out.`;
+  }
+  if (ofWorkspace > 0 && usedToday > ofWorkspace) {
+    return `The output of workspace "${workspace}" is longer than ${ofWorkspace} bytes today (limit workspace_event_bytes): the rest of this operation's is left out.`;
+  }
+  return null;
 }

@@ -8,6 +8,7 @@ import Fastify from 'fastify';
 import { createTestDatabase } from '../../test/support/database.ts';
 import { createEncryption } from '../access/encryption.ts';
 import type { Principal } from '../access/permissions.ts';
+import { loadConfig } from '../config.ts';
 import type { Queryable } from '../database/pool.ts';
 import type { RoleBinding } from '../database/tables.ts';
 import { uuidv7 } from '../database/uuid.ts';
@@ -23,6 +24,8 @@ import { installErrorHandler } from '../http/error-handler.ts';
 import { createMutate } from '../http/mutation.ts';
 import type { App, Services } from '../http/section.ts';
 import { installValidation } from '../http/validation.ts';
+import { createLimits } from '../limits/limits.ts';
+import { startSharedCounts } from '../limits/shared-counts.ts';
 import { createFollower } from './follow.ts';
 import { registerOperationRoutes } from './routes.ts';
 import { feedHorizon, readFeed } from './store.ts';
@@ -78,7 +81,11 @@ async function startApp(): Promise<{ app: App; url: string }> {
   const mutate = createMutate(db, encryption, encryption);
   const follower = createFollower(db, engine.signals, app.log);
   app.addHook('onClose', async () => follower.close());
-  registerOperationRoutes(app, { db, engine, mutate } as unknown as Services, follower);
+  const counts = await startSharedCounts(db, (error) => app.log.error(error));
+  app.addHook('onClose', () => counts.stop());
+  const limits = createLimits(db, loadConfig().limits, counts);
+  app.decorate('limits', limits);
+  registerOperationRoutes(app, { db, engine, limits, mutate } as unknown as Services, follower);
   return { app, url: await app.listen({ port: 0, host: '127.0.0.1' }) };
 }
 

@@ -36,7 +36,7 @@ const CANCEL_WAIT_MS = 5_000;
 
 /** Accepts a workflow: its operation, its graph and the start of its procedure commit together. */
 export async function submitWorkflow(
-  services: Pick<Services, 'engine' | 'encryption'>,
+  services: Pick<Services, 'engine' | 'encryption' | 'limits'>,
   mutation: Mutation,
   workspace: string,
   prepared: PreparedWorkflow,
@@ -73,7 +73,7 @@ function snapshotOf({ type, definition, plan, settings }: PreparedWorkflow, prin
 }
 
 async function startRun(
-  services: Pick<Services, 'engine'>,
+  services: Pick<Services, 'engine' | 'limits'>,
   mutation: Mutation,
   workspace: string,
   run: Snapshot,

@@ -79,6 +79,7 @@ const REQUESTS: Record<string, () => Sent> = {
     body: { name: 'new', path: `${server.dataDir}/workspaces/deep/new`, activate: true },
   }),
   'POST /v1/workspaces/{name}/activate': () => ({ path: '/v1/workspaces/other/activate' }),
+  'PATCH /v1/workspaces/{name}': () => ({ path: '/v1/workspaces/other', body: { limits: { servers: 1 } } }),
   'DELETE /v1/workspaces/{name}': () => ({ path: '/v1/workspaces/other' }),
   'PUT /v1/workspaces/{name}/credentials/{provider}': () => ({
     path: `/v1/workspaces/default/credentials/${cloud.name}`,

@@ -1,5 +1,7 @@
 import { type Database, isUniqueViolation } from '../../database/pool.ts';
 import { defineProcedure, OperationError, type Procedure, type StepCall } from '../../engine/procedure.ts';
+import { ApplicationError } from '../../errors.ts';
+import { learnSizes, requireWorkspaceRoom } from '../../limits/workspace-room.ts';
 import { type Provider, ProviderError } from '../../providers/contract.ts';
 import { readInstallationId } from '../../providers/installation.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
@@ -34,6 +36,12 @@ export function adoptProcedure(db: Database, providers: ProviderRegistry): Proce
         'take them over',
         async (call) => {
           const done: Taken = { adopted: [], refused: [...found.refused] };
+          const places = found.candidates.map(({ server: { plan, zone } }) => ({
+            provider: input.provider,
+            plan,
+            zone,
+          }));
+          await learnSizes(db, providers, workspace, places);
           for (const candidate of found.candidates)
             await take(db, input.provider, withProvider, candidate, {
               ...{ workspace, createdBy, ownerId, call, done },
@@ -154,7 +162,7 @@ interface Entered {
 /** Enters the row. */
 async function enter(db: Database, server: Parameters<typeof insertServer>[1] & { ref: string }): Promise<Entered> {
   const refused = (reason: string): Entered => ({ refused: reason, through: false });
-  const { id, provider, ref, workspace, hostname } = server;
+  const { id, provider, ref, workspace, hostname, plan, zone } = server;
   try {
     return await db.transaction().execute(async (tx) => {
       await lockRef(tx, provider, ref);
@@ -163,11 +171,13 @@ async function enter(db: Database, server: Parameters<typeof insertServer>[1] & 
       if (holder !== null) return refused(`It is server ${holder.id} already.`);
       const deletion = await deletionOf(tx, provider, ref);
       if (deletion !== null) return refused(`Operation ${deletion} is deleting it.`);
+      await requireWorkspaceRoom(tx, workspace, { place: { provider, plan, zone } });
       await insertServer(tx, server);
       await updateServer(tx, id, { status: 'creating', providerRef: ref });
       return { refused: null, through: false };
     });
   } catch (error) {
+    if (error instanceof ApplicationError) return refused(error.message);
     if (!isUniqueViolation(error, 'servers_workspace_hostname_key')) throw error;
     return refused(`The hostname "${hostname}" is taken in workspace "${workspace}".`);
   }

@@ -3,6 +3,7 @@ import type { Principal } from '../../access/permissions.ts';
 import { errors } from '../../errors.ts';
 import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
+import { learnSizes, requireWorkspaceRoom } from '../../limits/workspace-room.ts';
 import type { Accepted } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
 import { ProviderError } from '../../providers/contract.ts';
@@ -88,6 +89,9 @@ async function requireOffered(
   const server = await readKnown(db, id);
   if (server === null || server.provider === EXISTING) return;
   const { workspace, hostname, zone } = server;
+  if (newPlan !== undefined) {
+    await learnSizes(db, providers, workspace, [{ provider: server.provider, plan: newPlan, zone }]);
+  }
   try {
     const provider = await providers.for(server.provider, workspace);
     if (newPlan !== undefined && provider.resizeServer === undefined) throw cannot(server.provider, id, 'plan');
@@ -123,6 +127,12 @@ async function acceptResize(
     });
   }
   const { zone, plan: previousPlan, tags: previousTags } = server;
+  if (newPlan !== undefined) {
+    await requireWorkspaceRoom(mutation.tx, server.workspace, {
+      place: { provider: server.provider, plan: newPlan, zone },
+      instead: { id, plan: previousPlan },
+    });
+  }
   const extra: Omit<
     ResizeInput,
     'server_id' | 'provider' | 'provider_ref' | 'create_operation_id' | 'previous_status'

@@ -62,20 +62,22 @@ export interface SubmitOptions {
 /**
  * Makes operations of nodes, many in one transaction: the nodes' rows say that they run and with which operation when
  * the operations exist, and not otherwise.
- * @returns the operation of each node that was submitted; the others are refused, or taken by nobody yet.
+ * @returns the operation of each node that was submitted; the others are refused, held until there is room for them, or
+ * taken by nobody yet.
  */
-export async function submitNodes(
-  options: SubmitOptions,
-  nodes: readonly NodeState[],
-): Promise<{ submitted: Map<NodeState, { operationId: string; attempt: number }>; refused: Refusal[] }> {
-  const submitted = new Map<NodeState, { operationId: string; attempt: number }>();
-  const refused: Refusal[] = [];
+export async function submitNodes(options: SubmitOptions, nodes: readonly NodeState[]): Promise<Submission> {
+  const submission: Submission = { submitted: new Map(), refused: [], held: [], full: null };
   for (let start = 0; start < nodes.length; start += BATCH) {
     let batch = nodes.slice(start, start + BATCH);
+    if (submission.full !== null) submission.held.push(...batch.filter(takesRoom));
+    if (submission.full !== null) batch = batch.filter((node) => !takesRoom(node));
     while (batch.length > 0) {
       options.guard();
       try {
-        for (const [node, made] of await submitBatch(options, batch)) submitted.set(node, made);
+        const { made, held, full } = await submitBatch(options, batch);
+        for (const [node, operation] of made) submission.submitted.set(node, operation);
+        submission.held.push(...held);
+        submission.full ??= full;
         await options.starts.after();
         break;
       } catch (error) {
@@ -83,12 +85,27 @@ export async function submitNodes(
         const { position, message, code, retryable } = error;
         const node = batch.find((candidate) => candidate.position === position);
         if (node === undefined) throw error;
-        refused.push({ node, message, code, retryable });
+        submission.refused.push({ node, message, code, retryable });
         batch = batch.filter((candidate) => candidate !== node);
       }
     }
   }
-  return { submitted, refused };
+  return submission;
+}
+
+/** What became of nodes that were to be submitted. */
+export interface Submission {
+  submitted: Map<NodeState, { operationId: string; attempt: number }>;
+  refused: Refusal[];
+  /** There is no room for them among the operations under way. */
+  held: NodeState[];
+  /** What leaves no room; null: nothing does. */
+  full: string | null;
+}
+
+/** A nested workflow does nothing itself: where its nodes have no room it waits for them. */
+function takesRoom({ step }: NodeState): boolean {
+  return step.planned.kind !== 'workflow';
 }
 
 /** A node ready to be submitted. */
@@ -102,8 +119,28 @@ interface Ready {
   given: Given;
 }
 
-async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) {
+/** Leaves out the nodes that have no room among the operations under way. */
+async function fit(
+  { runtime, run, workspace }: SubmitOptions,
+  db: Queryable,
+  nodes: readonly NodeState[],
+): Promise<{ fitting: readonly NodeState[] } & Pick<Submission, 'held' | 'full'>> {
+  const takers = nodes.filter(takesRoom);
+  const place = { userId: run.authority.userId, workspace };
+  const { left, reason } = await runtime.services.limits.operations.room(db, place, takers.length);
+  if (left >= takers.length) return { fitting: nodes, held: [], full: null };
+  const held = takers.slice(left);
+  return { fitting: nodes.filter((node) => !held.includes(node)), held, full: reason };
+}
+
+async function submitBatch(
+  options: SubmitOptions,
+  all: readonly NodeState[],
+): Promise<{ made: Submission['submitted'] } & Pick<Submission, 'held' | 'full'>> {
   const { runtime, workflowId, run } = options;
+  // Nothing is evaluated for those that are going to wait.
+  const { fitting: batch, ...waiting } = await fit(options, runtime.services.db, all);
+  if (batch.length === 0) return { made: new Map(), ...waiting };
   const acting = (db: Queryable) => actingFor(db, run.authority, `workflow ${workflowId}`);
   const before = await acting(runtime.services.db);
   const inputs = await readInputs(
@@ -133,7 +170,8 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
     const mutation = { ...transaction, principal: now.principal };
     const made = new Map<NodeState, { operationId: string; attempt: number }>();
     const rows: Parameters<typeof setOperations>[2][number][] = [];
-    const claimed = await claimNodes(mutation.tx, workflowId, batch);
+    const room = await fit(options, mutation.tx, batch);
+    const claimed = await claimNodes(mutation.tx, workflowId, room.fitting);
     const gathering = runtime.services.engine.gather();
     const engine = { ...runtime.services.engine, submit: gathering.submit };
     const gathered = { ...runtime.services, engine };
@@ -153,7 +191,7 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
     }
     await gathering.flush(mutation.tx);
     await setOperations(mutation.tx, workflowId, rows);
-    return made;
+    return { made, held: [...waiting.held, ...room.held], full: waiting.full ?? room.full };
   });
 }
 

@@ -1,0 +1,230 @@
+/**
+ * What the servers of a workspace may be together: how many, how large, how dear. Judged where a server is accepted, in the
+ * transaction that accepts it, so that all replicas together keep to it. How large a plan is, and what it costs, is asked
+ * of its provider before (`learnSizes`) and kept.
+ */
+import { sql } from 'kysely';
+import type { Database, Queryable } from '../database/pool.ts';
+import { errors } from '../errors.ts';
+import { type Plan, type Provider, ProviderError } from '../providers/contract.ts';
+import type { ProviderRegistry } from '../providers/registry.ts';
+
+export const WORKSPACE_LIMITS = ['servers', 'cpus', 'memory', 'monthly_cost'] as const;
+export type WorkspaceLimit = (typeof WORKSPACE_LIMITS)[number];
+/** Null: no limit. `memory` in gibibytes, `monthly_cost` in what the providers bill in. */
+export type WorkspaceLimits = Record<WorkspaceLimit, number | null>;
+type Size = Record<Exclude<WorkspaceLimit, 'servers'>, number | null>;
+
+/** Where a server is or shall be. */
+export interface Placed {
+  provider: string;
+  plan: string;
+  zone: string;
+}
+
+/** How old a known size may be. Prices change some times a year. */
+const FRESH_HOURS = 24;
+/** Providers are asked while a client waits. */
+const PATIENCE_SECONDS = 5;
+const ANSWER_MS = 10_000;
+const UNITS: Record<WorkspaceLimit, string> = {
+  servers: 'servers',
+  cpus: 'processors',
+  memory: 'GiB of memory',
+  monthly_cost: 'of monthly cost',
+};
+
+/** @returns null where the workspace has none, or is none. */
+async function limitsOf(db: Queryable, workspace: string, lock: boolean): Promise<WorkspaceLimits | null> {
+  const { rows } = await sql<{ limits: Partial<WorkspaceLimits> }>`
+    select limits from provisioning.workspaces where name = ${workspace} and limits <> '{}'
+    ${lock ? sql`for no key update` : sql``}`.execute(db);
+  const limits = rows[0]?.limits;
+  if (limits === undefined) return null;
+  return { servers: null, cpus: null, memory: null, monthly_cost: null, ...limits };
+}
+
+const needsSizes = ({ cpus, memory, monthly_cost }: WorkspaceLimits) =>
+  cpus !== null || memory !== null || monthly_cost !== null;
+
+/**
+ * Learns how large the servers of a workspace are and what they cost, and those that shall come, where its limits ask for
+ * that. Call it before the transaction. A provider that does not answer leaves what was known.
+ * @param always also where it has no such limits yet.
+ */
+export async function learnSizes(
+  db: Database,
+  providers: ProviderRegistry,
+  workspace: string,
+  coming: readonly Placed[],
+  always = false,
+): Promise<void> {
+  const limits = await limitsOf(db, workspace, false);
+  if (!always && (limits === null || !needsSizes(limits))) return;
+  for (const [name, places] of Map.groupBy(await unknownSizes(db, workspace, coming), ({ provider }) => provider)) {
+    const plans = await plansOf(providers, name, workspace);
+    const free = providers.cloud(name) === undefined;
+    const sizes = places.flatMap(({ plan, zone }) => {
+      const found = plans.find((offered) => offered.name === plan);
+      if (found === undefined) return [];
+      const cost = found.prices?.[zone]?.monthly ?? (free ? 0 : null);
+      return [{ plan, zone, cpus: found.cpus, memory: found.memory_mb, cost }];
+    });
+    await keepSizes(db, workspace, name, sizes);
+  }
+}
+
+async function unknownSizes(db: Queryable, workspace: string, coming: readonly Placed[]): Promise<Placed[]> {
+  const { rows } = await sql<Placed>`
+    select distinct p.provider, p.plan, p.zone
+    from (select provider, plan, zone from provisioning.servers where workspace = ${workspace}
+          union all
+          select * from unnest(${coming.map(({ provider }) => provider)}::text[], ${coming.map(({ plan }) => plan)}::text[],
+                               ${coming.map(({ zone }) => zone)}::text[])) as p (provider, plan, zone)
+    where not exists (
+      select from provisioning.plan_sizes k
+      where k.workspace = ${workspace} and (k.provider, k.plan, k.zone) = (p.provider, p.plan, p.zone)
+        and k.seen_at > now() - make_interval(hours => ${FRESH_HOURS}::int))`.execute(db);
+  return rows;
+}
+
+/** Empty where nobody can tell now. */
+async function plansOf(providers: ProviderRegistry, name: string, workspace: string): Promise<Plan[]> {
+  const signal = AbortSignal.timeout(ANSWER_MS);
+  try {
+    if (!providers.has(name) && providers.cloud(name) === undefined) return [];
+    const provider: Provider = await providers.for(name, workspace);
+    return await provider.listPlans({ signal, patience: PATIENCE_SECONDS });
+  } catch (error) {
+    if (error instanceof ProviderError || (signal.aborted && error === signal.reason)) return [];
+    throw error;
+  }
+}
+
+async function keepSizes(
+  db: Queryable,
+  workspace: string,
+  provider: string,
+  sizes: readonly { plan: string; zone: string; cpus: number; memory: number; cost: number | null }[],
+): Promise<void> {
+  if (sizes.length === 0) return;
+  await sql`
+    insert into provisioning.plan_sizes (workspace, provider, plan, zone, cpus, memory_mb, monthly_cost)
+    select w.name, ${provider}, s.plan, s.zone, s.cpus, s.memory, s.cost
+    from provisioning.workspaces w,
+         unnest(${sizes.map(({ plan }) => plan)}::text[], ${sizes.map(({ zone }) => zone)}::text[],
+                ${sizes.map(({ cpus }) => cpus)}::float8[], ${sizes.map(({ memory }) => memory)}::float8[],
+                ${sizes.map(({ cost }) => cost)}::float8[]) as s (plan, zone, cpus, memory, cost)
+    where w.name = ${workspace}
+    on conflict (workspace, provider, plan, zone) do update
+    set cpus = excluded.cpus, memory_mb = excluded.memory_mb, monthly_cost = excluded.monthly_cost, seen_at = now()`.execute(
+    db,
+  );
+}
+
+/** What the servers of a workspace are together, those in the making and changes under way included. */
+export interface WorkspaceUsage extends Record<WorkspaceLimit, number> {
+  /** Servers whose size nobody knows: they count as servers alone. */
+  unknown: number;
+}
+
+/** @param but without this server. */
+export async function usageOf(db: Queryable, workspace: string, but: string | null = null): Promise<WorkspaceUsage> {
+  const { rows } = await sql<WorkspaceUsage>`
+    with standing as (
+      select s.provider, s.zone, s.plan, o.input ->> 'plan' as coming
+      from provisioning.servers s
+      left join provisioning.operations o
+        on o.resource = 'server:' || s.id and o.status in ('pending', 'running') and o.kind = 'server.resize'
+      where s.workspace = ${workspace} and s.id is distinct from ${but}::text)
+    select count(*)::int as servers, coalesce(sum(greatest(now.cpus, next.cpus)), 0)::float8 as cpus,
+           coalesce(sum(greatest(now.memory_mb, next.memory_mb)), 0)::float8 / 1024 as memory,
+           coalesce(sum(greatest(now.monthly_cost, next.monthly_cost)), 0)::float8 as monthly_cost,
+           count(*) filter (where now.plan is null)::int as unknown
+    from standing s
+    left join provisioning.plan_sizes now
+      on (now.workspace, now.provider, now.plan, now.zone) = (${workspace}, s.provider, s.plan, s.zone)
+    left join provisioning.plan_sizes next
+      on (next.workspace, next.provider, next.plan, next.zone) = (${workspace}, s.provider, s.coming, s.zone)`.execute(
+    db,
+  );
+  return rows[0] ?? { servers: 0, cpus: 0, memory: 0, monthly_cost: 0, unknown: 0 };
+}
+
+/** A server that is to come, or to change. */
+export interface Coming {
+  /** Null: a machine of its owner, which counts as a server alone. */
+  place: Placed | null;
+  /** The server that is there already, and from which plan it changes (null: it is made anew). Absent: a new one. */
+  instead?: { id: string; plan: string | null };
+}
+
+/**
+ * Holds a server that comes, or becomes larger, against the limits of its workspace. Nobody else passes until the
+ * transaction ends.
+ * @throws 409 naming the limit; 503 where the size is needed and its provider has not told it.
+ */
+export async function requireWorkspaceRoom(
+  tx: Queryable,
+  workspace: string,
+  { place, instead }: Coming,
+): Promise<void> {
+  const limits = await limitsOf(tx, workspace, true);
+  if (limits === null) return;
+  const used = await usageOf(tx, workspace, instead?.id ?? null);
+  const size = place === null || !needsSizes(limits) ? NO_SIZE : await sizeOf(tx, workspace, place);
+  const from = instead?.plan ?? null;
+  const before = place === null || from === null ? null : await findSize(tx, workspace, { ...place, plan: from });
+  const wanted: WorkspaceLimits = { servers: 1, ...size };
+  for (const name of WORKSPACE_LIMITS) {
+    const allowed = limits[name];
+    const more = wanted[name];
+    if (allowed === null || (more !== null && rounded(used[name] + more) <= allowed)) continue;
+    // A workspace that is past its limits may still become smaller.
+    if (from !== null && (name === 'servers' || (before !== null && (more ?? 0) <= (before[name] ?? 0)))) continue;
+    throw refusal(workspace, name, { used: used[name], wanted: more, allowed }, place);
+  }
+}
+
+const NO_SIZE: Size = { cpus: 0, memory: 0, monthly_cost: 0 };
+
+async function findSize(tx: Queryable, workspace: string, { provider, plan, zone }: Placed): Promise<Size | null> {
+  const { rows } = await sql<Size>`
+    select cpus, memory_mb / 1024 as memory, monthly_cost from provisioning.plan_sizes
+    where (workspace, provider, plan, zone) = (${workspace}, ${provider}, ${plan}, ${zone})`.execute(tx);
+  return rows[0] ?? null;
+}
+
+async function sizeOf(tx: Queryable, workspace: string, place: Placed): Promise<Size> {
+  const size = await findSize(tx, workspace, place);
+  if (size !== null) return size;
+  const { provider, plan, zone } = place;
+  throw errors.unavailable(
+    `Workspace "${workspace}" has limits, and ${provider} has not told yet how large the plan ${plan} in ${zone} is. Try again in a moment.`,
+    10,
+  );
+}
+
+function refusal(
+  workspace: string,
+  limit: WorkspaceLimit,
+  { used, wanted, allowed }: { used: number; wanted: number | null; allowed: number },
+  place: Placed | null,
+) {
+  const details = { limit, per: 'workspace', workspace, used: rounded(used), allowed };
+  if (wanted === null) {
+    return errors.limitReached(
+      `Workspace "${workspace}" has a limit of monthly cost, and ${place?.provider} tells no price of the plan ${place?.plan}. Choose a provider that does, or have the limit taken off.`,
+      { ...details, wanted },
+    );
+  }
+  return errors.limitReached(
+    `Workspace "${workspace}" uses ${rounded(used)} of ${allowed} ${UNITS[limit]}, and this takes ${rounded(wanted)} more (limit ${limit}). Delete servers, or have the limit raised: PATCH /v1/workspaces/${workspace}.`,
+    { ...details, wanted: rounded(wanted) },
+  );
+}
+
+/** Without the digits that only binary fractions have. */
+function rounded(amount: number): number {
+  return Math.round(amount * 1e6) / 1e6;
+}
