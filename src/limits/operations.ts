@@ -45,10 +45,11 @@ export function createOperationLimits(db: Database, settings: LimitSettings): Op
   /** Let through since then. */
   let added = new Map<string, number>();
 
-  const lately = (): Promise<Map<string, number>> => {
+  /** @param reader a transaction reads by itself: those that hold all connections must not wait for one more. */
+  const lately = (reader: Queryable): Promise<Map<string, number>> => {
     if (known !== undefined && performance.now() - known.at < KNOWN_MS) return known.counts;
     added = new Map();
-    const counts = readAll(db);
+    const counts = readAll(reader);
     const reading = { at: performance.now(), counts };
     known = reading;
     counts.catch(() => {
@@ -58,22 +59,24 @@ export function createOperationLimits(db: Database, settings: LimitSettings): Op
   };
 
   /** Far from a limit nobody has to wait for anybody else. */
-  const far = async (place: Place, counted: Counted, wanted: number, reserves: boolean): Promise<boolean> => {
+  const far = async (tx: Queryable, place: Place, counted: Counted, wanted: number): Promise<boolean> => {
     const bounded = keysOf(place, counted).filter(({ name }) => settings[name] > 0);
     if (bounded.length === 0) return true;
     if (bounded.some(({ name }) => settings[name] < SMALL)) return false;
-    const counts = await lately();
+    // Whoever reads them for all may fail: then the count is exact, or fails for a reason of its own.
+    const counts = await lately(tx).catch(() => null);
+    if (counts === null) return false;
     const near = bounded.some(
       ({ name, key }) => (counts.get(key) ?? 0) + (added.get(key) ?? 0) + wanted > settings[name] / 2,
     );
     if (near) return false;
-    if (!reserves) return true;
+    if (!tx.isTransaction) return true;
     for (const { key } of bounded) added.set(key, (added.get(key) ?? 0) + wanted);
     return true;
   };
 
   const roomOf = async (tx: Queryable, place: Place, counted: Counted, wanted: number): Promise<Room | null> => {
-    if (await far(place, counted, wanted, tx.isTransaction)) return null;
+    if (await far(tx, place, counted, wanted)) return null;
     const used = await countExactly(tx, place, counted);
     const rooms = keysOf(place, counted)
       .filter(({ name }) => settings[name] > 0)
@@ -102,7 +105,7 @@ export function createOperationLimits(db: Database, settings: LimitSettings): Op
       return { left: room.left, reason: full(place, room, 'operations') };
     },
     async used(place) {
-      const counts = await lately();
+      const counts = await lately(db);
       const entries = (['operations', 'workflows'] as const).flatMap((counted) =>
         keysOf(place, counted).map(({ name, key }) => [name, counts.get(key) ?? 0] as const),
       );

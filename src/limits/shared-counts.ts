@@ -134,9 +134,10 @@ export async function startSharedCounts(
       const entry = entryOf(key, OPEN_SECONDS, true);
       entry.opening += 1;
       try {
+        // What is on its way holds the count of before. Not in the transaction: it needs a connection of its own.
+        await telling;
         const before = await db.transaction().execute(async (tx) => {
           await sql`select pg_advisory_xact_lock(hashtextextended(${key}, 0))`.execute(tx);
-          await telling;
           const open = entry.own + ((await countedByOthers(tx, self, [key])).get(key) ?? 0);
           if (open >= allowed) return open;
           await exchange(tx, self, [[key, { ...entry, own: entry.own + 1 }]]);

@@ -154,7 +154,22 @@ test('nodes of a workflow, nested ones and rollbacks', async () => {
   assert.match(step?.error ?? '', /uses 1 of 1 servers/);
   const nested = await runBatch(
     admin,
-    [{ id: 'inner', kind: 'workflow', with: { workflow_type: 'batch', parameters: { operations: steps } } }],
+    [
+      {
+        ...{ id: 'inner', kind: 'workflow' },
+        with: {
+          workflow_type: 'server_batch',
+          parameters: {
+            name: 'n',
+            count: 1,
+            provider: 'simulated',
+            plan: '1xCPU-1GB',
+            zone: 'de-fra1',
+            max_attempts: 1,
+          },
+        },
+      },
+    ],
     {},
     60,
     'graph',
