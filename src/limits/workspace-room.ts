@@ -34,6 +34,25 @@ const UNITS: Record<WorkspaceLimit, string> = {
   monthly_cost: 'of monthly cost',
 };
 
+/** So long is remembered that a workspace has no limits: nearly none has, and each node of a workflow asks. */
+const UNLIMITED_MS = 1_000;
+const MAX_UNLIMITED = 10_000;
+/** By workspace: since when. */
+const unlimited = new WeakMap<Database, Map<string, number>>();
+/** What each transaction has locked. */
+const locked = new WeakMap<Queryable, Map<string, WorkspaceLimits | null>>();
+
+/** Their row is locked, where there are any. */
+async function lockLimits(tx: Queryable, workspace: string): Promise<WorkspaceLimits | null> {
+  const held = locked.get(tx) ?? new Map<string, WorkspaceLimits | null>();
+  locked.set(tx, held);
+  const known = held.get(workspace);
+  if (known !== undefined) return known;
+  const limits = await limitsOf(tx, workspace, true);
+  held.set(workspace, limits);
+  return limits;
+}
+
 /** @returns null where the workspace has none, or is none. */
 async function limitsOf(db: Queryable, workspace: string, lock: boolean): Promise<WorkspaceLimits | null> {
   const { rows } = await sql<{ limits: Partial<WorkspaceLimits> }>`
@@ -59,8 +78,8 @@ export async function learnSizes(
   coming: readonly Placed[],
   always = false,
 ): Promise<void> {
-  const limits = await limitsOf(db, workspace, false);
-  if (!always && (limits === null || !needsSizes(limits))) return;
+  if (!always && !(await asksForSizes(db, workspace))) return;
+  unlimited.get(db)?.delete(workspace);
   for (const [name, places] of Map.groupBy(await unknownSizes(db, workspace, coming), ({ provider }) => provider)) {
     const plans = await plansOf(providers, name, workspace);
     const free = providers.cloud(name) === undefined;
@@ -72,6 +91,17 @@ export async function learnSizes(
     });
     await keepSizes(db, workspace, name, sizes);
   }
+}
+
+async function asksForSizes(db: Database, workspace: string): Promise<boolean> {
+  const known = unlimited.get(db) ?? new Map<string, number>();
+  unlimited.set(db, known);
+  if (performance.now() - (known.get(workspace) ?? Number.NEGATIVE_INFINITY) < UNLIMITED_MS) return false;
+  const limits = await limitsOf(db, workspace, false);
+  if (known.size >= MAX_UNLIMITED) known.clear();
+  if (limits === null) known.set(workspace, performance.now());
+  else known.delete(workspace);
+  return limits !== null && needsSizes(limits);
 }
 
 async function unknownSizes(db: Queryable, workspace: string, coming: readonly Placed[]): Promise<Placed[]> {
@@ -169,7 +199,7 @@ export async function requireWorkspaceRoom(
   workspace: string,
   { place, instead }: Coming,
 ): Promise<void> {
-  const limits = await limitsOf(tx, workspace, true);
+  const limits = await lockLimits(tx, workspace);
   if (limits === null) return;
   const used = await usageOf(tx, workspace, instead?.id ?? null);
   const size = place === null || !needsSizes(limits) ? NO_SIZE : await sizeOf(tx, workspace, place);
