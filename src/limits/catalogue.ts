@@ -1,7 +1,7 @@
 /** Every limit there is: what is counted, per what, and which setting changes it. */
 
 /** What a limit holds for. */
-export type LimitScope =
+type LimitScope =
   | 'user'
   | 'address'
   | 'workspace'

@@ -1,10 +1,10 @@
-import type { Database, Queryable } from '../database/pool.ts';
 import { sql } from 'kysely';
+import type { Database, Queryable } from '../database/pool.ts';
 import { errors } from '../errors.ts';
 import { LIMITS, type LimitName, type LimitSettings } from './catalogue.ts';
-import { createOperationLimits, type OperationLimits } from './operations.ts';
 import { takeTurn } from './pace.ts';
 import type { SharedCounts } from './shared-counts.ts';
+import { createOperationLimits, type OperationLimits } from './under-way.ts';
 
 const DAY_SECONDS = 86_400;
 
@@ -14,7 +14,7 @@ const OPEN = {
   long_polls: { code: 'TOO_MANY_REQUESTS', what: 'requests that wait for an operation' },
   whole_lists: { code: 'TOO_MANY_REQUESTS', what: 'lists without paging' },
 } as const;
-export type OpenLimit = keyof typeof OPEN;
+type OpenLimit = keyof typeof OPEN;
 
 /** The limits of this installation, and what is used of them. */
 export interface Limits {

@@ -69,6 +69,8 @@ const engine = {
 };
 const cancelledEnd = { status: 'cancelled', error: null, errorCode: null, result: null } as const;
 
+const STREAMS = 50;
+
 async function startApp(): Promise<{ app: App; url: string }> {
   const app = Fastify({ forceCloseConnections: 'idle' }) as unknown as App;
   installValidation(app);
@@ -83,7 +85,7 @@ async function startApp(): Promise<{ app: App; url: string }> {
   app.addHook('onClose', async () => follower.close());
   const counts = await startSharedCounts(db, (error) => app.log.error(error));
   app.addHook('onClose', () => counts.stop());
-  const limits = createLimits(db, loadConfig().limits, counts);
+  const limits = createLimits(db, { ...loadConfig().limits, streams: STREAMS }, counts);
   app.decorate('limits', limits);
   registerOperationRoutes(app, { db, engine, limits, mutate } as unknown as Services, follower);
   return { app, url: await app.listen({ port: 0, host: '127.0.0.1' }) };
@@ -356,7 +358,7 @@ describe('events of an operation', () => {
 
   test('a user has only so many streams', async () => {
     const id = await newOperation({ running: true });
-    const streams = await Promise.all(Array.from({ length: 50 }, () => open(`/v1/operations/${id}/events`)));
+    const streams = await Promise.all(Array.from({ length: STREAMS }, () => open(`/v1/operations/${id}/events`)));
     const surplus = await open(`/v1/operations/${id}/events`);
     assert.equal(surplus.response.status, 429);
     assert.equal(surplus.response.headers.get('retry-after'), '5');

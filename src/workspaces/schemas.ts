@@ -28,17 +28,21 @@ export const WorkspaceSchema = Type.Object(
     path: Type.String({ description: 'Directory of its files, inside one of the workspace roots.' }),
     active: Type.Boolean({ description: 'The one workspace that clients use where none is named.' }),
     last_used: Type.Union([Type.String({ format: 'date-time' }), Type.Null()], { description: 'To the minute.' }),
-    limits: Type.Object(limitFields, { ...closed, description: 'What its servers may be together; null: no limit.' }),
+    limits: Type.Optional(
+      Type.Object(limitFields, { ...closed, description: 'What its servers may be together. Absent: no limits.' }),
+    ),
   },
   { title: 'Workspace', additionalProperties: false },
 );
 
+const FIELDS = `'name', name, 'path', path, 'active', active,
+  'last_used', to_char(last_used at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`;
+const LIMITS = `'servers', limits -> 'servers', 'cpus', limits -> 'cpus', 'memory', limits -> 'memory',
+  'monthly_cost', limits -> 'monthly_cost'`;
+
 /** The row as clients see it, as JSON text. */
-export const WORKSPACE_JSON = sql.raw<string>(`json_build_object(
-  'name', name, 'path', path, 'active', active,
-  'last_used', to_char(last_used at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
-  'limits', json_build_object('servers', limits -> 'servers', 'cpus', limits -> 'cpus', 'memory', limits -> 'memory',
-                              'monthly_cost', limits -> 'monthly_cost'))::text`);
+export const WORKSPACE_JSON = sql.raw<string>(`(case when limits = '{}' then json_build_object(${FIELDS})
+  else json_build_object(${FIELDS}, 'limits', json_build_object(${LIMITS})) end)::text`);
 
 export const workspaceList: ListDefinition = {
   table: 'provisioning.workspaces',

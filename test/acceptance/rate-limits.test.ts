@@ -3,7 +3,7 @@
  * two replicas. Denials of callers whom nobody knows do not fill the audit log.
  */
 import assert from 'node:assert/strict';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { expectError, expectOk, makeClient, startInstallation, USER_PASSWORD } from '../support/acceptance.ts';
 import { type Answer, createClient, type TestServer, until } from '../support/server.ts';
 
@@ -79,11 +79,8 @@ test('denials of callers whom nobody knows: the first of a minute is a row, the 
   const viewer = await makeClient(server, 'ivy', [{ role: 'viewer' }]);
   const DENIED = 250;
   for (let n = 0; n < DENIED; n += 1) {
-    expectError(
-      await server.anonymous.request(n % 2 === 0 ? 'POST' : 'DELETE', '/v1/workspaces/default', {}),
-      n % 2 === 0 ? 404 : 401,
-    );
     expectError(await server.anonymous.request('POST', '/v1/servers/create', {}), 401);
+    expectError(await server.anonymous.request('DELETE', '/v1/workspaces/default'), 401);
   }
   // What a user whom somebody knows is denied stays a row each.
   for (let n = 0; n < 3; n += 1) expectError(await viewer.request('POST', '/v1/users', {}), 403);
@@ -97,7 +94,7 @@ test('denials of callers whom nobody knows: the first of a minute is a row, the 
   const sums = anonymous.filter(({ action }) => action === 'denials');
   const singles = anonymous.length - sums.length;
   const denied = sums.reduce((sum, { details }) => sum + (details?.denied ?? 0), 0);
-  assert.equal(singles + denied, DENIED + DENIED / 2);
+  assert.equal(singles + denied, 2 * DENIED);
   assert.ok((sums[0]?.details?.requests?.['POST /v1/servers/create'] ?? 0) > 0, JSON.stringify(sums));
   assert.equal(sums[0]?.address, '127.0.0.1');
   assert.equal(rows.filter(({ principal }) => principal === 'ivy').length, 3);

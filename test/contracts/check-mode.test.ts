@@ -243,7 +243,7 @@ const CHECKED_IDS = 'select id::text from provisioning.operations where check_mo
 const CHECKS = `operation_id::text in (${CHECKED_IDS})`;
 
 /** Tables of what is never rolled back, of what goes on by itself, and of what the simulated cloud was asked. */
-const ASIDE = ['audit_log', 'replicas', 'webhook_cursor', 'calls'];
+const ASIDE = ['audit_log', 'replicas', 'webhook_cursor', 'calls', 'shared_counts'];
 /** What of a table counts; else all of it. */
 const ROWS: Record<string, string> = {
   'provisioning.operations': 'not check_mode',
