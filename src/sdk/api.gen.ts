@@ -1906,8 +1906,8 @@ export interface components {
             deleted: true;
             /** @description To the minute. */
             last_used: string | null;
-            /** @description What its servers may be together; null: no limit. */
-            limits: {
+            /** @description What its servers may be together. Absent: no limits. */
+            limits?: {
                 /** @description Virtual processors of their plans. */
                 cpus: number | null;
                 /** @description Memory of their plans, in GiB. */
@@ -2862,8 +2862,8 @@ export interface components {
             active: boolean;
             /** @description To the minute. */
             last_used: string | null;
-            /** @description What its servers may be together; null: no limit. */
-            limits: {
+            /** @description What its servers may be together. Absent: no limits. */
+            limits?: {
                 /** @description Virtual processors of their plans. */
                 cpus: number | null;
                 /** @description Memory of their plans, in GiB. */

@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { createTestDatabase } from '../../test/support/database.ts';
+import { loadConfig } from '../config.ts';
+import { retryingConflicts } from '../database/conflicts.ts';
+import { uuidv7 } from '../database/uuid.ts';
+import { insertOperation } from '../engine/operation-record.ts';
+import { ApplicationError } from '../errors.ts';
+import { createOperationLimits } from './under-way.ts';
+
+const database = await createTestDatabase({ poolSize: 8 });
+const { db } = database;
+after(() => database.close());
+
+/** Large enough that far from it nobody counts exactly. */
+const LIMIT = 400;
+const settings = { ...loadConfig().limits, user_operations: LIMIT, workspace_operations: 0 };
+const replicas = [createOperationLimits(db, settings), createOperationLimits(db, settings)];
+
+test('two replicas at once accept exactly as many as there may be, from far away up to the limit', async () => {
+  const place = { userId: uuidv7(), workspace: 'default' };
+  const accept = (limits: (typeof replicas)[number]) =>
+    retryingConflicts(() =>
+      db.transaction().execute(async (tx) => {
+        await limits.requireRoom(tx, place, 'server.create');
+        await insertOperation(tx, {
+          ...{ id: uuidv7(), kind: 'server.create', title: 'Create a server', checkMode: false, resource: null },
+          ...{ workspace: place.workspace, parentId: null, input: {}, createdBy: 'ann', ownerId: place.userId },
+        });
+      }),
+    );
+  const untilFull = async (limits: (typeof replicas)[number]) => {
+    for (let accepted = 0; ; accepted += 1) {
+      try {
+        await accept(limits);
+      } catch (error) {
+        if (error instanceof ApplicationError && error.code === 'LIMIT_REACHED') return accepted;
+        throw error;
+      }
+    }
+  };
+  const accepted = await Promise.all(replicas.flatMap((limits) => [1, 2, 3].map(() => untilFull(limits))));
+  assert.equal(
+    accepted.reduce((sum, count) => sum + count, 0),
+    LIMIT,
+  );
+  const { left, reason } = await replicas[0].room(db, place, 5);
+  assert.equal(left, 0);
+  assert.match(reason, /400 operations under way and may have 400 \(limit user_operations\)/);
+  // Runs of workflows have a limit of their own, and undoing one has none.
+  for (const kind of ['workflow.run', 'workflow.rollback']) {
+    await db.transaction().execute((tx) => replicas[1].requireRoom(tx, place, kind));
+  }
+  await db
+    .updateTable('provisioning.operations')
+    .set({ status: 'completed' })
+    .where('owner_id', '=', place.userId)
+    .execute();
+  await accept(replicas[0]);
+});
