@@ -117,7 +117,9 @@ export async function sendList(
   if (first.rows < STREAM_BATCH) return sendJson(reply, `[${first.text}]`);
   // Whoever takes a long list slowly holds what is read for it.
   const close = await request.server.limits.open('whole_lists', principalOf(request).userId);
-  reply.raw.once('close', close);
+  // Whoever left meanwhile closed it already, and that is told only once.
+  if (reply.raw.closed) close();
+  else reply.raw.once('close', close);
   return reply.type('application/json; charset=utf-8').send(Readable.from(wholeList(reader, first)));
 }
 

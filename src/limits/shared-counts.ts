@@ -133,6 +133,7 @@ export async function startSharedCounts(
     async open(key, allowed) {
       const entry = entryOf(key, OPEN_SECONDS, true);
       entry.opening += 1;
+      let counted = 0;
       try {
         // What is on its way holds the count of before. Not in the transaction: it needs a connection of its own.
         await telling;
@@ -141,10 +142,17 @@ export async function startSharedCounts(
           const open = entry.own + ((await countedByOthers(tx, self, [key])).get(key) ?? 0);
           if (open >= allowed) return open;
           await exchange(tx, self, [[key, { ...entry, own: entry.own + 1 }]]);
+          // Before the lock is given back: the next who asks here counts it.
           entry.own += 1;
+          counted = 1;
           return null;
         });
         if (before !== null) return before;
+      } catch (error) {
+        // Whether it was committed or not, what is told next is right.
+        entry.own -= counted;
+        entry.untold = true;
+        throw error;
       } finally {
         entry.opening -= 1;
       }

@@ -3,6 +3,8 @@
  * accepted is lost, and there is room again when something ends.
  */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { after, test } from 'node:test';
 import {
   askForServer,
@@ -338,6 +340,41 @@ test('long lists without paging: those that are not taken count', async () => {
     return again.status === 200;
   }, 'room for another list');
   await again.body?.cancel();
+});
+
+test('a long list whose client has left before it was begun does not count', async () => {
+  const client = await makeClient(server, 'ned', [{ role: 'viewer' }]);
+  const lock = await database.pool.connect();
+  try {
+    await lock.query('begin');
+    await lock.query('lock table provisioning.operations in access exclusive mode');
+    const leaving = connect(Number(new URL(server.url).port), '127.0.0.1');
+    leaving.write(
+      `GET /v1/operations HTTP/1.1\r\nhost: ${new URL(server.url).host}\r\nauthorization: Bearer ${client.token}\r\n\r\n`,
+    );
+    await until(async () => {
+      // The statement that reads the first page, by how its order is written.
+      const { rows } = await database.pool.query(
+        `select from pg_stat_activity
+         where datname = current_database() and wait_event_type = 'Lock' and query like '%string_agg(json%'`,
+      );
+      return rows.length > 0;
+    }, 'the first page to be read');
+    leaving.resume().end();
+    // The server has closed its side as well.
+    await once(leaving, 'close');
+  } finally {
+    await lock.query('rollback');
+    lock.release();
+  }
+  const list = () => fetch(`${server.url}/v1/operations`, { headers: { authorization: `Bearer ${client.token}` } });
+  let answer = await list();
+  await until(async () => {
+    if (answer.status !== 200) answer = await list();
+    return answer.status === 200;
+  }, 'room for another list');
+  await answer.body?.cancel();
+  await until(async () => (await shown(client, 'whole_lists')).used === 0, 'nothing to count any more');
 });
 
 test('a viewer of one workspace is shown their own limits and those of that workspace alone', async () => {
