@@ -22,6 +22,8 @@ export interface Placed {
   zone: string;
 }
 
+/** As `src/servers/existing.ts` names it: machines of their owners, of which no provider tells a size. */
+const EXISTING = 'existing';
 /** How old a known size may be. Prices change some times a year. */
 const FRESH_HOURS = 24;
 /** Providers are asked while a client waits. */
@@ -37,10 +39,23 @@ const UNITS: Record<WorkspaceLimit, string> = {
 /** So long is remembered that a workspace has no limits: nearly none has, and each node of a workflow asks. */
 const UNLIMITED_MS = 1_000;
 const MAX_UNLIMITED = 10_000;
+/** So long nobody asks a provider again that did not tell what was asked: each request would wait for it. */
+const SILENT_MS = 20_000;
+const MAX_SILENT = 10_000;
+/** By workspace and provider: since when. */
+const silent = new WeakMap<Database, Map<string, number>>();
 /** By workspace: since when. */
 const unlimited = new WeakMap<Database, Map<string, number>>();
 /** What each transaction has locked. */
 const locked = new WeakMap<Queryable, Map<string, WorkspaceLimits | null>>();
+
+/**
+ * Locks what `requireWorkspaceRoom` locks. Call it before servers are locked where both may come: otherwise two requests
+ * wait for each other.
+ */
+export async function lockWorkspaceRoom(tx: Queryable, workspace: string): Promise<void> {
+  await lockLimits(tx, workspace);
+}
 
 /** Their row is locked, where there are any. */
 async function lockLimits(tx: Queryable, workspace: string): Promise<WorkspaceLimits | null> {
@@ -68,8 +83,9 @@ const needsSizes = ({ cpus, memory, monthly_cost }: WorkspaceLimits) =>
 
 /**
  * Learns how large the servers of a workspace are and what they cost, and those that shall come, where its limits ask for
- * that. Call it before the transaction. A provider that does not answer leaves what was known.
- * @param always also where it has no such limits yet.
+ * that. Call it before the transaction. A provider that does not answer leaves what was known. What is known of another
+ * provider than those of the coming ones is not looked at again here: nobody waits for it.
+ * @param always also where it has no such limits yet, and of all providers.
  */
 export async function learnSizes(
   db: Database,
@@ -80,7 +96,13 @@ export async function learnSizes(
 ): Promise<void> {
   if (!always && !(await asksForSizes(db, workspace))) return;
   unlimited.get(db)?.delete(workspace);
-  for (const [name, places] of Map.groupBy(await unknownSizes(db, workspace, coming), ({ provider }) => provider)) {
+  const since = silent.get(db) ?? new Map<string, number>();
+  silent.set(db, since);
+  const unknown = await unknownSizes(db, workspace, coming, always);
+  const learnOf = async (name: string, places: readonly Placed[]) => {
+    const key = `${workspace} ${name}`;
+    const asked = performance.now();
+    if (!always && asked - (since.get(key) ?? Number.NEGATIVE_INFINITY) < SILENT_MS) return;
     const plans = await plansOf(providers, name, workspace);
     const free = providers.cloud(name) === undefined;
     const sizes = places.flatMap(({ plan, zone }) => {
@@ -90,7 +112,12 @@ export async function learnSizes(
       return [{ plan, zone, cpus: found.cpus, memory: found.memory_mb, cost }];
     });
     await keepSizes(db, workspace, name, sizes);
-  }
+    if (since.size >= MAX_SILENT) since.clear();
+    if (sizes.length < places.length) since.set(key, asked);
+    else since.delete(key);
+  };
+  const byProvider = Map.groupBy(unknown, ({ provider }) => provider);
+  await Promise.all([...byProvider].map(([name, places]) => learnOf(name, places)));
 }
 
 async function asksForSizes(db: Database, workspace: string): Promise<boolean> {
@@ -104,17 +131,25 @@ async function asksForSizes(db: Database, workspace: string): Promise<boolean> {
   return limits !== null && needsSizes(limits);
 }
 
-async function unknownSizes(db: Queryable, workspace: string, coming: readonly Placed[]): Promise<Placed[]> {
+/** @param always those that were told long ago of all providers, not only of those of the coming ones. */
+async function unknownSizes(
+  db: Queryable,
+  workspace: string,
+  coming: readonly Placed[],
+  always: boolean,
+): Promise<Placed[]> {
+  const asked = coming.map(({ provider }) => provider);
   const { rows } = await sql<Placed>`
     select distinct p.provider, p.plan, p.zone
     from (select provider, plan, zone from provisioning.servers where workspace = ${workspace}
           union all
-          select * from unnest(${coming.map(({ provider }) => provider)}::text[], ${coming.map(({ plan }) => plan)}::text[],
+          select * from unnest(${asked}::text[], ${coming.map(({ plan }) => plan)}::text[],
                                ${coming.map(({ zone }) => zone)}::text[])) as p (provider, plan, zone)
-    where not exists (
+    where p.provider <> ${EXISTING} and not exists (
       select from provisioning.plan_sizes k
       where k.workspace = ${workspace} and (k.provider, k.plan, k.zone) = (p.provider, p.plan, p.zone)
-        and k.seen_at > now() - make_interval(hours => ${FRESH_HOURS}::int))`.execute(db);
+        and (k.seen_at > now() - make_interval(hours => ${FRESH_HOURS}::int)
+             or not (${always} or p.provider = any(${asked}::text[]))))`.execute(db);
   return rows;
 }
 
@@ -147,14 +182,14 @@ async function keepSizes(
                 ${sizes.map(({ cost }) => cost)}::float8[]) as s (plan, zone, cpus, memory, cost)
     where w.name = ${workspace}
     on conflict (workspace, provider, plan, zone) do update
-    set cpus = excluded.cpus, memory_mb = excluded.memory_mb, monthly_cost = excluded.monthly_cost, seen_at = now()`.execute(
-    db,
-  );
+    set cpus = excluded.cpus, memory_mb = excluded.memory_mb, seen_at = now(),
+        -- An account that is told no prices does not make cheaper what stands.
+        monthly_cost = coalesce(excluded.monthly_cost, plan_sizes.monthly_cost)`.execute(db);
 }
 
 /** What the servers of a workspace are together, those in the making and changes under way included. */
 export interface WorkspaceUsage extends Record<WorkspaceLimit, number> {
-  /** Servers whose size nobody knows: they count as servers alone. */
+  /** Servers whose size nobody knows, existing machines apart: they count as servers alone. */
   unknown: number;
 }
 
@@ -162,7 +197,7 @@ export interface WorkspaceUsage extends Record<WorkspaceLimit, number> {
 export async function usageOf(db: Queryable, workspace: string, but: string | null = null): Promise<WorkspaceUsage> {
   const { rows } = await sql<WorkspaceUsage>`
     with standing as (
-      select s.provider, s.zone, s.plan, o.input ->> 'plan' as coming
+      select s.provider, s.zone, s.plan, s.provider <> ${EXISTING} as sized, o.input ->> 'plan' as coming
       from provisioning.servers s
       left join provisioning.operations o
         on o.resource = 'server:' || s.id and o.status in ('pending', 'running') and o.kind = 'server.resize'
@@ -170,7 +205,8 @@ export async function usageOf(db: Queryable, workspace: string, but: string | nu
     select count(*)::int as servers, coalesce(sum(greatest(now.cpus, next.cpus)), 0)::float8 as cpus,
            coalesce(sum(greatest(now.memory_mb, next.memory_mb)), 0)::float8 / 1024 as memory,
            coalesce(sum(greatest(now.monthly_cost, next.monthly_cost)), 0)::float8 as monthly_cost,
-           count(*) filter (where now.plan is null)::int as unknown
+           count(*) filter (
+             where s.sized and (now.plan is null or (s.coming is not null and next.plan is null)))::int as unknown
     from standing s
     left join provisioning.plan_sizes now
       on (now.workspace, now.provider, now.plan, now.zone) = (${workspace}, s.provider, s.plan, s.zone)
@@ -192,7 +228,7 @@ export interface Coming {
 /**
  * Holds a server that comes, or becomes larger, against the limits of its workspace. Nobody else passes until the
  * transaction ends.
- * @throws 409 naming the limit; 503 where the size is needed and its provider has not told it.
+ * @throws 409 naming the limit; 503 where a size is needed, of this server or of others, that its provider has not told.
  */
 export async function requireWorkspaceRoom(
   tx: Queryable,
@@ -209,11 +245,27 @@ export async function requireWorkspaceRoom(
   for (const name of WORKSPACE_LIMITS) {
     const allowed = limits[name];
     const more = wanted[name];
-    if (allowed === null || (more !== null && rounded(used[name] + more) <= allowed)) continue;
     // A workspace that is past its limits may still become smaller.
-    if (from !== null && (name === 'servers' || (before !== null && (more ?? 0) <= (before[name] ?? 0)))) continue;
+    if (allowed === null || (from !== null && !grows(name, more, before))) continue;
+    // An existing machine takes nothing of what is not known.
+    if (name !== 'servers' && place !== null && used.unknown > 0) throw sizesUnknown(workspace, used.unknown);
+    if (more !== null && rounded(used[name] + more) <= allowed) continue;
     throw refusal(workspace, name, { used: used[name], wanted: more, allowed }, place);
   }
+}
+
+/** Whether a server that changes its plan may come to take more. What nobody knows may be anything. */
+function grows(name: WorkspaceLimit, more: number | null, before: Size | null): boolean {
+  if (name === 'servers') return false;
+  const held = before?.[name] ?? null;
+  return more === null || held === null || more > held;
+}
+
+function sizesUnknown(workspace: string, count: number) {
+  return errors.unavailable(
+    `Workspace "${workspace}" has limits, and the providers have not told how large ${count} of its servers are. Try again in a moment; where their plans are offered no more, resize or delete them, or have the limits of sizes and cost taken off.`,
+    10,
+  );
 }
 
 const NO_SIZE: Size = { cpus: 0, memory: 0, monthly_cost: 0 };

@@ -126,7 +126,9 @@ async function ofWorkspace(
   const ofServers = WORKSPACE_LIMITS.map((name): Limit => {
     const count = name === 'servers' ? servers : (usage?.[name] ?? null);
     const limit = figures.limits[name] ?? null;
-    return { name, per: 'workspace', workspace, limit, used: count, counts: SERVER_COUNTS[name] };
+    const unknown = name === 'servers' ? 0 : (usage?.unknown ?? 0);
+    const counts = `${SERVER_COUNTS[name]}${unknown === 0 ? '' : `; without ${unknown} whose size is not known yet`}`;
+    return { name, per: 'workspace', workspace, limit, used: count, counts };
   });
   return [...general, ...ofServers];
 }

@@ -5,7 +5,7 @@ import { uuidv7 } from '../../database/uuid.ts';
 import { errors } from '../../errors.ts';
 import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
-import { learnSizes, requireWorkspaceRoom } from '../../limits/workspace-room.ts';
+import { learnSizes, lockWorkspaceRoom, requireWorkspaceRoom } from '../../limits/workspace-room.ts';
 import { type Accepted, accept } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
 import { EXISTING } from '../existing.ts';
@@ -48,6 +48,8 @@ async function acceptRepair(
   body: NonNullable<RepairServer>,
 ): Promise<Accepted> {
   const { tx } = mutation;
+  const known = body.recreate === true ? await readKnown(tx, id) : null;
+  if (known !== null) await lockWorkspaceRoom(tx, known.workspace);
   const server = await lockPermitted(mutation, id, 'server_update');
   if (server.provider === EXISTING) {
     throw errors.conflict(`Server ${id} is an existing machine that no provider made: nobody here can repair it.`, {

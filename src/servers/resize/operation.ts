@@ -3,7 +3,7 @@ import type { Principal } from '../../access/permissions.ts';
 import { errors } from '../../errors.ts';
 import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
-import { learnSizes, requireWorkspaceRoom } from '../../limits/workspace-room.ts';
+import { learnSizes, lockWorkspaceRoom, requireWorkspaceRoom } from '../../limits/workspace-room.ts';
 import type { Accepted } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
 import { ProviderError } from '../../providers/contract.ts';
@@ -120,6 +120,8 @@ async function acceptResize(
   id: string,
   { plan: newPlan, tags: newTags }: Wanted,
 ): Promise<Accepted> {
+  const known = newPlan === undefined ? null : await readKnown(mutation.tx, id);
+  if (known !== null) await lockWorkspaceRoom(mutation.tx, known.workspace);
   const server = await lockPermitted(mutation, id, 'server_update');
   if (server.provider === EXISTING && newPlan !== undefined) {
     throw errors.conflict(`Server ${id} is an existing machine: its plan is what the machine has.`, {
