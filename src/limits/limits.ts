@@ -2,7 +2,7 @@ import { sql } from 'kysely';
 import type { Database, Queryable } from '../database/pool.ts';
 import { errors } from '../errors.ts';
 import { LIMITS, type LimitName, type LimitSettings } from './catalogue.ts';
-import { takeTurn } from './pace.ts';
+import { createPaces } from './pace.ts';
 import type { SharedCounts } from './shared-counts.ts';
 import { createOperationLimits, type OperationLimits } from './under-way.ts';
 
@@ -40,8 +40,8 @@ export interface Limits {
     userId: string,
     workspaces: readonly string[],
   ): Promise<{ open: Map<OpenLimit, number>; output: Map<string, number> }>;
-  /** Waits for its turn before a check goes out. @returns milliseconds until then. */
-  turnToCheck(workspace: string, target: string): Promise<number>;
+  /** Waits for its turn before a check goes out. @throws the signal's reason. */
+  turnToCheck(workspace: string, target: string, signal: AbortSignal): Promise<void>;
 }
 
 /** How much output of operations is kept, as the engine asks for it (`src/engine/events.ts`). Bytes. */
@@ -54,6 +54,7 @@ interface OutputBudget {
 
 export function createLimits(db: Database, settings: LimitSettings, counts: SharedCounts): Limits {
   const keyOf = (limit: OpenLimit, userId: string) => `open ${limit} ${userId}`;
+  const paces = createPaces(db);
   const today = (workspace: string) => `output ${counts.today()} ${workspace}`;
   return {
     settings,
@@ -94,10 +95,11 @@ export function createLimits(db: Database, settings: LimitSettings, counts: Shar
         new Map(keys.map(([name, key]) => [name, counted.get(key) ?? 0]));
       return { open: of(open), output: of(output) };
     },
-    turnToCheck: (workspace, target) =>
-      takeTurn(db, [
-        { key: `check of workspace ${workspace}`, perSecond: settings.workspace_checks },
-        { key: `check of target ${target.toLowerCase()}`, perSecond: settings.target_checks },
-      ]),
+    async turnToCheck(workspace, target, signal) {
+      const ofWorkspace = { key: `check of workspace ${workspace}`, perSecond: settings.workspace_checks };
+      await paces.turn(ofWorkspace, workspace, signal);
+      const ofTarget = { key: `check of target ${target.toLowerCase()}`, perSecond: settings.target_checks };
+      await paces.turn(ofTarget, workspace, signal);
+    },
   };
 }

@@ -1,7 +1,5 @@
 /** What a user's work may take of others: output that is kept, and checks that go out. Over two replicas. */
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import { type AddressInfo, createServer } from 'node:net';
 import { after, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expectOk, startInstallation } from '../support/acceptance.ts';
@@ -49,21 +47,23 @@ test('many waits for one answer at once: as many checks go out as one target tak
   for (const { id } of runs) assert.equal((await ended(admin, id, 120)).status, 'completed');
 });
 
-test('connections of waits are checked as often, whatever else is checked', async () => {
-  let connections = 0;
-  const target = createServer((socket) => {
-    connections += 1;
-    socket.on('error', () => {});
-  }).listen(0, '127.0.0.1');
-  await once(target, 'listening');
-  const { port } = target.address() as AddressInfo;
-  const steps = Array.from({ length: 20 }, (_, n) => ({
-    ...{ id: `t${n}`, kind: 'wait', with: { tcp: `127.0.0.1:${port}`, every: 0.1, within: 60 } },
+test('waits of one workspace, or those that are over, hold up nobody else at the same target', async () => {
+  await using receiver = await startReceiver();
+  receiver.answer = { status: 503 };
+  const path = `${server.dataDir}/workspaces/crowd`;
+  expectOk(await admin.request('POST', '/v1/workspaces/create', { name: 'crowd', path }));
+  const crowd = Array.from({ length: 250 }, (_, n) => ({
+    ...{ id: `c${n}`, kind: 'wait', on_failure: 'continue', retry: { max_attempts: 1 } },
+    with: { http: `${receiver.url}/${n}`, every: 0.1, within: 0.1 },
   }));
-  const run = await runBatch(admin, steps);
-  assert.equal(run.status, 'completed', String(run.error));
-  assert.ok(connections >= 1 && connections <= 20);
-  target.close();
+  const run = await submitBatch(admin, crowd, { parallel_limit: 250 }, 'crowd');
+  while (receiver.received.length < CHECKS) await delay(50);
+  receiver.answer = { status: 200 };
+  // Their turns together would last for 50 s, and more than this one waits.
+  const one = [{ id: 'one', kind: 'wait', with: { http: `${receiver.url}/one`, within: 5 } }];
+  const answered = await runBatch(admin, one);
+  assert.equal(answered.status, 'completed', String(answered.error));
+  await ended(admin, run.id, 120);
 });
 
 describe('output of a command', { skip: needsSshd() }, () => {

@@ -1,6 +1,6 @@
 /** Checks of wait nodes: how often they go out does not depend on how many nodes wait. */
+import type { Limits } from '../../limits/limits.ts';
 import type { EgressPolicy } from '../../outbound/egress.ts';
-import { sleep } from '../../util/sleep.ts';
 import { tryHttp, tryTcp } from '../checks.ts';
 
 /** What must answer. */
@@ -20,17 +20,17 @@ export interface Checks {
   ask(workspace: string, check: Check, signal: AbortSignal): Promise<string | null>;
 }
 
-/** @param turn takes a turn to check the target. @returns milliseconds until then. */
-export function createChecks(
-  egress: EgressPolicy,
-  turn: (workspace: string, target: string) => Promise<number>,
-): Checks {
+export function createChecks(egress: EgressPolicy, limits: Pick<Limits, 'turnToCheck'>): Checks {
   /** Those that wait for their turn or for the answer. */
   const asked = new Map<string, Shared>();
 
   const check = async (workspace: string, of: Check, signal: AbortSignal): Promise<string | null> => {
-    await sleep(await turn(workspace, targetOf(of)), signal);
     const allowed = egress('check', workspace);
+    const target = targetOf(of);
+    // What may not be reached takes no turn of those who may.
+    const refused = allowed.refusal(target.host);
+    if (refused !== null) return refused;
+    await limits.turnToCheck(workspace, `${target.host}:${target.port}`, signal);
     return 'http' in of ? tryHttp(of.http, of.status ?? null, allowed, signal) : tryTcp(of.tcp, allowed, signal);
   };
 
@@ -60,12 +60,15 @@ export function createChecks(
   };
 }
 
-/** Host and port, as the check names them. */
-function targetOf(of: Check): string {
-  if ('tcp' in of) return of.tcp;
-  if (!URL.canParse(of.http)) return of.http;
+/** As the check names it. What is no address is not checked, and takes its turns by itself. */
+function targetOf(of: Check): { host: string; port: string } {
+  if ('tcp' in of) {
+    const [, host = of.tcp, port = ''] = /^(.+):(\d+)$/.exec(of.tcp) ?? [];
+    return { host, port };
+  }
+  if (!URL.canParse(of.http)) return { host: of.http, port: '' };
   const { protocol, hostname, port } = new URL(of.http);
-  return `${hostname}:${port === '' ? (protocol === 'https:' ? 443 : 80) : port}`;
+  return { host: hostname, port: port || (protocol === 'https:' ? '443' : '80') };
 }
 
 /** @throws the signal's reason as soon as it fires. */

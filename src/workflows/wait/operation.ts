@@ -10,8 +10,7 @@ import { waitProcedure } from './procedure.ts';
 export const wait = defineInternalOperation({
   kind: 'workflow.wait',
   startedBy: 'a node of a workflow',
-  procedure: ({ egress, limits }: WorkflowTools) =>
-    waitProcedure(createChecks(egress, (workspace, target) => limits.turnToCheck(workspace, target))),
+  procedure: ({ egress, limits }: WorkflowTools) => waitProcedure(createChecks(egress, limits)),
   node: {
     ...waitNode,
     accept: (services, mutation, node) =>
