@@ -43,7 +43,7 @@ export const LIMITS = {
   ...limit('workspace_operations', {
     per: 'workspace',
     counts: 'operations under way, without runs of workflows; nodes of workflows wait for room',
-    default: 20_000,
+    default: 40_000,
   }),
   ...limit('user_workflows', { per: 'user', counts: 'runs of workflows under way, without nested ones', default: 500 }),
   ...limit('workspace_workflows', {

@@ -2,6 +2,8 @@ import type { Queryable } from '../../database/pool.ts';
 import type { Json, JsonObject } from '../../documents/json.ts';
 import { ApplicationError } from '../../errors.ts';
 import type { Budget } from '../../evaluation/pool.ts';
+import { takesRoom as kindTakesRoom } from '../../limits/under-way.ts';
+import { lockWorkspaceRoom } from '../../limits/workspace-room.ts';
 import { workspaceDirectory } from '../../workspaces/service.ts';
 import { renderFields } from '../evaluation.ts';
 import type { NodeRequest } from '../kinds/kind.ts';
@@ -42,6 +44,17 @@ class NodeRefused extends Error {
     this.position = position;
     this.code = code;
     this.retryable = retryable;
+  }
+}
+
+/** Ends a transaction that has made more operations than there is room for. */
+class NoRoom extends Error {
+  override readonly name = 'NoRoom';
+  /** For how many there is. */
+  readonly left: number;
+  constructor(left: number, reason: string) {
+    super(reason);
+    this.left = left;
   }
 }
 
@@ -105,7 +118,7 @@ export interface Submission {
 
 /** A nested workflow does nothing itself: where its nodes have no room it waits for them. */
 function takesRoom({ step }: NodeState): boolean {
-  return step.planned.kind !== 'workflow';
+  return step.planned.kind !== 'workflow' && kindTakesRoom(step.planned.kind);
 }
 
 /** A node ready to be submitted. */
@@ -120,16 +133,12 @@ interface Ready {
 }
 
 /** Leaves out the nodes that have no room among the operations under way. */
-async function fit(
-  { runtime, run, workspace }: SubmitOptions,
-  db: Queryable,
+function fit(
   nodes: readonly NodeState[],
-): Promise<{ fitting: readonly NodeState[] } & Pick<Submission, 'held' | 'full'>> {
-  const takers = nodes.filter(takesRoom);
-  const place = { userId: run.authority.userId, workspace };
-  const { left, reason } = await runtime.services.limits.operations.room(db, place, takers.length);
-  if (left >= takers.length) return { fitting: nodes, held: [], full: null };
-  const held = takers.slice(left);
+  { left, reason }: { left: number; reason: string },
+): { fitting: readonly NodeState[] } & Pick<Submission, 'held' | 'full'> {
+  const held = nodes.filter(takesRoom).slice(left);
+  if (held.length === 0) return { fitting: nodes, held, full: null };
   return { fitting: nodes.filter((node) => !held.includes(node)), held, full: reason };
 }
 
@@ -137,9 +146,11 @@ async function submitBatch(
   options: SubmitOptions,
   all: readonly NodeState[],
 ): Promise<{ made: Submission['submitted'] } & Pick<Submission, 'held' | 'full'>> {
-  const { runtime, workflowId, run } = options;
+  const { runtime, workflowId, run, workspace } = options;
+  const { operations } = runtime.services.limits;
+  const place = { userId: run.authority.userId, workspace };
   // Nothing is evaluated for those that are going to wait.
-  const { fitting: batch, ...waiting } = await fit(options, runtime.services.db, all);
+  const { fitting: batch, ...waiting } = fit(all, await operations.room(place, all.filter(takesRoom).length));
   if (batch.length === 0) return { made: new Map(), ...waiting };
   const acting = (db: Queryable) => actingFor(db, run.authority, `workflow ${workflowId}`);
   const before = await acting(runtime.services.db);
@@ -164,35 +175,53 @@ async function submitBatch(
     if (fields === undefined) throw new Error(`${node.key} of workflow ${workflowId} was not rendered`);
     ready.set(node.position, await makeReady(options, before, node, fields, input.fields === null));
   }
-  return submitTogether(runtime, before.principal, workflowId, async (transaction) => {
-    // Asked again: what a node prepares may take a while.
-    const now = await acting(transaction.tx);
-    const mutation = { ...transaction, principal: now.principal };
-    const made = new Map<NodeState, { operationId: string; attempt: number }>();
-    const rows: Parameters<typeof setOperations>[2][number][] = [];
-    const room = await fit(options, mutation.tx, batch);
-    const claimed = await claimNodes(mutation.tx, workflowId, room.fitting);
-    const gathering = runtime.services.engine.gather();
-    const engine = { ...runtime.services.engine, submit: gathering.submit };
-    const gathered = { ...runtime.services, engine };
-    for (const { position, attempt } of claimed.sort((a, b) => a.position - b.position)) {
-      const one = ready.get(position);
-      if (one === undefined) throw new Error(`node ${position} of workflow ${workflowId} is gone`);
-      const handler = handlerOf(runtime, one.request.kind);
-      const { id: operationId } = await refusing(position, async () => {
-        requireStillPermitted(now, neededFor(one.request.kind), options.workspace);
-        const services = handler.gathers === true ? gathered : runtime.services;
-        return handler.accept(services, mutation, one.request, one.prepared);
-      });
-      rows.push({ position, operationId, fields: one.rendered });
-      await insertGiven(mutation.tx, runtime.services.encryption, workflowId, one.given);
-      made.set(one.node, { operationId, attempt });
-      options.onOperation(operationId);
+  const commit = (nodes: readonly NodeState[]) =>
+    submitTogether(runtime, before.principal, workflowId, async (transaction) => {
+      // Before any server: in this order requests lock them as well.
+      if (nodes.some(({ step }) => step.planned.kind.startsWith('server.'))) {
+        await lockWorkspaceRoom(transaction.tx, workspace);
+      }
+      // Asked again: what a node prepares may take a while.
+      const now = await acting(transaction.tx);
+      const mutation = { ...transaction, principal: now.principal };
+      const made = new Map<NodeState, { operationId: string; attempt: number }>();
+      const rows: Parameters<typeof setOperations>[2][number][] = [];
+      const claimed = await claimNodes(mutation.tx, workflowId, nodes);
+      const gathering = runtime.services.engine.gather();
+      const engine = { ...runtime.services.engine, submit: gathering.submit };
+      const gathered = { ...runtime.services, engine };
+      for (const { position, attempt } of claimed.sort((a, b) => a.position - b.position)) {
+        const one = ready.get(position);
+        if (one === undefined) throw new Error(`node ${position} of workflow ${workflowId} is gone`);
+        const handler = handlerOf(runtime, one.request.kind);
+        const { id: operationId } = await refusing(position, async () => {
+          requireStillPermitted(now, neededFor(one.request.kind), options.workspace);
+          const services = handler.gathers === true ? gathered : runtime.services;
+          return handler.accept(services, mutation, one.request, one.prepared);
+        });
+        rows.push({ position, operationId, fields: one.rendered });
+        await insertGiven(mutation.tx, runtime.services.encryption, workflowId, one.given);
+        made.set(one.node, { operationId, attempt });
+        options.onOperation(operationId);
+      }
+      await gathering.flush(mutation.tx);
+      await setOperations(mutation.tx, workflowId, rows);
+      const takers = [...made.keys()].filter(takesRoom).length;
+      const { left, reason } = await operations.roomFor(mutation.tx, place, takers);
+      if (left < takers) throw new NoRoom(left, reason);
+      return made;
+    });
+  for (let nodes: readonly NodeState[] = batch; ; ) {
+    try {
+      return { made: nodes.length === 0 ? new Map() : await commit(nodes), ...waiting };
+    } catch (error) {
+      if (!(error instanceof NoRoom)) throw error;
+      const { fitting, held } = fit(nodes, { left: error.left, reason: error.message });
+      nodes = fitting;
+      waiting.held = [...waiting.held, ...held];
+      waiting.full ??= error.message;
     }
-    await gathering.flush(mutation.tx);
-    await setOperations(mutation.tx, workflowId, rows);
-    return { made, held: [...waiting.held, ...room.held], full: waiting.full ?? room.full };
-  });
+  }
 }
 
 async function makeReady(
