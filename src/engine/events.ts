@@ -25,6 +25,9 @@ export interface OutputBudget {
   add(workspace: string, bytes: number): number;
 }
 
+/** Whose bound. */
+type Bound = 'operation' | 'workspace';
+
 const UNBOUNDED: OutputBudget = { ofOperation: 0, ofWorkspace: 0, add: () => 0 };
 
 /** Writes the events of all procedures of this process in batches. */
@@ -33,7 +36,7 @@ export interface EventWriter {
   begin(operationId: string, workspace: string, bytes: number): void;
   /** It has ended here. */
   end(operationId: string): void;
-  /** Queues an event; lines past the bounds are left out. Resolves at once, or when there is room again. */
+  /** Queues an event; lines of output past the bounds are left out. Resolves at once, or when there is room again. */
   append(operationId: string, event: NewEvent): Promise<void>;
   /** Takes the operation's unwritten events out of the queue, to be written by the caller's own transaction. */
   take(operationId: string): Promise<NewEvent[]>;
@@ -59,7 +62,7 @@ export function createEventWriter(options: {
   output?: OutputBudget | undefined;
 }): EventWriter {
   const { db, logger, signals, replicaId, output = UNBOUNDED } = options;
-  const outputs = new Map<string, { workspace: string; bytes: number; full: boolean }>();
+  const outputs = new Map<string, { workspace: string; bytes: number; full: Bound | null }>();
   let queue: QueuedEvent[] = [];
   let timer: NodeJS.Timeout | undefined;
   let flushing: Promise<void> = Promise.resolve();
@@ -97,18 +100,28 @@ export function createEventWriter(options: {
   /** The event, or what is said in its place; null: that has been said. */
   const bounded = (operationId: string, event: NewEvent): NewEvent | null => {
     const kept = outputs.get(operationId);
-    if (kept === undefined || event.type !== 'log') return event;
-    if (kept.full) return null;
+    // What a machine says; what is said about the operation itself is never left out.
+    if (kept === undefined || event.type !== 'log' || !('stream' in event.data)) return event;
+    if (kept.full === 'operation') return null;
     const bytes = bytesOf(event);
-    const reason = pastBound(output, kept.workspace, kept.bytes + bytes, output.add(kept.workspace, bytes));
-    kept.bytes += bytes;
-    kept.full = reason !== null;
-    return reason === null ? event : logEvent(reason, 'step' in event.data ? { step: event.data.step } : {});
+    // A new day begins for a workspace while the operation goes on.
+    const ofToday = output.add(kept.workspace, kept.full === null ? bytes : 0);
+    const past = pastBound(output, kept.bytes + bytes, ofToday);
+    if (past === null && kept.full !== null) output.add(kept.workspace, bytes);
+    const known = kept.full === past;
+    kept.full = past;
+    if (past === null) {
+      kept.bytes += bytes;
+      return event;
+    }
+    if (known) return null;
+    return logEvent(reasonOf(past, output, kept.workspace), 'step' in event.data ? { step: event.data.step } : {});
   };
 
   return {
     begin(operationId, workspace, bytes) {
-      outputs.set(operationId, { workspace, bytes, full: output.ofOperation > 0 && bytes > output.ofOperation });
+      const full = output.ofOperation > 0 && bytes > output.ofOperation ? 'operation' : null;
+      outputs.set(operationId, { workspace, bytes, full });
     },
     end: (operationId) => void outputs.delete(operationId),
     async append(operationId, given) {
@@ -145,18 +158,15 @@ export function createEventWriter(options: {
   };
 }
 
-/** What is said instead of a line that is past a bound; null: it is not. */
-function pastBound(
-  { ofOperation, ofWorkspace }: OutputBudget,
-  workspace: string,
-  used: number,
-  usedToday: number,
-): string | null {
-  if (ofOperation > 0 && used > ofOperation) {
-    return `The output of this operation is longer than ${ofOperation} bytes (limit operation_event_bytes): the rest is left out.`;
-  }
-  if (ofWorkspace > 0 && usedToday > ofWorkspace) {
-    return `The output of workspace "${workspace}" is longer than ${ofWorkspace} bytes today (limit workspace_event_bytes): the rest of this operation's is left out.`;
-  }
-  return null;
+/** The bound that the output is past; null: it is not. */
+function pastBound({ ofOperation, ofWorkspace }: OutputBudget, used: number, usedToday: number): Bound | null {
+  if (ofOperation > 0 && used > ofOperation) return 'operation';
+  return ofWorkspace > 0 && usedToday > ofWorkspace ? 'workspace' : null;
+}
+
+/** What is said instead of the first line that is past a bound. */
+function reasonOf(bound: Bound, { ofOperation, ofWorkspace }: OutputBudget, workspace: string): string {
+  return bound === 'operation'
+    ? `The output of this operation is longer than ${ofOperation} bytes (limit operation_event_bytes): the rest is left out.`
+    : `The output of workspace "${workspace}" is longer than ${ofWorkspace} bytes today (limit workspace_event_bytes): the rest of this operation's is left out.`;
 }

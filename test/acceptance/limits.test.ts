@@ -16,7 +16,7 @@ import {
   USER_PASSWORD,
 } from '../support/acceptance.ts';
 import { type Answer, type Client, ended, type Operation, type TestServer, until } from '../support/server.ts';
-import { makes, statuses, submitBatch, workflowOf } from '../support/workflows.ts';
+import { makes, statuses, stepsOf, submitBatch, workflowOf } from '../support/workflows.ts';
 
 const installation = await startInstallation({
   // Servers come up only when the test says so: until then their operations are under way.
@@ -172,6 +172,25 @@ test('runs of workflows, and nodes of one', async () => {
     ...{ limit: 'workflow_nodes', per: 'workflow', used: 7, allowed: 6 },
   });
   assert.equal((await ended(eve, (await submitBatch(eve, many.slice(1), {}, 'runs')).id)).status, 'completed');
+});
+
+test('nodes of nested workflows that are planned only when they start', async () => {
+  await makeWorkspace('nested');
+  const [fin] = await onBoth('fin', 'nested');
+  const inner = [
+    { id: 'a', kind: 'wait', with: { seconds: `\${{ operations.first.status == 'completed' && 0 || 1 }}` } },
+    { id: 'b', kind: 'wait', with: { seconds: 0 } },
+  ];
+  const nested = (id: string, after: string) => ({
+    ...{ id, kind: 'workflow', depends_on: ['first', after], retry: { max_attempts: 1 } },
+    with: { workflow_type: 'batch', parameters: { operations: inner } },
+  });
+  const steps = [{ id: 'first', kind: 'wait', with: { seconds: 0 } }, nested('fits', 'first'), nested('not', 'fits')];
+  const run = await submitBatch(fin, steps, {}, 'nested');
+  assert.equal((await ended(fin, run.id, 60)).status, 'failed');
+  assert.equal((await statuses(fin, run.id)).fits, 'completed');
+  const [, , refused] = await stepsOf(fin, run.id);
+  assert.match(refused?.error ?? '', /makes 7 nodes, and a workflow may have 6 \(limit workflow_nodes\)/);
 });
 
 test('schedules: so many, and a minute apart', async () => {
@@ -350,13 +369,14 @@ test('a long list whose client has left before it was begun does not count', asy
     await lock.query('lock table provisioning.operations in access exclusive mode');
     const leaving = connect(Number(new URL(server.url).port), '127.0.0.1');
     leaving.write(
-      `GET /v1/operations HTTP/1.1\r\nhost: ${new URL(server.url).host}\r\nauthorization: Bearer ${client.token}\r\n\r\n`,
+      `GET /v1/operations?sort=created_at HTTP/1.1\r\nhost: ${new URL(server.url).host}\r\nauthorization: Bearer ${client.token}\r\n\r\n`,
     );
     await until(async () => {
-      // The statement that reads the first page, by how its order is written.
+      // The statement that reads the first page, by its order, in which no other list of this file is read.
       const { rows } = await database.pool.query(
         `select from pg_stat_activity
-         where datname = current_database() and wait_event_type = 'Lock' and query like '%string_agg(json%'`,
+         where datname = current_database() and wait_event_type = 'Lock' and query like '%string_agg(json%'
+           and query like '%order by "created_at" asc%'`,
       );
       return rows.length > 0;
     }, 'the first page to be read');
