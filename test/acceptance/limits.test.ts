@@ -178,7 +178,7 @@ test('nodes of nested workflows that are planned only when they start', async ()
   await makeWorkspace('nested');
   const [fin] = await onBoth('fin', 'nested');
   const inner = [
-    { id: 'a', kind: 'wait', with: { seconds: `\${{ operations.first.status == 'completed' && 0 || 1 }}` } },
+    { id: 'a', kind: 'wait', with: { seconds: `\${{ operations.first.status == 'completed' && \`0\` || \`1\` }}` } },
     { id: 'b', kind: 'wait', with: { seconds: 0 } },
   ];
   const nested = (id: string, after: string) => ({
