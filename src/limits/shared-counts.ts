@@ -15,6 +15,8 @@ const OPEN_SECONDS = 10;
 /** Keys told of in one statement, and remembered at most. */
 const BATCH = 5_000;
 const MAX_KEYS = 50_000;
+/** What counts longer than this is not dropped for want of room. */
+const SOON_MS = 3_600_000;
 const TIDY_MS = 60_000;
 const DAY_MS = 86_400_000;
 
@@ -213,10 +215,11 @@ async function countedByOthers(db: Queryable, self: string, keys: readonly strin
   return new Map(rows.map(({ key, count }) => [key, count]));
 }
 
-/** What is open is kept: it is counted down again. */
+/** What is open is kept: it is counted down again; and what counts for long. Many addresses must not reset those. */
 function dropOldest(entries: Map<string, Entry>): void {
-  for (const [key, { open }] of entries) {
-    if (open) continue;
+  const soon = performance.now() + SOON_MS;
+  for (const [key, { open, expiresAt }] of entries) {
+    if (open || expiresAt > soon) continue;
     entries.delete(key);
     return;
   }

@@ -217,6 +217,14 @@ export async function usageOf(db: Queryable, workspace: string, but: string | nu
   return rows[0] ?? { servers: 0, cpus: 0, memory: 0, monthly_cost: 0, unknown: 0 };
 }
 
+/** Where nothing else is limited. */
+async function countServers(db: Queryable, workspace: string, but: string | null): Promise<WorkspaceUsage> {
+  const { rows } = await sql<{ servers: number }>`
+    select count(*)::int as servers from provisioning.servers
+    where workspace = ${workspace} and id is distinct from ${but}::text`.execute(db);
+  return { servers: rows[0]?.servers ?? 0, cpus: 0, memory: 0, monthly_cost: 0, unknown: 0 };
+}
+
 /** A server that is to come, or to change. */
 export interface Coming {
   /** Null: a machine of its owner, which counts as a server alone. */
@@ -237,7 +245,8 @@ export async function requireWorkspaceRoom(
 ): Promise<void> {
   const limits = await lockLimits(tx, workspace);
   if (limits === null) return;
-  const used = await usageOf(tx, workspace, instead?.id ?? null);
+  const count = needsSizes(limits) ? usageOf : countServers;
+  const used = await count(tx, workspace, instead?.id ?? null);
   const size = place === null || !needsSizes(limits) ? NO_SIZE : await sizeOf(tx, workspace, place);
   const from = instead?.plan ?? null;
   const before = place === null || from === null ? null : await findSize(tx, workspace, { ...place, plan: from });
