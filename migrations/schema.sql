@@ -148,6 +148,8 @@ CREATE UNIQUE INDEX operations_one_active ON provisioning.operations USING btree
 CREATE INDEX operations_parent ON provisioning.operations USING btree (parent_id) WHERE (parent_id IS NOT NULL);
 CREATE INDEX operations_resource ON provisioning.operations USING btree (resource, created_at, id) WHERE (resource IS NOT NULL);
 CREATE INDEX operations_status ON provisioning.operations USING btree (status, created_at, id);
+CREATE INDEX operations_under_way_owner ON provisioning.operations USING btree (owner_id, kind) WHERE (status = ANY (ARRAY['pending'::text, 'running'::text]));
+CREATE INDEX operations_under_way_workspace ON provisioning.operations USING btree (workspace, kind) WHERE (status = ANY (ARRAY['pending'::text, 'running'::text]));
 CREATE INDEX operations_workspace ON provisioning.operations USING btree (workspace, created_at, id);
 
 create table provisioning.orphans (

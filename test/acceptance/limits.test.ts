@@ -107,7 +107,13 @@ test('operations under way, of a user: both replicas at once accept as many as t
   }
   await until(async () => (await shown(clients[0], 'user_operations')).used === 3, 'the use to show');
   for (const { body } of accepted) await completed(clients[0], body.id);
-  expectOk(await ask(100));
+  for (const n of [100, 101, 102]) expectOk(await ask(n));
+  detailsOf(await ask(103), 409, 'LIMIT_REACHED');
+  // Whoever is at the limit may still delete.
+  const [running] = expectOk(
+    await clients[0].request<{ id: string }[]>('GET', '/v1/servers?workspace=of-users&status=running'),
+  );
+  expectOk(await clients[1].request('DELETE', `/v1/servers/${running?.id}`));
   await settle();
 });
 
