@@ -13,7 +13,14 @@ const RUNS = [RUN, 'workflow.rollback'];
 /** How old the counts may be by which it is judged that a limit is far away. */
 const KNOWN_MS = 500;
 /** A limit below this is always counted exactly. */
-const SMALL = 200;
+const SMALL = 400;
+/** This part of a limit is far from it. */
+const FAR_SHARE = 1 / 2;
+/**
+ * This part of a limit may a replica let through by one count: with what is being committed, five of them do not come
+ * from far away past the limit by that.
+ */
+const BLIND_SHARE = 1 / 20;
 
 /** On whose behalf, and where. */
 interface Place {
@@ -26,6 +33,14 @@ interface Room {
   left: number;
   /** The limit that leaves no more. */
   limit: { name: LimitName; per: 'user' | 'workspace'; used: number; allowed: number };
+}
+
+/** What was under way at a time, by key. */
+interface Reading {
+  at: number;
+  counts: Promise<Map<string, number>>;
+  /** What this replica has let through by it. */
+  added: Map<string, number>;
 }
 
 export interface OperationLimits {
@@ -41,21 +56,17 @@ export interface OperationLimits {
 }
 
 export function createOperationLimits(db: Database, settings: LimitSettings): OperationLimits {
-  let known: { at: number; counts: Promise<Map<string, number>> } | undefined;
-  /** Let through since then. */
-  let added = new Map<string, number>();
+  let known: Reading | undefined;
 
   /** @param reader a transaction reads by itself: those that hold all connections must not wait for one more. */
-  const lately = (reader: Queryable): Promise<Map<string, number>> => {
-    if (known !== undefined && performance.now() - known.at < KNOWN_MS) return known.counts;
-    added = new Map();
-    const counts = readAll(reader);
-    const reading = { at: performance.now(), counts };
+  const lately = (reader: Queryable, spent?: Reading): Reading => {
+    if (known !== undefined && known !== spent && performance.now() - known.at < KNOWN_MS) return known;
+    const reading: Reading = { at: performance.now(), counts: readAll(reader), added: new Map() };
     known = reading;
-    counts.catch(() => {
+    reading.counts.catch(() => {
       if (known === reading) known = undefined;
     });
-    return counts;
+    return reading;
   };
 
   /** Far from a limit nobody has to wait for anybody else. */
@@ -63,15 +74,16 @@ export function createOperationLimits(db: Database, settings: LimitSettings): Op
     const bounded = keysOf(place, counted).filter(({ name }) => settings[name] > 0);
     if (bounded.length === 0) return true;
     if (bounded.some(({ name }) => settings[name] < SMALL)) return false;
+    const isSpent = ({ added }: Reading) =>
+      bounded.some(({ name, key }) => (added.get(key) ?? 0) + wanted > settings[name] * BLIND_SHARE);
+    let reading = lately(tx);
+    if (isSpent(reading)) reading = lately(tx, reading);
     // Whoever reads them for all may fail: then the count is exact, or fails for a reason of its own.
-    const counts = await lately(tx).catch(() => null);
-    if (counts === null) return false;
-    const near = bounded.some(
-      ({ name, key }) => (counts.get(key) ?? 0) + (added.get(key) ?? 0) + wanted > settings[name] / 2,
-    );
-    if (near) return false;
+    const counts = await reading.counts.catch(() => null);
+    if (counts === null || isSpent(reading)) return false;
+    if (bounded.some(({ name, key }) => (counts.get(key) ?? 0) + wanted > settings[name] * FAR_SHARE)) return false;
     if (!tx.isTransaction) return true;
-    for (const { key } of bounded) added.set(key, (added.get(key) ?? 0) + wanted);
+    for (const { key } of bounded) reading.added.set(key, (reading.added.get(key) ?? 0) + wanted);
     return true;
   };
 
@@ -105,7 +117,7 @@ export function createOperationLimits(db: Database, settings: LimitSettings): Op
       return { left: room.left, reason: full(place, room, 'operations') };
     },
     async used(place) {
-      const counts = await lately(db);
+      const counts = await lately(db).counts;
       const entries = (['operations', 'workflows'] as const).flatMap((counted) =>
         keysOf(place, counted).map(({ name, key }) => [name, counts.get(key) ?? 0] as const),
       );
