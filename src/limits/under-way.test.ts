@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
+import { sql } from 'kysely';
 import { createTestDatabase } from '../../test/support/database.ts';
 import { loadConfig } from '../config.ts';
 import { retryingConflicts } from '../database/conflicts.ts';
 import { uuidv7 } from '../database/uuid.ts';
-import { insertOperation } from '../engine/operation-record.ts';
 import { ApplicationError } from '../errors.ts';
 import { createOperationLimits } from './under-way.ts';
 
@@ -24,10 +24,9 @@ test('five replicas at once accept exactly as many as there may be, from far awa
     retryingConflicts(() =>
       db.transaction().execute(async (tx) => {
         await limits.requireRoom(tx, place, 'server.create');
-        await insertOperation(tx, {
-          ...{ id: uuidv7(), kind: 'server.create', title: 'Create a server', checkMode: false, resource: null },
-          ...{ workspace: place.workspace, parentId: null, input: {}, createdBy: 'ann', ownerId: place.userId },
-        });
+        await sql`
+          insert into provisioning.operations (id, kind, workspace, input, created_by, owner_id)
+          values (${uuidv7()}, 'server.create', ${place.workspace}, '{}', 'ann', ${place.userId})`.execute(tx);
       }),
     );
   const untilFull = async (limits: (typeof replicas)[number]) => {
