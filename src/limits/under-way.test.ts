@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
+import { sql } from 'kysely';
 import { createTestDatabase } from '../../test/support/database.ts';
 import { loadConfig } from '../config.ts';
 import { retryingConflicts } from '../database/conflicts.ts';
 import type { Queryable } from '../database/pool.ts';
 import { uuidv7 } from '../database/uuid.ts';
-import { insertOperation } from '../engine/operation-record.ts';
 import { ApplicationError } from '../errors.ts';
 import { createOperationLimits } from './under-way.ts';
 
@@ -24,10 +24,9 @@ interface Place {
   workspace: string;
 }
 const insert = (tx: Queryable, { userId, workspace }: Place) =>
-  insertOperation(tx, {
-    ...{ id: uuidv7(), kind: 'server.create', title: 'Create a server', checkMode: false, resource: null },
-    ...{ workspace, parentId: null, input: {}, createdBy: 'ann', ownerId: userId },
-  });
+  sql`
+    insert into provisioning.operations (id, kind, workspace, input, created_by, owner_id)
+    values (${uuidv7()}, 'server.create', ${workspace}, '{}', 'ann', ${userId})`.execute(tx);
 
 test('two replicas at once accept exactly as many as there may be, from far away up to the limit', async () => {
   const place = { userId: uuidv7(), workspace: 'default' };
