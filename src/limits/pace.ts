@@ -3,13 +3,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { sql } from 'kysely';
 import type { Database } from '../database/pool.ts';
 
-export interface Pace {
+interface Pace {
   key: string;
   /** 0: as often as one likes. */
   perSecond: number;
 }
 
-export interface Paces {
+interface Paces {
   /**
    * Waits for a turn under the key. Those who ask for different parties get turns by rotation, so that nobody is held up by
    * how often somebody else asks.
