@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { after, test } from 'node:test';
 import {
@@ -182,14 +183,18 @@ test('runs of workflows, and nodes of one', async () => {
 
 test('nodes of nested workflows that are planned only when they start', async () => {
   await makeWorkspace('nested');
+  const types = `${server.dataDir}/workspaces/nested/workflows`;
+  await mkdir(types, { recursive: true });
+  await writeFile(
+    `${types}/many.yaml`,
+    'name: many\nparameters: { type: object, properties: { items: { type: array, items: { type: string } } } }\n' +
+      `operations: [{ id: each, kind: wait, for_each: "\${{ parameters.items }}", with: { seconds: 0 } }]\n`,
+  );
   const [fin] = await onBoth('fin', 'nested');
-  const inner = [
-    { id: 'a', kind: 'wait', with: { seconds: `\${{ operations.first.status == 'completed' && \`0\` || \`1\` }}` } },
-    { id: 'b', kind: 'wait', with: { seconds: 0 } },
-  ];
+  const items = [`\${{ operations.first.status }}`, 'another'];
   const nested = (id: string, after: string) => ({
     ...{ id, kind: 'workflow', depends_on: ['first', after], retry: { max_attempts: 1 } },
-    with: { workflow_type: 'batch', parameters: { operations: inner } },
+    with: { workflow_type: 'many', parameters: { items } },
   });
   const steps = [{ id: 'first', kind: 'wait', with: { seconds: 0 } }, nested('fits', 'first'), nested('not', 'fits')];
   const run = await submitBatch(fin, steps, {}, 'nested');
