@@ -30,6 +30,7 @@ import { createAddressLimit, installRateLimit } from './http/rate-limit.ts';
 import { answersOf } from './http/schemas.ts';
 import type { App, Services } from './http/section.ts';
 import { pagePolicyFor, securityHeaders } from './http/security-headers.ts';
+import type { ServerTls } from './http/tls.ts';
 import { installValidation } from './http/validation.ts';
 import { OPERATION_KINDS } from './operation-kinds.ts';
 import type { Follower } from './operations/follow.ts';
@@ -42,6 +43,7 @@ import { registerLimitRoutes } from './system/limit-routes.ts';
 import { registerProviderRoutes } from './system/provider-routes.ts';
 import type { Readiness } from './system/readiness.ts';
 import { registerSystemRoutes } from './system/routes.ts';
+import { registerKubeconfigRoutes } from './taskservs/kubeconfig/routes.ts';
 import { registerTaskservRoutes } from './taskservs/routes.ts';
 import { VERSION } from './version.ts';
 import { registerWebhookRoutes } from './webhooks/routes.ts';
@@ -62,7 +64,7 @@ const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
 export async function buildApp(
   services: Services,
   auth: Authenticator,
-  options: { logger: FastifyBaseLogger; readiness: Readiness; pool: Pool; follower: Follower },
+  options: { logger: FastifyBaseLogger; readiness: Readiness; pool: Pool; follower: Follower; tls: ServerTls | null },
 ): Promise<App> {
   const { config } = services;
   const app: App = Fastify({
@@ -78,6 +80,7 @@ export async function buildApp(
     clientErrorHandler: answerUnreadable,
     // A request without a Host is answered by the hook below: Node's own answer has no body.
     http: { requireHostHeader: false },
+    ...(options.tls === null ? {} : { serverFactory: options.tls.serverFactory }),
     routerOptions: { maxParamLength: 512, ignoreTrailingSlash: false },
     genReqId: (request) => {
       const given = request.headers['x-request-id'];
@@ -144,7 +147,7 @@ export async function buildApp(
   await installDocumentation(app);
   await installDashboard(app);
   installAssistants(app, config.corsOrigins);
-  registerSystemRoutes(app, services, options.readiness, options.pool);
+  registerSystemRoutes(app, services, options.readiness, options);
 
   await app.register(async (api) => {
     registerAuthRoutes(api as App, services, auth);
@@ -160,6 +163,7 @@ export async function buildApp(
     registerServerRoutes(api as App, services);
     registerOrphanRoutes(api as App, services);
     registerTaskservRoutes(api as App, services);
+    registerKubeconfigRoutes(api as App, services);
     registerWorkflowRoutes(api as App, services, options.follower);
     registerScheduleRoutes(api as App, services);
     registerOperationRoutes(api as App, services, options.follower, auth.authenticate);

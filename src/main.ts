@@ -46,6 +46,13 @@ program
   .option(...dataDir)
   .action(async (file, flags) => (await server()).restoreFrom(file, flags));
 
+program
+  .command('audit-key')
+  .description('print the key of the audit log\'s checkpoints, for "provisioning audit verify" elsewhere')
+  .option(...configFile)
+  .option(...dataDir)
+  .action(async (flags) => (await server()).printAuditKey(flags));
+
 addCommands(program, terminal, process.env);
 
 process.exitCode = await runProgram(program, process.argv.slice(2), terminal, process.env);

@@ -77,9 +77,8 @@ export async function removeApiToken(
   id: string,
 ): Promise<Answer> {
   const token = await readApiToken(tx, idFrom('API token', id));
-  if (token === null || (token.user_id !== principal.userId && !isPermitted(principal, 'user_write'))) {
-    throw errors.notFound('API token', id);
-  }
+  if (token === null) throw errors.notFound('API token', id);
+  if (token.user_id !== principal.userId && !isPermitted(principal, 'user_write')) throw errors.hidden('API token', id);
   const record = JSON.parse(token.json) as Record<string, unknown>;
   await deleteApiToken(tx, idFrom('API token', id));
   await notifyUserChanged(tx, token.user_id);

@@ -1,10 +1,11 @@
-/** Denials in the audit log. Those of callers whom nobody knows are summed: whoever sends many must not fill it. */
+/** Denials in the audit log. Whoever sends many must not fill it: those of callers whom nobody knows are summed. */
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify';
 import type { Database } from '../database/pool.ts';
 import type { ApplicationError } from '../errors.ts';
+import { startRounds } from '../util/rounds.ts';
 import { maybePrincipalOf } from './context.ts';
-import { insertAudit } from './mutation.ts';
-import { addressOf } from './rate-limit.ts';
+import { insertAudit, UNASKED } from './mutation.ts';
+import { addressOf, createTryLimit } from './rate-limit.ts';
 
 const MINUTE_MS = 60_000;
 /** Addresses that are summed apart from one another; further ones are summed together. */
@@ -23,16 +24,19 @@ export interface Denials {
 
 interface Sum {
   since: Date;
+  /** Of each of these the first was a row of its own. */
+  codes: Set<string>;
   denied: number;
   actions: Map<string, number>;
 }
 
 /**
- * Of each address without a known caller the first denial of a minute is a row of its own, and all others of that minute
- * are one row.
+ * Of each address without a known caller the first denial of each kind in a minute is a row of its own, and all others of
+ * that minute are one row.
  */
 export function createDenials(db: Database, logger: Pick<FastifyBaseLogger, 'error'>): Denials {
   let sums = new Map<string | null, Sum>();
+  const toldOfKnown = createTryLimit(1, MINUTE_MS);
 
   const failed = (error: unknown) => logger.error({ err: error }, 'a denial could not be written to the audit log');
   const writeSums = async () => {
@@ -46,44 +50,48 @@ export function createDenials(db: Database, logger: Pick<FastifyBaseLogger, 'err
         until: new Date().toISOString(),
         requests: Object.fromEntries(actions),
       };
-      await insertAudit(db, { ip: address, id: null }, 'anonymous', 'denied', { action: 'denials', details }).catch(
-        failed,
-      );
+      await insertAudit(db, { ...UNASKED, ip: address }, 'anonymous', 'denied', { action: 'denials', details }).catch(failed);
     }
   };
-  let writing: Promise<void> = Promise.resolve();
-  const timer = setInterval(() => {
-    writing = writing.then(writeSums);
-  }, MINUTE_MS);
-  timer.unref();
+  const rounds = startRounds(MINUTE_MS, writeSums);
 
-  /** @returns whether it is the first of its address in this minute. */
-  const addToSum = (request: FastifyRequest, action: string): boolean => {
+  /** @returns whether it is the first of its address and kind in this minute. */
+  const addToSum = (request: FastifyRequest, action: string, code: string): boolean => {
     const address = addressOf(request);
-    const known = sums.get(address);
-    const sum = known ?? { since: new Date(), denied: 0, actions: new Map() };
-    const place = known !== undefined || sums.size < MAX_ADDRESSES ? address : OTHERS;
-    const counted = place === OTHERS ? (sums.get(OTHERS) ?? sum) : sum;
-    sums.set(place, counted);
-    if (place === address && known === undefined) return true;
-    counted.denied += 1;
-    const named = counted.actions.has(action) || counted.actions.size < MAX_ACTIONS ? action : 'others';
-    counted.actions.set(named, (counted.actions.get(named) ?? 0) + 1);
+    const place = sums.has(address) || sums.size < MAX_ADDRESSES ? address : OTHERS;
+    const sum = sums.get(place) ?? { since: new Date(), codes: new Set(), denied: 0, actions: new Map() };
+    sums.set(place, sum);
+    if (place !== OTHERS && !sum.codes.has(code)) {
+      sum.codes.add(code);
+      return true;
+    }
+    sum.denied += 1;
+    const named = sum.actions.has(action) || sum.actions.size < MAX_ACTIONS ? action : 'others';
+    sum.actions.set(named, (sum.actions.get(named) ?? 0) + 1);
     return false;
   };
+
+  /** Whoever is known tells the same again and again where it looks for hidden things or tries too many passwords. */
+  const isToldAgain = (request: FastifyRequest, { status }: ApplicationError, action: string, who: string): boolean =>
+    (status === 429 || (status === 404 && request.method === 'GET')) &&
+    toldOfKnown.begin(`${action} ${JSON.stringify(request.params)} ${who}`) !== null;
 
   return {
     note(request, error) {
       if (request.method === 'GET' && error.status === 401) return;
+      // Other requests that are too many are no denials.
+      if (error.status === 429 && !request.url.startsWith('/v1/auth/')) return;
       const action = `${request.method} ${request.routeOptions.url ?? 'an unknown path'}`;
       const who = maybePrincipalOf(request)?.label;
-      if (who === undefined && !addToSum(request, action)) return;
-      const details = { code: error.code, message: error.message };
+      if (who === undefined) {
+        if (!addToSum(request, action, error.code)) return;
+      } else if (isToldAgain(request, error, action, who)) return;
+      const hidden = error.status === 404 ? { hidden: true } : {};
+      const details = { code: error.code, message: error.message, ...hidden };
       insertAudit(db, request, who ?? 'anonymous', 'denied', { action, details }).catch(failed);
     },
     async stop() {
-      clearInterval(timer);
-      await writing;
+      await rounds.stop();
       await writeSums();
     },
   };

@@ -3,6 +3,7 @@
  * statement; what is opened and closed again, and is rare, is counted exactly (`open`).
  */
 import { sql } from 'kysely';
+import { readClock } from '../database/clock.ts';
 import { type Database, isDatabaseUnavailable, type Queryable } from '../database/pool.ts';
 import { uuidv7 } from '../database/uuid.ts';
 
@@ -61,7 +62,7 @@ export async function startSharedCounts(
 ): Promise<SharedCounts> {
   const self = uuidv7();
   const entries = new Map<string, Entry>();
-  let clock = await readClock(db);
+  let clock = await sharedClock(db);
   let tidied = performance.now();
   let stopped = false;
 
@@ -91,7 +92,7 @@ export async function startSharedCounts(
       tidied = now;
       await sql`delete from provisioning.shared_counts where expires_at < now()`.execute(db);
       await sql`delete from provisioning.paces where next_at < now() - interval '1 minute'`.execute(db);
-      clock = await readClock(db);
+      clock = await sharedClock(db);
     } catch (error) {
       for (const [, entry] of due) entry.untold = true;
       if (!isDatabaseUnavailable(error))
@@ -234,8 +235,7 @@ function secondsLeft({ open, expiresAt }: Entry): number {
 }
 
 /** The database's time, and when it was read. */
-async function readClock(db: Database): Promise<{ at: number; epochMs: number }> {
-  const { rows } = await sql<{ epoch_ms: number }>`
-    select (extract(epoch from clock_timestamp()) * 1000)::float8 as epoch_ms`.execute(db);
-  return { at: performance.now(), epochMs: rows[0]?.epoch_ms ?? 0 };
+async function sharedClock(db: Database): Promise<{ at: number; epochMs: number }> {
+  const now = await readClock(db);
+  return { at: performance.now(), epochMs: now.getTime() };
 }

@@ -1,7 +1,9 @@
+import path from 'node:path';
 import { createClient } from '../../sdk/client.ts';
-import { type CommandDefinition, text } from '../command.ts';
+import { type CommandDefinition, given as presentOf, text } from '../command.ts';
 import { updateConfig } from '../config-file.ts';
 import { UsageError } from '../errors.ts';
+import { trustAuthorities } from '../trust.ts';
 
 const DEFAULT_URL = 'http://localhost:8083';
 
@@ -21,6 +23,10 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is 
       { flags: '--username <name>', description: 'who logs in', default: 'admin' },
       { flags: '--password-stdin', description: 'read the password from standard input' },
       { flags: '--name <context>', description: 'name of the context (default: the host of the address)' },
+      {
+        flags: '--ca <file>',
+        description: 'PEM file of authorities to trust for this server; also as PROVISIONING_CA, for any command',
+      },
     ],
     covers: ['POST /v1/auth/login', 'POST /v1/auth/refresh'],
     async run(session, [given], options) {
@@ -30,6 +36,9 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is 
         throw new UsageError(`"${url}" is no address. It looks like https://provisioning.example`);
       const name = text(options, 'name') ?? new URL(url).host;
       const username = text(options, 'username') ?? 'admin';
+      const authorities = text(options, 'ca') ?? environment.PROVISIONING_CA;
+      const ca = authorities === undefined ? undefined : path.resolve(authorities);
+      if (ca !== undefined) await trustAuthorities(ca);
       const password =
         options.passwordStdin === true
           ? (await terminal.readAll()).replace(/\r?\n$/, '')
@@ -37,7 +46,7 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is 
       // First without a trace on disk: a wrong password must not replace a context that works.
       const client = createClient({ url });
       const pair = await client.post('/v1/auth/login', { body: { username, password } });
-      const entry = { url, username, token: pair.token, refresh_token: pair.refresh_token };
+      const entry = { url, username, token: pair.token, refresh_token: pair.refresh_token, ...presentOf({ ca }) };
       await updateConfig(configFile, async (config) => ({
         current: name,
         contexts: { ...config.contexts, [name]: entry },

@@ -1,7 +1,7 @@
 import { type CommandDefinition, given, text, texts } from '../command.ts';
-import { UsageError } from '../errors.ts';
 import { field } from '../output.ts';
 import { listCommand } from './list.ts';
+import { durationSeconds } from './parameters.ts';
 import { ROLE_OPTION, roleBindings, rolesText } from './roles.ts';
 
 const VIEW = {
@@ -15,15 +15,6 @@ const VIEW = {
   ],
   name: 'id',
 };
-const UNIT_SECONDS: Record<string, number> = { m: 60, h: 3_600, d: 86_400 };
-
-/** `90d`, `12h`, `30m` → seconds. @throws UsageError */
-function seconds(duration: string): number {
-  const [, count, unit = ''] = /^(\d+)([mhd])$/.exec(duration) ?? [];
-  if (count === undefined)
-    throw new UsageError(`--expires-in ${duration}: give a number of minutes, hours or days: 30m, 12h, 90d.`);
-  return Number(count) * (UNIT_SECONDS[unit] ?? 0);
-}
 
 /** API tokens. */
 export const tokenCommands: readonly CommandDefinition[] = [
@@ -48,7 +39,7 @@ export const tokenCommands: readonly CommandDefinition[] = [
         name,
         ...given({
           roles: roleBindings(texts(options, 'role')),
-          expires_in: duration === undefined ? undefined : seconds(duration),
+          expires_in: duration === undefined ? undefined : durationSeconds('--expires-in', duration),
         }),
       };
       session.record(await (await session.client()).post('/v1/tokens', { body }), { name: 'token' });

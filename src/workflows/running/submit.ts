@@ -2,8 +2,10 @@ import type { Queryable } from '../../database/pool.ts';
 import type { Json, JsonObject } from '../../documents/json.ts';
 import { ApplicationError } from '../../errors.ts';
 import type { Budget } from '../../evaluation/pool.ts';
+import { insertAudit, mutateUnasked, UNASKED } from '../../http/mutation.ts';
 import { takesRoom as kindTakesRoom } from '../../limits/under-way.ts';
 import { lockWorkspaceRoom } from '../../limits/workspace-room.ts';
+import { PROTECTED } from '../../operations/protection.ts';
 import { workspaceDirectory } from '../../workspaces/service.ts';
 import { renderFields } from '../evaluation.ts';
 import type { NodeRequest } from '../kinds/kind.ts';
@@ -15,7 +17,7 @@ import { type Given, referencedIn, sealFields } from '../secrets/given.ts';
 import { insertGiven } from '../secrets/store.ts';
 import { type Acting, actingFor, requireStillPermitted } from './authority.ts';
 import type { RunContext } from './context.ts';
-import { handlerOf, prepareNode, type Runtime, submitTogether } from './runtime.ts';
+import { handlerOf, prepareNode, type Runtime } from './runtime.ts';
 import type { NodeState } from './scheduler.ts';
 import type { StartGuard } from './start-guard.ts';
 import { claimNodes, type NodeInput, readInputs, type Snapshot, setOperations } from './store.ts';
@@ -39,11 +41,17 @@ class NodeRefused extends Error {
   readonly position: number;
   readonly code: string;
   readonly retryable: boolean;
-  constructor(position: number, code: string, message: string, retryable: boolean) {
+  /** For want of a permission. */
+  readonly denied: boolean;
+  constructor(
+    position: number,
+    { code, message, retryable, denied }: { code: string; message: string; retryable: boolean; denied: boolean },
+  ) {
     super(message);
     this.position = position;
     this.code = code;
     this.retryable = retryable;
+    this.denied = denied;
   }
 }
 
@@ -98,6 +106,7 @@ export async function submitNodes(options: SubmitOptions, nodes: readonly NodeSt
         const { position, message, code, retryable } = error;
         const node = batch.find((candidate) => candidate.position === position);
         if (node === undefined) throw error;
+        if (error.denied) await recordDenial(options, node, error);
         submission.refused.push({ node, message, code, retryable });
         batch = batch.filter((candidate) => candidate !== node);
       }
@@ -119,6 +128,18 @@ export interface Submission {
 /** A nested workflow does nothing itself: where its nodes have no room it waits for them. */
 function takesRoom({ step }: NodeState): boolean {
   return step.planned.kind !== 'workflow' && kindTakesRoom(step.planned.kind);
+}
+
+/** As a refused request leaves a line in the audit log, so does a refused node. */
+async function recordDenial(
+  { runtime, workflowId, workspace, run }: SubmitOptions,
+  { key, step }: NodeState,
+  { code, message }: NodeRefused,
+): Promise<void> {
+  await insertAudit(runtime.services.db, UNASKED, `${run.authority.name} (workflow ${workflowId})`, 'denied', {
+    ...{ action: step.planned.kind, workspace, resource: `workflow:${workflowId}` },
+    details: { step: key, code, message },
+  });
 }
 
 /** A node ready to be submitted. */
@@ -176,7 +197,7 @@ async function submitBatch(
     ready.set(node.position, await makeReady(options, before, node, fields, input.fields === null));
   }
   const commit = (nodes: readonly NodeState[]) =>
-    submitTogether(runtime, before.principal, workflowId, async (transaction) => {
+    mutateUnasked(runtime.services.db, before.principal, workflowId, async (transaction) => {
       // Before any server: in this order requests lock them as well.
       if (nodes.some(({ step }) => step.planned.kind.startsWith('server.'))) {
         await lockWorkspaceRoom(transaction.tx, workspace);
@@ -293,7 +314,10 @@ async function renderBatch(
     for (const [n, node] of nodes.entries()) {
       const one = made[n];
       if (one !== undefined && 'value' in one) found.set(node.position, one.value);
-      else throw new NodeRefused(node.position, 'VALIDATION_ERROR', one?.problem ?? 'it was not rendered', false);
+      else {
+        const message = one?.problem ?? 'it was not rendered';
+        throw new NodeRefused(node.position, { code: 'VALIDATION_ERROR', message, retryable: false, denied: false });
+      }
     }
   }
   return found;
@@ -305,6 +329,8 @@ async function refusing<T>(position: number, work: () => Promise<T>): Promise<T>
     return await work();
   } catch (error) {
     if (!(error instanceof ApplicationError)) throw error;
-    throw new NodeRefused(position, error.code, error.message, error.retryable || error.status === 409);
+    const { code, message, denied, status } = error;
+    const retryable = error.retryable || (status === 409 && code !== PROTECTED);
+    throw new NodeRefused(position, { code, message, denied, retryable });
   }
 }
