@@ -19,21 +19,34 @@ type QueuedEvent = NewEvent & { operationId: string };
 /** How much output of operations is kept. Bytes; 0: no bound. */
 export interface OutputBudget {
   readonly ofOperation: number;
+  /** Of all operations of a user in a day. */
+  readonly ofUser: number;
   /** Of all operations of a workspace in a day. */
   readonly ofWorkspace: number;
-  /** Counts for the workspace. @returns what it has used today. */
-  add(workspace: string, bytes: number): number;
+  /** Counts for the user (null: nobody) and the workspace. @returns what they have used today. */
+  add(userId: string | null, workspace: string, bytes: number): { user: number; workspace: number };
 }
 
 /** Whose bound. */
-type Bound = 'operation' | 'workspace';
+type Bound = 'operation' | 'user' | 'workspace';
 
-const UNBOUNDED: OutputBudget = { ofOperation: 0, ofWorkspace: 0, add: () => 0 };
+const UNBOUNDED: OutputBudget = {
+  ...{ ofOperation: 0, ofUser: 0, ofWorkspace: 0 },
+  add: () => ({ user: 0, workspace: 0 }),
+};
+
+/** Whose output it is, and where. */
+export interface OutputOwner {
+  ownerId: string | null;
+  workspace: string;
+  /** What is kept of it already. */
+  eventBytes: number;
+}
 
 /** Writes the events of all procedures of this process in batches. */
 export interface EventWriter {
-  /** From here on the operation's output is bounded. @param bytes what is kept of it already. */
-  begin(operationId: string, workspace: string, bytes: number): void;
+  /** From here on the operation's output is bounded. */
+  begin(operationId: string, owner: OutputOwner): void;
   /** It has ended here. */
   end(operationId: string): void;
   /** Queues an event; lines of output past the bounds are left out. Resolves at once, or when there is room again. */
@@ -62,7 +75,7 @@ export function createEventWriter(options: {
   output?: OutputBudget | undefined;
 }): EventWriter {
   const { db, logger, signals, replicaId, output = UNBOUNDED } = options;
-  const outputs = new Map<string, { workspace: string; bytes: number; full: Bound | null }>();
+  const outputs = new Map<string, OutputOwner & { full: Bound | null }>();
   let queue: QueuedEvent[] = [];
   let timer: NodeJS.Timeout | undefined;
   let flushing: Promise<void> = Promise.resolve();
@@ -104,14 +117,15 @@ export function createEventWriter(options: {
     if (kept === undefined || event.type !== 'log' || !('stream' in event.data)) return event;
     if (kept.full === 'operation') return null;
     const bytes = bytesOf(event);
-    // A new day begins for a workspace while the operation goes on.
-    const ofToday = output.add(kept.workspace, kept.full === null ? bytes : 0);
-    const past = pastBound(output, kept.bytes + bytes, ofToday);
-    if (past === null && kept.full !== null) output.add(kept.workspace, bytes);
+    const count = (by: number) => output.add(kept.ownerId, kept.workspace, by);
+    // A new day begins while the operation goes on.
+    const today = count(kept.full === null ? bytes : 0);
+    const past = pastBound(output, { operation: kept.eventBytes + bytes, ...today });
+    if (past === null && kept.full !== null) count(bytes);
     const known = kept.full === past;
     kept.full = past;
     if (past === null) {
-      kept.bytes += bytes;
+      kept.eventBytes += bytes;
       return event;
     }
     if (known) return null;
@@ -119,9 +133,9 @@ export function createEventWriter(options: {
   };
 
   return {
-    begin(operationId, workspace, bytes) {
-      const full = output.ofOperation > 0 && bytes > output.ofOperation ? 'operation' : null;
-      outputs.set(operationId, { workspace, bytes, full });
+    begin(operationId, { ownerId, workspace, eventBytes }) {
+      const full = output.ofOperation > 0 && eventBytes > output.ofOperation ? 'operation' : null;
+      outputs.set(operationId, { ownerId, workspace, eventBytes, full });
     },
     end: (operationId) => void outputs.delete(operationId),
     async append(operationId, given) {
@@ -159,14 +173,17 @@ export function createEventWriter(options: {
 }
 
 /** The bound that the output is past; null: it is not. */
-function pastBound({ ofOperation, ofWorkspace }: OutputBudget, used: number, usedToday: number): Bound | null {
-  if (ofOperation > 0 && used > ofOperation) return 'operation';
-  return ofWorkspace > 0 && usedToday > ofWorkspace ? 'workspace' : null;
+function pastBound({ ofOperation, ofUser, ofWorkspace }: OutputBudget, used: Record<Bound, number>): Bound | null {
+  if (ofOperation > 0 && used.operation > ofOperation) return 'operation';
+  if (ofUser > 0 && used.user > ofUser) return 'user';
+  return ofWorkspace > 0 && used.workspace > ofWorkspace ? 'workspace' : null;
 }
 
 /** What is said instead of the first line that is past a bound. */
-function reasonOf(bound: Bound, { ofOperation, ofWorkspace }: OutputBudget, workspace: string): string {
-  return bound === 'operation'
-    ? `The output of this operation is longer than ${ofOperation} bytes (limit operation_event_bytes): the rest is left out.`
-    : `The output of workspace "${workspace}" is longer than ${ofWorkspace} bytes today (limit workspace_event_bytes): the rest of this operation's is left out.`;
+function reasonOf(bound: Bound, { ofOperation, ofUser, ofWorkspace }: OutputBudget, workspace: string): string {
+  if (bound === 'operation')
+    return `The output of this operation is longer than ${ofOperation} bytes (limit operation_event_bytes): the rest is left out.`;
+  const [who, allowed] =
+    bound === 'user' ? ["this operation's owner", ofUser] : [`workspace "${workspace}"`, ofWorkspace];
+  return `The output of ${who} is longer than ${allowed} bytes today (limit ${bound}_event_bytes): the rest of this operation's is left out.`;
 }

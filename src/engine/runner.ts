@@ -96,7 +96,7 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
   const carryOut = async (procedure: Procedure, operationId: string, begun: BegunOperation) => {
     const controller: Controllers = { cancel: new AbortController(), handOver: new AbortController() };
     controllers.set(operationId, controller);
-    events.begin(operationId, begun.workspace, begun.eventBytes);
+    events.begin(operationId, begun);
     if (begun.cancelRequested) controller.cancel.abort(cancelled());
     if (stopping) controller.handOver.abort(handedOver());
     if (begun.first) signals.operationsChanged([operationId]);

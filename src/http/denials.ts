@@ -4,7 +4,7 @@ import type { Database } from '../database/pool.ts';
 import type { ApplicationError } from '../errors.ts';
 import { startRounds } from '../util/rounds.ts';
 import { maybePrincipalOf } from './context.ts';
-import { insertAudit, UNASKED } from './mutation.ts';
+import { type AuditEntry, type AuditOrigin, insertAudit, UNASKED } from './mutation.ts';
 import { addressOf, createTryLimit } from './rate-limit.ts';
 
 const MINUTE_MS = 60_000;
@@ -38,7 +38,10 @@ export function createDenials(db: Database, logger: Pick<FastifyBaseLogger, 'err
   let sums = new Map<string | null, Sum>();
   const toldOfKnown = createTryLimit(1, MINUTE_MS);
 
-  const failed = (error: unknown) => logger.error({ err: error }, 'a denial could not be written to the audit log');
+  const write = (origin: AuditOrigin, who: string, entry: AuditEntry): Promise<void> =>
+    insertAudit(db, origin, who, 'denied', entry).catch((error: unknown) =>
+      logger.error({ err: error }, 'a denial could not be written to the audit log'),
+    );
   const writeSums = async () => {
     const written = sums;
     sums = new Map();
@@ -50,7 +53,7 @@ export function createDenials(db: Database, logger: Pick<FastifyBaseLogger, 'err
         until: new Date().toISOString(),
         requests: Object.fromEntries(actions),
       };
-      await insertAudit(db, { ...UNASKED, ip: address }, 'anonymous', 'denied', { action: 'denials', details }).catch(failed);
+      await write({ ...UNASKED, ip: address }, 'anonymous', { action: 'denials', details });
     }
   };
   const rounds = startRounds(MINUTE_MS, writeSums);
@@ -88,7 +91,7 @@ export function createDenials(db: Database, logger: Pick<FastifyBaseLogger, 'err
       } else if (isToldAgain(request, error, action, who)) return;
       const hidden = error.status === 404 ? { hidden: true } : {};
       const details = { code: error.code, message: error.message, ...hidden };
-      insertAudit(db, request, who ?? 'anonymous', 'denied', { action, details }).catch(failed);
+      void write(request, who ?? 'anonymous', { action, details });
     },
     async stop() {
       await rounds.stop();

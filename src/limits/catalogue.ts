@@ -75,6 +75,12 @@ export const LIMITS = {
     default: 20,
   }),
   ...limit('operation_event_bytes', { per: 'operation', counts: 'bytes of output that are kept', default: 67_108_864 }),
+  ...limit('user_event_bytes', {
+    per: 'user',
+    counts: 'bytes of output of their operations that are kept a day (UTC)',
+    default: 1_073_741_824,
+    max: 1_000_000_000_000,
+  }),
   ...limit('workspace_event_bytes', {
     per: 'workspace',
     counts: 'bytes of output of its operations that are kept a day (UTC)',

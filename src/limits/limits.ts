@@ -33,13 +33,10 @@ export interface Limits {
     workspace: string | null,
     used: (tx: Queryable) => Promise<number>,
   ): Promise<void>;
-  /** What the operations of a workspace may still have written down of their output today. */
+  /** How much output of operations is kept. */
   readonly output: OutputBudget;
-  /** What the user has open, by any replica, and what the workspaces' operations have had written down today. */
-  used(
-    userId: string,
-    workspaces: readonly string[],
-  ): Promise<{ open: Map<OpenLimit, number>; output: Map<string, number> }>;
+  /** What the user has open, at any replica, and what is kept of today's output of the user and of the workspaces. */
+  used(userId: string, workspaces: readonly string[]): Promise<Used>;
   /** Waits for its turn before a check goes out. @throws the signal's reason. */
   turnToCheck(workspace: string, target: string, signal: AbortSignal): Promise<void>;
 }
@@ -47,15 +44,25 @@ export interface Limits {
 /** How much output of operations is kept, as the engine asks for it (`src/engine/events.ts`). Bytes. */
 interface OutputBudget {
   readonly ofOperation: number;
+  /** In a day. */
+  readonly ofUser: number;
+  /** In a day. */
   readonly ofWorkspace: number;
-  /** Counts for the workspace. @returns what it has used today. */
-  add(workspace: string, bytes: number): number;
+  /** Counts for the user (null: nobody) and the workspace. @returns what they have used today. */
+  add(userId: string | null, workspace: string, bytes: number): { user: number; workspace: number };
+}
+
+export interface Used {
+  open: Map<OpenLimit, number>;
+  /** Bytes of today's output. */
+  outputOfUser: number;
+  outputOf: Map<string, number>;
 }
 
 export function createLimits(db: Database, settings: LimitSettings, counts: SharedCounts): Limits {
   const keyOf = (limit: OpenLimit, userId: string) => `open ${limit} ${userId}`;
   const paces = createPaces(db);
-  const today = (workspace: string) => `output ${counts.today()} ${workspace}`;
+  const outputOf = (whose: 'user' | 'workspace', name: string) => `output ${counts.today()} ${whose} ${name}`;
   return {
     settings,
     counts,
@@ -84,16 +91,22 @@ export function createLimits(db: Database, settings: LimitSettings, counts: Shar
     },
     output: {
       ofOperation: settings.operation_event_bytes,
+      ofUser: settings.user_event_bytes,
       ofWorkspace: settings.workspace_event_bytes,
-      add: (workspace, bytes) => counts.add(today(workspace), bytes, DAY_SECONDS),
+      add(userId, workspace, bytes) {
+        const add = (whose: 'user' | 'workspace', name: string) =>
+          counts.add(outputOf(whose, name), bytes, DAY_SECONDS);
+        return { user: userId === null ? 0 : add('user', userId), workspace: add('workspace', workspace) };
+      },
     },
     async used(userId, workspaces) {
       const open = (Object.keys(OPEN) as OpenLimit[]).map((limit) => [limit, keyOf(limit, userId)] as const);
-      const output = workspaces.map((workspace) => [workspace, today(workspace)] as const);
-      const counted = await counts.read([...open, ...output].map(([, key]) => key));
-      const of = <Name>(keys: (readonly [Name, string])[]) =>
+      const output = workspaces.map((workspace) => [workspace, outputOf('workspace', workspace)] as const);
+      const ofUser = outputOf('user', userId);
+      const counted = await counts.read([ofUser, ...[...open, ...output].map(([, key]) => key)]);
+      const of = <Name>(keys: readonly (readonly [Name, string])[]) =>
         new Map(keys.map(([name, key]) => [name, counted.get(key) ?? 0]));
-      return { open: of(open), output: of(output) };
+      return { open: of(open), outputOfUser: counted.get(ofUser) ?? 0, outputOf: of(output) };
     },
     async turnToCheck(workspace, target, signal) {
       const ofWorkspace = { key: `check of workspace ${workspace}`, perSecond: settings.workspace_checks };

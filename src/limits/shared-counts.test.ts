@@ -25,3 +25,12 @@ test('a place whose commit fails is not taken, here nor at another replica', asy
   assert.equal(await there.open('place', 1), 1);
   close();
 });
+
+test('many addresses reset no count of a user', async () => {
+  const [counts] = replicas;
+  for (let n = 0; n < 10; n += 1) counts.add('requests ann', 1, 60);
+  counts.add('address 192.0.2.1', 1, 60);
+  for (let n = 0; n < 60_000; n += 1) counts.add(`address 2001:db8:${n.toString(16)}::`, 1, 60);
+  assert.equal(counts.add('requests ann', 1, 60), 11);
+  assert.equal(counts.add('address 192.0.2.1', 1, 60), 1, 'the oldest address has made room');
+});

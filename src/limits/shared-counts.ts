@@ -69,7 +69,7 @@ export async function startSharedCounts(
   const entryOf = (key: string, seconds: number, open = false): Entry => {
     const known = entries.get(key);
     if (known !== undefined) return known;
-    if (entries.size >= MAX_KEYS) dropOldest(entries);
+    if (entries.size >= MAX_KEYS) dropOldest(entries, key);
     const expiresAt = performance.now() + seconds * 1_000;
     const made = { own: 0, others: 0, expiresAt, untold: false, open, opening: 0, toldAt: 0 };
     entries.set(key, made);
@@ -216,14 +216,23 @@ async function countedByOthers(db: Queryable, self: string, keys: readonly strin
   return new Map(rows.map(({ key, count }) => [key, count]));
 }
 
-/** What is open is kept: it is counted down again; and what counts for long. Many addresses must not reset those. */
-function dropOldest(entries: Map<string, Entry>): void {
+/**
+ * Makes room for a key, by dropping the oldest that counts the same kind of thing: many addresses must not reset what is
+ * counted for users. What is open is kept: it is counted down again; and what counts for long.
+ */
+function dropOldest(entries: Map<string, Entry>, coming: string): void {
+  const kind = kindOf(coming);
   const soon = performance.now() + SOON_MS;
   for (const [key, { open, expiresAt }] of entries) {
-    if (open || expiresAt > soon) continue;
+    if (open || expiresAt > soon || kindOf(key) !== kind) continue;
     entries.delete(key);
     return;
   }
+}
+
+/** Keys name what they count first, and whom it is counted for last. */
+function kindOf(key: string): string {
+  return key.slice(0, key.lastIndexOf(' '));
 }
 
 function isOver({ open, expiresAt }: Entry): boolean {

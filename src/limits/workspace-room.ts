@@ -200,7 +200,8 @@ export async function usageOf(db: Queryable, workspace: string, but: string | nu
       select s.provider, s.zone, s.plan, s.provider <> ${EXISTING} as sized, o.input ->> 'plan' as coming
       from provisioning.servers s
       left join provisioning.operations o
-        on o.resource = 'server:' || s.id and o.status in ('pending', 'running') and o.kind = 'server.resize'
+        on o.resource = 'server:' || s.id and o.workspace = s.workspace and o.kind = 'server.resize'
+          and o.status in ('pending', 'running')
       where s.workspace = ${workspace} and s.id is distinct from ${but}::text)
     select count(*)::int as servers, coalesce(sum(greatest(now.cpus, next.cpus)), 0)::float8 as cpus,
            coalesce(sum(greatest(now.memory_mb, next.memory_mb)), 0)::float8 / 1024 as memory,

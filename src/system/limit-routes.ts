@@ -6,7 +6,7 @@ import { requestsOf } from '../http/rate-limit.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
 import { LIMIT_NAMES, LIMITS, type LimitName } from '../limits/catalogue.ts';
-import type { Limits } from '../limits/limits.ts';
+import type { Used } from '../limits/limits.ts';
 import { usageOf, WORKSPACE_LIMITS, type WorkspaceLimit } from '../limits/workspace-room.ts';
 import { countWebhooks } from '../webhooks/store.ts';
 import { type WorkspaceFigures, workspaceFigures } from './limit-store.ts';
@@ -74,12 +74,14 @@ export function registerLimitRoutes(app: App, services: Services): void {
   );
 }
 
-type Used = Awaited<ReturnType<Limits['used']>>;
-
-async function ofCaller({ config, db, limits }: Services, { userId }: Principal, { open }: Used): Promise<Limit[]> {
+async function ofCaller(
+  { config, db, limits }: Services,
+  { userId }: Principal,
+  { open, outputOfUser }: Used,
+): Promise<Limit[]> {
   const { user_operations, user_workflows } = await limits.operations.used({ userId, workspace: '' });
   const used: Partial<Record<LimitName, number>> = {
-    ...{ user_operations, user_workflows, webhooks: await countWebhooks(db) },
+    ...{ user_operations, user_workflows, webhooks: await countWebhooks(db), user_event_bytes: outputOfUser },
     ...Object.fromEntries(open),
   };
   const { rateLimit, addressRateLimit, bodyLimit } = config;
@@ -107,14 +109,14 @@ async function ofWorkspace(
   { db, limits }: Services,
   { userId }: Principal,
   figures: WorkspaceFigures,
-  { output }: Used,
+  { outputOf }: Used,
 ): Promise<Limit[]> {
   const { name: workspace, servers, schedules, webhooks } = figures;
   const operations = await limits.operations.used({ userId, workspace });
   const used: Partial<Record<LimitName, number>> = {
     ...operations,
     ...{ workspace_schedules: schedules, workspace_webhooks: webhooks },
-    workspace_event_bytes: output.get(workspace) ?? 0,
+    workspace_event_bytes: outputOf.get(workspace) ?? 0,
   };
   const general = LIMIT_NAMES.filter((name) => LIMITS[name].per === 'workspace').map((name): Limit => {
     const { per, counts } = LIMITS[name];

@@ -149,7 +149,7 @@ async function acceptResize(
     });
   }
   const { zone, plan: previousPlan, tags: previousTags } = server;
-  if (newPlan !== undefined) {
+  if (newPlan !== undefined && newPlan !== previousPlan) {
     await requireWorkspaceRoom(mutation.tx, server.workspace, {
       place: { provider: server.provider, plan: newPlan, zone },
       instead: { id, plan: previousPlan },
