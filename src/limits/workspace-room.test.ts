@@ -69,7 +69,8 @@ test('a limit of cost holds for plans without a price: a server may not become o
   await assert.rejects(create('priceless', at('free', 4)), noPrice);
   await assert.rejects(resize('priceless', id, 1, at('free', 4)), noPrice);
   await assert.rejects(resize('priceless', priced, 2, at('dear', 4)), noPrice);
-  assert.equal((await usageOf(db, 'priceless')).monthly_cost, 6);
+  const { monthly_cost, unpriced } = await usageOf(db, 'priceless');
+  assert.deepEqual({ monthly_cost, unpriced }, { monthly_cost: 6, unpriced: 1 });
 });
 
 test('an account that is told no prices makes nothing cheaper that stands', async () => {

@@ -191,7 +191,11 @@ async function keepSizes(
 export interface WorkspaceUsage extends Record<WorkspaceLimit, number> {
   /** Servers whose size nobody knows, existing machines apart: they count as servers alone. */
   unknown: number;
+  /** Servers whose provider tells no price: they count as free. */
+  unpriced: number;
 }
+
+const NOTHING: WorkspaceUsage = { servers: 0, cpus: 0, memory: 0, monthly_cost: 0, unknown: 0, unpriced: 0 };
 
 /** @param but without this server. */
 export async function usageOf(db: Queryable, workspace: string, but: string | null = null): Promise<WorkspaceUsage> {
@@ -207,7 +211,8 @@ export async function usageOf(db: Queryable, workspace: string, but: string | nu
            coalesce(sum(greatest(now.memory_mb, next.memory_mb)), 0)::float8 / 1024 as memory,
            coalesce(sum(greatest(now.monthly_cost, next.monthly_cost)), 0)::float8 as monthly_cost,
            count(*) filter (
-             where s.sized and (now.plan is null or (s.coming is not null and next.plan is null)))::int as unknown
+             where s.sized and (now.plan is null or (s.coming is not null and next.plan is null)))::int as unknown,
+           count(*) filter (where now.plan is not null and now.monthly_cost is null)::int as unpriced
     from standing s
     left join provisioning.plan_sizes now
       on (now.workspace, now.provider, now.plan, now.zone) = (${workspace}, s.provider, s.plan, s.zone)
@@ -215,7 +220,7 @@ export async function usageOf(db: Queryable, workspace: string, but: string | nu
       on (next.workspace, next.provider, next.plan, next.zone) = (${workspace}, s.provider, s.coming, s.zone)`.execute(
     db,
   );
-  return rows[0] ?? { servers: 0, cpus: 0, memory: 0, monthly_cost: 0, unknown: 0 };
+  return rows[0] ?? NOTHING;
 }
 
 /** Where nothing else is limited. */
@@ -223,7 +228,7 @@ async function countServers(db: Queryable, workspace: string, but: string | null
   const { rows } = await sql<{ servers: number }>`
     select count(*)::int as servers from provisioning.servers
     where workspace = ${workspace} and id is distinct from ${but}::text`.execute(db);
-  return { servers: rows[0]?.servers ?? 0, cpus: 0, memory: 0, monthly_cost: 0, unknown: 0 };
+  return { ...NOTHING, servers: rows[0]?.servers ?? 0 };
 }
 
 /** A server that is to come, or to change. */

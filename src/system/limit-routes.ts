@@ -7,7 +7,7 @@ import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
 import { LIMIT_NAMES, LIMITS, type LimitName } from '../limits/catalogue.ts';
 import type { Used } from '../limits/limits.ts';
-import { usageOf, WORKSPACE_LIMITS, type WorkspaceLimit } from '../limits/workspace-room.ts';
+import { usageOf, WORKSPACE_LIMITS, type WorkspaceLimit, type WorkspaceUsage } from '../limits/workspace-room.ts';
 import { countWebhooks } from '../webhooks/store.ts';
 import { type WorkspaceFigures, workspaceFigures } from './limit-store.ts';
 
@@ -128,9 +128,17 @@ async function ofWorkspace(
   const ofServers = WORKSPACE_LIMITS.map((name): Limit => {
     const count = name === 'servers' ? servers : (usage?.[name] ?? null);
     const limit = figures.limits[name] ?? null;
-    const unknown = name === 'servers' ? 0 : (usage?.unknown ?? 0);
-    const counts = `${SERVER_COUNTS[name]}${unknown === 0 ? '' : `; without ${unknown} whose size is not known yet`}`;
+    const left = usage === null || name === 'servers' ? [] : leftOut(name, usage);
+    const counts = [SERVER_COUNTS[name], ...left].join('; ');
     return { name, per: 'workspace', workspace, limit, used: count, counts };
   });
   return [...general, ...ofServers];
+}
+
+/** Which servers the sum leaves out. */
+function leftOut(name: WorkspaceLimit, { unknown, unpriced }: WorkspaceUsage): string[] {
+  return [
+    ...(unknown === 0 ? [] : [`without ${unknown} whose size is not known yet`]),
+    ...(unpriced === 0 || name !== 'monthly_cost' ? [] : [`without ${unpriced} whose provider tells no price`]),
+  ];
 }

@@ -120,18 +120,32 @@ test('processors and memory: of new servers and of larger ones, those under way 
 });
 
 test('monthly cost: as the provider tells it; a cloud that tells no price is refused', async () => {
-  await makeWorkspace('costs', { monthly_cost: 1_000_000 });
+  await makeWorkspace('costs');
   const at = (cloud: typeof hetzner, hostname: string) =>
     ask('costs', hostname, { ...cloud.spec(), provider: cloud.name, workspace: 'costs', hostname });
+  const before = expectOk(await at(aws, 'a-0'));
+  assert.equal((await ended(admin, before.id, 60)).status, 'completed');
+  expectOk(await change('costs', { monthly_cost: 1_000_000 }));
   assert.equal((await ended(admin, expectOk(await at(hetzner, 'h-1')).id, 60)).status, 'completed');
-  const limits = expectOk(await admin.request<{ name: string; used: number }[]>('GET', '/v1/limits?workspace=costs'));
-  const cost = limits.find(({ name }) => name === 'monthly_cost')?.used ?? 0;
+  interface Shown {
+    name: string;
+    used: number;
+    counts: string;
+  }
+  const limits = expectOk(await admin.request<Shown[]>('GET', '/v1/limits?workspace=costs'));
+  const { used: cost, counts } = limits.find(({ name }) => name === 'monthly_cost') ?? assert.fail();
   assert.ok(cost > 0);
+  assert.match(counts, /; without 1 whose provider tells no price$/);
   expectOk(await change('costs', { monthly_cost: cost * 1.5 }));
   const details = detailsOf(await at(hetzner, 'h-2'));
   assert.deepEqual([details.limit, details.used, details.wanted], ['monthly_cost', cost, cost]);
   const unknown = detailsOf(await at(aws, 'a-1'));
   assert.deepEqual([unknown.limit, unknown.wanted], ['monthly_cost', null]);
+  // What is there already may keep its plan.
+  const { server_id: standing } = (await ended(admin, before.id)).result as { server_id: string };
+  const { plan } = aws.spec();
+  const same = expectOk(await admin.request<Operation>('PATCH', `/v1/servers/${standing}`, { plan }));
+  assert.equal((await ended(admin, same.id, 60)).status, 'completed');
   // The simulated provider bills nothing.
   assert.equal((await ended(admin, expectOk(await ask('costs', 's-1')).id)).status, 'completed');
 });
