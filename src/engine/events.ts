@@ -36,7 +36,7 @@ const UNBOUNDED: OutputBudget = {
 };
 
 /** Whose output it is, and where. */
-export interface OutputOwner {
+interface OutputOwner {
   ownerId: string | null;
   workspace: string;
   /** What is kept of it already. */
