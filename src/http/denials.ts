@@ -31,8 +31,8 @@ interface Sum {
 }
 
 /**
- * Of each address without a known caller the first denial of each kind in a minute is a row of its own, and all others of
- * that minute are one row.
+ * Of each address without a known caller the first denial of each kind in a minute is a row of its own, and all others
+ * of that minute are one row.
  */
 export function createDenials(db: Database, logger: Pick<FastifyBaseLogger, 'error'>): Denials {
   let sums = new Map<string | null, Sum>();

@@ -88,8 +88,8 @@ interface Page {
 }
 
 /**
- * Answers a list request: the whole list as one array (streamed; of long ones a user has only so many at once), or a page by
- * number or cursor with Link headers.
+ * Answers a list request: the whole list as one array (streamed; of long ones a user has only so many at once), or a
+ * page by number or cursor with Link headers.
  * @param scope further conditions, such as the workspaces the caller may see.
  * @throws 429 where the caller is being sent too many long lists.
  */

@@ -11,8 +11,8 @@ interface Pace {
 
 interface Paces {
   /**
-   * Waits for a turn under the key. Those who ask for different parties get turns by rotation, so that nobody is held up by
-   * how often somebody else asks.
+   * Waits for a turn under the key. Those who ask for different parties get turns by rotation, so that nobody is held
+   * up by how often somebody else asks.
    * @throws the signal's reason.
    */
   turn(pace: Pace, party: string, signal: AbortSignal): Promise<void>;

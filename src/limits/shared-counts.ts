@@ -1,6 +1,6 @@
 /**
- * What all replicas count together. Each keeps its own counts in memory and tells the others of them every second, in one
- * statement; what is opened and closed again, and is rare, is counted exactly (`open`).
+ * What all replicas count together. Each keeps its own counts in memory and tells the others of them every second, in
+ * one statement; what is opened and closed again, and is rare, is counted exactly (`open`).
  */
 import { sql } from 'kysely';
 import { readClock } from '../database/clock.ts';
@@ -217,8 +217,8 @@ async function countedByOthers(db: Queryable, self: string, keys: readonly strin
 }
 
 /**
- * Makes room for a key, by dropping the oldest that counts the same kind of thing: many addresses must not reset what is
- * counted for users. What is open is kept: it is counted down again; and what counts for long.
+ * Makes room for a key, by dropping the oldest that counts the same kind of thing: many addresses must not reset what
+ * is counted for users. What is open is kept: it is counted down again; and what counts for long.
  */
 function dropOldest(entries: Map<string, Entry>, coming: string): void {
   const kind = kindOf(coming);

@@ -13,14 +13,14 @@ const RUNS = [RUN, 'workflow.rollback'];
 /** How old the counts may be by which it is judged that a limit is far away. */
 const KNOWN_MS = 500;
 /**
- * So near to a limit it is counted exactly: more than all replicas together let through while their counts grow old, and
- * in transactions that have not committed yet.
+ * So near to a limit it is counted exactly: more than all replicas together let through while their counts grow old,
+ * and in transactions that have not committed yet.
  */
 const NEAR = 2_000;
 
 /**
- * What ends things or protects them is not held up: whoever is at a limit must be able to. There is one at a time of each
- * thing at most.
+ * What ends things or protects them is not held up: whoever is at a limit must be able to. There is one at a time of
+ * each thing at most.
  */
 const FREE = /\.(delete|guard)$/;
 
@@ -54,13 +54,13 @@ export interface OperationLimits {
    */
   requireRoom(tx: Queryable, place: Place, kind: string): Promise<void>;
   /**
-   * For how many more operations there is room, at most `wanted`, as far as is known without counting. `reason`: what leaves
-   * no more.
+   * For how many more operations there is room, at most `wanted`, as far as is known without counting. `reason`: what
+   * leaves no more.
    */
   room(place: Place, wanted: number): Promise<Left>;
   /**
-   * How many of the operations that the transaction has made there is room for: exactly, and nobody else takes that room
-   * until it ends. Call it last.
+   * How many of the operations that the transaction has made there is room for: exactly, and nobody else takes that
+   * room until it ends. Call it last.
    */
   roomFor(tx: Queryable, place: Place, made: number): Promise<Left>;
   /** What is under way, up to half a second ago. */

@@ -1,7 +1,7 @@
 /**
- * What the servers of a workspace may be together: how many, how large, how dear. Judged where a server is accepted, in the
- * transaction that accepts it, so that all replicas together keep to it. How large a plan is, and what it costs, is asked
- * of its provider before (`learnSizes`) and kept.
+ * What the servers of a workspace may be together: how many, how large, how dear. Judged where a server is accepted, in
+ * the transaction that accepts it, so that all replicas together keep to it. How large a plan is, and what it costs, is
+ * asked of its provider before (`learnSizes`) and kept.
  */
 import { sql } from 'kysely';
 import type { Database, Queryable } from '../database/pool.ts';
@@ -50,8 +50,8 @@ const unlimited = new WeakMap<Database, Map<string, number>>();
 const locked = new WeakMap<Queryable, Map<string, WorkspaceLimits | null>>();
 
 /**
- * Locks what `requireWorkspaceRoom` locks. Call it before servers are locked where both may come: otherwise two requests
- * wait for each other.
+ * Locks what `requireWorkspaceRoom` locks. Call it before servers are locked where both may come: otherwise two
+ * requests wait for each other.
  */
 export async function lockWorkspaceRoom(tx: Queryable, workspace: string): Promise<void> {
   await lockLimits(tx, workspace);
@@ -82,9 +82,9 @@ const needsSizes = ({ cpus, memory, monthly_cost }: WorkspaceLimits) =>
   cpus !== null || memory !== null || monthly_cost !== null;
 
 /**
- * Learns how large the servers of a workspace are and what they cost, and those that shall come, where its limits ask for
- * that. Call it before the transaction. A provider that does not answer leaves what was known. What is known of another
- * provider than those of the coming ones is not looked at again here: nobody waits for it.
+ * Learns how large the servers of a workspace are and what they cost, and those that shall come, where its limits ask
+ * for that. Call it before the transaction. A provider that does not answer leaves what was known. What is known of
+ * another provider than those of the coming ones is not looked at again here: nobody waits for it.
  * @param always also where it has no such limits yet, and of all providers.
  */
 export async function learnSizes(
@@ -242,7 +242,8 @@ export interface Coming {
 /**
  * Holds a server that comes, or becomes larger, against the limits of its workspace. Nobody else passes until the
  * transaction ends.
- * @throws 409 naming the limit; 503 where a size is needed, of this server or of others, that its provider has not told.
+ * @throws 409 naming the limit; 503 where a size is needed, of this server or of others, that its provider has not
+ * told.
  */
 export async function requireWorkspaceRoom(
   tx: Queryable,

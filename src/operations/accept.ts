@@ -46,9 +46,10 @@ export interface Accepted extends Answer {
 
 /**
  * Accepts an operation: its row, its place on the queue and its line of the audit log commit with the caller's
- * transaction, or not at all. What a caller asks for is held against the limits of operations; what a workflow does on
- * its way waits for room before (`running/submit.ts`), and undoing is never held up. Call it when all that can be said against the request has been said: in a request that is
- * only to be checked it does not return, and what the transaction has written is rolled back.
+ * transaction, or not at all. What a caller asks for is held against the limits of operations; nodes of a workflow wait
+ * for room before (`running/submit.ts`), and undoing is never held up. Call it when all that can be said against the
+ * request has been said: in a request that is only to be checked it does not return, and what the transaction has
+ * written is rolled back.
  */
 export async function accept(
   { engine, limits }: { engine: Engine; limits: Limits },
