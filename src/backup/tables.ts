@@ -10,7 +10,9 @@ export const SCHEMAS = ['provisioning', 'dbos', 'simulated_cloud'];
 const LEFT_OUT = [
   'provisioning.migrations',
   'provisioning.migrations_lock',
+  'provisioning.paces',
   'provisioning.replicas',
+  'provisioning.shared_counts',
   'dbos.dbos_migrations',
 ];
 /** Bytes of rows gathered before they are passed on. */

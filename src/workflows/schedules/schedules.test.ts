@@ -5,7 +5,8 @@ import { expectError, expectOk, makeClient, startInstallation } from '../../../t
 import { until } from '../../../test/support/server.ts';
 import { makes, type WorkflowRecord } from '../../../test/support/workflows.ts';
 
-const installation = await startInstallation();
+// Times come when a test says so, and as often as that.
+const installation = await startInstallation({ LIMIT_SCHEDULE_INTERVAL: '0' });
 await installation.replica();
 after(() => installation.close());
 const { admin } = installation.server;
