@@ -88,7 +88,7 @@ async function runDue(runtime: Runtime, logger: Logger, id: string): Promise<voi
       if (still === null) return;
       const late = whyNot(still);
       if (late !== null) {
-        await moveOn(mutation.tx, id, late, 'active');
+        await moveOn(mutation.tx, id, apart, late, 'active');
         return;
       }
       const { id: workflowId } = await submitWorkflow(runtime.services, mutation, workspace, prepared);
