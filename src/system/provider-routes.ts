@@ -177,10 +177,12 @@ async function ask<T>(
     return await question(provider, signal);
   } catch (error) {
     if (error instanceof ProviderError) {
-      throw errors.unavailable(`The provider "${provider.name}" cannot answer: ${error.message}`, error.retryAfter);
+      throw errors.unavailable(`The provider "${provider.name}" did not answer: ${error.message}`, error.retryAfter);
     }
     if (signal.aborted)
-      throw errors.unavailable(`The provider "${provider.name}" did not answer in ${ANSWER_MS / 1_000} s.`);
+      throw errors.unavailable(
+        `The provider "${provider.name}" did not answer within ${ANSWER_MS / 1_000} s. Try again.`,
+      );
     throw error;
   }
 }

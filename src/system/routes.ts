@@ -64,7 +64,7 @@ export function registerSystemRoutes(
     async () => {
       if (readiness.leaving) throw errors.unavailable('The server is shutting down.', RETRY_AFTER_SECONDS);
       if (!(await probe()).database) {
-        throw errors.unavailable('The database is away. Try again in a moment.', RETRY_AFTER_SECONDS);
+        throw errors.unavailable('The database cannot be reached. Try again in a moment.', RETRY_AFTER_SECONDS);
       }
       return { status: 'healthy' as const, version: VERSION, uptime_seconds: uptime() };
     },

@@ -20,17 +20,17 @@ const VIEW = {
 export const tokenCommands: readonly CommandDefinition[] = [
   listCommand({
     name: 'token list',
-    summary: 'show API tokens (never the tokens themselves)',
+    summary: 'list API tokens, without the tokens themselves',
     examples: ['provisioning token list'],
     path: '/v1/tokens',
-    filters: { user: 'only of this user', name: 'only with this name' },
+    filters: { user: 'only tokens of this user', name: 'only with this name' },
     view: VIEW,
   }),
   {
     name: 'token create',
-    summary: 'make an API token; it is shown this once',
+    summary: 'create an API token; it is shown only once',
     examples: ['provisioning token create ci --role developer:staging --expires-in 90d'],
-    arguments: [{ name: 'name', description: 'what it is for' }],
+    arguments: [{ name: 'name', description: 'name that says what the token is for' }],
     options: [ROLE_OPTION, { flags: '--expires-in <duration>', description: '30m, 12h, 90d (default: never)' }],
     covers: ['POST /v1/tokens'],
     async run(session, [name = ''], options) {
@@ -47,15 +47,15 @@ export const tokenCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'token delete',
-    summary: 'end an API token',
+    summary: 'revoke an API token',
     examples: ['provisioning token delete 0199c5a0-1111-7222-8333-444455556666'],
     arguments: [{ name: 'id', description: 'id of the token' }],
-    options: [{ flags: '-y, --yes', description: 'do not ask' }],
+    options: [{ flags: '-y, --yes', description: 'do not ask for confirmation' }],
     covers: ['DELETE /v1/tokens/{id}'],
     async run(session, [id = '']) {
-      await session.confirm(`End the token ${id}?`);
+      await session.confirm(`Revoke token ${id}?`);
       await (await session.client()).delete('/v1/tokens/{id}', { path: { id } });
-      session.done(`The token ${id} is ended.`, { id, deleted: true }, VIEW);
+      session.done(`Token ${id} revoked.`, { id, deleted: true }, VIEW);
     },
   },
 ];

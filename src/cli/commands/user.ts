@@ -20,7 +20,7 @@ const PASSWORD_STDIN = { flags: '--password-stdin', description: 'read the passw
 
 async function findUser(client: Client, username: string) {
   const [user] = await client.get('/v1/users', { query: { username } });
-  if (user === undefined) throw new NotFoundError(`There is no user "${username}". See: provisioning user list`);
+  if (user === undefined) throw new NotFoundError(`There is no user "${username}". List users: provisioning user list`);
   return user;
 }
 
@@ -33,7 +33,7 @@ async function newPassword({ terminal }: Session, username: string, options: Opt
 export const userCommands: readonly CommandDefinition[] = [
   listCommand({
     name: 'user list',
-    summary: 'show users and their roles',
+    summary: 'list users and their roles',
     examples: ['provisioning user list'],
     path: '/v1/users',
     filters: { username: 'only with this name', disabled: 'true or false' },
@@ -53,7 +53,7 @@ export const userCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'user create',
-    summary: 'make a user',
+    summary: 'create a user',
     examples: ['provisioning user create dev.one --role developer:staging --role viewer'],
     arguments: [USERNAME],
     options: [ROLE_OPTION, PASSWORD_STDIN],
@@ -67,14 +67,14 @@ export const userCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'user update',
-    summary: 'change what a user may, or their password',
+    summary: 'change the roles or the password of a user',
     description: 'A new password, or disabling the user, ends all their logins and API tokens.',
     examples: ['provisioning user update dev.one --role operator', 'provisioning user update dev.one --disable'],
     arguments: [USERNAME],
     options: [
       { ...ROLE_OPTION, description: `replaces all roles: ${ROLE_OPTION.description}` },
-      { flags: '--disable', description: 'no longer let the user in' },
-      { flags: '--enable', description: 'let the user in again' },
+      { flags: '--disable', description: 'block the user from logging in' },
+      { flags: '--enable', description: 'allow the user to log in again' },
       { flags: '--password', description: 'ask for a new password' },
       PASSWORD_STDIN,
     ],
@@ -94,17 +94,17 @@ export const userCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'user delete',
-    summary: 'delete a user with all logins and tokens',
+    summary: 'delete a user and all their logins and tokens',
     examples: ['provisioning user delete dev.one --yes'],
     arguments: [USERNAME],
-    options: [{ flags: '-y, --yes', description: 'do not ask' }],
+    options: [{ flags: '-y, --yes', description: 'do not ask for confirmation' }],
     covers: ['DELETE /v1/users/{id}'],
     async run(session, [username = '']) {
       const client = await session.client();
       const { id } = await findUser(client, username);
-      await session.confirm(`Delete the user ${username}?`);
+      await session.confirm(`Delete user ${username}?`);
       await client.delete('/v1/users/{id}', { path: { id } });
-      session.done(`The user ${username} is deleted.`, { id, username, deleted: true }, VIEW);
+      session.done(`User ${username} deleted.`, { id, username, deleted: true }, VIEW);
     },
   },
 ];

@@ -53,9 +53,12 @@ async function acceptRepair(
   if (known !== null) await lockWorkspaceRoom(tx, known.workspace);
   const server = await lockPermitted(mutation, id, 'server_update');
   if (server.provider === EXISTING) {
-    throw errors.conflict(`Server ${id} is an existing machine that no provider made: nobody here can repair it.`, {
-      provider: EXISTING,
-    });
+    throw errors.conflict(
+      `Server ${id} is an imported machine without a provider. It cannot be repaired from here; repair it on the machine itself.`,
+      {
+        provider: EXISTING,
+      },
+    );
   }
   const holder = await holderOf(tx, id);
   if (holder !== null) throw errors.resourceBusy(`Server ${id}`, holder.id, holder.kind);

@@ -126,7 +126,7 @@ async function requireOffered(
 
 function cannot(provider: string, id: string, field: 'plan' | 'tags') {
   return errors.conflict(
-    `${provider} cannot change the ${field} of server ${id}. Create a new server with the ${field} that you want.`,
+    `${provider} cannot change the ${field} of server ${id}. Create a new server with the desired ${field}.`,
     { provider, field },
   );
 }
@@ -144,7 +144,7 @@ async function acceptResize(
     ? await applyGuards(mutation, guardedServer(server), await readGuards(mutation.tx, guards))
     : {};
   if (server.provider === EXISTING && newPlan !== undefined) {
-    throw errors.conflict(`Server ${id} is an existing machine: its plan is what the machine has.`, {
+    throw errors.conflict(`Server ${id} is an imported machine. Its plan cannot be changed from here.`, {
       provider: EXISTING,
     });
   }

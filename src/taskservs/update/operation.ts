@@ -204,7 +204,7 @@ async function acceptUpdate(
   );
   if (others.length > 0) {
     throw errors.conflict(
-      `${others.map(({ hostname, taskserv_id: other }) => `${hostname} carries ${name} as ${other}`).join(', ')}. Delete that first.`,
+      `${others.map(({ hostname, taskserv_id: other }) => `${hostname} already has ${name} as ${other}`).join(', ')}. Delete that first.`,
       { taskservs: others.map(({ taskserv_id: other }) => other) },
     );
   }

@@ -160,7 +160,7 @@ export function registerScheduleRoutes(app: App, services: Services): void {
             return { body: json, location: `/v1/schedules/${id}` };
           } catch (error) {
             if (!isUniqueViolation(error, 'schedules_workspace_name_key')) throw error;
-            throw errors.conflict(`There is a schedule "${name}" in workspace "${workspace}" already.`, {
+            throw errors.conflict(`Schedule "${name}" already exists in workspace "${workspace}".`, {
               field: 'name',
             });
           }
