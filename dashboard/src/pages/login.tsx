@@ -29,8 +29,8 @@ export function LoginPage() {
               Provisioning
             </Title>
             {changed && !login.isError ? (
-              <Alert color="green" variant="outline" className="surface" role="status" title="The password is changed">
-                Sign in with the new one.
+              <Alert color="green" variant="outline" className="surface" role="status" title="Password changed">
+                Sign in with your new password.
               </Alert>
             ) : null}
             <TextInput
@@ -53,7 +53,7 @@ export function LoginPage() {
               Sign in
             </Button>
             <Text size="xs" c="dimmed">
-              The first start of the server made the user “admin” and showed its password once.
+              The server created the user “admin” at its first start and showed the password once.
             </Text>
           </Stack>
         </form>
