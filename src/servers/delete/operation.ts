@@ -21,7 +21,7 @@ export const deleteServer = defineOperation({
     path: '/v1/servers/:id',
     tag: 'Servers',
     summary: 'Delete a server',
-    description: 'The body may be absent; the query parameters then serve.',
+    description: 'The body is optional; query parameters can be used instead.',
     params: ServerId,
     query: DeleteServerQuery,
     body: Type.Optional(DeleteServerBody),

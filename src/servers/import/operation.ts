@@ -31,7 +31,7 @@ export const importServer = defineOperation({
     method: 'POST',
     path: '/v1/servers/import',
     tag: 'Servers',
-    summary: 'Adopt an existing machine, or servers that exist at a provider',
+    summary: 'Import an existing machine, or adopt servers of a provider',
     description:
       "With `provider`, a server there by its id or all with a label are taken over and labelled; they are then servers as any other, and deleting one deletes it there. This needs `credential_write`. Without: a machine that no provider made becomes a server of the provider `existing`, once a connection with the workspace's key has worked. Nothing is written on it; deleting the server forgets it and leaves the machine alone.",
     body: ImportServer,

@@ -25,7 +25,7 @@ export const repairServer = defineOperation({
     method: 'POST',
     path: '/v1/servers/:id/repair',
     tag: 'Servers',
-    summary: 'Make a server again as it was left',
+    summary: 'Restore a server to its recorded state',
     description:
       'Looks what is different, then repairs it: the power state, labels, the plan where the provider can. Where something must be done by hand, nothing is touched and the operation fails naming it; `fields` chooses the rest.',
     params: ServerId,

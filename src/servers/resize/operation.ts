@@ -24,10 +24,10 @@ const PATIENCE = 5;
 
 const { plan, tags } = CreateServer.properties;
 const wanted = {
-  plan: Type.Optional({ ...plan, description: 'The plan that it is to have.' }),
+  plan: Type.Optional({ ...plan, description: 'New plan.' }),
   // Without a default: tags that are not given stay as they are.
   tags: Type.Optional(
-    Type.Array(tags.items, { maxItems: 50, uniqueItems: true, description: 'In place of those that it has.' }),
+    Type.Array(tags.items, { maxItems: 50, uniqueItems: true, description: 'New tags. They replace all present tags.' }),
   ),
 };
 

@@ -18,7 +18,7 @@ export const retryTaskserv = defineOperation({
     method: 'POST',
     path: '/v1/taskservs/:id/retry',
     tag: 'Taskservs',
-    summary: 'Try again on the servers where a taskserv does not run',
+    summary: 'Retry a taskserv on the servers where it failed',
     description:
       'Also on those that the last change has not reached. Refused while servers are still to leave: send that change again.',
     params: TaskservId,
