@@ -32,7 +32,8 @@ export const Operation = Type.Object(
     resource: nullable('What it changes, such as `server:srv-abc123`: one unfinished operation at a time.'),
     error_code: nullable('Why it failed, for programs.'),
     cancel_requested_at: Type.Union([Type.String({ format: 'date-time' }), Type.Null()], {
-      description: 'When cancellation was requested. The operation can still be running while a provider call is in flight.',
+      description:
+        'When cancellation was requested. The operation can still be running while a provider call is in flight.',
     }),
   },
   { title: 'Operation' },
@@ -75,14 +76,24 @@ const MAX_WAIT_SECONDS = 300;
 export const WaitQuery = Type.Object(
   {
     timeout: Type.Optional(
-      Type.Integer({ minimum: 0, maximum: MAX_WAIT_SECONDS, default: 30, description: 'Maximum number of seconds to wait.' }),
+      Type.Integer({
+        minimum: 0,
+        maximum: MAX_WAIT_SECONDS,
+        default: 30,
+        description: 'Maximum number of seconds to wait.',
+      }),
     ),
   },
   { additionalProperties: false },
 );
 
 const limit = Type.Optional(
-  Type.Integer({ minimum: 1, maximum: 10_000, default: 1_000, description: 'Maximum number of events in a JSON answer.' }),
+  Type.Integer({
+    minimum: 1,
+    maximum: 10_000,
+    default: 1_000,
+    description: 'Maximum number of events in a JSON answer.',
+  }),
 );
 
 export const OperationEventsQuery = Type.Object(

@@ -46,7 +46,9 @@ export const Server = Type.Object(
     workspace: Type.String(),
     tags: Type.Array(Type.String()),
     created_by: Type.String(),
-    drift: Type.Array(Drift, { description: 'Differences between the recorded state and the provider. Empty: no drift.' }),
+    drift: Type.Array(Drift, {
+      description: 'Differences between the recorded state and the provider. Empty: no drift.',
+    }),
     observed_at: Type.Union([Type.String({ format: 'date-time' }), Type.Null()], {
       description: 'When it was last compared with its provider.',
     }),
@@ -99,7 +101,7 @@ export const CreateServer = Type.Object(
       Type.Array(Type.String({ minLength: 1, maxLength: 128 }), {
         maxItems: 8,
         uniqueItems: true,
-        description: "`public`, `private`, or network ids of the provider. Default: a public address.",
+        description: '`public`, `private`, or network ids of the provider. Default: a public address.',
       }),
     ),
     ...newGuardFields,
@@ -130,7 +132,11 @@ export const ImportServer = Type.Object(
       }),
     ),
     server: Type.Optional(
-      Type.String({ minLength: 1, maxLength: 253, description: 'With `provider`: the id of one server at the provider.' }),
+      Type.String({
+        minLength: 1,
+        maxLength: 253,
+        description: 'With `provider`: the id of one server at the provider.',
+      }),
     ),
     label: Type.Optional(
       Type.String({
@@ -168,7 +174,10 @@ export const ImportServer = Type.Object(
             ),
           ),
         },
-        { additionalProperties: false, description: 'The user must be root, or be able to use sudo without a password.' },
+        {
+          additionalProperties: false,
+          description: 'The user must be root, or be able to use sudo without a password.',
+        },
       ),
     ),
     tags: CreateServer.properties.tags,
@@ -215,7 +224,10 @@ export const RepairServer = Type.Union([
         }),
       ),
       recreate: Type.Optional(
-        Type.Boolean({ default: false, description: 'Create a missing server again from scratch, without its data and with another address.' }),
+        Type.Boolean({
+          default: false,
+          description: 'Create a missing server again from scratch, without its data and with another address.',
+        }),
       ),
     },
     { additionalProperties: false },
@@ -227,7 +239,9 @@ export type RepairServer = Static<typeof RepairServer>;
 const deleteFields = {
   workspace: Type.Optional(Type.String({ maxLength: 63, description: 'Must be the workspace of the server.' })),
   server_id: Type.Optional(Type.String({ maxLength: 63, description: 'Must be the id in the path.' })),
-  force: Type.Optional(Type.Boolean({ default: false, description: 'Delete it even if services are installed on it.' })),
+  force: Type.Optional(
+    Type.Boolean({ default: false, description: 'Delete it even if services are installed on it.' }),
+  ),
 };
 export const DeleteServerBody = Type.Union([Type.Object(deleteFields, { additionalProperties: false }), Type.Null()]);
 export const DeleteServerQuery = Type.Object(deleteFields, { additionalProperties: false });

@@ -40,7 +40,10 @@ const ProviderSchema = Type.Object(
           waiting: Type.Integer({ description: 'Number of waiting calls.' }),
           throttled: Type.Integer({ description: 'How often the provider answered that there are too many calls.' }),
         },
-        { additionalProperties: false, description: 'State of the calls to this provider, as seen by the replica that answers.' },
+        {
+          additionalProperties: false,
+          description: 'State of the calls to this provider, as seen by the replica that answers.',
+        },
       ),
     ),
   },

@@ -159,7 +159,9 @@ export const CatalogEntry = Type.Object(
               count: Type.Union([Type.Integer(), Type.String(), Type.Null()], {
                 description: 'Number of servers with the role, or the setting that holds it. Null: all others.',
               }),
-              at_once: Type.Union([Type.Integer(), Type.Null()], { description: 'How many are changed at the same time. Null: all.' }),
+              at_once: Type.Union([Type.Integer(), Type.Null()], {
+                description: 'How many are changed at the same time. Null: all.',
+              }),
             }),
           ),
           leader: Type.Enum(['any', 'fixed']),

@@ -43,7 +43,8 @@ export const CreateWebhook = Type.Object(
     events: Type.Optional(events),
     workspace: Type.Optional(
       Type.Union([word(63), Type.Null()], {
-        description: 'Only operations of this workspace. Null or absent: all workspaces, which needs a role in all of them.',
+        description:
+          'Only operations of this workspace. Null or absent: all workspaces, which needs a role in all of them.',
       }),
     ),
     secret: Type.Optional(secret),
@@ -94,7 +95,9 @@ export const Delivery = Type.Object(
     operation_id: textOrNull('What it tells of; null for a test.'),
     status: Type.Enum(DELIVERY_STATUSES),
     attempts: Type.Integer({ minimum: 0 }),
-    response_status: Type.Union([Type.Integer(), Type.Null()], { description: 'From the response to the last attempt.' }),
+    response_status: Type.Union([Type.Integer(), Type.Null()], {
+      description: 'From the response to the last attempt.',
+    }),
     response_excerpt: textOrNull("The beginning of the last try's answer."),
     error: textOrNull('What went wrong with the last try.'),
     next_attempt_at: timeOrNull('When it is tried next; null when it has ended.'),

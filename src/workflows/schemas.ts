@@ -85,7 +85,9 @@ export const WorkflowTypeSchema = Type.Object(
     origin: Type.Enum(['built-in', 'workspace'], { description: 'Built in, or a file of the workspace.' }),
     parameters: Type.Record(Type.String(), Type.Unknown(), { description: 'JSON Schema.' }),
     problems: Type.Array(Type.Unknown(), { description: 'Why it cannot be used; empty when it can.' }),
-    definition: Type.Optional(Type.String({ description: 'The definition in YAML. Only in the answer for a single type.' })),
+    definition: Type.Optional(
+      Type.String({ description: 'The definition in YAML. Only in the answer for a single type.' }),
+    ),
   },
   { title: 'WorkflowType' },
 );

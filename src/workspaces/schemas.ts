@@ -27,9 +27,14 @@ export const WorkspaceSchema = Type.Object(
     name: WorkspaceName,
     path: Type.String({ description: 'Directory of its files, inside one of the workspace roots.' }),
     active: Type.Boolean({ description: 'True for the one workspace that clients use when none is given.' }),
-    last_used: Type.Union([Type.String({ format: 'date-time' }), Type.Null()], { description: 'Accurate to the minute.' }),
+    last_used: Type.Union([Type.String({ format: 'date-time' }), Type.Null()], {
+      description: 'Accurate to the minute.',
+    }),
     limits: Type.Optional(
-      Type.Object(limitFields, { ...closed, description: 'Limits on the number, size and cost of its servers. Absent: no limits.' }),
+      Type.Object(limitFields, {
+        ...closed,
+        description: 'Limits on the number, size and cost of its servers. Absent: no limits.',
+      }),
     ),
   },
   { title: 'Workspace', additionalProperties: false },

@@ -108,7 +108,8 @@ export function registerSecretsRoutes(app: App, services: Services): void {
         tags,
         operationId: 'deleteSecret',
         summary: 'Delete a secret',
-        description: 'Services that were installed with it keep its value. Workflows and schedules that refer to it fail from then on.',
+        description:
+          'Services that were installed with it keep its value. Workflows and schedules that refer to it fail from then on.',
         params,
         response: {
           200: Type.Object({ workspace: Type.String(), key: Type.String(), deleted: Type.Boolean() }),

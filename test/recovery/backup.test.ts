@@ -86,7 +86,7 @@ const socketOf = async (dataDir: string) => ({
 
 test('a backup is for its owner alone, says where the master key is, and never takes the place of a file', async () => {
   assert.equal((await stat(file)).mode & 0o777, 0o600);
-  assert.match(said, /The master key is NOT in it: keep a copy of PROVISIONING_MASTER_KEY/);
+  assert.match(said, /The backup does NOT contain the master key\. Keep a copy of PROVISIONING_MASTER_KEY/);
   const content = gunzipSync(await readFile(file)).toString('latin1');
   assert.ok(!content.includes(MASTER_KEY));
   assert.ok(!content.includes('PRIVATE KEY'));
@@ -288,7 +288,7 @@ test('to an external Postgres and back out of it; in use or not empty is refused
     });
     const busy = await run(['restore', second, '--force'], settings);
     assert.equal(busy.status, 1);
-    assert.match(busy.output, /A server is using this database/);
+    assert.match(busy.output, /Servers are using this database/);
     await server.stop();
   }
   await succeed(['restore', second, '--force'], settings);
@@ -299,5 +299,5 @@ test('to an external Postgres and back out of it; in use or not empty is refused
     MASTER_KEY: 'another master key than the one before',
   });
   assert.equal(wrongKey.status, 0);
-  assert.match(wrongKey.output, /master key here is not the one/);
+  assert.match(wrongKey.output, /master key here does not match the backup/);
 });

@@ -21,13 +21,17 @@ export const Orphan = Type.Object(
     provider: Type.String(),
     provider_id: Type.String({ description: "The provider's own id of the server." }),
     hostname: Type.String(),
-    workspace: Type.String({ description: 'The workspace in its label; otherwise the workspace of the account, otherwise `default`.' }),
+    workspace: Type.String({
+      description: 'The workspace in its label; otherwise the workspace of the account, otherwise `default`.',
+    }),
     operation_id: nullable('The operation that its label names.'),
     account: nullable("The workspace whose account shows it; null: the installation's."),
     plan: Type.String(),
     zone: Type.String(),
     ip_address: nullable('Null where it has none.'),
-    status: Type.String({ description: 'Status at the provider. `missing`: protected, but no longer listed by the provider.' }),
+    status: Type.String({
+      description: 'Status at the provider. `missing`: protected, but no longer listed by the provider.',
+    }),
     tags: Type.Array(Type.String()),
     price: Type.Union([PriceSchema, Type.Null()], { description: 'Null if the provider publishes no prices.' }),
     first_seen: Type.String({ format: 'date-time' }),
@@ -41,7 +45,8 @@ export const Orphan = Type.Object(
 export const PatchOrphan = Type.Object(
   {
     protect: Type.Boolean({
-      description: 'Protect it from deletion. The protection is kept if the server is adopted. False needs `protection_remove`.',
+      description:
+        'Protect it from deletion. The protection is kept if the server is adopted. False needs `protection_remove`.',
     }),
   },
   { additionalProperties: false },

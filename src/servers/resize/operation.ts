@@ -27,7 +27,11 @@ const wanted = {
   plan: Type.Optional({ ...plan, description: 'New plan.' }),
   // Without a default: tags that are not given stay as they are.
   tags: Type.Optional(
-    Type.Array(tags.items, { maxItems: 50, uniqueItems: true, description: 'New tags. They replace all present tags.' }),
+    Type.Array(tags.items, {
+      maxItems: 50,
+      uniqueItems: true,
+      description: 'New tags. They replace all present tags.',
+    }),
   ),
 };
 

@@ -45,7 +45,8 @@ const { servers, wait } = CreateTaskserv.properties;
 const wanted = {
   servers: Type.Optional({
     ...servers,
-    description: 'Hostnames or ids of all servers that it should run on. New servers join; servers that are left out are removed.',
+    description:
+      'Hostnames or ids of all servers that it should run on. New servers join; servers that are left out are removed.',
   }),
   config: Type.Optional(
     Type.Record(Type.String({ maxLength: 128 }), Type.Unknown(), {

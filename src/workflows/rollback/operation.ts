@@ -12,7 +12,8 @@ export const rollbackWorkflow = defineOperation({
     path: '/v1/workflows/:id/rollback',
     tag: 'Workflows',
     summary: 'Roll back a workflow',
-    description: 'Undoes what an ended workflow did, in reverse order. The result lists what was undone and what was not.',
+    description:
+      'Undoes what an ended workflow did, in reverse order. The result lists what was undone and what was not.',
     params: WorkflowId,
     refusals: [400, 404, 409],
     accept: (services, mutation, { params }) => acceptRollback(services, mutation, params.id),

@@ -15,7 +15,10 @@ const check = {
 export const waitNode = {
   name: 'wait',
   with: Type.Union([
-    Type.Object({ seconds: Type.Number({ minimum: 0, maximum: 31_536_000, description: 'Duration in seconds.' }) }, closed),
+    Type.Object(
+      { seconds: Type.Number({ minimum: 0, maximum: 31_536_000, description: 'Duration in seconds.' }) },
+      closed,
+    ),
     Type.Object(
       {
         http: Type.String({ minLength: 1, maxLength: 2_048, description: 'URL that must answer.' }),
