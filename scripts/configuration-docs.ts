@@ -32,7 +32,7 @@ const SETTINGS: Record<string, Setting> = {
   ADMIN_PASSWORD: {
     meaning: 'password of the first user `admin`, at the first start',
     default: '(generated, shown once)',
-    values: '8 to 1024 characters',
+    values: 'as `PASSWORD_MIN_LENGTH` asks, to 1024 characters',
   },
   JWT_SECRET: {
     meaning: 'what tokens are signed with',
@@ -47,6 +47,14 @@ const SETTINGS: Record<string, Setting> = {
   MASTER_KEY_PREVIOUS: { meaning: 'master keys of before', default: '(none)', values: `${BYTES} each, with commas` },
   TOKEN_TTL: { meaning: 'seconds that an access token is valid' },
   REFRESH_TTL: { meaning: 'seconds that a refresh token is valid' },
+  SESSION_TTL: { meaning: 'seconds after which a session ends, however often it is refreshed' },
+  API_TOKEN_TTL: { meaning: 'seconds that an API token is valid where nobody says otherwise' },
+  API_TOKEN_MAX_TTL: { meaning: 'seconds that an API token may be valid; 0: as long as they like, also for ever' },
+  PASSWORD_MIN_LENGTH: { meaning: 'characters of a new password at least' },
+  ADMIN_TOTP: {
+    meaning: 'whether the roles of administrators count only with [a second factor](guides/users-and-tokens.md#second-factor)',
+    values: '`true`, `false`',
+  },
   WORKSPACE_ROOTS: {
     meaning: 'directories in which workspaces may lie',
     default: '`<data dir>/workspaces:/opt/workspaces`',

@@ -40,7 +40,7 @@ export async function presentAuthority(db: Queryable, authority: Authority): Pro
     select u.id is not null as present, coalesce(u.disabled, false) as disabled,
            (select coalesce(json_agg(json_build_object('role', b.role, 'workspace', b.workspace)), '[]')
             from provisioning.role_bindings b where b.user_id = a.user_id) as held,
-           t.roles as token_roles
+           coalesce(t.narrowed, t.roles) as token_roles
     from (select ${authority.userId}::uuid as user_id, ${authority.tokenId}::uuid as token_id) a
       left join provisioning.users u on u.id = a.user_id
       left join provisioning.api_tokens t on t.id = a.token_id and t.user_id = a.user_id

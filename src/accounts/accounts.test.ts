@@ -32,7 +32,7 @@ after(async () => {
 async function startReplica(config: Config, secret: string): Promise<{ app: App; listener: Listener }> {
   const listener = await startListener(testDatabase.settings, [USERS_CHANNEL]);
   opened.push(() => listener.close());
-  const auth = createAuthenticator({ db, listener, secret });
+  const auth = createAuthenticator({ db, listener, secret, adminTotp: config.adminTotp });
   const app = Fastify() as unknown as App;
   installValidation(app);
   installErrorHandler(app, () => {});
@@ -43,7 +43,7 @@ async function startReplica(config: Config, secret: string): Promise<{ app: App;
     if (access !== 'authenticated' && !isPermitted(principalOf(request), access)) throw errors.forbidden(access);
   });
   await installRateLimit(app, config.rateLimit);
-  const services = { config, db, listener, mutate: createMutate(db, encryption, encryption) };
+  const services = { config, db, listener, encryption, mutate: createMutate(db, encryption, encryption) };
   registerAuthRoutes(app, services as unknown as Services, auth);
   opened.push(() => app.close());
   return { app, listener };
@@ -94,13 +94,13 @@ test('of many replicas at their first start one makes the user and has its passw
   await using fresh = await createTestDatabase();
   const prepared = await Promise.all(
     Array.from({ length: 4 }, () =>
-      prepareInstallation(fresh.db, { jwtSecret: null, adminPassword: null }, encryption),
+      prepareInstallation(fresh.db, { ...config, adminPassword: null }, encryption),
     ),
   );
   const passwords = prepared.flatMap(({ generatedAdminPassword }) => generatedAdminPassword ?? []);
   assert.equal(passwords.length, 1);
   assert.match(passwords[0] ?? '', /^[\w-]{24}$/);
-  const again = await prepareInstallation(fresh.db, { jwtSecret: null, adminPassword: null }, encryption);
+  const again = await prepareInstallation(fresh.db, { ...config, adminPassword: null }, encryption);
   assert.deepEqual(again, { secret: prepared[0]?.secret, generatedAdminPassword: null });
 });
 

@@ -5,17 +5,13 @@ import { createTryLimit, ownLimit } from '../http/rate-limit.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
 import { registerAuditRoutes } from './audit-routes.ts';
+import { ACCOUNT_WINDOW_MS, login, refresh } from './login.ts';
 import { ChangePassword, Login, Me, Refresh, TokenPair } from './schemas.ts';
-import {
-  ACCOUNT_WINDOW_MS,
-  changePassword,
-  describePrincipal,
-  login,
-  logout,
-  preparePassword,
-  refresh,
-} from './service.ts';
+import { changePassword, describePrincipal, logout, preparePassword } from './service.ts';
+import { registerServiceAccountRoutes } from './service-account-routes.ts';
+import { registerSessionRoutes } from './session-routes.ts';
 import { registerTokenRoutes } from './token-routes.ts';
+import { registerTotpRoutes } from './totp-routes.ts';
 import { registerUserRoutes } from './user-routes.ts';
 
 const tags = ['Authentication'];
@@ -24,10 +20,10 @@ const REFRESHES_PER_LOGIN = 10;
 
 /** Logging in and out, users, API tokens and the audit log. */
 export function registerAuthRoutes(app: App, services: Services, auth: Authenticator): void {
-  const { config, db, mutate } = services;
+  const { config, db, encryption, mutate } = services;
   const limit = () => createTryLimit(config.accountLoginLimit, ACCOUNT_WINDOW_MS);
   const tries = { user: limit(), nobody: limit() };
-  const sessions = { config, db, tokens: auth.tokens, tries };
+  const sessions = { config, db, encryption, tokens: auth.tokens, tries };
 
   app.post(
     '/v1/auth/login',
@@ -38,7 +34,7 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
         operationId: 'login',
         summary: 'Login and receive access token',
         description:
-          'Tries are limited for each address, and failed tries for each user name from addresses where the user has not logged in before.',
+          'Begins a session. Where the user has a second factor, the code goes with it: without one the answer is 401 `TOTP_REQUIRED`. Tries are limited for each address, failed tries for each user name from addresses where the user has not logged in before, and wrong codes for each user.',
         body: Login,
         response: { 200: TokenPair, ...errorResponses(400, 401, 429, 503) },
       },
@@ -58,7 +54,7 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
         operationId: 'refreshTokens',
         summary: 'Refresh access token using refresh token',
         description:
-          'A refresh token is good for one use and answers with the next. Using one again means that it was stolen: every refresh token that came of the same login is revoked.',
+          'A refresh token is good for one use and answers with the next. Using one again means that it was stolen: the session ends.',
         body: Refresh,
         response: { 200: TokenPair, ...errorResponses(400, 401, 429) },
       },
@@ -115,12 +111,15 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
     },
     async (request, reply) => {
       const principal = principalOf(request);
-      const password = await preparePassword(db, principal, request.body);
+      const password = await preparePassword(services, principal, request.body);
       return mutate(request, reply, (mutation) => changePassword(auth, mutation, password));
     },
   );
 
+  registerSessionRoutes(app, services, auth);
+  registerTotpRoutes(app, services, auth);
   registerUserRoutes(app, services, auth);
+  registerServiceAccountRoutes(app, services, auth);
   registerTokenRoutes(app, services, auth);
   registerAuditRoutes(app, services);
 }

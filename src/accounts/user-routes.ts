@@ -1,17 +1,25 @@
+import { sql } from 'kysely';
 import { Type } from 'typebox';
 import type { Authenticator } from '../access/authenticate.ts';
+import { requireStrong } from '../access/password-policy.ts';
 import { hashPassword } from '../access/passwords.ts';
 import { sendJson } from '../http/context.ts';
 import { listQuerySchema, sendList } from '../http/list.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
 import { CreateUser, DeletedUser, IdParams, UpdateUser, USER_LIST, User } from './schemas.ts';
-import { changeUser, createUser, deleteUser, getUser } from './users.ts';
+import { changeUser, createUser, deleteUser, getUser, resetSecondFactor } from './users.ts';
 
 const tags = ['Users'];
 
 /** `/v1/users` */
-export function registerUserRoutes(app: App, { db, mutate }: Services, auth: Authenticator): void {
+export function registerUserRoutes(app: App, { config, db, mutate }: Services, auth: Authenticator): void {
+  const hashForUser = async (id: string, password: string) => {
+    const { username } = JSON.parse(await getUser(db, id)) as { username: string };
+    await requireStrong('password', password, username, config.passwordMinLength);
+    return hashPassword(password);
+  };
+
   app.get(
     '/v1/users',
     {
@@ -24,7 +32,7 @@ export function registerUserRoutes(app: App, { db, mutate }: Services, auth: Aut
         response: { 200: Type.Array(User), ...errorResponses(400, 401, 403) },
       },
     },
-    async (request, reply) => sendList(db, USER_LIST, request, reply, []),
+    async (request, reply) => sendList(db, USER_LIST, request, reply, [sql<boolean>`service_workspace is null`]),
   );
 
   app.get(
@@ -56,6 +64,7 @@ export function registerUserRoutes(app: App, { db, mutate }: Services, auth: Aut
     },
     async (request, reply) => {
       const { password, ...user } = request.body;
+      await requireStrong('password', password, user.username, config.passwordMinLength);
       const passwordHash = await hashPassword(password);
       return mutate(request, reply, (mutation) => createUser(mutation, user, passwordHash));
     },
@@ -78,11 +87,28 @@ export function registerUserRoutes(app: App, { db, mutate }: Services, auth: Aut
     },
     async (request, reply) => {
       const { password, ...change } = request.body;
-      const hashed = password === undefined ? {} : { passwordHash: await hashPassword(password) };
+      const hashed = password === undefined ? {} : { passwordHash: await hashForUser(request.params.id, password) };
       return mutate(request, reply, (mutation) =>
         changeUser(auth, mutation, request.params.id, { ...change, ...hashed }),
       );
     },
+  );
+
+  app.delete(
+    '/v1/users/:id/totp',
+    {
+      config: { access: 'user_write' },
+      schema: {
+        tags,
+        operationId: 'resetTotp',
+        summary: "Take a user's second factor off",
+        description: 'For somebody who has lost the app and the recovery codes. Their sessions end.',
+        params: IdParams,
+        response: { 200: User, ...errorResponses(401, 403, 404, 409) },
+      },
+    },
+    async (request, reply) =>
+      mutate(request, reply, (mutation) => resetSecondFactor(auth, mutation, request.params.id)),
   );
 
   app.delete(

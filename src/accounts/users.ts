@@ -1,5 +1,7 @@
+import { type RawBuilder, sql } from 'kysely';
 import type { Authenticator } from '../access/authenticate.ts';
-import { requireLogin } from '../access/permissions.ts';
+import { isPermitted, type Principal, requireLogin } from '../access/permissions.ts';
+import { deleteSecondFactor } from '../access/second-factor-store.ts';
 import {
   anyAdministrator,
   deleteUserRow,
@@ -33,6 +35,13 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 export function idFrom(what: string, text: string): string {
   if (!UUID.test(text)) throw errors.notFound(what, text);
   return text.toLowerCase();
+}
+
+/** Which things of users a list may show. @throws 403 for those of others without `user_read`. */
+export function visibleTo(principal: Principal, user: string | undefined): RawBuilder<boolean>[] {
+  if (user === undefined || user === principal.name) return [sql<boolean>`user_id = ${principal.userId}::uuid`];
+  if (!isPermitted(principal, 'user_read')) throw errors.forbidden('user_read');
+  return [];
 }
 
 /** The user as JSON text. @throws 404. */
@@ -97,7 +106,7 @@ function requireUnreserved(username: string): void {
 }
 
 /** @throws 409 while anything refers to a user who had this name and was deleted. */
-async function requireFreeName(tx: Queryable, username: string): Promise<void> {
+export async function requireFreeName(tx: Queryable, username: string): Promise<void> {
   if (!(await takeDepartedName(tx, username))) return;
   const [what] = await referencesTo(tx, username);
   if (what === undefined) return;
@@ -154,12 +163,31 @@ export async function deleteUser(
   return { body: { deleted: true, ...record } };
 }
 
+/** @throws 404 for what is no user, service accounts included. */
 async function lockForChange(tx: Queryable, id: string): Promise<UserState> {
   const userId = idFrom('user', id);
   await lockAdministrators(tx);
   const user = await lockUser(tx, userId);
-  if (user === null) throw errors.notFound('user', id);
+  if (user === null || user.service_workspace !== null) throw errors.notFound('user', id);
   return user;
+}
+
+/** For a user who has lost app and codes: takes their second factor off and ends their sessions. @throws 404, 409. */
+export async function resetSecondFactor(
+  auth: Authenticator,
+  { tx, principal, audit, afterCommit }: Mutation,
+  id: string,
+): Promise<Answer> {
+  requireLogin(principal, 'take second factors off');
+  const user = await lockForChange(tx, id);
+  if (!(await deleteSecondFactor(tx, user.id))) {
+    throw errors.conflict(`The user "${user.username}" has no second factor.`);
+  }
+  await endSessions(tx, user.id);
+  await notifyUserChanged(tx, user.id);
+  audit({ action: 'user.totp.reset', resource: `user:${user.username}` });
+  afterCommit(() => auth.forgetUser(user.id));
+  return { body: await getUser(tx, user.id) };
 }
 
 async function requireAdministrator(tx: Queryable): Promise<void> {

@@ -96,11 +96,13 @@ export async function nextActiveWorkspace(tx: Queryable): Promise<string | null>
   return rows[0]?.name ?? null;
 }
 
-/** Also takes away the roles bound to it, on every replica: a later workspace of that name starts without them. */
+/** Also takes away the roles bound to it and its service accounts, on every replica: a later one starts without them. */
 export async function deleteWorkspaceRow(tx: Queryable, name: string): Promise<void> {
   await sql`
     with unbound as (delete from provisioning.role_bindings where workspace = ${name} returning user_id)
-    select pg_notify(${USERS_CHANNEL}, user_id::text) from unbound group by user_id`.execute(tx);
+    select pg_notify(${USERS_CHANNEL}, id::text) from (
+      select user_id as id from unbound
+      union select id from provisioning.users where service_workspace = ${name}) as affected`.execute(tx);
   await tx.deleteFrom('provisioning.workspaces').where('name', '=', name).execute();
 }
 

@@ -8,9 +8,11 @@ import { Facts, PageHead, Tags } from '../components/page.tsx';
 import { Failure, Heading, Loading } from '../components/states.tsx';
 import { me, queryClient } from '../queries.ts';
 import { client, forgetTokens } from '../session.ts';
+import { Sessions } from './account-sessions.tsx';
+import { SecondFactor } from './account-totp.tsx';
 import { rolesText } from './users.tsx';
 
-/** Who is signed in, what they may, and their password. */
+/** Who is signed in, what they may, and what lets them in. */
 export function AccountPage() {
   const { data: principal, error, refetch } = useQuery(me);
   if (principal === undefined)
@@ -27,6 +29,10 @@ export function AccountPage() {
       />
       <Heading>Password</Heading>
       <PasswordForm username={principal.username} />
+      <Heading>Second factor</Heading>
+      <SecondFactor />
+      <Heading>Sessions</Heading>
+      <Sessions />
     </Stack>
   );
 }

@@ -96,6 +96,15 @@ function UserDialog({ user }: { user: User }) {
             send="Set it"
             run={({ password }) => patch({ password: String(password) })}
           />
+          {user.totp_enabled ? (
+            <Action
+              variant="default"
+              run={() => then(client.delete('/v1/users/{id}/totp', { path }), LIST)}
+              question={`${user.username} signs in by the password alone from then on. All their sessions end.`}
+            >
+              Reset the second factor
+            </Action>
+          ) : null}
           <Action
             variant="default"
             disabled={user.roles.length === 0}

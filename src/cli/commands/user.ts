@@ -11,6 +11,7 @@ const VIEW = {
     field('username'),
     { heading: 'ROLES', value: rolesText },
     field('disabled'),
+    field('totp_enabled', 'totp'),
     field('created_at', 'created'),
   ],
   name: 'username',
@@ -90,6 +91,22 @@ export const userCommands: readonly CommandDefinition[] = [
         password: asks ? await newPassword(session, username, options) : undefined,
       });
       session.record(await client.patch('/v1/users/{id}', { path: { id }, body }), VIEW);
+    },
+  },
+  {
+    name: 'user reset-totp',
+    summary: "take a user's second factor off, for one who has lost app and recovery codes",
+    description: 'Their logins end.',
+    examples: ['provisioning user reset-totp dev.one --yes'],
+    arguments: [USERNAME],
+    options: [{ flags: '-y, --yes', description: 'do not ask' }],
+    covers: ['DELETE /v1/users/{id}/totp'],
+    async run(session, [username = '']) {
+      const client = await session.client();
+      const { id } = await findUser(client, username);
+      await session.confirm(`Take the second factor of ${username} off?`);
+      await client.delete('/v1/users/{id}/totp', { path: { id } });
+      session.done(`Logins of ${username} ask for the password alone.`, { username, totp_enabled: false }, VIEW);
     },
   },
   {

@@ -1,0 +1,107 @@
+import { Type } from 'typebox';
+import type { Authenticator } from '../access/authenticate.ts';
+import { principalOf } from '../http/context.ts';
+import { ownLimit } from '../http/rate-limit.ts';
+import { errorResponses } from '../http/schemas.ts';
+import type { App, Services } from '../http/section.ts';
+import { ConfirmedTotp, ConfirmTotp, TotpEnrolment, TotpProof, TotpState } from './schemas.ts';
+import {
+  confirmEnrolment,
+  countingWrongCodes,
+  describeSecondFactor,
+  enrol,
+  removeSecondFactor,
+} from './second-factor.ts';
+import { requirePassword } from './service.ts';
+
+const tags = ['Authentication'];
+
+/** `/v1/auth/totp` */
+export function registerTotpRoutes(app: App, services: Services, auth: Authenticator): void {
+  const { config, db, encryption, mutate } = services;
+  const limit = ownLimit(config.loginRateLimit);
+
+  app.get(
+    '/v1/auth/totp',
+    {
+      config: { access: 'authenticated' },
+      schema: {
+        tags,
+        operationId: 'getTotp',
+        summary: 'Whether logins of the caller ask for a code',
+        response: { 200: TotpState, ...errorResponses(401) },
+      },
+    },
+    async (request) => describeSecondFactor(db, principalOf(request)),
+  );
+
+  app.post(
+    '/v1/auth/totp',
+    {
+      config: { access: 'authenticated', ...limit },
+      schema: {
+        tags,
+        operationId: 'enrolTotp',
+        summary: 'Set up an authenticator app',
+        description:
+          'Answers a secret for an app that makes one-time passwords by time (RFC 6238). Logins ask for codes once one has been confirmed. Where they do already, the present app has to vouch for the change, and stays until the new one is confirmed.',
+        body: TotpProof,
+        response: { 200: TotpEnrolment, ...errorResponses(400, 401, 409, 429) },
+      },
+    },
+    async (request, reply) => {
+      const principal = principalOf(request);
+      const { password, totp } = request.body;
+      reply.header('cache-control', 'no-store');
+      return countingWrongCodes(db, principal, () =>
+        mutate(request, reply, {
+          prepare: () => requirePassword(db, principal, password),
+          work: (mutation, passwordHash) => enrol(encryption, mutation, passwordHash, totp),
+        }),
+      );
+    },
+  );
+
+  app.post(
+    '/v1/auth/totp/confirm',
+    {
+      config: { access: 'authenticated', ...limit },
+      schema: {
+        tags,
+        operationId: 'confirmTotp',
+        summary: 'Confirm an authenticator app by a code of it',
+        description: 'From now on logins ask for codes. Answers recovery codes in the place of all earlier ones.',
+        body: ConfirmTotp,
+        response: { 200: ConfirmedTotp, ...errorResponses(400, 401, 409, 429) },
+      },
+    },
+    async (request, reply) => {
+      reply.header('cache-control', 'no-store');
+      return mutate(request, reply, (mutation) => confirmEnrolment(auth, encryption, mutation, request.body.code));
+    },
+  );
+
+  app.post(
+    '/v1/auth/totp/remove',
+    {
+      config: { access: 'authenticated', ...limit },
+      schema: {
+        tags,
+        operationId: 'removeTotp',
+        summary: 'Take the second factor off',
+        body: TotpProof,
+        response: { 200: Type.Object({ enabled: Type.Literal(false) }), ...errorResponses(400, 401, 409, 429) },
+      },
+    },
+    async (request, reply) => {
+      const principal = principalOf(request);
+      const { password, totp } = request.body;
+      return countingWrongCodes(db, principal, () =>
+        mutate(request, reply, {
+          prepare: () => requirePassword(db, principal, password),
+          work: (mutation, passwordHash) => removeSecondFactor(auth, encryption, mutation, passwordHash, totp),
+        }),
+      );
+    },
+  );
+}
