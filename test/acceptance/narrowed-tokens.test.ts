@@ -66,13 +66,13 @@ test('both narrow at once, and what is no part of the roles is refused with its 
   const { roles, token } = await makeToken(owner, {
     name: 'both',
     workspaces: ['one', 'two'],
-    permissions: ['server_read', 'server_create'],
+    permissions: ['workspace_read', 'server_read', 'server_create'],
   });
   assert.deepEqual(
     roles.toSorted((a, b) => String(a.workspace).localeCompare(String(b.workspace))),
     [
-      { role: 'operator', workspace: 'one', permissions: ['server_read', 'server_create'] },
-      { role: 'viewer', workspace: 'two', permissions: ['server_read'] },
+      { role: 'operator', workspace: 'one', permissions: ['workspace_read', 'server_read', 'server_create'] },
+      { role: 'viewer', workspace: 'two', permissions: ['workspace_read', 'server_read'] },
     ],
   );
   const client = createClient(server.url, token);
@@ -105,7 +105,8 @@ test('a narrowed token loses what its owner loses', async () => {
 test('a workflow of a narrowed token does no more than the token may, at acceptance and at each node', async () => {
   await makeUser(admin, 'runner', [{ role: 'operator' }]);
   const owner = await server.login('runner', USER_PASSWORD);
-  const permissions = ['workflow_submit', 'workflow_read', 'operation_read', 'server_create', 'server_read'];
+  const reads = ['workspace_read', 'workflow_read', 'operation_read', 'server_read'];
+  const permissions = [...reads, 'workflow_submit', 'server_create'];
   const made = await makeToken(owner, { name: 'runs', workspaces: ['default'], permissions });
   const client = createClient(server.url, made.token);
   const nodes = (kind: string, given: object) => [{ id: 'it', kind, with: given }];
@@ -135,9 +136,8 @@ test('a workflow of a narrowed token does no more than the token may, at accepta
   ]);
   await until(async () => (await stepsOf(admin, late))[0]?.status === 'running', 'the approval to wait');
   await database.pool.query(
-    `update provisioning.api_tokens set narrowed = '[{"role":"operator","workspace":"default","permissions":["server_read"]}]'
-     where id = $1`,
-    [made.id],
+    'update provisioning.api_tokens set narrowed = $2 where id = $1',
+    [made.id, JSON.stringify([{ role: 'operator', workspace: 'default', permissions: [...reads, 'workflow_submit'] }])],
   );
   expectOk(await admin.request('POST', `/v1/workflows/${late}/steps/go/approve`));
   assert.equal((await ended(admin, late)).status, 'failed');
@@ -153,7 +153,7 @@ test('a webhook of a narrowed token is told what the token may know', async () =
   const made = await makeToken(owner, { name: 'hooks', workspaces: ['one'], permissions });
   const client = createClient(server.url, made.token);
   const { id } = await makeWebhook(client, { url: `${receiver.url}/narrowed`, workspace: 'one' });
-  expectError(await client.request('POST', '/v1/webhooks', { url: `${receiver.url}/x`, workspace: 'two' }), 400);
+  expectError(await client.request('POST', '/v1/webhooks', { url: `${receiver.url}/x`, workspace: 'two' }), 403);
   await database.pool.query(
     `update provisioning.api_tokens set narrowed = '[{"role":"operator","workspace":"one","permissions":["webhook_read"]}]'
      where id = $1`,

@@ -253,7 +253,7 @@ test('contexts are listed, chosen and forgotten', async () => {
 test('completion offers commands, options and the choices of an option', async () => {
   const offered = async (...words: string[]) =>
     (await cli.run(['__complete', '--', ...words])).stdout.split('\n').slice(0, -1);
-  assert.deepEqual(await offered('ser'), ['serve', 'server']);
+  assert.deepEqual(await offered('ser'), ['serve', 'server', 'service-account']);
   assert.deepEqual(await offered('server', 'st'), ['start', 'stop']);
   assert.deepEqual(await offered('server', 'list', '--output', ''), ['table', 'json', 'yaml', 'name']);
   assert.deepEqual(await offered('server', 'create', '--pr'), ['--provider']);
@@ -267,6 +267,7 @@ test('a taskserv is checked, installed, shown, checked and removed; the catalog 
   assert.match((await cli.run(['catalog', '-o', 'name'])).stdout, /^redis$/m);
   const install = ['taskserv', 'create', 'redis', '--server', 'with-service', '--config', 'port=6380'];
   const planned = await cli.run([...install, '--check', '-o', 'json']);
+  assert.equal(planned.status, 0, planned.stderr);
   assert.equal(JSON.parse(planned.stdout).result.check_mode, true, planned.stderr);
   const installed = await cli.run(install);
   assert.equal(installed.status, 0, installed.stderr);

@@ -66,7 +66,7 @@ export const tokenCommands: readonly CommandDefinition[] = [
     summary: 'make an API token; it is shown this once',
     examples: [
       'provisioning token create ci --role developer:staging --expires-in 30d',
-      'provisioning token create monitoring --workspace staging --permission server_read --permission operation_read',
+      'provisioning token create monitoring --workspace staging --permission server_read --permission workspace_read',
     ],
     arguments: [{ name: 'name', description: 'what it is for' }],
     options: [
