@@ -1,6 +1,7 @@
 import { CompiledQuery, Kysely, PostgresDialect, type Transaction } from 'kysely';
 import pg from 'pg';
 import { isDiskRefusal } from './disk.ts';
+import { BEGUN, beginName, FirstStatement, isBegin } from './first-statement.ts';
 import type { Tables } from './tables.ts';
 import { uuidv7 } from './uuid.ts';
 
@@ -55,8 +56,16 @@ function asConnectionReset(error: unknown): unknown {
 /** What happens to a connection that runs no statement when the database goes away. The next statement reports it. */
 function ignoreIdleError(): void {}
 
-/** A pg client that prepares every parameterised statement once: planning was 60 % of Postgres' time without it. */
+/**
+ * A pg client that prepares every parameterised statement once (planning was 60 % of Postgres' time without it), and sends
+ * BEGIN with the statement after it.
+ */
 class PreparingClient extends pg.Client {
+  /** A BEGIN that waits for its first statement. */
+  #begin: string | null = null;
+  /** Those that this connection has prepared. */
+  readonly #prepared = new Set<string>();
+
   constructor(config?: string | pg.ClientConfig) {
     super(config);
     // The connection may break while it is checked out and between two statements (inside a transaction, say). Without a
@@ -78,6 +87,13 @@ class PreparingClient extends pg.Client {
   // biome-ignore lint/suspicious/noExplicitAny: as above
   override query(...args: any[]): any {
     const [text, values] = args;
+    if (typeof args.at(-1) !== 'function') {
+      if (isBegin(text)) {
+        this.#begin = text;
+        return Promise.resolve(BEGUN);
+      }
+      if (this.#begin !== null) return this.#beginWith(this.#begin, args);
+    }
     if (typeof text === 'string' && Array.isArray(values) && values.length > 0) {
       const name = statementName(text);
       if (name !== undefined) args.splice(0, 2, { name, text, values });
@@ -93,6 +109,28 @@ class PreparingClient extends pg.Client {
       });
     }
     return result;
+  }
+
+  /** BEGIN, and the statement after it. */
+  async #beginWith(begin: string, args: unknown[]): Promise<unknown> {
+    this.#begin = null;
+    const [text, values] = args;
+    const name = beginName(begin);
+    const together =
+      this.#prepared.has(begin) && typeof text === 'string' && Array.isArray(values) && values.length > 0;
+    if (!together) {
+      await this.query({ name, text: begin });
+      this.#prepared.add(begin);
+      return this.query(...args);
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<pg.QueryResult>();
+    const config = { name: statementName(text), text, values };
+    super.query(
+      new FirstStatement(name, config, (error, result) =>
+        error === null ? resolve(result) : reject(asConnectionReset(error)),
+      ),
+    );
+    return promise;
   }
 }
 

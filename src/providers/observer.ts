@@ -9,7 +9,7 @@ const MAX_INTERVAL_MS = 5_000;
 /** A server that a list lacks is asked for by itself so long afterwards, if the lists still lack it. Milliseconds. */
 export const ABSENCE_MS = 1_000;
 /** The pause between looks is the time waited so far divided by this: soon for the quick, rarely for the slow. */
-const AGE_DIVISOR = 4;
+const AGE_DIVISOR = 8;
 
 interface Waiter {
   ref: string;
