@@ -52,7 +52,8 @@ const SETTINGS: Record<string, Setting> = {
   API_TOKEN_MAX_TTL: { meaning: 'seconds that an API token may be valid; 0: as long as they like, also for ever' },
   PASSWORD_MIN_LENGTH: { meaning: 'characters of a new password at least' },
   ADMIN_TOTP: {
-    meaning: 'whether the roles of administrators count only with [a second factor](guides/users-and-tokens.md#second-factor)',
+    meaning:
+      'whether the roles of administrators count only with [a second factor](guides/users-and-tokens.md#second-factor)',
     values: '`true`, `false`',
   },
   WORKSPACE_ROOTS: {

@@ -102,7 +102,10 @@ test('what is narrowed to permissions stays so, in common with anything and pass
   assert.deepEqual(intersectBindings(wide, reads), reads);
   assert.deepEqual(intersectBindings(reads, narrowed(['server_read', 'webhook_read'])), narrowed(['server_read']));
   assert.deepEqual(intersectBindings(reads, narrowed(['webhook_read'])), []);
-  const asViewer = { ...principal('viewer', null), bindings: intersectBindings(reads, [{ role: 'viewer', workspace: 'a' }]) };
+  const asViewer = {
+    ...principal('viewer', null),
+    bindings: intersectBindings(reads, [{ role: 'viewer', workspace: 'a' }]),
+  };
   assert.deepEqual(
     PERMISSIONS.filter((permission) => isPermitted(asViewer, permission)),
     ['server_read'],

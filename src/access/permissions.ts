@@ -165,8 +165,7 @@ export function isPermittedOverOthers(principal: Principal, permission: Permissi
 export function permittedWorkspaces(principal: Principal, permission: Permission, overOthers = false): string[] | null {
   const holding = principal.bindings.filter(
     (binding) =>
-      grants(binding, permission) &&
-      !(overOthers && (OWN_ONLY[binding.role as Role] ?? []).includes(permission)),
+      grants(binding, permission) && !(overOthers && (OWN_ONLY[binding.role as Role] ?? []).includes(permission)),
   );
   if (holding.some((binding) => binding.workspace === null)) return null;
   return [...new Set(holding.flatMap((binding) => binding.workspace ?? []))];

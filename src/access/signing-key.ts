@@ -63,7 +63,9 @@ async function keptKey(tx: Queryable, encryption: Encryption): Promise<string> {
 export async function replaceSigningKey(db: Queryable): Promise<void> {
   await sql`delete from provisioning.settings where key = ${SIGNING_KEY}`.execute(db);
   await sql`
-    update provisioning.idempotency_keys set response_body = null where response_sealed and not request_keyed`.execute(db);
+    update provisioning.idempotency_keys set response_body = null where response_sealed and not request_keyed`.execute(
+    db,
+  );
   await sql`update provisioning.users set token_generation = token_generation + 1`.execute(db);
   await sql`delete from provisioning.sessions`.execute(db);
   await sql`update provisioning.refresh_tokens set revoked_at = now() where revoked_at is null`.execute(db);

@@ -14,7 +14,7 @@ export interface ApiTokenState {
 
 const TIME = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`;
 /** What a token was given, wherever that is kept. */
-export const TOKEN_ROLES = sql.raw<RoleBinding[]>('coalesce(narrowed, roles)');
+const TOKEN_ROLES = sql.raw<RoleBinding[]>('coalesce(narrowed, roles)');
 const FIELDS = `'id', id, 'name', name, 'user', (select username from provisioning.users u where u.id = api_tokens.user_id),
   'roles', coalesce(narrowed, roles), 'created_at', ${TIME('created_at')}, 'expires_at', ${TIME('expires_at')},
   'last_used_at', ${TIME('last_used_at')}, 'revoked_at', ${TIME('revoked_at')}`;
@@ -53,7 +53,9 @@ export async function insertApiToken(
   await sql`
     insert into provisioning.api_tokens (id, user_id, name, hash, roles, narrowed, expires_at)
     values (${token.id}, ${token.userId}, ${token.name}, ${token.hash}, ${isNarrowed ? '[]' : roles}::jsonb,
-            ${isNarrowed ? roles : null}::jsonb, now() + make_interval(secs => ${token.expiresIn}::float8))`.execute(tx);
+            ${isNarrowed ? roles : null}::jsonb, now() + make_interval(secs => ${token.expiresIn}::float8))`.execute(
+    tx,
+  );
 }
 
 export async function countApiTokens(tx: Queryable, userId: string): Promise<number> {

@@ -93,9 +93,7 @@ async function ends(token: string): Promise<void> {
 test('of many replicas at their first start one makes the user and has its password', async () => {
   await using fresh = await createTestDatabase();
   const prepared = await Promise.all(
-    Array.from({ length: 4 }, () =>
-      prepareInstallation(fresh.db, { ...config, adminPassword: null }, encryption),
-    ),
+    Array.from({ length: 4 }, () => prepareInstallation(fresh.db, { ...config, adminPassword: null }, encryption)),
   );
   const passwords = prepared.flatMap(({ generatedAdminPassword }) => generatedAdminPassword ?? []);
   assert.equal(passwords.length, 1);

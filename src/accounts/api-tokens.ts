@@ -24,11 +24,7 @@ type Lifetimes = Pick<Config, 'apiTokenTtl' | 'apiTokenMaxTtl'>;
  * Makes a token of the caller's own. The secret is in this answer and nowhere else.
  * @throws 400 for roles beyond the caller's own or a lifetime that is too long, 409 for a name in use.
  */
-export async function createApiToken(
-  lifetimes: Lifetimes,
-  mutation: Mutation,
-  body: CreateApiToken,
-): Promise<Answer> {
+export async function createApiToken(lifetimes: Lifetimes, mutation: Mutation, body: CreateApiToken): Promise<Answer> {
   const { tx, principal } = mutation;
   // Else whoever finds one token could give it children that outlive it.
   requireLogin(principal, 'make further ones');
@@ -88,7 +84,10 @@ export async function insertToken(
 }
 
 /** Seconds; null: without end. @param wanted absent: as the server is set. @throws 400 for more than that allows. */
-function lifetimeOf({ apiTokenTtl, apiTokenMaxTtl: most }: Lifetimes, wanted: number | null | undefined): number | null {
+function lifetimeOf(
+  { apiTokenTtl, apiTokenMaxTtl: most }: Lifetimes,
+  wanted: number | null | undefined,
+): number | null {
   const bounded = most > 0;
   if (wanted === undefined) return bounded ? Math.min(apiTokenTtl, most) : apiTokenTtl;
   if (!bounded || (wanted !== null && wanted <= most)) return wanted;
@@ -115,7 +114,10 @@ async function narrow(
   }
   for (const [index, permission] of (permissions ?? []).entries()) {
     if (narrowBindings(bindings, wanted, [permission]).length > 0) continue;
-    problems.push({ field: `permissions.${index}`, message: `"${permission}" is in none of the roles that it is to have` });
+    problems.push({
+      field: `permissions.${index}`,
+      message: `"${permission}" is in none of the roles that it is to have`,
+    });
   }
   if (problems.length > 0) throw errors.validation(problems);
   return narrowBindings(bindings, wanted, permissions === undefined ? undefined : [...new Set(permissions)]);

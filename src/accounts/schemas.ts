@@ -35,7 +35,8 @@ export const Login = Type.Object(
       Type.Integer({
         minimum: 60,
         maximum: MAX_ACCESS_SECONDS,
-        description: 'Seconds that access tokens of this session are to hold; at most, and by default, as the server is set.',
+        description:
+          'Seconds that access tokens of this session are to hold; at most, and by default, as the server is set.',
       }),
     ),
   },

@@ -33,7 +33,10 @@ const ServiceAccount = Type.Object(
   {
     id: Type.String({ format: 'uuid' }),
     name: Type.String(),
-    username: Type.String({ description: 'What `created_by` and the audit log show.', examples: ['deploy@production'] }),
+    username: Type.String({
+      description: 'What `created_by` and the audit log show.',
+      examples: ['deploy@production'],
+    }),
     workspace: Type.String({ description: 'That owns it.' }),
     roles: Type.Array(Type.Enum(ROLE_NAMES)),
     disabled: Type.Boolean(),
@@ -65,8 +68,7 @@ export function registerServiceAccountRoutes(app: App, { config, db, mutate }: S
         response: { 200: Type.Array(ServiceAccount), ...errorResponses(401, 403, 404) },
       },
     },
-    async (request, reply) =>
-      sendJson(reply, await listServiceAccounts(db, principalOf(request), request.params.name)),
+    async (request, reply) => sendJson(reply, await listServiceAccounts(db, principalOf(request), request.params.name)),
   );
 
   app.post(

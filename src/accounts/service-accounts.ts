@@ -95,11 +95,7 @@ function bindingsIn(principal: Principal, workspace: string, roles: readonly Rol
   return bindings;
 }
 
-async function lockForChange(
-  { tx, principal }: Mutation,
-  workspace: string,
-  name: string,
-): Promise<UserCredentials> {
+async function lockForChange({ tx, principal }: Mutation, workspace: string, name: string): Promise<UserCredentials> {
   requireIn(principal, 'service_account_write', workspace);
   const account = await lockServiceAccount(tx, workspace, usernameOf(workspace, name));
   if (account === null) throw errors.notFound('service account', name);

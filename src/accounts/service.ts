@@ -2,7 +2,14 @@ import type { Authenticator } from '../access/authenticate.ts';
 import { requireStrong } from '../access/password-policy.ts';
 import { hashPassword, verifyPassword } from '../access/passwords.ts';
 import { isPermitted, PERMISSIONS, type Principal } from '../access/permissions.ts';
-import { endSessions, findCredentials, lockUser, notifyUserChanged, readUserState, updateUser } from '../access/store.ts';
+import {
+  endSessions,
+  findCredentials,
+  lockUser,
+  notifyUserChanged,
+  readUserState,
+  updateUser,
+} from '../access/store.ts';
 import { revokeApiTokens } from '../access/token-store.ts';
 import type { Config } from '../config.ts';
 import type { Database, Queryable } from '../database/pool.ts';

@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
 import { Type } from 'typebox';
 import type { Authenticator } from '../access/authenticate.ts';
-import { isPermitted } from '../access/permissions.ts';
+import { isPermitted, requireLogin } from '../access/permissions.ts';
 import { endSession, readSession } from '../access/session-store.ts';
 import { lockUser, notifyUserChanged } from '../access/store.ts';
 import { errors } from '../errors.ts';
@@ -50,14 +50,14 @@ export function registerSessionRoutes(app: App, { db, mutate }: Services, auth: 
         description:
           'Its access and refresh tokens end at once, on every replica. One of another user needs `user_write`.',
         params: IdParams,
-        response: { 200: EndedSession, ...errorResponses(401, 404) },
+        response: { 200: EndedSession, ...errorResponses(401, 404, 409) },
       },
     },
     async (request, reply) => mutate(request, reply, (mutation) => removeSession(auth, mutation, request.params.id)),
   );
 }
 
-/** @throws 404 also for one of somebody else without `user_write`. */
+/** @throws 404 also for one of somebody else without `user_write`, 409 for an API token without it. */
 async function removeSession(
   auth: Authenticator,
   { tx, principal, audit, afterCommit }: Mutation,
@@ -65,9 +65,10 @@ async function removeSession(
 ): Promise<Answer> {
   const id = idFrom('session', given);
   const found = await readSession(tx, id);
-  if (found === null || (found.user_id !== principal.userId && !isPermitted(principal, 'user_write'))) {
-    throw errors.notFound('session', given);
-  }
+  const mayEndAny = isPermitted(principal, 'user_write');
+  if (found === null || (found.user_id !== principal.userId && !mayEndAny)) throw errors.notFound('session', given);
+  // Else whoever finds a token of CI keeps its owner out.
+  if (!mayEndAny) requireLogin(principal, 'end sessions');
   await lockUser(tx, found.user_id);
   await endSession(tx, id);
   await notifyUserChanged(tx, found.user_id);

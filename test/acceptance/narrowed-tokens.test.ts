@@ -1,7 +1,14 @@
 /** API tokens that may less than their owner: in some workspaces, with some permissions, for some time. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { expectError, expectOk, makeClient, makeUser, startInstallation, USER_PASSWORD } from '../support/acceptance.ts';
+import {
+  expectError,
+  expectOk,
+  makeClient,
+  makeUser,
+  startInstallation,
+  USER_PASSWORD,
+} from '../support/acceptance.ts';
 import { readEndpoints } from '../support/openapi.ts';
 import { startReceiver } from '../support/receiver.ts';
 import { type Client, createClient, ended, serverRequest, until } from '../support/server.ts';
@@ -135,10 +142,10 @@ test('a workflow of a narrowed token does no more than the token may, at accepta
     { id: 'make', kind: 'server.create', depends_on: ['go'], with: { hostname: 'narrowed-02' } },
   ]);
   await until(async () => (await stepsOf(admin, late))[0]?.status === 'running', 'the approval to wait');
-  await database.pool.query(
-    'update provisioning.api_tokens set narrowed = $2 where id = $1',
-    [made.id, JSON.stringify([{ role: 'operator', workspace: 'default', permissions: [...reads, 'workflow_submit'] }])],
-  );
+  await database.pool.query('update provisioning.api_tokens set narrowed = $2 where id = $1', [
+    made.id,
+    JSON.stringify([{ role: 'operator', workspace: 'default', permissions: [...reads, 'workflow_submit'] }]),
+  ]);
   expectOk(await admin.request('POST', `/v1/workflows/${late}/steps/go/approve`));
   assert.equal((await ended(admin, late)).status, 'failed');
   const step = (await stepsOf(admin, late)).find((one) => one.id === 'make');

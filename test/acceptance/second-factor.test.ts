@@ -94,7 +94,8 @@ test('an app is set up by password and code; from then on a login asks for one',
   const secrets = { secret: enrolled.secret, 'recovery code': recovery[0] ?? '' };
   await assertNotStored(database.pool, secrets);
   for (const one of [server, second]) {
-    for (const [what, text] of Object.entries(secrets)) assert.ok(!one.output().includes(text), `the log has a ${what}`);
+    for (const [what, text] of Object.entries(secrets))
+      assert.ok(!one.output().includes(text), `the log has a ${what}`);
   }
 });
 
@@ -145,7 +146,10 @@ test('whoever has a session and the password but not the app changes nothing, an
   const { client, codes } = await withApp('kept');
   expectError(await enrol(client), 401, 'TOTP_REQUIRED');
   const remove = (totp?: string) =>
-    client.request('POST', '/v1/auth/totp/remove', { password: USER_PASSWORD, ...(totp === undefined ? {} : { totp }) });
+    client.request('POST', '/v1/auth/totp/remove', {
+      password: USER_PASSWORD,
+      ...(totp === undefined ? {} : { totp }),
+    });
   expectError(await remove(), 401, 'TOTP_REQUIRED');
   for (let guess = 0; guess < 5; guess += 1) expectError(await remove(String(200_000 + guess)), 401, 'INVALID_TOTP');
   expectError(await remove(codes[0]), 429, 'RATE_LIMITED');

@@ -62,7 +62,10 @@ test('it has no password, logs in nowhere, and is no user', async () => {
   const { token } = expectOk(await makeToken(admin, 'robots', 'shut'));
   const client = createClient(server.url, token);
   for (const password of ['', 'null', 'a password for tests']) {
-    const answer = await anonymous.request('POST', '/v1/auth/login', { username: 'shut@robots', password: `${password}x` });
+    const answer = await anonymous.request('POST', '/v1/auth/login', {
+      username: 'shut@robots',
+      password: `${password}x`,
+    });
     expectError(answer, 401, 'INVALID_CREDENTIALS');
   }
   const change = { current_password: 'anything', new_password: 'another password of mine' };

@@ -115,6 +115,9 @@ test('sessions of others are for those who may read and write users', async () =
   expectError(await nosy.here.request('GET', '/v1/auth/sessions?user=watched'), 403, 'FORBIDDEN');
   expectError(await nosy.here.request('GET', '/v1/auth/sessions?user=*'), 403, 'FORBIDDEN');
   expectError(await nosy.here.request('DELETE', `/v1/auth/sessions/${watched.id}`), 404, 'NOT_FOUND');
+  const made = await watched.here.request<{ token: string }>('POST', '/v1/tokens', { name: 'ci' });
+  const ofCi = createClient(server.url, expectOk(made).token);
+  expectError(await ofCi.request('DELETE', `/v1/auth/sessions/${watched.id}`), 409, 'CONFLICT');
   expectOk(await me(watched.here));
   assert.deepEqual(
     (await sessionsOf(admin, '?user=watched')).map(({ id }) => id),

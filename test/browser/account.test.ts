@@ -20,11 +20,11 @@ test('one sets up an app, and signing in asks for its code', async () => {
   await page.goto('/account');
   await page.getByRole('button', { name: 'Set up an app' }).click();
   const dialog = page.getByRole('dialog');
-  await dialog.getByLabel('Password').fill(USER_PASSWORD);
+  await dialog.getByRole('textbox', { name: 'Password' }).fill(USER_PASSWORD);
   await dialog.getByRole('button', { name: 'Show the secret' }).click();
   const secret = (await page.getByText(/^[A-Z2-7]{32}$/).textContent()) ?? '';
   await page.getByRole('button', { name: 'Confirm by a code' }).click();
-  await dialog.getByLabel('Code').fill(codesNow(secret)[0]);
+  await dialog.getByRole('textbox', { name: 'Code' }).fill(codesNow(secret)[0]);
   await dialog.getByRole('button', { name: 'Confirm', exact: true }).click();
   const codes = (await dialog.getByText(/^([a-z2-9]{5}-[a-z2-9]{5}\s*){10}$/).textContent()) ?? '';
   assert.equal(codes.split('\n').length, 10);

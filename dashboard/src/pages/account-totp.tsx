@@ -14,7 +14,7 @@ const CODE: FieldSchema = { ...confirmBody.properties?.code, description: 'That 
 function proofSchema(enabled: boolean): FieldSchema {
   const password: FieldSchema = { type: 'string', minLength: 1, secret: true, description: 'Your password.' };
   return enabled
-    ? { type: 'object', required: ['password', 'totp'], properties: { password, totp: { ...CODE, title: 'Code' } } }
+    ? { type: 'object', required: ['password', 'totp'], properties: { password, totp: CODE } }
     : { type: 'object', required: ['password'], properties: { password } };
 }
 
@@ -30,7 +30,8 @@ const refresh = () =>
 export function SecondFactor() {
   const { data: state, error, refetch } = useQuery(totpState);
   const [secret, setSecret] = useState<{ secret: string; otpauth_url: string } | null>(null);
-  if (state === undefined) return error === null ? <Loading /> : <Failure error={error} onRetry={() => void refetch()} />;
+  if (state === undefined)
+    return error === null ? <Loading /> : <Failure error={error} onRetry={() => void refetch()} />;
   const proof = proofSchema(state.enabled);
   return (
     <Stack gap="sm" className="surface account-form">
@@ -65,8 +66,8 @@ export function SecondFactor() {
             answer={({ recovery_codes: codes }) => (
               <Stack gap="xs">
                 <Text size="sm">
-                  Each of these is good for one login without the app. Keep them where the app is not: they are not shown
-                  again.
+                  Each of these is good for one login without the app. Keep them where the app is not: they are not
+                  shown again.
                 </Text>
                 <Code block>{codes.join('\n')}</Code>
               </Stack>

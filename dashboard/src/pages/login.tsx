@@ -2,8 +2,8 @@ import { Alert, Button, Center, Paper, PasswordInput, Stack, Text, TextInput, Ti
 import { useMutation } from '@tanstack/react-query';
 import { useNavigate, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
-import { Failure } from '../components/states.tsx';
 import { ApiError } from '../../../src/sdk/client.ts';
+import { Failure } from '../components/states.tsx';
 import { client } from '../session.ts';
 
 /** Seconds. The page renews them by itself. */

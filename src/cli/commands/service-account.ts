@@ -143,10 +143,9 @@ export const serviceAccountCommands: readonly CommandDefinition[] = [
       const path = pathOf(options, account);
       const body = { name, ...given({ permissions: permissionsOf(options), expires_in: lifetime(options) }) };
       const client = await session.client();
-      session.record(
-        await client.post('/v1/workspaces/{name}/service-accounts/{account}/tokens', { path, body }),
-        { name: 'token' },
-      );
+      session.record(await client.post('/v1/workspaces/{name}/service-accounts/{account}/tokens', { path, body }), {
+        name: 'token',
+      });
     },
   },
 ];
