@@ -1,4 +1,4 @@
-import { sql } from 'kysely';
+import { type RawBuilder, sql } from 'kysely';
 import { lockUser, type UserCredentials } from '../access/store.ts';
 import type { Queryable } from '../database/pool.ts';
 
@@ -47,7 +47,7 @@ export async function countServiceAccounts(tx: Queryable, workspace: string): Pr
 }
 
 /** The tokens of a user, as JSON text. @param token one of them as JSON text. */
-export async function tokensJson(db: Queryable, userId: string, token: typeof SERVICE_ACCOUNT): Promise<string> {
+export async function tokensJson(db: Queryable, userId: string, token: RawBuilder<string>): Promise<string> {
   const { rows } = await sql<{ json: string }>`
     select coalesce(json_agg((${token})::json order by created_at), '[]')::text as json
     from provisioning.api_tokens where user_id = ${userId}`.execute(db);
