@@ -110,7 +110,9 @@ export function createAuthenticator(options: {
     const { sub, sid } = claims;
     const user = await enabledUser(sub);
     const session = sid === undefined ? undefined : await sessions.get(sid, () => readSessionState(db, sid));
-    if (claims.gen !== user.token_generation || session === null) {
+    // A token without a session is of a version that asked for no second factor.
+    const vouched = session !== null && (session !== undefined || !user.totp);
+    if (claims.gen !== user.token_generation || !vouched) {
       throw errors.unauthenticated('The token has ended. Log in again.');
     }
     if (session !== undefined) touch(session.id, touchSession);

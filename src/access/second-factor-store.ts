@@ -4,6 +4,8 @@ import type { Queryable } from '../database/pool.ts';
 /** Wrong codes in a row that are too many, as long as the first of them is not older than this. */
 const MAX_FAILURES = 5;
 const FAILURE_WINDOW = '15 minutes';
+/** How long a secret waits for its first code. */
+const PENDING_WINDOW = '15 minutes';
 
 /** The second factor of a user. Secrets are encrypted. */
 export interface SecondFactor {
@@ -12,7 +14,7 @@ export interface SecondFactor {
   /** The one that a right code puts in its place. */
   pending_secret: string | null;
   last_step: number | null;
-  /** Seconds until another code is looked at; 0: now. */
+  /** Seconds until another code of the app is looked at; 0: now. */
   wait: number;
   /** The database's clock, which all replicas share. Milliseconds since 1970. */
   now: number;
@@ -21,7 +23,8 @@ export interface SecondFactor {
 /** Null: the user has none. The user's row must be held where a code is to be taken. */
 export async function readSecondFactor(db: Queryable, userId: string): Promise<SecondFactor | null> {
   const { rows } = await sql<SecondFactor>`
-    select secret, pending_secret, last_step::float8 as last_step,
+    select secret, last_step::float8 as last_step,
+           case when pending_at > now() - ${PENDING_WINDOW}::interval then pending_secret end as pending_secret,
            case when failures >= ${MAX_FAILURES}::int
              then greatest(0, ceil(extract(epoch from failing_since + ${FAILURE_WINDOW}::interval - clock_timestamp())))
              else 0 end::int as wait,
@@ -32,15 +35,16 @@ export async function readSecondFactor(db: Queryable, userId: string): Promise<S
 
 export async function setPendingSecret(tx: Queryable, userId: string, sealed: string): Promise<void> {
   await sql`
-    insert into provisioning.second_factors (user_id, pending_secret) values (${userId}, ${sealed})
-    on conflict (user_id) do update set pending_secret = excluded.pending_secret`.execute(tx);
+    insert into provisioning.second_factors (user_id, pending_secret, pending_at) values (${userId}, ${sealed}, now())
+    on conflict (user_id) do update
+    set pending_secret = excluded.pending_secret, pending_at = excluded.pending_at`.execute(tx);
 }
 
 /** Puts the pending secret in the place of the one before. @param step the period of the code that confirmed it. */
 export async function confirmPendingSecret(tx: Queryable, userId: string, step: number): Promise<void> {
   await sql`
     update provisioning.second_factors
-    set secret = pending_secret, pending_secret = null, confirmed_at = now(), last_step = ${step}::bigint,
+    set secret = pending_secret, pending_secret = null, pending_at = null, confirmed_at = now(), last_step = ${step}::bigint,
         failures = 0, failing_since = null
     where user_id = ${userId}`.execute(tx);
 }

@@ -96,6 +96,16 @@ export async function endSession(tx: Queryable, id: string): Promise<void> {
     update provisioning.refresh_tokens set revoked_at = now() where family = ${id} and revoked_at is null`.execute(tx);
 }
 
+/** Ends the user's sessions, this one excepted, if any. The user's row must be held. */
+export async function endOtherSessions(tx: Queryable, userId: string, kept: string | undefined): Promise<void> {
+  const id = kept ?? null;
+  await sql`
+    delete from provisioning.sessions where user_id = ${userId} and id is distinct from ${id}::uuid`.execute(tx);
+  await sql`
+    update provisioning.refresh_tokens set revoked_at = now()
+    where user_id = ${userId} and family is distinct from ${id}::uuid and revoked_at is null`.execute(tx);
+}
+
 /** To the minute. */
 export async function touchSession(db: Queryable, id: string): Promise<void> {
   await sql`

@@ -154,9 +154,11 @@ export async function refresh(sessions: Sessions, request: FastifyRequest, token
     }
     const client = clientOf(request);
     const seconds = sessions.config.sessionTtl;
+    const known = await findSession(tx, spent.family);
+    // Of a login at a replica of a version that knew no sessions, nor second factors.
+    if (known === null && user.totp) return null;
     const session =
-      (await findSession(tx, spent.family)) ??
-      // Of a login at a replica of a version that knew no sessions.
+      known ??
       (await insertSession(tx, { id: spent.family, userId: user.id, accessTtl: null, seconds, client }));
     if (session.endsAt.getTime() <= Date.now()) return null;
     await insertAudit(tx, request, user.username, 'allowed', entry);

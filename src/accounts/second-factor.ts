@@ -14,12 +14,14 @@ import {
   setPendingSecret,
   takeRecoveryCode,
 } from '../access/second-factor-store.ts';
+import { endOtherSessions } from '../access/session-store.ts';
 import { lockUser, notifyUserChanged, type UserCredentials } from '../access/store.ts';
 import { canonicalCode, newRecoveryCodes, newTotpSecret, otpauthUrl, periodOf } from '../access/totp.ts';
 import type { Database, Queryable } from '../database/pool.ts';
 import { ApplicationError, errors } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
 import type { TotpState } from './schemas.ts';
+import { requirePassword } from './service.ts';
 
 /** What came of asking for the second factor. */
 export type FactorOutcome =
@@ -29,6 +31,7 @@ export type FactorOutcome =
 
 const contextOf = (userId: string) => `totp of ${userId}`;
 const TOTP_CODE = /^\d{6}$/;
+const NOTHING_TO_CONFIRM = 'There is nothing to confirm. Begin with POST /v1/auth/totp, and confirm within 15 minutes.';
 
 function digestOf(encryption: Encryption, userId: string, code: string): Buffer {
   return encryption.digest(canonicalCode(code), `recovery code of ${userId}`);
@@ -47,20 +50,21 @@ export async function takeCode(
   const factor = await readSecondFactor(tx, userId);
   if (factor === null || factor.secret === null) return { kind: 'none' };
   if (code === undefined) return { kind: 'missing' };
-  if (factor.wait > 0) return { kind: 'throttled', wait: factor.wait };
   const canonical = canonicalCode(code);
-  if (TOTP_CODE.test(canonical)) {
-    const step = freshPeriod(factor, encryption.decrypt(factor.secret, contextOf(userId)), canonical);
-    if (step !== null) {
-      await noteSuccess(tx, userId, step);
-      return { kind: 'accepted', by: 'totp' };
-    }
-  } else if (await takeRecoveryCode(tx, userId, digestOf(encryption, userId, code))) {
+  if (!TOTP_CODE.test(canonical)) {
+    // Too long to be guessed, so they are not counted: else whoever knows the password could keep the user out with guesses.
+    if (!(await takeRecoveryCode(tx, userId, digestOf(encryption, userId, code)))) return { kind: 'wrong' };
     await noteSuccess(tx, userId, null);
     return { kind: 'accepted', by: 'recovery code' };
   }
-  await noteFailure(tx, userId);
-  return { kind: 'wrong' };
+  if (factor.wait > 0) return { kind: 'throttled', wait: factor.wait };
+  const step = freshPeriod(factor, encryption.decrypt(factor.secret, contextOf(userId)), canonical);
+  if (step === null) {
+    await noteFailure(tx, userId);
+    return { kind: 'wrong' };
+  }
+  await noteSuccess(tx, userId, step);
+  return { kind: 'accepted', by: 'totp' };
 }
 
 /** The period of a right code that is later than any that was taken before; null: it is none. */
@@ -83,15 +87,44 @@ export function refusalOf(outcome: FactorOutcome): { error: ApplicationError; re
   }
 }
 
-/** Takes a code for a change that it has to vouch for. @throws 401, 429. */
-async function requireCode(
-  tx: Queryable,
-  encryption: Encryption,
-  userId: string,
-  code: string | undefined,
-): Promise<void> {
-  const refusal = refusalOf(await takeCode(tx, encryption, userId, code));
+/** What a caller has shown: their password, and a code where logins ask for one. */
+export interface Proof {
+  passwordHash: string;
+  /** The secret that the code was of, as it is stored; null: none was asked for. */
+  secret: string | null;
+}
+
+/**
+ * Checks the password of a caller who has logged in and takes a code, before the change that these vouch for: a wrong code
+ * counts, and a right one is used, whatever becomes of the change.
+ * @param what which an API token cannot do.
+ * @throws 401, 409, 429.
+ */
+export async function requireProof(
+  { db, encryption }: { db: Database; encryption: Encryption },
+  principal: Principal,
+  given: { password: string; totp?: string },
+  what: string,
+): Promise<Proof> {
+  const passwordHash = await requirePassword(db, principal, given.password);
+  requireLogin(principal, what);
+  const { userId } = principal;
+  const { outcome, secret } = await db.transaction().execute(async (tx) => {
+    await lockUser(tx, userId);
+    const outcome = await takeCode(tx, encryption, userId, given.totp);
+    return { outcome, secret: (await readSecondFactor(tx, userId))?.secret ?? null };
+  });
+  const refusal = refusalOf(outcome);
   if (refusal !== null) throw refusal.error;
+  return { passwordHash, secret };
+}
+
+/** The caller, held, whose proof still is one. @throws 401 where password or app are others by now. */
+export async function lockCaller(tx: Queryable, principal: Principal, proof: Proof): Promise<UserCredentials> {
+  const user = await lockUser(tx, principal.userId);
+  if (user?.password_hash !== proof.passwordHash) throw errors.invalidCredentials();
+  if (((await readSecondFactor(tx, user.id))?.secret ?? null) !== proof.secret) throw errors.totpRequired();
+  return user;
 }
 
 /** What the caller has, and what is asked of them. */
@@ -105,61 +138,67 @@ export async function describeSecondFactor(db: Queryable, principal: Principal):
   };
 }
 
-/** Counts a wrong code of work that was rolled back because of it. */
-export async function countingWrongCodes<T>(db: Database, principal: Principal, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    if (error instanceof ApplicationError && error.code === 'INVALID_TOTP') await noteFailure(db, principal.userId);
-    throw error;
-  }
-}
-
-/** The caller who has given their password. @throws 401 where it is another one by now. */
-async function lockCaller(tx: Queryable, principal: Principal, passwordHash: string): Promise<UserCredentials> {
-  const user = await lockUser(tx, principal.userId);
-  if (user?.password_hash !== passwordHash) throw errors.invalidCredentials();
-  return user;
-}
-
 /**
  * Makes a secret for an app, which asks for nothing until a code of it has come back. Where there is one already it stays
  * until then, and has to vouch for the change.
- * @param passwordHash that the given password was checked against.
  */
 export async function enrol(
   encryption: Encryption,
   { tx, principal, audit }: Mutation,
-  passwordHash: string,
-  code: string | undefined,
+  proof: Proof,
 ): Promise<Answer> {
-  requireLogin(principal, 'set up a second factor');
-  const user = await lockCaller(tx, principal, passwordHash);
-  await requireCode(tx, encryption, user.id, code);
+  const user = await lockCaller(tx, principal, proof);
   const secret = newTotpSecret();
   await setPendingSecret(tx, user.id, encryption.encrypt(secret, contextOf(user.id)));
   audit({ action: 'auth.totp.enrol', resource: `user:${user.username}` });
   return { body: { secret, otpauth_url: otpauthUrl(secret, user.username) }, secret: true };
 }
 
-/** From now on logins ask for a code. @returns recovery codes, in this answer and nowhere else. */
+/** A right code of the app that is being set up. */
+export interface Confirmation {
+  /** The secret that it is of, as it is stored. */
+  pending: string;
+  step: number;
+}
+
+/** Checks a code of the app that is being set up; a wrong one counts. @throws 401, 409, 429. */
+export async function checkPendingCode(
+  { db, encryption }: { db: Database; encryption: Encryption },
+  principal: Principal,
+  code: string,
+): Promise<Confirmation> {
+  requireLogin(principal, 'set up a second factor');
+  const { userId } = principal;
+  const found = await db.transaction().execute(async (tx) => {
+    await lockUser(tx, userId);
+    const factor = await readSecondFactor(tx, userId);
+    if (factor === null || factor.pending_secret === null) return errors.conflict(NOTHING_TO_CONFIRM);
+    if (factor.wait > 0) return errors.rateLimited(factor.wait);
+    const { pending_secret: pending } = factor;
+    const step = periodOf(encryption.decrypt(pending, contextOf(userId)), canonicalCode(code), factor.now);
+    if (step !== null) return { pending, step };
+    await noteFailure(tx, userId);
+    return errors.invalidTotp();
+  });
+  if (found instanceof ApplicationError) throw found;
+  return found;
+}
+
+/**
+ * From now on logins ask for a code. Sessions that began without one end, the caller's excepted.
+ * @returns recovery codes, in this answer and nowhere else.
+ */
 export async function confirmEnrolment(
   auth: Authenticator,
   encryption: Encryption,
   { tx, principal, audit, afterCommit }: Mutation,
-  code: string,
+  { pending, step }: Confirmation,
 ): Promise<Answer> {
-  requireLogin(principal, 'set up a second factor');
   const { userId } = principal;
   await lockUser(tx, userId);
-  const factor = await readSecondFactor(tx, userId);
-  if (factor === null || factor.pending_secret === null) {
-    throw errors.conflict('There is nothing to confirm. Begin with POST /v1/auth/totp.');
-  }
-  const secret = encryption.decrypt(factor.pending_secret, contextOf(userId));
-  const step = periodOf(secret, canonicalCode(code), factor.now);
-  if (step === null) throw errors.invalidTotp();
+  if ((await readSecondFactor(tx, userId))?.pending_secret !== pending) throw errors.conflict(NOTHING_TO_CONFIRM);
   await confirmPendingSecret(tx, userId, step);
+  await endOtherSessions(tx, userId, principal.sessionId);
   const codes = newRecoveryCodes();
   await replaceRecoveryCodes(
     tx,
@@ -175,14 +214,10 @@ export async function confirmEnrolment(
 /** Takes the caller's own second factor off. @throws 409 where they have none. */
 export async function removeSecondFactor(
   auth: Authenticator,
-  encryption: Encryption,
   { tx, principal, audit, afterCommit }: Mutation,
-  passwordHash: string,
-  code: string | undefined,
+  proof: Proof,
 ): Promise<Answer> {
-  requireLogin(principal, 'take a second factor off');
-  const user = await lockCaller(tx, principal, passwordHash);
-  await requireCode(tx, encryption, user.id, code);
+  const user = await lockCaller(tx, principal, proof);
   if (!(await deleteSecondFactor(tx, user.id))) throw errors.conflict('You have no second factor.');
   await notifyUserChanged(tx, user.id);
   audit({ action: 'auth.totp.remove', resource: `user:${user.username}` });

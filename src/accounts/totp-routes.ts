@@ -6,13 +6,13 @@ import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
 import { ConfirmedTotp, ConfirmTotp, TotpEnrolment, TotpProof, TotpState } from './schemas.ts';
 import {
+  checkPendingCode,
   confirmEnrolment,
-  countingWrongCodes,
   describeSecondFactor,
   enrol,
   removeSecondFactor,
+  requireProof,
 } from './second-factor.ts';
-import { requirePassword } from './service.ts';
 
 const tags = ['Authentication'];
 
@@ -51,14 +51,11 @@ export function registerTotpRoutes(app: App, services: Services, auth: Authentic
     },
     async (request, reply) => {
       const principal = principalOf(request);
-      const { password, totp } = request.body;
       reply.header('cache-control', 'no-store');
-      return countingWrongCodes(db, principal, () =>
-        mutate(request, reply, {
-          prepare: () => requirePassword(db, principal, password),
-          work: (mutation, passwordHash) => enrol(encryption, mutation, passwordHash, totp),
-        }),
-      );
+      return mutate(request, reply, {
+        prepare: () => requireProof(services, principal, request.body, 'set up a second factor'),
+        work: (mutation, proof) => enrol(encryption, mutation, proof),
+      });
     },
   );
 
@@ -70,14 +67,19 @@ export function registerTotpRoutes(app: App, services: Services, auth: Authentic
         tags,
         operationId: 'confirmTotp',
         summary: 'Confirm an authenticator app by a code of it',
-        description: 'From now on logins ask for codes. Answers recovery codes in the place of all earlier ones.',
+        description: 
+          'From now on logins ask for codes. Other sessions of the caller end; API tokens go on. Answers recovery codes in the place of all earlier ones.',
         body: ConfirmTotp,
         response: { 200: ConfirmedTotp, ...errorResponses(400, 401, 409, 429) },
       },
     },
     async (request, reply) => {
+      const principal = principalOf(request);
       reply.header('cache-control', 'no-store');
-      return mutate(request, reply, (mutation) => confirmEnrolment(auth, encryption, mutation, request.body.code));
+      return mutate(request, reply, {
+        prepare: () => checkPendingCode(services, principal, request.body.code),
+        work: (mutation, confirmation) => confirmEnrolment(auth, encryption, mutation, confirmation),
+      });
     },
   );
 
@@ -95,13 +97,10 @@ export function registerTotpRoutes(app: App, services: Services, auth: Authentic
     },
     async (request, reply) => {
       const principal = principalOf(request);
-      const { password, totp } = request.body;
-      return countingWrongCodes(db, principal, () =>
-        mutate(request, reply, {
-          prepare: () => requirePassword(db, principal, password),
-          work: (mutation, passwordHash) => removeSecondFactor(auth, encryption, mutation, passwordHash, totp),
-        }),
-      );
+      return mutate(request, reply, {
+        prepare: () => requireProof(services, principal, request.body, 'take a second factor off'),
+        work: (mutation, proof) => removeSecondFactor(auth, mutation, proof),
+      });
     },
   );
 }

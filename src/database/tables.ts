@@ -227,6 +227,8 @@ export interface Tables {
     last_step: ColumnType<string | null, number, number>;
     failures: Generated<number>;
     failing_since: NullableTimestamp;
+    /** When the pending secret was made. */
+    pending_at: NullableTimestamp;
   };
   'provisioning.recovery_codes': { user_id: string; digest: Buffer };
   'provisioning.departed_users': { username: string; departed_at: Timestamp };
@@ -253,6 +255,8 @@ export interface Tables {
     expires_at: NullableTimestamp;
     last_used_at: NullableTimestamp;
     revoked_at: NullableTimestamp;
+    /** Null: its owner, or a version that did not note it. */
+    created_by_id: string | null;
   };
   'provisioning.idempotency_keys': {
     principal: string;
