@@ -21,11 +21,13 @@ create table provisioning.api_tokens (
   last_used_at timestamp with time zone,
   revoked_at timestamp with time zone,
   narrowed jsonb,
+  created_by_id uuid,
   constraint api_tokens_hash_key UNIQUE (hash),
   constraint api_tokens_pkey PRIMARY KEY (id),
   constraint api_tokens_user_id_fkey FOREIGN KEY (user_id) REFERENCES provisioning.users(id) ON DELETE CASCADE,
   constraint api_tokens_user_id_name_key UNIQUE (user_id, name)
 );
+CREATE INDEX api_tokens_made_for_others ON provisioning.api_tokens USING btree (created_by_id) WHERE (created_by_id <> user_id);
 
 create table provisioning.audit_log (
   id uuid not null,
@@ -264,6 +266,7 @@ create table provisioning.second_factors (
   last_step bigint,
   failures integer not null default 0,
   failing_since timestamp with time zone,
+  pending_at timestamp with time zone,
   constraint second_factors_pkey PRIMARY KEY (user_id),
   constraint second_factors_user_id_fkey FOREIGN KEY (user_id) REFERENCES provisioning.users(id) ON DELETE CASCADE
 );

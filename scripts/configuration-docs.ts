@@ -53,7 +53,7 @@ const SETTINGS: Record<string, Setting> = {
   PASSWORD_MIN_LENGTH: { meaning: 'characters of a new password at least' },
   ADMIN_TOTP: {
     meaning:
-      'whether the roles of administrators count only with [a second factor](guides/users-and-tokens.md#second-factor)',
+      'whether the roles of administrators count only with [a second factor](guides/users-and-tokens.md#second-factor); the same on all replicas',
     values: '`true`, `false`',
   },
   WORKSPACE_ROOTS: {

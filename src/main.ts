@@ -46,6 +46,16 @@ program
   .option(...dataDir)
   .action(async (file, flags) => (await server()).restoreFrom(file, flags));
 
+program
+  .command('reset-login')
+  .description(
+    'give a user a new password and take their second factor off, where no administrator can log in to do it',
+  )
+  .argument('<user>', 'the name of the user')
+  .option(...configFile)
+  .option(...dataDir)
+  .action(async (user, flags) => (await server()).resetLoginOf(user, flags));
+
 addCommands(program, terminal, process.env);
 
 process.exitCode = await runProgram(program, process.argv.slice(2), terminal, process.env);

@@ -5,6 +5,8 @@ import { atFirstUse } from '../util/at-first-use.ts';
 const MIN_NAME = 3;
 /** The library's score from 0 to 4: 3 is some 10⁸ guesses or more for a cracker that knows lists, names and patterns. */
 const MIN_SCORE = 3;
+/** What people make passwords of for this system, besides what the lists hold. */
+const OWN_WORDS = ['provisioning', 'administrator'];
 /** What the library looks at of a password: what it costs grows faster than the length. Characters. */
 const JUDGED_LENGTH = 32;
 /** Spellings such as `p4$$word` that it tries. */
@@ -29,7 +31,7 @@ export async function weakness(password: string, username: string, minLength: nu
   if (password.length < minLength) return `must have at least ${minLength} characters`;
   const name = username.toLowerCase();
   if (name.length >= MIN_NAME && password.toLowerCase().includes(name)) return 'must not hold the user name';
-  const { score } = (await judge()).check(password, [username]);
+  const { score } = (await judge()).check(password, [username, ...username.split(/[._-]/), ...OWN_WORDS]);
   return score < MIN_SCORE
     ? 'is too easy to guess: it is made of common or breached passwords, or of a pattern. Take some words that have nothing to do with each other'
     : null;

@@ -85,6 +85,17 @@ export async function replaceRecoveryCodes(tx: Queryable, userId: string, digest
     .execute();
 }
 
+/** Whether it is one of the user's that has not been used. */
+export async function hasRecoveryCode(db: Queryable, userId: string, digest: Buffer): Promise<boolean> {
+  const row = await db
+    .selectFrom('provisioning.recovery_codes')
+    .select('user_id')
+    .where('user_id', '=', userId)
+    .where('digest', '=', digest)
+    .executeTakeFirst();
+  return row !== undefined;
+}
+
 /** Uses a recovery code up. @returns false: it is none of the user's. */
 export async function takeRecoveryCode(tx: Queryable, userId: string, digest: Buffer): Promise<boolean> {
   const { numDeletedRows } = await tx

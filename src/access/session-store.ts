@@ -1,5 +1,6 @@
 import { sql } from 'kysely';
 import type { Queryable } from '../database/pool.ts';
+import { endSessions } from './store.ts';
 
 /** Of one user at most; those unused for longest end first. */
 const MAX_SESSIONS = 1_000;
@@ -91,7 +92,13 @@ export async function readSession(db: Queryable, id: string): Promise<{ json: st
 
 /** Ends a session with its access and refresh tokens. The user's row must be held. */
 export async function endSession(tx: Queryable, id: string): Promise<void> {
-  await tx.deleteFrom('provisioning.sessions').where('id', '=', id).execute();
+  const ended = await tx
+    .deleteFrom('provisioning.sessions')
+    .where('id', '=', id)
+    .returning(['user_id', 'address'])
+    .executeTakeFirst();
+  // Of a version that knew no sessions: its access tokens name none, and end only with all others of the user.
+  if (ended?.address === null) await endSessions(tx, ended.user_id);
   await sql`
     update provisioning.refresh_tokens set revoked_at = now() where family = ${id} and revoked_at is null`.execute(tx);
 }

@@ -1,3 +1,4 @@
+import { type RawBuilder, sql } from 'kysely';
 import type { Authenticator } from '../access/authenticate.ts';
 import { isPermitted, type Principal, requireLogin } from '../access/permissions.ts';
 import { holdWorkspaces, lockUser, notifyUserChanged, readUserState, type UserState } from '../access/store.ts';
@@ -12,7 +13,7 @@ import { errors, type FieldProblem } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
 import { nearMatches } from '../util/near-matches.ts';
 import type { CreateApiToken } from './schemas.ts';
-import { bindingsFrom, idFrom } from './users.ts';
+import { bindingsFrom, idFrom, isOwn, visibleTo } from './users.ts';
 
 /** Of one user. */
 const MAX_TOKENS = 1_000;
@@ -45,10 +46,10 @@ export async function createApiToken(lifetimes: Lifetimes, mutation: Mutation, b
   return insertToken(lifetimes, mutation, user, bindings, body);
 }
 
-/** Makes a token of this user, who must be held, with no more than these bindings. @throws 400, 409. */
+/** Makes a token of this user, who must be held, as must the caller, with no more than these bindings. @throws 400, 409. */
 export async function insertToken(
   lifetimes: Lifetimes,
-  { tx, audit }: Mutation,
+  { tx, principal, audit }: Mutation,
   owner: Pick<UserState, 'id' | 'username'>,
   bindings: readonly RoleBinding[],
   body: CreateApiToken,
@@ -61,7 +62,10 @@ export async function insertToken(
   const id = uuidv7();
   const secret = newApiTokenSecret();
   try {
-    await insertApiToken(tx, { id, userId: owner.id, name: body.name, hash: tokenHash(secret), roles, expiresIn });
+    await insertApiToken(tx, {
+      ...{ id, userId: owner.id, createdById: principal.userId, name: body.name, hash: tokenHash(secret) },
+      ...{ roles, expiresIn },
+    });
   } catch (error) {
     if (isUniqueViolation(error, 'api_tokens_user_id_name_key')) {
       throw errors.conflict(
@@ -133,7 +137,8 @@ export async function removeApiToken(
   id: string,
 ): Promise<Answer> {
   const token = await readApiToken(tx, idFrom('API token', id));
-  if (token === null || !(await mayEnd(tx, principal, token.user_id))) throw errors.notFound('API token', id);
+  if (token === null || !(await mayEnd(tx, principal, { id: idFrom('API token', id), ...token })))
+    throw errors.notFound('API token', id);
   const record = JSON.parse(token.json) as Record<string, unknown>;
   await deleteApiToken(tx, idFrom('API token', id));
   await notifyUserChanged(tx, token.user_id);
@@ -142,8 +147,16 @@ export async function removeApiToken(
   return { body: { deleted: true, ...record } };
 }
 
-async function mayEnd(tx: Queryable, principal: Principal, ownerId: string): Promise<boolean> {
-  if (ownerId === principal.userId || isPermitted(principal, 'user_write')) return true;
-  const workspace = (await readUserState(tx, ownerId))?.service_workspace ?? null;
+/** Which tokens a list may show: one narrowed token must not name the others. @throws 403 for those of others without `user_read`. */
+export function tokensVisibleTo(principal: Principal, user: string | undefined): RawBuilder<boolean>[] {
+  const itself = principal.tokenId !== null && isOwn(principal, user) && !isPermitted(principal, 'user_read');
+  return [...visibleTo(principal, user), ...(itself ? [sql<boolean>`id = ${principal.tokenId}::uuid`] : [])];
+}
+
+/** With a token: itself and, where it has the permission, others. With a login one's own, too. */
+async function mayEnd(tx: Queryable, principal: Principal, token: { id: string; user_id: string }): Promise<boolean> {
+  const own = principal.tokenId === null ? token.user_id === principal.userId : token.id === principal.tokenId;
+  if (own || isPermitted(principal, 'user_write')) return true;
+  const workspace = (await readUserState(tx, token.user_id))?.service_workspace ?? null;
   return workspace !== null && isPermitted(principal, 'service_account_write', workspace);
 }

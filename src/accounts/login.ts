@@ -158,8 +158,7 @@ export async function refresh(sessions: Sessions, request: FastifyRequest, token
     // Of a login at a replica of a version that knew no sessions, nor second factors.
     if (known === null && user.totp) return null;
     const session =
-      known ??
-      (await insertSession(tx, { id: spent.family, userId: user.id, accessTtl: null, seconds, client }));
+      known ?? (await insertSession(tx, { id: spent.family, userId: user.id, accessTtl: null, seconds, client }));
     if (session.endsAt.getTime() <= Date.now()) return null;
     await insertAudit(tx, request, user.username, 'allowed', entry);
     await noteLogin(tx, user.id, client.address);

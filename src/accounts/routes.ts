@@ -1,5 +1,6 @@
 import { Type } from 'typebox';
 import type { Authenticator } from '../access/authenticate.ts';
+import { isChecked } from '../http/check-mode.ts';
 import { principalOf, sendJson } from '../http/context.ts';
 import { createTryLimit, ownLimit } from '../http/rate-limit.ts';
 import { errorResponses } from '../http/schemas.ts';
@@ -74,8 +75,8 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
         operationId: 'logout',
         summary: 'End every login of the caller',
         description:
-          'Every access and refresh token of the user ends at once, on every replica. API tokens stay; they end when deleted, when they expire, or with a new password.',
-        response: { 200: Type.Object({ logged_out: Type.Literal(true) }), ...errorResponses(401) },
+          'Every access and refresh token of the user ends at once, on every replica. API tokens stay; they end when deleted, when they expire, or with a new password. Needs a login.',
+        response: { 200: Type.Object({ logged_out: Type.Literal(true) }), ...errorResponses(401, 409) },
       },
     },
     async (request, reply) => mutate(request, reply, (mutation) => logout(auth, mutation)),
@@ -104,15 +105,20 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
         operationId: 'changePassword',
         summary: 'Change the own password',
         description:
-          'Every token of the user ends at once, on every replica: access, refresh and API tokens, those of this request too. Log in again afterwards.',
+          'Every token of the user ends at once, on every replica: access, refresh and API tokens, those of this request too, and those that they have made for service accounts. Log in again afterwards. Needs a login and, where logins ask for one, a code.',
         body: ChangePassword,
-        response: { 200: Type.Object({ password_changed: Type.Literal(true) }), ...errorResponses(400, 401, 429) },
+        response: {
+          200: Type.Object({ password_changed: Type.Literal(true) }),
+          ...errorResponses(400, 401, 409, 429),
+        },
       },
     },
     async (request, reply) => {
       const principal = principalOf(request);
-      const password = await preparePassword(services, principal, request.body);
-      return mutate(request, reply, (mutation) => changePassword(auth, mutation, password));
+      return mutate(request, reply, {
+        prepare: () => preparePassword(services, principal, request.body, isChecked(request)),
+        work: (mutation, password) => changePassword(auth, mutation, password),
+      });
     },
   );
 

@@ -60,7 +60,11 @@ export const TokenPair = Type.Object(
 export type TokenPair = Static<typeof TokenPair>;
 
 export const ChangePassword = Type.Object(
-  { current_password: givenPassword, new_password: newPassword },
+  {
+    current_password: givenPassword,
+    new_password: newPassword,
+    totp: Type.Optional(code('Where logins ask for one.')),
+  },
   { additionalProperties: false },
 );
 export type ChangePassword = Static<typeof ChangePassword>;
@@ -190,13 +194,18 @@ export const ApiToken = Type.Object(
     id: Type.String({ format: 'uuid' }),
     name: Type.String(),
     user: Type.String({ description: 'Name of its owner.' }),
+    created_by: Type.Union([Type.String(), Type.Null()], {
+      description: 'Who made it: its owner or, for a service account, a user. Null: that user has been deleted.',
+    }),
     roles: Type.Array(Binding, {
       description: 'Each counts only as far as the owner holds it too, at the moment of use.',
     }),
     created_at: time(),
     expires_at: orNull('Null: never.'),
     last_used_at: orNull('To the minute.'),
-    revoked_at: orNull('Set when its owner got a new password.'),
+    revoked_at: orNull(
+      'Set when its owner got a new password, or the user who made it for a service account could not make it any more.',
+    ),
   },
   { title: 'ApiToken' },
 );

@@ -1,11 +1,13 @@
 /** The authenticator app that a login asks for besides the password. */
 import type { Authenticator } from '../access/authenticate.ts';
 import type { Encryption } from '../access/encryption.ts';
+import { verifyPassword } from '../access/passwords.ts';
 import { type Principal, requireLogin } from '../access/permissions.ts';
 import {
   confirmPendingSecret,
   countRecoveryCodes,
   deleteSecondFactor,
+  hasRecoveryCode,
   noteFailure,
   noteSuccess,
   readSecondFactor,
@@ -15,13 +17,12 @@ import {
   takeRecoveryCode,
 } from '../access/second-factor-store.ts';
 import { endOtherSessions } from '../access/session-store.ts';
-import { lockUser, notifyUserChanged, type UserCredentials } from '../access/store.ts';
+import { findCredentials, lockUser, notifyUserChanged, readUserState, type UserCredentials } from '../access/store.ts';
 import { canonicalCode, newRecoveryCodes, newTotpSecret, otpauthUrl, periodOf } from '../access/totp.ts';
 import type { Database, Queryable } from '../database/pool.ts';
 import { ApplicationError, errors } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
 import type { TotpState } from './schemas.ts';
-import { requirePassword } from './service.ts';
 
 /** What came of asking for the second factor. */
 export type FactorOutcome =
@@ -40,12 +41,14 @@ function digestOf(encryption: Encryption, userId: string, code: string): Buffer 
 /**
  * Takes a code, once: the user's row must be held, so that of many tries at once, over all replicas, one has it. A refusal is
  * no exception: it is counted, and that must be committed.
+ * @param use false: a right code stays good, for a change that is only to be checked.
  */
 export async function takeCode(
   tx: Queryable,
   encryption: Encryption,
   userId: string,
   code: string | undefined,
+  use = true,
 ): Promise<FactorOutcome> {
   const factor = await readSecondFactor(tx, userId);
   if (factor === null || factor.secret === null) return { kind: 'none' };
@@ -53,8 +56,10 @@ export async function takeCode(
   const canonical = canonicalCode(code);
   if (!TOTP_CODE.test(canonical)) {
     // Too long to be guessed, so they are not counted: else whoever knows the password could keep the user out with guesses.
-    if (!(await takeRecoveryCode(tx, userId, digestOf(encryption, userId, code)))) return { kind: 'wrong' };
-    await noteSuccess(tx, userId, null);
+    const digest = digestOf(encryption, userId, code);
+    const take = use ? takeRecoveryCode : hasRecoveryCode;
+    if (!(await take(tx, userId, digest))) return { kind: 'wrong' };
+    if (use) await noteSuccess(tx, userId, null);
     return { kind: 'accepted', by: 'recovery code' };
   }
   if (factor.wait > 0) return { kind: 'throttled', wait: factor.wait };
@@ -63,7 +68,7 @@ export async function takeCode(
     await noteFailure(tx, userId);
     return { kind: 'wrong' };
   }
-  await noteSuccess(tx, userId, step);
+  if (use) await noteSuccess(tx, userId, step);
   return { kind: 'accepted', by: 'totp' };
 }
 
@@ -87,6 +92,15 @@ export function refusalOf(outcome: FactorOutcome): { error: ApplicationError; re
   }
 }
 
+/** Checks the caller's password. @returns the hash that it was checked against. @throws 401 INVALID_CREDENTIALS. */
+async function requirePassword(db: Database, principal: Principal, password: string): Promise<string> {
+  const user = await readUserState(db, principal.userId);
+  const credentials = user === null ? null : await findCredentials(db, user.username);
+  const hash = credentials?.password_hash ?? null;
+  if (!(await verifyPassword(hash, password)) || hash === null) throw errors.invalidCredentials();
+  return hash;
+}
+
 /** What a caller has shown: their password, and a code where logins ask for one. */
 export interface Proof {
   passwordHash: string;
@@ -97,21 +111,21 @@ export interface Proof {
 /**
  * Checks the password of a caller who has logged in and takes a code, before the change that these vouch for: a wrong code
  * counts, and a right one is used, whatever becomes of the change.
- * @param what which an API token cannot do.
+ * @param what which an API token cannot do. @param checkMode the change is only to be checked.
  * @throws 401, 409, 429.
  */
 export async function requireProof(
   { db, encryption }: { db: Database; encryption: Encryption },
   principal: Principal,
   given: { password: string; totp?: string },
-  what: string,
+  { what, checkMode }: { what: string; checkMode: boolean },
 ): Promise<Proof> {
   const passwordHash = await requirePassword(db, principal, given.password);
   requireLogin(principal, what);
   const { userId } = principal;
   const { outcome, secret } = await db.transaction().execute(async (tx) => {
     await lockUser(tx, userId);
-    const outcome = await takeCode(tx, encryption, userId, given.totp);
+    const outcome = await takeCode(tx, encryption, userId, given.totp, !checkMode);
     return { outcome, secret: (await readSecondFactor(tx, userId))?.secret ?? null };
   });
   const refusal = refusalOf(outcome);
@@ -129,6 +143,7 @@ export async function lockCaller(tx: Queryable, principal: Principal, proof: Pro
 
 /** What the caller has, and what is asked of them. */
 export async function describeSecondFactor(db: Queryable, principal: Principal): Promise<TotpState> {
+  requireLogin(principal, 'see the second factor');
   const factor = await readSecondFactor(db, principal.userId);
   return {
     enabled: factor !== null && factor.secret !== null,
@@ -142,11 +157,7 @@ export async function describeSecondFactor(db: Queryable, principal: Principal):
  * Makes a secret for an app, which asks for nothing until a code of it has come back. Where there is one already it stays
  * until then, and has to vouch for the change.
  */
-export async function enrol(
-  encryption: Encryption,
-  { tx, principal, audit }: Mutation,
-  proof: Proof,
-): Promise<Answer> {
+export async function enrol(encryption: Encryption, { tx, principal, audit }: Mutation, proof: Proof): Promise<Answer> {
   const user = await lockCaller(tx, principal, proof);
   const secret = newTotpSecret();
   await setPendingSecret(tx, user.id, encryption.encrypt(secret, contextOf(user.id)));

@@ -5,12 +5,13 @@ import {
   deleteUserRow,
   holdWorkspaces,
   insertUser,
+  lockUser,
   notifyUserChanged,
   replaceBindings,
   type UserCredentials,
   updateUser,
 } from '../access/store.ts';
-import { holdsBinding } from '../access/token-roles.ts';
+import { holdsBinding, intersectBindings } from '../access/token-roles.ts';
 import { API_TOKEN_JSON } from '../access/token-store.ts';
 import type { Config } from '../config.ts';
 import { isUniqueViolation, type Queryable } from '../database/pool.ts';
@@ -184,9 +185,16 @@ export async function createAccountToken(
   name: string,
   body: Omit<CreateApiToken, 'roles' | 'workspaces'>,
 ): Promise<Answer> {
-  const account = await lockForChange(mutation, workspace, name);
-  requireLogin(mutation.principal, 'make further ones');
+  // First, and held: whoever is being removed or lowered makes none that the removal does not see.
+  const maker = await lockUser(mutation.tx, mutation.principal.userId);
+  if (maker === null || maker.disabled) throw errors.unauthenticated();
+  const principal = {
+    ...mutation.principal,
+    bindings: intersectBindings(mutation.principal.bindings, maker.bindings),
+  };
+  const account = await lockForChange({ ...mutation, principal }, workspace, name);
+  requireLogin(principal, 'make further ones');
   // It must not reach further than whoever takes it into their hands, whoever gave the account its roles.
   const roles = account.bindings.map(({ role }) => role as Role);
-  return insertToken(config, mutation, account, bindingsIn(mutation.principal, workspace, roles), body);
+  return insertToken(config, mutation, account, bindingsIn(principal, workspace, roles), body);
 }

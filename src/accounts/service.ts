@@ -1,24 +1,20 @@
 import type { Authenticator } from '../access/authenticate.ts';
+import type { Encryption } from '../access/encryption.ts';
 import { requireStrong } from '../access/password-policy.ts';
-import { hashPassword, verifyPassword } from '../access/passwords.ts';
-import { isPermitted, PERMISSIONS, type Principal } from '../access/permissions.ts';
-import {
-  endSessions,
-  findCredentials,
-  lockUser,
-  notifyUserChanged,
-  readUserState,
-  updateUser,
-} from '../access/store.ts';
+import { hashPassword } from '../access/passwords.ts';
+import { isPermitted, PERMISSIONS, type Principal, requireLogin } from '../access/permissions.ts';
+import { endSessions, lockUser, notifyUserChanged, updateUser } from '../access/store.ts';
 import { revokeApiTokens } from '../access/token-store.ts';
 import type { Config } from '../config.ts';
 import type { Database, Queryable } from '../database/pool.ts';
-import { errors } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
 import type { ChangePassword } from './schemas.ts';
+import { lockCaller, type Proof, requireProof } from './second-factor.ts';
+import { endMadeTokens } from './tokens-of-others.ts';
 
 /** Ends every access and refresh token of the caller's user, on every replica. API tokens stay. */
 export async function logout(auth: Authenticator, { tx, principal, audit, afterCommit }: Mutation): Promise<Answer> {
+  requireLogin(principal, 'end logins');
   await lockUser(tx, principal.userId);
   await endSessions(tx, principal.userId);
   await notifyUserChanged(tx, principal.userId);
@@ -27,40 +23,40 @@ export async function logout(auth: Authenticator, { tx, principal, audit, afterC
   return { body: { logged_out: true } };
 }
 
-/** Checks the caller's password. @returns the hash that it was checked against. @throws 401 INVALID_CREDENTIALS. */
-export async function requirePassword(db: Database, principal: Principal, password: string): Promise<string> {
-  const user = await readUserState(db, principal.userId);
-  const credentials = user === null ? null : await findCredentials(db, user.username);
-  const hash = credentials?.password_hash ?? null;
-  if (!(await verifyPassword(hash, password)) || hash === null) throw errors.invalidCredentials();
-  return hash;
-}
-
 /**
- * Checks the current password and hashes the new one: slow, so before the transaction, which takes what this returns.
- * @throws 400 for one that is too easy to guess, 401 INVALID_CREDENTIALS.
+ * Checks what the caller shows and hashes the new password: slow, so before the transaction, which takes what this returns.
+ * @throws 400 for one that is too easy to guess, 401, 409, 429.
  */
 export async function preparePassword(
-  { db, config }: { db: Database; config: Pick<Config, 'passwordMinLength'> },
+  services: { db: Database; encryption: Encryption; config: Pick<Config, 'passwordMinLength'> },
   principal: Principal,
   body: ChangePassword,
-): Promise<{ before: string; after: string }> {
-  const before = await requirePassword(db, principal, body.current_password);
-  await requireStrong('new_password', body.new_password, principal.name, config.passwordMinLength);
-  return { before, after: await hashPassword(body.new_password) };
+  checkMode: boolean,
+): Promise<{ proof: Proof; after: string }> {
+  const { new_password: next, current_password: password, totp } = body;
+  // First: it would be a pity for the code.
+  await requireStrong('new_password', next, principal.name, services.config.passwordMinLength);
+  const given = { password, ...(totp === undefined ? {} : { totp }) };
+  const proof = await requireProof(services, principal, given, { what: 'change the password', checkMode });
+  return { proof, after: await hashPassword(next) };
 }
 
 /** Sets the caller's new password, which ends every token of theirs, API tokens too. */
 export async function changePassword(
   auth: Authenticator,
-  { tx, principal, audit, afterCommit }: Mutation,
-  password: { before: string; after: string },
+  mutation: Mutation,
+  password: { proof: Proof; after: string },
 ): Promise<Answer> {
-  const user = await lockUser(tx, principal.userId);
-  if (user?.password_hash !== password.before) throw errors.invalidCredentials();
+  const { tx, principal, audit, afterCommit } = mutation;
+  const user = await lockCaller(tx, principal, password.proof);
   await setPassword(tx, principal.userId, password.after);
+  const revoked = await endMadeTokens(auth, mutation, user, []);
   await notifyUserChanged(tx, principal.userId);
-  audit({ action: 'auth.password', resource: `user:${principal.name}` });
+  audit({
+    action: 'auth.password',
+    resource: `user:${principal.name}`,
+    ...(revoked && { details: revoked }),
+  });
   afterCommit(() => auth.forgetUser(principal.userId));
   return { body: { password_changed: true } };
 }

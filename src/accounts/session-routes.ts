@@ -27,14 +27,17 @@ export function registerSessionRoutes(app: App, { db, mutate }: Services, auth: 
         operationId: 'listSessions',
         summary: 'List sessions',
         description:
-          "The caller's logins that have not ended, last used first. With `user_read`, `?user=` shows those of another user, or `*` of everybody.",
+          "The caller's logins that have not ended, last used first. With `user_read`, `?user=` shows those of another user, or `*` of everybody; without it an API token sees none.",
         querystring: listQuerySchema(SESSION_LIST),
-        response: { 200: Type.Array(Session), ...errorResponses(400, 401, 403) },
+        response: { 200: Type.Array(Session), ...errorResponses(400, 401, 403, 409) },
       },
     },
     async (request, reply) => {
       const { user } = request.query as { user?: string };
-      const scope = visibleTo(principalOf(request), user);
+      const principal = principalOf(request);
+      // With `user_read` the sessions of all may be read.
+      if (!isPermitted(principal, 'user_read')) requireLogin(principal, 'see sessions');
+      const scope = visibleTo(principal, user);
       return sendList(db, SESSION_LIST, request, reply, [...scope, sql<boolean>`expires_at > now()`]);
     },
   );

@@ -4,9 +4,8 @@ import { principalOf } from '../http/context.ts';
 import { listQuerySchema, sendList } from '../http/list.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
-import { createApiToken, removeApiToken } from './api-tokens.ts';
+import { createApiToken, removeApiToken, tokensVisibleTo } from './api-tokens.ts';
 import { API_TOKEN_LIST, ApiToken, CreateApiToken, CreatedApiToken, DeletedApiToken, IdParams } from './schemas.ts';
-import { visibleTo } from './users.ts';
 
 const tags = ['Users'];
 
@@ -20,14 +19,15 @@ export function registerTokenRoutes(app: App, { config, db, mutate }: Services, 
         tags,
         operationId: 'listTokens',
         summary: 'List API tokens',
-        description: "The caller's own. With `user_read`, `?user=` shows those of another user, or `*` of everybody.",
+        description:
+          "The caller's own; an API token sees itself. With `user_read`, `?user=` shows those of another user, or `*` of everybody.",
         querystring: listQuerySchema(API_TOKEN_LIST),
         response: { 200: Type.Array(ApiToken), ...errorResponses(400, 401, 403) },
       },
     },
     async (request, reply) => {
       const { user } = request.query as { user?: string };
-      return sendList(db, API_TOKEN_LIST, request, reply, visibleTo(principalOf(request), user));
+      return sendList(db, API_TOKEN_LIST, request, reply, tokensVisibleTo(principalOf(request), user));
     },
   );
 
@@ -60,7 +60,7 @@ export function registerTokenRoutes(app: App, { config, db, mutate }: Services, 
         operationId: 'deleteToken',
         summary: 'Delete an API token',
         description:
-          'It ends at once, on every replica. One of another user needs `user_write`, one of a service account `service_account_write` in its workspace.',
+          'It ends at once, on every replica. An API token may end itself. One of another user needs `user_write`, one of a service account `service_account_write` in its workspace.',
         params: IdParams,
         response: { 200: DeletedApiToken, ...errorResponses(401, 404) },
       },

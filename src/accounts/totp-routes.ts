@@ -1,5 +1,6 @@
 import { Type } from 'typebox';
 import type { Authenticator } from '../access/authenticate.ts';
+import { isChecked } from '../http/check-mode.ts';
 import { principalOf } from '../http/context.ts';
 import { ownLimit } from '../http/rate-limit.ts';
 import { errorResponses } from '../http/schemas.ts';
@@ -29,7 +30,7 @@ export function registerTotpRoutes(app: App, services: Services, auth: Authentic
         tags,
         operationId: 'getTotp',
         summary: 'Whether logins of the caller ask for a code',
-        response: { 200: TotpState, ...errorResponses(401) },
+        response: { 200: TotpState, ...errorResponses(401, 409) },
       },
     },
     async (request) => describeSecondFactor(db, principalOf(request)),
@@ -53,7 +54,11 @@ export function registerTotpRoutes(app: App, services: Services, auth: Authentic
       const principal = principalOf(request);
       reply.header('cache-control', 'no-store');
       return mutate(request, reply, {
-        prepare: () => requireProof(services, principal, request.body, 'set up a second factor'),
+        prepare: () =>
+          requireProof(services, principal, request.body, {
+            what: 'set up a second factor',
+            checkMode: isChecked(request),
+          }),
         work: (mutation, proof) => enrol(encryption, mutation, proof),
       });
     },
@@ -67,7 +72,7 @@ export function registerTotpRoutes(app: App, services: Services, auth: Authentic
         tags,
         operationId: 'confirmTotp',
         summary: 'Confirm an authenticator app by a code of it',
-        description: 
+        description:
           'From now on logins ask for codes. Other sessions of the caller end; API tokens go on. Answers recovery codes in the place of all earlier ones.',
         body: ConfirmTotp,
         response: { 200: ConfirmedTotp, ...errorResponses(400, 401, 409, 429) },
@@ -98,7 +103,11 @@ export function registerTotpRoutes(app: App, services: Services, auth: Authentic
     async (request, reply) => {
       const principal = principalOf(request);
       return mutate(request, reply, {
-        prepare: () => requireProof(services, principal, request.body, 'take a second factor off'),
+        prepare: () =>
+          requireProof(services, principal, request.body, {
+            what: 'take a second factor off',
+            checkMode: isChecked(request),
+          }),
         work: (mutation, proof) => removeSecondFactor(auth, mutation, proof),
       });
     },

@@ -26,6 +26,7 @@ import type { Answer, Mutation } from '../http/mutation.ts';
 import { nearMatches } from '../util/near-matches.ts';
 import type { CreateUser, RolesInput, UpdateUser } from './schemas.ts';
 import { setPassword } from './service.ts';
+import { endMadeTokens } from './tokens-of-others.ts';
 
 /** In the audit log and in `created_by` they stand for what no user did. */
 const RESERVED_NAMES = ['anonymous', 'provisioning', 'system'];
@@ -39,9 +40,14 @@ export function idFrom(what: string, text: string): string {
 
 /** Which things of users a list may show. @throws 403 for those of others without `user_read`. */
 export function visibleTo(principal: Principal, user: string | undefined): RawBuilder<boolean>[] {
-  if (user === undefined || user === principal.name) return [sql<boolean>`user_id = ${principal.userId}::uuid`];
+  if (isOwn(principal, user)) return [sql<boolean>`user_id = ${principal.userId}::uuid`];
   if (!isPermitted(principal, 'user_read')) throw errors.forbidden('user_read');
   return [];
+}
+
+/** Whether a list is to show the things of the caller. @param user that it is asked for; undefined: the caller. */
+export function isOwn(principal: Principal, user: string | undefined): boolean {
+  return user === undefined || user === principal.name;
 }
 
 /** The user as JSON text. @throws 404. */
@@ -119,20 +125,26 @@ export async function requireFreeName(tx: Queryable, username: string): Promise<
 /** @throws 404, or 409 where it would leave no enabled administrator. */
 export async function changeUser(
   auth: Authenticator,
-  { tx, principal, audit, afterCommit }: Mutation,
+  mutation: Mutation,
   id: string,
   change: Omit<UpdateUser, 'password'> & { passwordHash?: string },
 ): Promise<Answer> {
+  const { tx, principal, audit, afterCommit } = mutation;
   if (change.passwordHash !== undefined) requireLogin(principal, 'set passwords');
   if (change.roles !== undefined) requireLogin(principal, 'give roles');
   if (change.disabled === false) requireLogin(principal, 'enable users');
   const user = await lockForChange(tx, id);
+  if (change.passwordHash !== undefined && user.id === principal.userId) {
+    throw errors.conflict('This sets the passwords of others. Change your own with POST /v1/auth/password.');
+  }
   const bindings = change.roles === undefined ? undefined : await bindingsFrom(tx, change.roles);
   if (bindings !== undefined) await replaceBindings(tx, user.id, bindings);
   if (change.passwordHash !== undefined) await setPassword(tx, user.id, change.passwordHash);
   if (change.disabled === true && !user.disabled) await endSessions(tx, user.id);
   await updateUser(tx, user.id, change.disabled === undefined ? {} : { disabled: change.disabled });
   await requireAdministrator(tx);
+  const trusted = change.passwordHash === undefined && !(change.disabled ?? user.disabled);
+  const revoked = await endMadeTokens(auth, mutation, user, trusted ? (bindings ?? user.bindings) : []);
   await notifyUserChanged(tx, user.id);
   audit({
     action: 'user.update',
@@ -141,6 +153,7 @@ export async function changeUser(
       ...(bindings === undefined ? {} : { roles: bindings }),
       ...(change.disabled === undefined ? {} : { disabled: change.disabled }),
       ...(change.passwordHash === undefined ? {} : { password_changed: true }),
+      ...revoked,
     },
   });
   afterCommit(() => auth.forgetUser(user.id));
@@ -148,17 +161,19 @@ export async function changeUser(
 }
 
 /** With all tokens; what they created stays. @throws 404, or 409 for the last enabled administrator. */
-export async function deleteUser(
-  auth: Authenticator,
-  { tx, audit, afterCommit }: Mutation,
-  id: string,
-): Promise<Answer> {
+export async function deleteUser(auth: Authenticator, mutation: Mutation, id: string): Promise<Answer> {
+  const { tx, audit, afterCommit } = mutation;
   const user = await lockForChange(tx, id);
   const record = JSON.parse(await getUser(tx, user.id)) as Record<string, unknown>;
+  const revoked = await endMadeTokens(auth, mutation, user, []);
   await deleteUserRow(tx, user.id);
   await requireAdministrator(tx);
   await notifyUserChanged(tx, user.id);
-  audit({ action: 'user.delete', resource: `user:${user.username}` });
+  audit({
+    action: 'user.delete',
+    resource: `user:${user.username}`,
+    ...(revoked && { details: revoked }),
+  });
   afterCommit(() => auth.forgetUser(user.id));
   return { body: { deleted: true, ...record } };
 }
@@ -180,6 +195,9 @@ export async function resetSecondFactor(
 ): Promise<Answer> {
   requireLogin(principal, 'take second factors off');
   const user = await lockForChange(tx, id);
+  if (user.id === principal.userId) {
+    throw errors.conflict('This takes second factors off others. Take off your own with POST /v1/auth/totp/remove.');
+  }
   if (!(await deleteSecondFactor(tx, user.id))) {
     throw errors.conflict(`The user "${user.username}" has no second factor.`);
   }

@@ -128,7 +128,7 @@ export interface paths {
         put?: never;
         /**
          * End every login of the caller
-         * @description Every access and refresh token of the user ends at once, on every replica. API tokens stay; they end when deleted, when they expire, or with a new password.
+         * @description Every access and refresh token of the user ends at once, on every replica. API tokens stay; they end when deleted, when they expire, or with a new password. Needs a login.
          */
         post: operations["logout"];
         delete?: never;
@@ -165,7 +165,7 @@ export interface paths {
         put?: never;
         /**
          * Change the own password
-         * @description Every token of the user ends at once, on every replica: access, refresh and API tokens, those of this request too. Log in again afterwards.
+         * @description Every token of the user ends at once, on every replica: access, refresh and API tokens, those of this request too, and those that they have made for service accounts. Log in again afterwards. Needs a login and, where logins ask for one, a code.
          */
         post: operations["changePassword"];
         delete?: never;
@@ -203,7 +203,7 @@ export interface paths {
         };
         /**
          * List sessions
-         * @description The caller's logins that have not ended, last used first. With `user_read`, `?user=` shows those of another user, or `*` of everybody.
+         * @description The caller's logins that have not ended, last used first. With `user_read`, `?user=` shows those of another user, or `*` of everybody; without it an API token sees none.
          */
         get: operations["listSessions"];
         put?: never;
@@ -266,7 +266,7 @@ export interface paths {
         put?: never;
         /**
          * Confirm an authenticator app by a code of it
-         * @description From now on logins ask for codes. Answers recovery codes in the place of all earlier ones.
+         * @description From now on logins ask for codes. Other sessions of the caller end; API tokens go on. Answers recovery codes in the place of all earlier ones.
          */
         post: operations["confirmTotp"];
         delete?: never;
@@ -895,7 +895,7 @@ export interface paths {
         };
         /**
          * List API tokens
-         * @description The caller's own. With `user_read`, `?user=` shows those of another user, or `*` of everybody.
+         * @description The caller's own; an API token sees itself. With `user_read`, `?user=` shows those of another user, or `*` of everybody.
          */
         get: operations["listTokens"];
         put?: never;
@@ -922,7 +922,7 @@ export interface paths {
         post?: never;
         /**
          * Delete an API token
-         * @description It ends at once, on every replica. One of another user needs `user_write`, one of a service account `service_account_write` in its workspace.
+         * @description It ends at once, on every replica. An API token may end itself. One of another user needs `user_write`, one of a service account `service_account_write` in its workspace.
          */
         delete: operations["deleteToken"];
         options?: never;
@@ -1561,6 +1561,8 @@ export interface components {
         ApiToken: {
             /** Format: date-time */
             created_at: string;
+            /** @description Who made it: its owner or, for a service account, a user. Null: that user has been deleted. */
+            created_by: string | null;
             /** @description Null: never. */
             expires_at: string | null;
             /** Format: uuid */
@@ -1568,7 +1570,7 @@ export interface components {
             /** @description To the minute. */
             last_used_at: string | null;
             name: string;
-            /** @description Set when its owner got a new password. */
+            /** @description Set when its owner got a new password, or the user who made it for a service account could not make it any more. */
             revoked_at: string | null;
             /** @description Each counts only as far as the owner holds it too, at the moment of use. */
             roles: components["schemas"]["RoleBinding"][];
@@ -1686,6 +1688,11 @@ export interface components {
             check_mode?: boolean;
             current_password: string;
             new_password: string;
+            /**
+             * @description Where logins ask for one.
+             * @example 492039
+             */
+            totp?: string;
         };
         /** ChangePasswordResponse */
         ChangePasswordResponse: {
@@ -1844,6 +1851,8 @@ export interface components {
         CreateServiceAccountTokenResponse: {
             /** Format: date-time */
             created_at: string;
+            /** @description Who made it: its owner or, for a service account, a user. Null: that user has been deleted. */
+            created_by: string | null;
             /** @description Null: never. */
             expires_at: string | null;
             /** Format: uuid */
@@ -1851,7 +1860,7 @@ export interface components {
             /** @description To the minute. */
             last_used_at: string | null;
             name: string;
-            /** @description Set when its owner got a new password. */
+            /** @description Set when its owner got a new password, or the user who made it for a service account could not make it any more. */
             revoked_at: string | null;
             /** @description Each counts only as far as the owner holds it too, at the moment of use. */
             roles: components["schemas"]["RoleBinding"][];
@@ -1912,6 +1921,8 @@ export interface components {
         CreateTokenResponse: {
             /** Format: date-time */
             created_at: string;
+            /** @description Who made it: its owner or, for a service account, a user. Null: that user has been deleted. */
+            created_by: string | null;
             /** @description Null: never. */
             expires_at: string | null;
             /** Format: uuid */
@@ -1919,7 +1930,7 @@ export interface components {
             /** @description To the minute. */
             last_used_at: string | null;
             name: string;
-            /** @description Set when its owner got a new password. */
+            /** @description Set when its owner got a new password, or the user who made it for a service account could not make it any more. */
             revoked_at: string | null;
             /** @description Each counts only as far as the owner holds it too, at the moment of use. */
             roles: components["schemas"]["RoleBinding"][];
@@ -2072,6 +2083,8 @@ export interface components {
         DeleteTokenResponse: {
             /** Format: date-time */
             created_at: string;
+            /** @description Who made it: its owner or, for a service account, a user. Null: that user has been deleted. */
+            created_by: string | null;
             /** @enum {boolean} */
             deleted: true;
             /** @description Null: never. */
@@ -2081,7 +2094,7 @@ export interface components {
             /** @description To the minute. */
             last_used_at: string | null;
             name: string;
-            /** @description Set when its owner got a new password. */
+            /** @description Set when its owner got a new password, or the user who made it for a service account could not make it any more. */
             revoked_at: string | null;
             /** @description Each counts only as far as the owner holds it too, at the moment of use. */
             roles: components["schemas"]["RoleBinding"][];

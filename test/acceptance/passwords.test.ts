@@ -28,6 +28,7 @@ const REFUSED: Record<string, RegExp> = {
   abcdefghijklmnop: TOO_EASY,
   changemechangeme: TOO_EASY,
   passwordpassword: TOO_EASY,
+  'Provisioning123!': TOO_EASY,
 };
 const TAKEN = ['a password for tests', 'river otter lamp seven', 'Tr0ub4dor&3xyz', 'k7#Vq2!mZx9p', 'Ωμέγα και άλφα 12'];
 

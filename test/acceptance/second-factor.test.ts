@@ -5,7 +5,7 @@ import { after, test } from 'node:test';
 import { createSigner } from 'fast-jwt';
 import { expectError, expectOk, makeUser, type Role, startInstallation, USER_PASSWORD } from '../support/acceptance.ts';
 import { assertNotStored } from '../support/canaries.ts';
-import { type Client, createClient, until } from '../support/server.ts';
+import { type Client, createClient, SHARED_MASTER_KEY, spawnProvisioning, until } from '../support/server.ts';
 import { codeAt, codesNow } from '../support/totp.ts';
 
 const TOLD_WITHIN_MS = 4_000;
@@ -162,7 +162,22 @@ test('whoever has a session and the password but not the app takes it not off, a
   assert.equal((await stateOf(client)).enabled, true);
 });
 
-test('guesses at once are five as well, and a check uses a code up', async () => {
+test('changing the password asks for a code, too', async () => {
+  const { client, codes } = await withApp('changing');
+  const change = (totp?: string) =>
+    client.request('POST', '/v1/auth/password', {
+      current_password: USER_PASSWORD,
+      new_password: 'another password of mine',
+      ...(totp === undefined ? {} : { totp }),
+    });
+  expectError(await change(), 401, 'TOTP_REQUIRED');
+  expectError(await change('aaaaa-aaaaa'), 401, 'INVALID_TOTP');
+  expectOk(await client.request('GET', '/v1/auth/me'));
+  expectOk(await change(codes[0]));
+  expectOk(await login('changing', codes[1], anonymous, 'another password of mine'));
+});
+
+test('guesses at once are five as well; a check counts them and uses no code up', async () => {
   const { client, codes } = await withApp('burst');
   const remove = (totp: string, query = '') =>
     client.request('POST', `/v1/auth/totp/remove${query}`, { password: USER_PASSWORD, totp });
@@ -172,7 +187,8 @@ test('guesses at once are five as well, and a check uses a code up', async () =>
   assert.ok(answers.every(({ status }) => status === 401 || status === 429));
   const [code = ''] = codes;
   expectOk(await remove(code, '?check_mode=true'));
-  expectError(await remove(code), 401, 'INVALID_TOTP');
+  expectError(await remove('999999', '?check_mode=true'), 429, 'RATE_LIMITED');
+  expectOk(await remove(code));
 });
 
 test('codes of an app that is being set up cannot be guessed, and it waits for a quarter of an hour', async () => {
@@ -195,10 +211,12 @@ test('codes of an app that is being set up cannot be guessed, and it waits for a
 
 test('sessions from before the second factor end when it is confirmed, on every replica', async () => {
   await makeUser(admin, 'suspicious', [{ role: 'viewer' }]);
-  const pair = expectOk(await anonymous.request<Pair & { refresh_token: string }>('POST', '/v1/auth/login', {
-    username: 'suspicious',
-    password: USER_PASSWORD,
-  }));
+  const pair = expectOk(
+    await anonymous.request<Pair & { refresh_token: string }>('POST', '/v1/auth/login', {
+      username: 'suspicious',
+      password: USER_PASSWORD,
+    }),
+  );
   const thief = createClient(server.url, pair.token);
   const there = createClient(second.url, pair.token);
   const me = (on: Client) => on.request('GET', '/v1/auth/me');
@@ -262,6 +280,36 @@ test('an administrator takes it off for somebody who has lost everything; their 
   await until(async () => (await me(there)).status === 401, 'the other replica to know', TOLD_WITHIN_MS, 10);
   expectOk(await login('helpless'));
   expectError(await admin.request('DELETE', `/v1/users/${id}/totp`), 409, 'CONFLICT');
+});
+
+test('a session of an administrator takes neither their own app nor their own password away', async () => {
+  const { id, client } = await withApp('second.admin', [{ role: 'admin' }]);
+  expectError(await client.request('DELETE', `/v1/users/${id}/totp`), 409, 'CONFLICT');
+  const change = { password: 'another password of mine' };
+  expectError(await client.request('PATCH', `/v1/users/${id}`, change), 409, 'CONFLICT');
+  assert.equal((await stateOf(client)).enabled, true);
+  expectError(await login('second.admin'), 401, 'TOTP_REQUIRED');
+});
+
+test('whoever has the database lets somebody in whom no administrator can help', async () => {
+  const { client } = await withApp('shut.out', [{ role: 'admin' }]);
+  const there = createClient(second.url, client.token);
+  const settings = { DATABASE_URL: database.url, MASTER_KEY: SHARED_MASTER_KEY };
+  const unknown = spawnProvisioning(['reset-login', 'nobody.at.all'], settings);
+  assert.equal(await unknown.closed, 1);
+  assert.match(unknown.output(), /nobody\.at\.all/);
+  const command = spawnProvisioning(['reset-login', 'shut.out'], settings);
+  assert.equal(await command.closed, 0, command.output());
+  const password = /with the password {2}(\S+) {2}and no code/.exec(command.output())?.[1] ?? '';
+  const me = (on: Client) => on.request('GET', '/v1/auth/me');
+  for (const on of [client, there])
+    await until(async () => (await me(on)).status === 401, 'the replicas to know', TOLD_WITHIN_MS, 10);
+  expectError(await login('shut.out'), 401, 'INVALID_CREDENTIALS');
+  expectOk(await login('shut.out', undefined, anonymous, password));
+  const [row] = expectOk(
+    await admin.request<{ principal: string; resource: string }[]>('GET', '/v1/audit?action=user.login.reset'),
+  );
+  assert.deepEqual([row?.principal, row?.resource], ['system', 'user:shut.out']);
 });
 
 test('where administrators need one, their roles do not count until they have it, for tokens either', async () => {

@@ -1,7 +1,15 @@
 /** Users that are no persons: tokens alone open them, their workspace bounds them, and they go with it. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { askForServer, expectError, expectOk, makeClient, startInstallation } from '../support/acceptance.ts';
+import {
+  askForServer,
+  expectError,
+  expectOk,
+  makeClient,
+  makeUser,
+  startInstallation,
+  USER_PASSWORD,
+} from '../support/acceptance.ts';
 import { type Client, createClient, ended, serverRequest, until } from '../support/server.ts';
 import { stepsOf, submitBatch } from '../support/workflows.ts';
 
@@ -119,6 +127,84 @@ test('only who administers the workspace makes accounts there, with no more than
   expectError(await operator.request('DELETE', `/v1/tokens/${id}`), 404, 'NOT_FOUND');
   expectOk(await chief.request('DELETE', `/v1/tokens/${id}`));
   expectError(await me(createClient(server.url, token)), 401, 'UNAUTHORIZED');
+});
+
+test('tokens that somebody made end with what let them make these, on every replica; the account stays', async () => {
+  await makeWorkspace('kept');
+  await makeWorkspace('other');
+  const ends: [string, (id: string, client: Client) => Promise<unknown>][] = [
+    ['deleted', async (id) => expectOk(await admin.request('DELETE', `/v1/users/${id}`))],
+    ['disabled', async (id) => expectOk(await admin.request('PATCH', `/v1/users/${id}`, { disabled: true }))],
+    [
+      'lowered',
+      async (id) =>
+        expectOk(
+          await admin.request('PATCH', `/v1/users/${id}`, {
+            roles: [
+              { role: 'operator', workspace: 'kept' },
+              { role: 'admin', workspace: 'other' },
+            ],
+          }),
+        ),
+    ],
+    [
+      'reset',
+      async (id) => expectOk(await admin.request('PATCH', `/v1/users/${id}`, { password: 'nobody knew this before' })),
+    ],
+    [
+      'renewed',
+      async (_id, client) =>
+        expectOk(
+          await client.request('POST', '/v1/auth/password', {
+            current_password: USER_PASSWORD,
+            new_password: 'nobody knew this before',
+          }),
+        ),
+    ],
+  ];
+  expectOk(await make(admin, 'kept', 'keep', 'operator'));
+  const ours = createClient(second.url, expectOk(await makeToken(admin, 'kept', 'keep', { name: 'ours' })).token);
+  for (const [name, end] of ends) {
+    const id = await makeUser(admin, name, [{ role: 'admin', workspace: 'kept' }]);
+    const maker = await server.login(name, USER_PASSWORD);
+    const made = expectOk(await makeToken(maker, 'kept', 'keep', { name }));
+    const here = createClient(server.url, made.token);
+    const there = createClient(second.url, made.token);
+    for (const one of [here, there]) expectOk(await me(one));
+    const tokens = async () =>
+      expectOk(
+        await admin.request<{ id: string; created_by: string | null; revoked_at: string | null }[]>(
+          'GET',
+          route('kept', '/keep/tokens'),
+        ),
+      ).find((token) => token.id === made.id);
+    assert.equal((await tokens())?.created_by, name);
+    // A change that takes nothing away ends nothing.
+    expectOk(
+      await admin.request('PATCH', `/v1/users/${id}`, {
+        roles: [
+          { role: 'admin', workspace: 'kept' },
+          { role: 'viewer', workspace: 'other' },
+        ],
+      }),
+    );
+    expectOk(await me(here));
+    await end(id, maker);
+    expectError(await me(here), 401, 'UNAUTHORIZED');
+    await until(async () => (await me(there)).status === 401, 'the other replica to know', TOLD_WITHIN_MS, 10);
+    const left = await tokens();
+    assert.notEqual(left?.revoked_at ?? null, null);
+    assert.equal(left?.created_by, name === 'deleted' ? null : name);
+    const rows = expectOk(
+      await admin.request<{ resource: string; details: { revoked_tokens?: string[] } | null }[]>(
+        'GET',
+        '/v1/audit?per_page=50',
+      ),
+    );
+    assert.ok(rows.some((row) => row.resource === `user:${name}` && row.details?.revoked_tokens?.[0] === made.id));
+  }
+  expectOk(await me(ours));
+  assert.equal(expectOk(await admin.request<Account[]>('GET', route('kept'))).length, 1);
 });
 
 test('a narrowed token of an account does only that', async () => {

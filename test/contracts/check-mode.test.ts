@@ -86,7 +86,10 @@ const REQUESTS: Record<string, () => Sent> = {
   'POST /v1/auth/logout': () => ({ path: '/v1/auth/logout' }),
   'POST /v1/auth/password': () => ({
     path: '/v1/auth/password',
-    body: { current_password: ADMIN_PASSWORD, new_password: 'another password of mine' },
+    body: {
+      ...{ current_password: ADMIN_PASSWORD, new_password: 'another password of mine' },
+      totp: codesNow(apps.present)[1],
+    },
   }),
   'DELETE /v1/auth/sessions/{id}': () => ({ path: `/v1/auth/sessions/${ids.session}` }),
   'POST /v1/auth/totp': () => ({

@@ -21,7 +21,10 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is 
     options: [
       { flags: '--username <name>', description: 'who logs in', default: 'admin' },
       { flags: '--password-stdin', description: 'read the password from standard input' },
-      { flags: '--totp <code>', description: 'code of the authenticator app (asked for where it is needed)' },
+      {
+        flags: '--totp <code>',
+        description: 'code of the authenticator app (asked for where it is needed, as a recovery code is)',
+      },
       { flags: '--name <context>', description: 'name of the context (default: the host of the address)' },
     ],
     covers: ['POST /v1/auth/login', 'POST /v1/auth/refresh'],
@@ -90,7 +93,14 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is 
         throw new UsageError('The two are not the same. Nothing was changed.');
       }
       const client = await session.client();
-      await client.post('/v1/auth/password', { body: { current_password: current, new_password: next } });
+      const change = (totp: string | undefined) =>
+        client.post('/v1/auth/password', {
+          body: { current_password: current, new_password: next, ...given({ totp }) },
+        });
+      await change(undefined).catch(async (error) => {
+        if (!(error instanceof ApiError && error.code === 'TOTP_REQUIRED')) throw error;
+        return change(await askForCode(terminal));
+      });
       session.done('Changed. Log in again: provisioning login', { changed: true }, { name: 'changed' });
     },
   },
