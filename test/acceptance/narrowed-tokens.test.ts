@@ -41,7 +41,7 @@ const withToken = async (client: Client, body: object) =>
 const permissionsOf = async (client: Client) =>
   expectOk(await client.request<{ permissions: string[] }>('GET', '/v1/auth/me')).permissions;
 
-test('a token with single permissions may do these and nothing else, at every endpoint', async () => {
+test('a token with single permissions may do these and nothing else, at every endpoint that asks for one', async () => {
   const wanted = ['server_read', 'operation_read'];
   const token = await withToken(admin, { name: 'reads-servers', permissions: wanted });
   assert.deepEqual((await permissionsOf(token)).sort(), [...wanted].sort());
@@ -54,6 +54,54 @@ test('a token with single permissions may do these and nothing else, at every en
   }
 });
 
+test('a token ends and shows nothing of its owner but itself, whatever its permissions', async () => {
+  const id = await makeUser(admin, 'pipelines', [{ role: 'operator' }]);
+  const owner = await server.login('pipelines', USER_PASSWORD);
+  const sibling = await makeToken(owner, { name: 'ci' });
+  const made = await makeToken(owner, { name: 'monitor', permissions: ['server_read'] });
+  const token = createClient(server.url, made.token);
+  const { session_id: session } = expectOk(await owner.request<{ session_id: string }>('GET', '/v1/auth/me'));
+  const answers: Record<string, number> = {};
+  const given: Record<string, object> = {
+    'POST /v1/auth/password': { current_password: USER_PASSWORD, new_password: 'another password of mine' },
+    'POST /v1/auth/totp': { password: USER_PASSWORD },
+    'POST /v1/auth/totp/confirm': { code: '000000' },
+    'POST /v1/auth/totp/remove': { password: USER_PASSWORD },
+    'POST /v1/tokens': { name: 'child' },
+  };
+  for (const { method, path } of await readEndpoints(admin)) {
+    if (!/^\/v1\/(auth|tokens)/.test(path) || /\/(login|refresh)$/.test(path)) continue;
+    const on = path.replace('{id}', path.startsWith('/v1/tokens') ? sibling.id : session);
+    const what = `${method} ${path}`;
+    answers[what] = (await token.request(method, on, given[what])).status;
+  }
+  assert.deepEqual(answers, {
+    'GET /v1/auth/me': 200,
+    'POST /v1/auth/logout': 409,
+    'POST /v1/auth/password': 409,
+    'GET /v1/auth/sessions': 409,
+    'DELETE /v1/auth/sessions/{id}': 409,
+    'GET /v1/auth/totp': 409,
+    'POST /v1/auth/totp': 409,
+    'POST /v1/auth/totp/confirm': 409,
+    'POST /v1/auth/totp/remove': 409,
+    'GET /v1/tokens': 200,
+    'POST /v1/tokens': 409,
+    'DELETE /v1/tokens/{id}': 404,
+  });
+  expectOk(await owner.request('GET', '/v1/auth/me'));
+  expectOk(await createClient(server.url, sibling.token).request('GET', '/v1/auth/me'));
+  const listed = expectOk(await token.request<Token[]>('GET', '/v1/tokens'));
+  assert.deepEqual(
+    listed.map((one) => one.id),
+    [made.id],
+  );
+  assert.equal(expectOk(await owner.request<Token[]>('GET', '/v1/tokens')).length, 2);
+  expectOk(await token.request('DELETE', `/v1/tokens/${made.id}`));
+  expectError(await token.request('GET', '/v1/auth/me'), 401, 'UNAUTHORIZED');
+  expectOk(await admin.request('DELETE', `/v1/users/${id}`));
+});
+
 test('a token for some workspaces sees and does nothing elsewhere', async () => {
   const owner = await makeClient(server, 'everywhere', [{ role: 'operator' }]);
   const token = await withToken(owner, { name: 'one', workspaces: ['one'] });
@@ -63,6 +111,29 @@ test('a token for some workspaces sees and does nothing elsewhere', async () => 
   expectError(await token.request('POST', '/v1/servers/create', serverRequest('in-two', { workspace: 'two' })), 400);
   // Permissions over the whole installation are bound to none.
   assert.ok(!(await permissionsOf(token)).includes('workspace_create'));
+});
+
+test('a token for a workspace that is deleted holds in no later one of that name', async () => {
+  const path = `${server.dataDir}/workspaces/passing`;
+  const make = async () => expectOk(await admin.request('POST', '/v1/workspaces/create', { name: 'passing', path }));
+  await make();
+  const owner = await makeClient(server, 'outlasts', [{ role: 'operator' }]);
+  const whole = await withToken(owner, { name: 'whole', workspaces: ['passing', 'one'] });
+  const narrowed = await withToken(owner, {
+    name: 'narrowed',
+    workspaces: ['passing'],
+    permissions: ['workspace_read'],
+  });
+  const seenBy = async (client: Client) =>
+    expectOk(await client.request<{ name: string }[]>('GET', '/v1/workspaces'))
+      .map(({ name }) => name)
+      .sort();
+  assert.deepEqual(await seenBy(whole), ['one', 'passing']);
+  assert.deepEqual(await seenBy(narrowed), ['passing']);
+  expectOk(await admin.request('DELETE', '/v1/workspaces/passing'));
+  await make();
+  await until(async () => (await seenBy(whole)).join() === 'one', 'the token to be told', 4_000, 10);
+  expectError(await narrowed.request('GET', '/v1/workspaces'), 403, 'FORBIDDEN');
 });
 
 test('both narrow at once, and what is no part of the roles is refused with its place', async () => {
