@@ -86,6 +86,18 @@ test('ending one session ends its tokens on every replica, and no other session'
   expectError(await other.here.request('DELETE', `/v1/auth/sessions/${first.id}`), 404, 'NOT_FOUND');
 });
 
+test('a session from before the upgrade ends with all others of its user: its access tokens do not name it', async () => {
+  await makeLogin('migrated');
+  const first = await makeSession('migrated');
+  const other = await makeSession('migrated');
+  // As the migration makes them of refresh tokens: from where is not known.
+  await database.pool.query('update provisioning.sessions set address = null where id = $1', [first.id]);
+  expectOk(await admin.request('DELETE', `/v1/auth/sessions/${first.id}`));
+  await assertEnded(first);
+  await assertEnded(other);
+  assert.deepEqual(await sessionsOf(admin, '?user=migrated'), []);
+});
+
 test('a renewed session is the same one; its earlier access tokens end with it', async () => {
   await makeLogin('renewed');
   const session = await makeSession('renewed');
