@@ -74,8 +74,7 @@ function leftOf(
   if (adminTotp && waitsForSecondFactor(holder)) {
     return ended(`the administrator "${name}" has no second factor, which PROVISIONING_ADMIN_TOTP asks for`);
   }
-  const held =
-    holder.token_roles === null ? holder.bindings : intersectBindings(holder.token_roles, holder.bindings);
+  const held = holder.token_roles === null ? holder.bindings : intersectBindings(holder.token_roles, holder.bindings);
   const left = intersectBindings(bindings, held);
   return left.length === 0
     ? ended(`the user "${name}" has none of the roles any more that it was asked for with`)

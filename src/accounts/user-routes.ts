@@ -119,7 +119,7 @@ export function registerUserRoutes(app: App, services: Services, auth: Authentic
         tags,
         operationId: 'removeTotpOfUser',
         summary: "Take a user's second factor off",
-        description: 
+        description:
           'For somebody who has lost the app and the recovery codes. Their sessions end. The password of the caller vouches for it, and a code where their logins ask for one.',
         params: IdParams,
         body: ProofInput,

@@ -123,10 +123,7 @@ describe('a session of an administrator alone', () => {
 });
 
 test('what makes nobody an administrator of the installation asks for nothing', async () => {
-  const id = await makeUser(admin, 'simple', [
-    { role: 'operator' },
-    { role: 'admin', workspace: 'default' },
-  ]);
+  const id = await makeUser(admin, 'simple', [{ role: 'operator' }, { role: 'admin', workspace: 'default' }]);
   const change = (of: string, body: object) => admin.request('PATCH', `/v1/users/${of}`, body);
   for (const body of [
     { roles: [{ role: 'admin', workspace: 'default' }] },

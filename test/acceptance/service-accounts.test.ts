@@ -7,9 +7,9 @@ import {
   expectOk,
   makeClient,
   makeUser,
+  PROOF,
   startInstallation,
   USER_PASSWORD,
-  PROOF,
 } from '../support/acceptance.ts';
 import { type Client, createClient, ended, serverRequest, until } from '../support/server.ts';
 import { stepsOf, submitBatch } from '../support/workflows.ts';
@@ -150,7 +150,8 @@ test('tokens that somebody made end with what let them make these, on every repl
     ],
     [
       'reset',
-      async (id) => expectOk(await admin.request('PATCH', `/v1/users/${id}`, { password: 'nobody knew this before', ...PROOF })),
+      async (id) =>
+        expectOk(await admin.request('PATCH', `/v1/users/${id}`, { password: 'nobody knew this before', ...PROOF })),
     ],
     [
       'renewed',

@@ -32,7 +32,8 @@ async function findUser(client: Client, username: string) {
 
 /** @returns `lines`: what else standard input says, where that was to be read. */
 async function newPassword({ terminal }: Session, username: string, options: OptionValues) {
-  if (options.passwordStdin !== true) return { password: await terminal.ask(`New password for ${username}: `, { hidden: true }) };
+  if (options.passwordStdin !== true)
+    return { password: await terminal.ask(`New password for ${username}: `, { hidden: true }) };
   const [password = '', ...lines] = linesOf(await terminal.readAll());
   return { password, lines };
 }
@@ -51,10 +52,7 @@ function administers(roles: Roles): boolean {
 /** Whether the change makes the user an administrator of the installation. */
 function promotes(
   user: Schemas['User'],
-  {
-    roles = user.roles,
-    disabled = user.disabled,
-  }: { roles: Roles | undefined; disabled: boolean | undefined },
+  { roles = user.roles, disabled = user.disabled }: { roles: Roles | undefined; disabled: boolean | undefined },
 ): boolean {
   return !disabled && administers(roles) && (user.disabled || !administers(user.roles));
 }
@@ -94,7 +92,10 @@ export const userCommands: readonly CommandDefinition[] = [
       const client = await session.client();
       const { password, lines } = await newPassword(session, username, options);
       const proof = administers(roles ?? []) ? await proofOf(session, client, lines) : undefined;
-      session.record(await client.post('/v1/users', { body: { username, password, ...given({ roles, proof }) } }), VIEW);
+      session.record(
+        await client.post('/v1/users', { body: { username, password, ...given({ roles, proof }) } }),
+        VIEW,
+      );
     },
   },
   {
@@ -134,7 +135,10 @@ administrator of the installation, takes your own password as well${OF_CODE}.`,
     arguments: [USERNAME],
     options: [
       { flags: '-y, --yes', description: 'do not ask' },
-      { flags: '--password-stdin', description: 'read your password, and a code in a second line, from standard input' },
+      {
+        flags: '--password-stdin',
+        description: 'read your password, and a code in a second line, from standard input',
+      },
     ],
     covers: ['POST /v1/users/{id}/totp/remove'],
     async run(session, [username = ''], options) {
