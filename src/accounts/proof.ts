@@ -53,7 +53,11 @@ export async function requireProof(
 /** @returns the hash that it was checked against. @throws 401 INVALID_CREDENTIALS, 429. */
 async function requirePassword({ db, proofTries }: ProofTools, userId: string, password: string): Promise<string> {
   const tooMany = proofTries.begin(userId);
-  if (tooMany !== null) throw errors.rateLimited(tooMany.wait);
+  if (tooMany !== null) {
+    // Not looked at, so it has not failed.
+    proofTries.succeeded(userId);
+    throw errors.rateLimited(tooMany.wait);
+  }
   const user = await readUserState(db, userId);
   const credentials = user === null ? null : await findCredentials(db, user.username);
   const hash = credentials?.password_hash ?? null;

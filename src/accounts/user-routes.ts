@@ -18,8 +18,11 @@ const tags = ['Users'];
 /** `/v1/users` */
 export function registerUserRoutes(app: App, services: Services, auth: Authenticator, tools: ProofTools): void {
   const { config, db, mutate } = services;
-  const proven = (request: FastifyRequest, given: ProofInput) =>
-    requireProof(tools, principalOf(request), given, { what: 'do this', checkMode: isChecked(request) });
+  const proven = async (request: FastifyRequest, given: ProofInput, id?: string) => {
+    // First: it would be a pity for the code.
+    if (id !== undefined) await getUser(db, id);
+    return requireProof(tools, principalOf(request), given, { what: 'do this', checkMode: isChecked(request) });
+  };
   const hashForUser = async (id: string, password: string) => {
     const { username } = JSON.parse(await getUser(db, id)) as { username: string };
     await requireStrong('password', password, username, config.passwordMinLength);
@@ -104,7 +107,7 @@ export function registerUserRoutes(app: App, services: Services, auth: Authentic
       return mutate(request, reply, {
         prepare: async () => {
           const hashed = password === undefined ? {} : { passwordHash: await hashForUser(id, password) };
-          return { ...change, ...hashed, ...(given && { proof: await proven(request, given) }) };
+          return { ...change, ...hashed, ...(given && { proof: await proven(request, given, id) }) };
         },
         work: (mutation, prepared) => changeUser(auth, mutation, id, prepared),
       });
@@ -128,7 +131,7 @@ export function registerUserRoutes(app: App, services: Services, auth: Authentic
     },
     async (request, reply) =>
       mutate(request, reply, {
-        prepare: () => proven(request, request.body),
+        prepare: () => proven(request, request.body, request.params.id),
         work: (mutation, proof) => resetSecondFactor(auth, mutation, request.params.id, proof),
       }),
   );
