@@ -188,6 +188,9 @@ test(EVERY, { skip: needsSshd() || needs('unshare') }, async () => {
   await ok('user create dev.one --role developer --password-stdin', 'a password for tests');
   await ok('user list');
   await ok('user show dev.one');
+  await ok('user update dev.one --password-stdin', `another password of theirs\n${ADMIN_PASSWORD}\n`);
+  cli.answers('another password of theirs', ADMIN_PASSWORD);
+  await ok('user update dev.one --password');
   await ok('user update dev.one --disable');
   await ok('user delete dev.one --yes');
   await ok('token create ci --expires-in 1h --workspace default --permission server_read');
