@@ -50,10 +50,8 @@ program
 
 program
   .command('reset-login')
-  .description(
-    'give a user a new password and take their second factor off, where no administrator can log in to do it',
-  )
-  .argument('<user>', 'the name of the user')
+  .description('set a new password for a user and remove their second factor, if no administrator can log in to do it')
+  .argument('<user>', 'user name')
   .option(...configFile)
   .option(...dataDir)
   .action(async (user, flags) => (await server()).resetLoginOf(user, flags));

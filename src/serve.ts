@@ -156,7 +156,7 @@ export async function resetLoginOf(user: string, flags: ServeFlags): Promise<voi
       return resetLogin(db, user).finally(() => db.destroy());
     };
     const password = await withSharedDatabase(config, logger, reset, { signal: stopSignal(logger) });
-    say(`The user "${user}" logs in with the password  ${password}  and no code. It is not shown again.`);
+    say(`New password of user "${user}":  ${password}  It is not shown again. No code is needed.`);
     say('All their sessions and API tokens have ended.');
     process.exit(0);
   } catch (error) {

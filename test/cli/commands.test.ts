@@ -189,7 +189,7 @@ test('a new administrator takes the password of whoever makes them, in the line 
   const make = ['user', 'create', 'cli.admin', '--role', 'admin', '--password-stdin'];
   const alone = await cli.run(make, { input: 'a password for tests\n' });
   assert.equal(alone.status, 2);
-  assert.match(alone.stderr, /Your own password is asked for as well/);
+  assert.match(alone.stderr, /also needs your own password/);
   assert.equal((await cli.run(make, { input: 'a password for tests\nnot my password\n' })).status, 4);
   assert.deepEqual(JSON.parse((await cli.run(['user', 'list', '--username', 'cli.admin', '-o', 'json'])).stdout), []);
   const made = await cli.run(make, { input: `a password for tests\n${ADMIN_PASSWORD}\n` });

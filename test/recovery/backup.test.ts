@@ -162,7 +162,7 @@ test('restored into another data directory: everything is there, and what was un
   assert.equal((await createClient(server.url, admin.token).request('GET', '/v1/auth/me')).status, 401, 'a login');
   // It stays known that it was carried out, though nobody can read the answer.
   const repeated = await server.admin.request('POST', '/v1/tokens', once.body, once.headers);
-  assert.match(expectError(repeated, 409, 'CONFLICT').message, /was carried out before/);
+  assert.match(expectError(repeated, 409, 'CONFLICT').message, /was executed before/);
   const key = expectOk(await server.admin.request<{ public_key: string }>('GET', '/v1/workspaces/filed/ssh-key'));
   assert.equal(key.public_key, publicKey);
   const restoredFile = path.join(dataDir, 'workspaces', 'filed', 'workflows', 'own.yaml');

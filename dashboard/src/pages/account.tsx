@@ -98,7 +98,7 @@ function PasswordForm({ username }: { username: string }) {
         {asked ? (
           <TextInput
             label="Code"
-            description="That your app shows, or a recovery code."
+            description="Code from your app, or a recovery code."
             autoComplete="one-time-code"
             required
             value={code}

@@ -59,7 +59,7 @@ export function LoginPage() {
             {code === null ? null : (
               <TextInput
                 label="Code"
-                description="That your app shows, or a recovery code."
+                description="Code from your app, or a recovery code."
                 autoComplete="one-time-code"
                 value={code}
                 onChange={(event) => setCode(event.currentTarget.value)}

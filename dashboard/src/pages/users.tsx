@@ -138,11 +138,11 @@ function UserDialog({ user }: { user: User }) {
           />
           {user.totp_enabled ? (
             <FormDialog
-              label="Reset the second factor"
+              label="Reset second factor"
               variant="default"
-              about={`${user.username} signs in by the password alone from then on. All their sessions end.`}
+              about={`${user.username} can then sign in with only the password. All their sessions end.`}
               schema={proof}
-              send="Take it off"
+              send="Reset second factor"
               run={(values) => then(client.post('/v1/users/{id}/totp/remove', { path, body: proofOf(values) }), LIST)}
             />
           ) : null}

@@ -25,7 +25,7 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead of logging in.`,
       { flags: '--password-stdin', description: 'read the password from standard input' },
       {
         flags: '--totp <code>',
-        description: 'code of the authenticator app (default: asked for if needed; a recovery code is only asked for)',
+        description: 'code of the authenticator app (default: the command asks for it if needed)',
       },
       { flags: '--name <context>', description: 'name of the context (default: the host of the url)' },
       {

@@ -19,12 +19,12 @@ export const TOKEN_VIEW = {
 };
 
 export const LIFETIME_OPTIONS = [
-  { flags: '--expires-in <duration>', description: '30m, 12h, 30d (default: as the server is set, 90d)' },
-  { flags: '--never-expires', description: 'where the server allows that' },
+  { flags: '--expires-in <duration>', description: '30m, 12h, 30d (default: set by the server, 90d)' },
+  { flags: '--never-expires', description: 'create a token that never expires, if the server allows it' },
 ];
 export const PERMISSION_OPTION = {
   flags: '--permission <name>',
-  description: 'of the roles only this, such as server_read; may be given several times',
+  description: 'limit the token to this permission, such as server_read; can be repeated',
   repeatable: true,
 };
 

@@ -17,11 +17,11 @@ const VIEW = {
   ],
   name: 'username',
 };
-const OF_CODE = ', and a code where your logins ask for one';
+const OF_CODE = ' and, if your logins require one, a code';
 const USERNAME = { name: 'username', description: 'name of the user', names: 'username' } as const;
 const PASSWORD_STDIN = {
   flags: '--password-stdin',
-  description: 'read the password from standard input; your own and a code, where asked for, from the lines after it',
+  description: 'read the password from standard input; if needed, your own password and a code from the next lines',
 };
 
 async function findUser(client: Client, username: string) {
@@ -129,26 +129,30 @@ administrator of the installation, you also need your own password${OF_CODE}.`,
   },
   {
     name: 'user reset-totp',
-    summary: "take a user's second factor off, for one who has lost app and recovery codes",
-    description: `Their logins end. It takes your own password${OF_CODE}.`,
+    summary: 'remove the second factor of a user who has lost the app and the recovery codes',
+    description: `This ends their logins. It needs your own password${OF_CODE}.`,
     examples: ['provisioning user reset-totp dev.one --yes'],
     arguments: [USERNAME],
     options: [
-      { flags: '-y, --yes', description: 'do not ask' },
+      { flags: '-y, --yes', description: 'do not ask for confirmation' },
       {
         flags: '--password-stdin',
-        description: 'read your password, and a code in a second line, from standard input',
+        description: 'read your password and, from the next line, a code from standard input',
       },
     ],
     covers: ['POST /v1/users/{id}/totp/remove'],
     async run(session, [username = ''], options) {
       const client = await session.client();
       const { id } = await findUser(client, username);
-      await session.confirm(`Take the second factor of ${username} off?`);
+      await session.confirm(`Remove the second factor of ${username}?`);
       const lines = options.passwordStdin === true ? linesOf(await session.terminal.readAll()) : undefined;
       const body = await proofOf(session, client, lines);
       await client.post('/v1/users/{id}/totp/remove', { path: { id }, body });
-      session.done(`Logins of ${username} ask for the password alone.`, { username, totp_enabled: false }, VIEW);
+      session.done(
+        `Second factor of ${username} removed. Logins need only the password.`,
+        { username, totp_enabled: false },
+        VIEW,
+      );
     },
   },
   {
