@@ -1894,7 +1894,7 @@ export interface components {
         /** ConfirmTotpRequest */
         ConfirmTotpRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2008,7 +2008,7 @@ export interface components {
         /** CreateServiceAccountRequest */
         CreateServiceAccountRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2023,7 +2023,7 @@ export interface components {
         /** CreateServiceAccountTokenRequest */
         CreateServiceAccountTokenRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2435,7 +2435,7 @@ export interface components {
         /** EnrolTotpRequest */
         EnrolTotpRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2806,7 +2806,7 @@ export interface components {
         /** RemoveTotpOfUserRequest */
         RemoveTotpOfUserRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2820,7 +2820,7 @@ export interface components {
         /** RemoveTotpRequest */
         RemoveTotpRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -3229,7 +3229,7 @@ export interface components {
         /** UpdateServiceAccountRequest */
         UpdateServiceAccountRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -3924,11 +3924,11 @@ export interface operations {
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 /** @description Field to sort by, "-" for descending. */
                 sort?: "created_at" | "-created_at" | "last_used_at" | "-last_used_at";
@@ -3955,7 +3955,7 @@ export interface operations {
     endSession: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4004,7 +4004,7 @@ export interface operations {
     enrolTotp: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4031,7 +4031,7 @@ export interface operations {
     confirmTotp: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4058,7 +4058,7 @@ export interface operations {
     removeTotp: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5181,7 +5181,7 @@ export interface operations {
     getKubeconfig: {
         parameters: {
             query?: {
-                /** @description Validity of the certificate. */
+                /** @description Validity of the certificate, in hours. */
                 hours?: number;
             };
             header?: never;
@@ -5496,7 +5496,7 @@ export interface operations {
     removeTotpOfUser: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6443,7 +6443,7 @@ export interface operations {
     createServiceAccount: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6501,7 +6501,7 @@ export interface operations {
     deleteServiceAccount: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6536,7 +6536,7 @@ export interface operations {
     updateServiceAccount: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6599,7 +6599,7 @@ export interface operations {
     createServiceAccountToken: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;

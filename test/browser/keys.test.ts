@@ -74,7 +74,7 @@ test('a machine with another host key is refused until somebody forgets the one 
     await page.getByRole('button', { name: 'Preview' }).click();
   };
   const order = page.getByRole('list', { name: 'Order' });
-  const other = page.getByText('host key is another one than before');
+  const other = page.getByText('host key has changed');
   await look();
   await other.first().waitFor();
   await menu(page, 'Servers').click();
