@@ -114,7 +114,7 @@ test('a backup is for its owner alone, says where the master key is, and never t
   }
   const again = await run(['backup', file], { DATA_DIR: source.dataDir });
   assert.equal(again.status, 1);
-  assert.match(again.output, /exists already/);
+  assert.match(again.output, /already exists/);
 });
 
 test('restored into another data directory: everything is there, and what was under way ends once', async () => {
