@@ -1,0 +1,182 @@
+/** Users whom an issuer vouches for, their sessions, and what their groups give them. */
+import { sql } from 'kysely';
+import type { Queryable } from '../../database/pool.ts';
+
+/** Null: nobody here is that. */
+export async function findIdentity(db: Queryable, issuer: string, subject: string): Promise<string | null> {
+  const row = await db
+    .selectFrom('provisioning.identities')
+    .select('user_id')
+    .where('issuer', '=', issuer)
+    .where('subject', '=', subject)
+    .executeTakeFirst();
+  return row?.user_id ?? null;
+}
+
+/** The issuer of a user's; null: a user of this installation's own. */
+export async function issuerOf(db: Queryable, userId: string): Promise<string | null> {
+  const row = await db
+    .selectFrom('provisioning.identities')
+    .select('issuer')
+    .where('user_id', '=', userId)
+    .executeTakeFirst();
+  return row?.issuer ?? null;
+}
+
+/** Makes logins of one identity queue up, until the transaction ends: only one of them makes its user. */
+export async function lockIdentity(tx: Queryable, issuer: string, subject: string): Promise<void> {
+  await sql`select pg_advisory_xact_lock(hashtextextended(${`provisioning.identity ${issuer} ${subject}`}, 0))`.execute(tx);
+}
+
+export async function insertIdentity(
+  tx: Queryable,
+  identity: { issuer: string; subject: string; userId: string; groups: string[] },
+): Promise<void> {
+  const { issuer, subject, userId, groups } = identity;
+  await tx
+    .insertInto('provisioning.identities')
+    .values({ issuer, subject, user_id: userId, groups })
+    .execute();
+}
+
+/** The issuer has just said who this is. @param groups null: as before. */
+export async function noteVouched(tx: Queryable, userId: string, groups: string[] | null): Promise<void> {
+  await tx
+    .updateTable('provisioning.identities')
+    .set({ vouched_at: sql`now()`, ...(groups === null ? {} : { groups }) })
+    .where('user_id', '=', userId)
+    .execute();
+}
+
+/** Whether any of these groups gives a role. */
+export async function anyRole(tx: Queryable, providerId: string, groups: string[]): Promise<boolean> {
+  const { rows } = await sql<{ present: boolean }>`
+    select exists (select from provisioning.group_roles
+      where provider_id = ${providerId} and group_name = any(${groups}::text[])) as present`.execute(tx);
+  return rows[0]?.present === true;
+}
+
+/** The users of an issuer, in the order in which they are to be locked. */
+export async function usersOf(tx: Queryable, issuer: string): Promise<string[]> {
+  const { rows } = await sql<{ user_id: string }>`
+    select user_id from provisioning.identities where issuer = ${issuer} order by user_id`.execute(tx);
+  return rows.map((row) => row.user_id);
+}
+
+/** Users who have roles, but whose issuer has not vouched for them for longer than roles hold. */
+export async function usersUnvouched(db: Queryable, limit: number): Promise<string[]> {
+  const { rows } = await sql<{ user_id: string }>`
+    select i.user_id from provisioning.identities i join provisioning.identity_providers p on p.issuer = i.issuer
+    where i.vouched_at <= now() - make_interval(secs => p.roles_hold_seconds)
+      and exists (select from provisioning.role_bindings b where b.user_id = i.user_id)
+    order by i.user_id limit ${limit}::int`.execute(db);
+  return rows.map((row) => row.user_id);
+}
+
+/**
+ * Gives a user, who must be held, the roles that their groups have now, and takes all others: none without a provider that
+ * is enabled and has vouched for them lately. @returns whether anything changed.
+ */
+export async function applyGroupRoles(tx: Queryable, userId: string): Promise<boolean> {
+  const wanted = sql`
+    select distinct i.user_id, g.role, g.workspace
+    from provisioning.identities i
+      join provisioning.identity_providers p on p.issuer = i.issuer and p.enabled and p.client_id is not null
+        and i.vouched_at > now() - make_interval(secs => p.roles_hold_seconds)
+      join provisioning.group_roles g on g.provider_id = p.id and g.group_name = any(i.groups)
+    where i.user_id = ${userId}`;
+  const gone = await sql`
+    delete from provisioning.role_bindings b where b.user_id = ${userId} and not exists (
+      select from (${wanted}) w where w.role = b.role and w.workspace is not distinct from b.workspace)`.execute(tx);
+  const come = await sql`
+    insert into provisioning.role_bindings (user_id, role, workspace) ${wanted} on conflict do nothing`.execute(tx);
+  return (gone.numAffectedRows ?? 0n) + (come.numAffectedRows ?? 0n) > 0n;
+}
+
+/** Ends the sessions of a provider's users with their refresh tokens. The access tokens end with the sessions. */
+export async function endProviderSessions(tx: Queryable, providerId: string): Promise<void> {
+  await sql`
+    with ended as (
+      delete from provisioning.sessions where id in (
+        select session_id from provisioning.sso_sessions where provider_id = ${providerId})
+      returning id)
+    update provisioning.refresh_tokens set revoked_at = now()
+    where family in (select id from ended) and revoked_at is null`.execute(tx);
+}
+
+export async function insertSsoSession(
+  tx: Queryable,
+  session: { id: string; providerId: string; tokens: string },
+): Promise<void> {
+  const { id, providerId, tokens } = session;
+  await tx
+    .insertInto('provisioning.sso_sessions')
+    .values({ session_id: id, provider_id: providerId, tokens })
+    .execute();
+}
+
+/** Whose turn it is to ask an issuer about a session. */
+export interface SessionClaim {
+  provider_id: string;
+  user_id: string;
+  subject: string;
+  /** Encrypted. */
+  tokens: string;
+}
+
+/** How far what an issuer said of a session may be believed. */
+export interface SessionStanding {
+  /** It is time to ask the issuer again. */
+  due: boolean;
+  /** It could not be asked for too long. */
+  unvouched: boolean;
+}
+
+/** It counts as old so much earlier, as replicas remember it for that long. Seconds. */
+const REMEMBERED_SECONDS = 5;
+/** An issuer that does not answer ends no session before. Seconds. */
+export const GRACE_SECONDS = 900;
+
+/** For a row of `provisioning.sessions`, named s: `sso_due`, `sso_unvouched`. */
+export const STANDING = sql.raw(`
+  coalesce((select o.verified_at <= now() - make_interval(secs => p.recheck_seconds - ${REMEMBERED_SECONDS})
+      and coalesce(o.retry_at <= now(), true)
+    from provisioning.sso_sessions o join provisioning.identity_providers p on p.id = o.provider_id
+    where o.session_id = s.id), false) as sso_due,
+  coalesce((select o.verified_at <= now() - make_interval(secs => p.recheck_seconds + ${GRACE_SECONDS})
+    from provisioning.sso_sessions o join provisioning.identity_providers p on p.id = o.provider_id
+    where o.session_id = s.id), false) as sso_unvouched`);
+
+/** Null: no such session, or none by an issuer. */
+export async function readStanding(db: Queryable, sessionId: string): Promise<SessionStanding | null> {
+  const { rows } = await sql<{ sso_due: boolean; sso_unvouched: boolean }>`
+    select ${STANDING} from provisioning.sessions s
+    where id = ${sessionId} and exists (select from provisioning.sso_sessions o where o.session_id = s.id)`.execute(db);
+  const [row] = rows;
+  return row === undefined ? null : { due: row.sso_due, unvouched: row.sso_unvouched };
+}
+
+/** Null: another replica is asking, or there is no such session. @param seconds that asking takes at most. */
+export async function claimSession(db: Queryable, sessionId: string, seconds: number): Promise<SessionClaim | null> {
+  const { rows } = await sql<SessionClaim>`
+    update provisioning.sso_sessions o set claimed_until = now() + make_interval(secs => ${seconds}::float8)
+    from provisioning.sessions s join provisioning.identities i on i.user_id = s.user_id
+    where o.session_id = ${sessionId} and s.id = o.session_id and coalesce(o.claimed_until <= now(), true)
+    returning o.provider_id, s.user_id, i.subject, o.tokens`.execute(db);
+  return rows[0] ?? null;
+}
+
+/** The issuer has vouched for a session's user. */
+export async function noteVerified(tx: Queryable, sessionId: string, tokens: string): Promise<void> {
+  await sql`
+    update provisioning.sso_sessions set tokens = ${tokens}, verified_at = now(), claimed_until = null, retry_at = null
+    where session_id = ${sessionId}`.execute(tx);
+}
+
+/** The issuer did not answer. @param seconds after which it may be asked again. */
+export async function noteUnanswered(db: Queryable, sessionId: string, seconds: number): Promise<void> {
+  await sql`
+    update provisioning.sso_sessions
+    set claimed_until = null, retry_at = now() + make_interval(secs => ${seconds}::float8)
+    where session_id = ${sessionId}`.execute(db);
+}

@@ -1,0 +1,171 @@
+import { sql } from 'kysely';
+import type { Queryable } from '../../database/pool.ts';
+
+/** An identity provider as it is kept. */
+export interface ProviderRow {
+  id: string;
+  name: string;
+  title: string;
+  issuer: string;
+  enabled: boolean;
+  client_id: string | null;
+  /** Encrypted. */
+  client_secret: string | null;
+  scopes: string[];
+  groups_claim: string;
+  username_claim: string;
+  recheck_seconds: number;
+  roles_hold_seconds: number;
+  version: number;
+}
+
+export interface GroupRole {
+  group: string;
+  role: string;
+  /** Null: in every workspace. */
+  workspace: string | null;
+}
+
+/** For which jobs' tokens a service account's is given. */
+export interface ExchangeRule {
+  name: string;
+  audience: string;
+  /** Claim → patterns, one of which it must fit. */
+  claims: Record<string, string[]>;
+  accountId: string;
+  permissions: string[] | null;
+  /** Seconds. */
+  expiresIn: number;
+}
+
+const TIME = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`;
+
+const JSON_TEXT = sql.raw<string>(`json_build_object(
+  'name', name, 'title', title, 'issuer', issuer, 'enabled', enabled, 'client_id', client_id,
+  'has_client_secret', client_secret is not null, 'scopes', scopes, 'groups_claim', groups_claim,
+  'username_claim', username_claim, 'recheck_seconds', recheck_seconds, 'roles_hold_seconds', roles_hold_seconds,
+  'group_roles', (select coalesce(json_agg(json_build_object('group', g.group_name, 'role', g.role, 'workspace', g.workspace)
+    order by g.group_name, g.role, g.workspace nulls first), '[]') from provisioning.group_roles g where g.provider_id = p.id),
+  'exchange', (select coalesce(json_agg(json_build_object('name', e.name, 'audience', e.audience, 'claims', e.claims,
+    'service_account', (select username from provisioning.users u where u.id = e.account_id),
+    'permissions', e.permissions, 'expires_in', e.expires_in) order by e.name), '[]')
+    from provisioning.exchange_rules e where e.provider_id = p.id),
+  'created_at', ${TIME('created_at')}, 'updated_at', ${TIME('updated_at')})::text`);
+
+/** All of them, as JSON text: all but their secrets. */
+export async function providersJson(db: Queryable): Promise<string> {
+  const { rows } = await sql<{ json: string }>`
+    select '[' || coalesce(string_agg(${JSON_TEXT}, ',' order by name), '') || ']' as json
+    from provisioning.identity_providers p`.execute(db);
+  return rows[0]?.json ?? '[]';
+}
+
+/** Null when there is none. */
+export async function providerJson(db: Queryable, name: string): Promise<string | null> {
+  const { rows } = await sql<{ json: string }>`
+    select ${JSON_TEXT} as json from provisioning.identity_providers p where name = ${name}`.execute(db);
+  return rows[0]?.json ?? null;
+}
+
+/** Those that people log in by, as JSON text. */
+export async function loginProvidersJson(db: Queryable): Promise<string> {
+  const { rows } = await sql<{ json: string }>`
+    select coalesce(json_agg(json_build_object('name', name, 'title', title) order by title, name), '[]')::text as json
+    from provisioning.identity_providers where enabled and client_id is not null`.execute(db);
+  return rows[0]?.json ?? '[]';
+}
+
+/** @param by which of the two is given. */
+export async function findProvider(
+  db: Queryable,
+  by: { name: string } | { id: string } | { issuer: string },
+): Promise<ProviderRow | null> {
+  const [[column, value] = ['', '']] = Object.entries(by);
+  const { rows } = await sql<ProviderRow>`
+    select id, name, title, issuer, enabled, client_id, client_secret, scopes, groups_claim, username_claim,
+           recheck_seconds, roles_hold_seconds, version
+    from provisioning.identity_providers where ${sql.ref(column)} = ${value}`.execute(db);
+  return rows[0] ?? null;
+}
+
+/** Held until the transaction ends. */
+export async function lockProvider(tx: Queryable, name: string): Promise<ProviderRow | null> {
+  await sql`select from provisioning.identity_providers where name = ${name} for update`.execute(tx);
+  return findProvider(tx, { name });
+}
+
+/** @throws on the unique keys of `name` and `issuer`. */
+export async function insertProvider(tx: Queryable, row: Omit<ProviderRow, 'version'>): Promise<void> {
+  await tx.insertInto('provisioning.identity_providers').values(row).execute();
+}
+
+export async function updateProvider(
+  tx: Queryable,
+  id: string,
+  change: Partial<Omit<ProviderRow, 'id' | 'name' | 'issuer' | 'version'>>,
+): Promise<void> {
+  await tx
+    .updateTable('provisioning.identity_providers')
+    .set({ ...change, version: sql`version + 1`, updated_at: sql`now()` })
+    .where('id', '=', id)
+    .execute();
+}
+
+export async function deleteProviderRow(tx: Queryable, id: string): Promise<void> {
+  await tx.deleteFrom('provisioning.identity_providers').where('id', '=', id).execute();
+}
+
+export async function countProviders(tx: Queryable): Promise<number> {
+  const { rows } = await sql<{ total: number }>`
+    select count(*)::int as total from provisioning.identity_providers`.execute(tx);
+  return rows[0]?.total ?? 0;
+}
+
+export async function replaceGroupRoles(tx: Queryable, providerId: string, roles: readonly GroupRole[]): Promise<void> {
+  await tx.deleteFrom('provisioning.group_roles').where('provider_id', '=', providerId).execute();
+  if (roles.length === 0) return;
+  await tx
+    .insertInto('provisioning.group_roles')
+    .values(roles.map(({ group, role, workspace }) => ({ provider_id: providerId, group_name: group, role, workspace })))
+    .onConflict((conflict) => conflict.doNothing())
+    .execute();
+}
+
+export async function replaceExchangeRules(
+  tx: Queryable,
+  providerId: string,
+  rules: readonly ExchangeRule[],
+): Promise<void> {
+  await tx.deleteFrom('provisioning.exchange_rules').where('provider_id', '=', providerId).execute();
+  if (rules.length === 0) return;
+  await tx
+    .insertInto('provisioning.exchange_rules')
+    .values(
+      rules.map(({ name, audience, claims, accountId, permissions, expiresIn }) => ({
+        ...{ provider_id: providerId, name, audience, claims: JSON.stringify(claims) },
+        ...{ account_id: accountId, permissions, expires_in: expiresIn },
+      })),
+    )
+    .execute();
+}
+
+/** The rules of a provider, with the names of their accounts. */
+export async function readExchangeRules(
+  db: Queryable,
+  providerId: string,
+): Promise<(ExchangeRule & { account: string })[]> {
+  const { rows } = await sql<ExchangeRule & { account: string }>`
+    select e.name, e.audience, e.claims, e.account_id as "accountId", e.permissions, e.expires_in as "expiresIn",
+           u.username as account
+    from provisioning.exchange_rules e join provisioning.users u on u.id = e.account_id
+    where e.provider_id = ${providerId} order by e.name`.execute(db);
+  return rows;
+}
+
+/** The id of a service account by its user name; null: there is none. */
+export async function findAccount(tx: Queryable, username: string): Promise<string | null> {
+  const { rows } = await sql<{ id: string }>`
+    select id from provisioning.users where username = ${username} and service_workspace is not null
+    for key share`.execute(tx);
+  return rows[0]?.id ?? null;
+}
