@@ -29,6 +29,27 @@ create table provisioning.api_tokens (
 );
 CREATE INDEX api_tokens_made_for_others ON provisioning.api_tokens USING btree (created_by_id) WHERE (created_by_id <> user_id);
 
+create table provisioning.audit_checkpoints (
+  number bigint not null,
+  since bigint not null,
+  "position" bigint not null,
+  hash bytea not null,
+  at timestamp with time zone not null,
+  previous bytea,
+  mac bytea not null,
+  constraint audit_checkpoints_pkey PRIMARY KEY (number),
+  constraint audit_checkpoints_position_key UNIQUE ("position")
+);
+
+create table provisioning.audit_exports (
+  destination text not null,
+  "position" bigint not null,
+  hash bytea not null,
+  exported_at timestamp with time zone not null,
+  mac bytea not null,
+  constraint audit_exports_pkey PRIMARY KEY (destination)
+);
+
 create table provisioning.audit_log (
   id uuid not null,
   at timestamp with time zone not null default clock_timestamp(),
@@ -50,6 +71,17 @@ create table provisioning.audit_log (
 CREATE INDEX audit_log_at ON provisioning.audit_log USING btree (at, id);
 CREATE INDEX audit_log_principal ON provisioning.audit_log USING btree (principal, at);
 CREATE INDEX audit_log_unsealed ON provisioning.audit_log USING btree (at) WHERE ("position" IS NULL);
+
+create table provisioning.audit_retention (
+  one boolean not null default true,
+  through bigint not null,
+  hash bytea not null,
+  at timestamp with time zone not null,
+  exported_to text not null,
+  mac bytea not null,
+  constraint audit_retention_one_check CHECK (one),
+  constraint audit_retention_pkey PRIMARY KEY (one)
+);
 
 create table provisioning.data_keys (
   name text not null,
@@ -169,6 +201,8 @@ create table provisioning.orphans (
   id text not null,
   tags text[] not null default '{}'::text[],
   price jsonb,
+  protected boolean not null default false,
+  removal_id uuid,
   constraint orphans_id_key UNIQUE (id),
   constraint orphans_pkey PRIMARY KEY (provider, ref)
 );
@@ -300,12 +334,20 @@ create table provisioning.servers (
   drift jsonb not null default '[]'::jsonb,
   observed_at timestamp with time zone,
   owner_id uuid,
+  protected boolean not null default false,
+  removal_id uuid,
+  expires_at timestamp with time zone,
+  expiry_due_at timestamp with time zone,
+  expiry_warned_at timestamp with time zone,
+  expiry_refusal text,
+  guards_set_by uuid,
   constraint servers_pkey PRIMARY KEY (id),
   constraint servers_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name),
   constraint servers_workspace_hostname_key UNIQUE (workspace, hostname)
 );
 CREATE INDEX servers_created ON provisioning.servers USING btree (created_at, id);
 CREATE INDEX servers_drift ON provisioning.servers USING btree (created_at, id) WHERE (drift <> '[]'::jsonb);
+CREATE INDEX servers_expiry_due ON provisioning.servers USING btree (expiry_due_at) WHERE (expiry_due_at IS NOT NULL);
 CREATE INDEX servers_hostname ON provisioning.servers USING btree (hostname);
 CREATE INDEX servers_operation ON provisioning.servers USING btree (operation_id);
 CREATE INDEX servers_provider ON provisioning.servers USING btree (provider, created_at, id);
@@ -396,10 +438,18 @@ create table provisioning.taskservs (
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
   owner_id uuid,
+  protected boolean not null default false,
+  removal_id uuid,
+  expires_at timestamp with time zone,
+  expiry_due_at timestamp with time zone,
+  expiry_warned_at timestamp with time zone,
+  expiry_refusal text,
+  guards_set_by uuid,
   constraint taskservs_pkey PRIMARY KEY (id),
   constraint taskservs_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name)
 );
 CREATE INDEX taskservs_created ON provisioning.taskservs USING btree (created_at, id);
+CREATE INDEX taskservs_expiry_due ON provisioning.taskservs USING btree (expiry_due_at) WHERE (expiry_due_at IS NOT NULL);
 CREATE INDEX taskservs_name ON provisioning.taskservs USING btree (name, created_at, id);
 CREATE INDEX taskservs_status ON provisioning.taskservs USING btree (status, created_at, id);
 CREATE INDEX taskservs_workspace ON provisioning.taskservs USING btree (workspace, created_at, id);
@@ -634,6 +684,21 @@ create table simulated_cloud.servers (
 CREATE INDEX simulated_servers_deleting ON simulated_cloud.servers USING btree (operation_id) WHERE (change = 'delete'::text);
 CREATE UNIQUE INDEX simulated_servers_operation ON simulated_cloud.servers USING btree (operation_id) WHERE (change <> 'delete'::text);
 
+CREATE OR REPLACE FUNCTION provisioning.audit_checkpoints_are_append_only()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+  begin
+    if tg_op = 'DELETE' and old.position < (select through from provisioning.audit_retention)
+      and old.position < (select max(position) from provisioning.audit_checkpoints) then
+      return old;
+    end if;
+    if tg_op = 'TRUNCATE' and not exists (select from provisioning.audit_checkpoints) then
+      return null;
+    end if;
+    raise exception 'checkpoints of the audit log are append-only';
+  end $function$;
+
 CREATE OR REPLACE FUNCTION provisioning.audit_log_is_append_only()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -646,6 +711,16 @@ AS $function$
           row(old.id, old.at, old.principal, old.action, old.workspace, old.resource, old.outcome, old.address,
               old.request_id, old.operation_id, old.details) then
       return new;
+    end if;
+    if tg_op = 'DELETE' and old.at < now() - interval '20 hours'
+      and old.position <= (select r.through from provisioning.audit_retention r
+        join provisioning.audit_exports e on e.destination = r.exported_to and e.position >= r.through)
+      and old.position < (select max(position) from provisioning.audit_checkpoints) then
+      return old;
+    end if;
+    -- A restore empties what it has just made.
+    if tg_op = 'TRUNCATE' and not exists (select from provisioning.audit_log) then
+      return null;
     end if;
     raise exception 'the audit log is append-only';
   end $function$;
@@ -705,13 +780,19 @@ AS $function$
      return null;
    end $function$;
 
+CREATE TRIGGER audit_checkpoints_are_append_only BEFORE DELETE OR UPDATE ON provisioning.audit_checkpoints FOR EACH ROW EXECUTE FUNCTION provisioning.audit_checkpoints_are_append_only();
+
+CREATE TRIGGER audit_checkpoints_are_not_truncated BEFORE TRUNCATE ON provisioning.audit_checkpoints FOR EACH STATEMENT EXECUTE FUNCTION provisioning.audit_checkpoints_are_append_only();
+
 CREATE TRIGGER audit_log_is_append_only BEFORE DELETE OR UPDATE ON provisioning.audit_log FOR EACH ROW EXECUTE FUNCTION provisioning.audit_log_is_append_only();
 
-CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.taskservs FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
+CREATE TRIGGER audit_log_is_not_truncated BEFORE TRUNCATE ON provisioning.audit_log FOR EACH STATEMENT EXECUTE FUNCTION provisioning.audit_log_is_append_only();
 
 CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.operations FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 
 CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.servers FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
+
+CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.taskservs FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 
 CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.schedules FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 

@@ -18,6 +18,7 @@ export const EXIT_MEANINGS: Record<(typeof EXIT)[keyof typeof EXIT], string> = {
 export const ENVIRONMENT_MEANINGS = {
   PROVISIONING_URL: 'the server, for pipelines: no file is needed',
   PROVISIONING_TOKEN: 'an API token for it',
+  PROVISIONING_CA: 'a PEM file of authorities to trust, for a server whose certificate no public one has signed',
   PROVISIONING_CONTEXT: 'the context to use instead of the current one',
   XDG_CONFIG_HOME: 'where `provisioning/contexts.json` lies (default `~/.config`); only you can read it',
   NO_COLOR: 'no colours',

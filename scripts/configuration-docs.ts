@@ -18,6 +18,27 @@ const SETTINGS: Record<string, Setting> = {
   ROLE: { meaning: '`api` answers requests, `worker` carries operations out, `all` does both' },
   HOST: { meaning: 'address that the API listens on' },
   PORT: { meaning: 'port that the API listens on; 0: any that is free' },
+  TLS_CERT_FILE: {
+    meaning:
+      'certificate with its chain, for [TLS without a proxy](running-in-production.md#tls); read again when it changes',
+    default: '(no TLS)',
+    values: 'a PEM file',
+  },
+  TLS_KEY_FILE: {
+    meaning: "the certificate's private key, without a passphrase",
+    default: '(none)',
+    values: 'a PEM file',
+  },
+  TLS_MIN_VERSION: { meaning: 'the oldest version of TLS that is spoken', default: '`1.2`' },
+  TLS_CLIENT_CA_FILE: {
+    meaning: 'authorities whose clients are let in; each request needs its token all the same',
+    default: '(anybody)',
+    values: 'a PEM file',
+  },
+  TLS_CLIENT_CERTS: {
+    meaning: 'with `TLS_CLIENT_CA_FILE`: whether a client without a certificate is let in (`optional`)',
+    default: '`required`',
+  },
   DATABASE_URL: {
     meaning: 'an external PostgreSQL, 15 or newer',
     default: '(embedded)',
@@ -81,6 +102,12 @@ const SETTINGS: Record<string, Setting> = {
     meaning: 'seconds between two looks at everything in an account (orphans, drift); 0: on demand only',
   },
   ORPHAN_DELETE_AFTER: { meaning: 'seconds after which a server at a provider that nobody knows is deleted; 0: never' },
+  EXPIRY_WARNINGS: {
+    meaning:
+      'seconds before a server or taskserv expires at which that is announced ([how](guides/servers.md#let-a-server-expire)); empty: not at all',
+    default: '`86400,3600`',
+    values: 'up to ten numbers with commas',
+  },
   EGRESS_ALLOW: {
     meaning:
       'networks that webhooks, checks of workflows, imports and jump hosts may reach although they are not public ([rules](security.md#what-goes-out))',
@@ -95,6 +122,19 @@ const SETTINGS: Record<string, Setting> = {
     meaning: 'what webhooks may use besides https to public addresses',
     default: '(none)',
     values: 'some of `http`, `private`, `local`, with commas',
+  },
+  AUDIT_EXPORT: {
+    meaning: 'where the audit log is exported to as JSON lines ([how](guides/audit.md#export))',
+    default: '(nowhere)',
+    values: '`file:///…`, `syslog+udp://`, `syslog+tcp://`, `syslog+tls://host:port` or `https://…`',
+  },
+  AUDIT_EXPORT_TOKEN: {
+    meaning: 'sent to an `https://` destination as bearer token',
+    default: '(none)',
+    values: 'a secret',
+  },
+  AUDIT_RETENTION_DAYS: {
+    meaning: 'how long rows of the audit log are kept here once they are exported (not by `syslog+udp`); 0: for ever',
   },
   RETENTION_DAYS: { meaning: 'how long ended operations are kept' },
   SHUTDOWN_DELAY: {

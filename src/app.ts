@@ -27,10 +27,11 @@ import {
 } from './http/input.ts';
 import { insertAudit } from './http/mutation.ts';
 import { finishOpenApi } from './http/openapi.ts';
-import { installRateLimit } from './http/rate-limit.ts';
+import { addressOf, createTryLimit, installRateLimit, type TryLimit } from './http/rate-limit.ts';
 import { answersOf } from './http/schemas.ts';
 import type { App, Services } from './http/section.ts';
 import { pagePolicyFor, securityHeaders } from './http/security-headers.ts';
+import type { ServerTls } from './http/tls.ts';
 import { installValidation } from './http/validation.ts';
 import { OPERATION_KINDS } from './operation-kinds.ts';
 import type { Follower } from './operations/follow.ts';
@@ -42,6 +43,7 @@ import { installDashboard } from './system/dashboard.ts';
 import { registerProviderRoutes } from './system/provider-routes.ts';
 import type { Readiness } from './system/readiness.ts';
 import { registerSystemRoutes } from './system/routes.ts';
+import { registerKubeconfigRoutes } from './taskservs/kubeconfig/routes.ts';
 import { registerTaskservRoutes } from './taskservs/routes.ts';
 import { VERSION } from './version.ts';
 import { registerWebhookRoutes } from './webhooks/routes.ts';
@@ -62,7 +64,7 @@ const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
 export async function buildApp(
   services: Services,
   auth: Authenticator,
-  options: { logger: FastifyBaseLogger; readiness: Readiness; pool: Pool; follower: Follower },
+  options: { logger: FastifyBaseLogger; readiness: Readiness; pool: Pool; follower: Follower; tls: ServerTls | null },
 ): Promise<App> {
   const { config } = services;
   const app: App = Fastify({
@@ -78,6 +80,7 @@ export async function buildApp(
     clientErrorHandler: answerUnreadable,
     // A request without a Host is answered by the hook below: Node's own answer has no body.
     http: { requireHostHeader: false },
+    ...(options.tls === null ? {} : { serverFactory: options.tls.serverFactory }),
     routerOptions: { maxParamLength: 512, ignoreTrailingSlash: false },
     genReqId: (request) => {
       const given = request.headers['x-request-id'];
@@ -94,7 +97,8 @@ export async function buildApp(
 
   answerWhatNodeWould(app.server);
   installValidation(app);
-  installErrorHandler(app, (request, error) => auditDenial(services, request, error), options.readiness.disk);
+  const told = createTryLimit(1, TOLD_AGAIN_MS);
+  installErrorHandler(app, (request, error) => auditDenial(services, told, request, error), options.readiness.disk);
   acceptJsonOnly(app);
   if (config.corsOrigins.length > 0) {
     await app.register(cors, {
@@ -141,7 +145,7 @@ export async function buildApp(
   await installDocumentation(app);
   await installDashboard(app);
   installAssistants(app, config.corsOrigins);
-  registerSystemRoutes(app, services, options.readiness, options.pool);
+  registerSystemRoutes(app, services, options.readiness, options);
 
   await app.register(async (api) => {
     registerAuthRoutes(api as App, services, auth);
@@ -156,6 +160,7 @@ export async function buildApp(
     registerServerRoutes(api as App, services);
     registerOrphanRoutes(api as App, services);
     registerTaskservRoutes(api as App, services);
+    registerKubeconfigRoutes(api as App, services);
     registerWorkflowRoutes(api as App, services, options.follower);
     registerScheduleRoutes(api as App, services);
     registerOperationRoutes(api as App, services, options.follower, auth.authenticate);
@@ -232,12 +237,20 @@ function installDocsPage(app: App): void {
   }
 }
 
-function auditDenial(services: Services, request: FastifyRequest, error: ApplicationError): void {
+/** The same denial is told once in so long where a client may ask all the time. Milliseconds. */
+const TOLD_AGAIN_MS = 60_000;
+
+/** @param told knows what was told a moment ago: logins that were too many by address, hidden things by caller. */
+function auditDenial(services: Services, told: TryLimit, request: FastifyRequest, error: ApplicationError): void {
   if (request.method === 'GET' && error.status === 401) return;
+  const isLogin = request.url.startsWith('/v1/auth/');
+  if (error.status === 429 && (!isLogin || told.begin(addressOf(request)) !== null)) return;
   const who = maybePrincipalOf(request)?.label ?? 'anonymous';
   const action = `${request.method} ${request.routeOptions.url ?? request.url.split('?')[0]}`;
+  const asked = `${action} ${JSON.stringify(request.params)} ${who}`;
+  if (request.method === 'GET' && error.status === 404 && told.begin(asked) !== null) return;
   insertAudit(services.db, request, who, 'denied', {
     action,
-    details: { code: error.code, message: error.message },
+    details: { code: error.code, message: error.message, ...(error.status === 404 ? { hidden: true } : {}) },
   }).catch((failure: unknown) => request.log.error({ err: failure }, 'a denial could not be written to the audit log'));
 }

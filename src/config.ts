@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { parse } from 'smol-toml';
+import { type AuditDestination, readAuditDestination } from './access/audit-destination.ts';
 import { defaultThreads } from './evaluation/pool.ts';
 import { type AllowedNetwork, type EgressSettings, readAllowedNetwork } from './outbound/egress.ts';
 import { isWide } from './outbound/wide-network.ts';
@@ -20,6 +21,15 @@ export interface Config {
   /** Address the API listens on. */
   host: string;
   port: number;
+  /** The server's own TLS; null: none, or a proxy's in front. Paths are absolute. */
+  tls: {
+    certificateFile: string;
+    keyFile: string;
+    /** Whose clients are let in. */
+    clientCaFile: string | null;
+    clientCertificates: 'none' | 'optional' | 'required';
+    minVersion: 'TLSv1.2' | 'TLSv1.3';
+  } | null;
   /** An external Postgres; null: the embedded one. */
   databaseUrl: string | null;
   /** Absolute path: embedded database, generated files, workspaces. */
@@ -70,10 +80,16 @@ export interface Config {
   sweepInterval: number;
   /** Seconds after which a server that nobody here knows is deleted by itself; 0: never. */
   orphanDeleteAfter: number;
+  /** Seconds before an expiry at which it is announced, the longest first. */
+  expiryWarnings: number[];
   /** Where users may have the server connect to, besides public addresses. */
   egress: EgressSettings;
   /** Whether webhooks may go without TLS. */
   webhookHttp: boolean;
+  /** Where the audit log is exported to; null: nowhere. */
+  auditExport: AuditDestination | null;
+  /** Days that rows of the audit log are kept once they are exported; 0: for ever. */
+  auditRetentionDays: number;
   /** Days that ended operations are kept. */
   retentionDays: number;
   /** Seconds from SIGTERM to the moment at which no more connections are taken. `/health/ready` answers 503 meanwhile. */
@@ -105,6 +121,11 @@ const NAMES = [
   'ROLE',
   'HOST',
   'PORT',
+  'TLS_CERT_FILE',
+  'TLS_KEY_FILE',
+  'TLS_MIN_VERSION',
+  'TLS_CLIENT_CA_FILE',
+  'TLS_CLIENT_CERTS',
   'DATABASE_URL',
   'DATA_DIR',
   'POOL_SIZE',
@@ -130,9 +151,13 @@ const NAMES = [
   'HEALTH_CHECK_INTERVAL',
   'SWEEP_INTERVAL',
   'ORPHAN_DELETE_AFTER',
+  'EXPIRY_WARNINGS',
   'EGRESS_ALLOW',
   'LOCAL_CHECKS',
   'WEBHOOK_ALLOW',
+  'AUDIT_EXPORT',
+  'AUDIT_EXPORT_TOKEN',
+  'AUDIT_RETENTION_DAYS',
   'RETENTION_DAYS',
   'SHUTDOWN_DELAY',
   'LOG_LEVEL',
@@ -173,6 +198,7 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
     role: oneOf(value, 'ROLE', ['all', 'api', 'worker'] as const, 'all'),
     host: value('HOST') ?? '127.0.0.1',
     port: integer(value, 'PORT', 8083, 0, 65_535),
+    tls: tlsSettings(value),
     databaseUrl: databaseUrl(value('DATABASE_URL')),
     dataDir,
     poolSize: integer(value, 'POOL_SIZE', 20, 4, 500),
@@ -202,6 +228,8 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
     healthCheckInterval: integer(value, 'HEALTH_CHECK_INTERVAL', 60, 0, 86_400),
     sweepInterval: integer(value, 'SWEEP_INTERVAL', 300, 0, 86_400),
     orphanDeleteAfter: integer(value, 'ORPHAN_DELETE_AFTER', 0, 0, 31_536_000),
+    expiryWarnings: expiryWarnings(value('EXPIRY_WARNINGS') ?? '86400,3600'),
+    ...auditSettings(value),
     retentionDays: integer(value, 'RETENTION_DAYS', 90, 1, 36_500),
     shutdownDelay: integer(value, 'SHUTDOWN_DELAY', 0, 0, 3_600),
     logLevel: oneOf(value, 'LOG_LEVEL', LOG_LEVELS, 'info'),
@@ -281,6 +309,47 @@ function oneOf<T extends string>(value: Values, name: string, choices: readonly 
   return choice;
 }
 
+function tlsSettings(value: Values): Config['tls'] {
+  const [certificate, key, clientCa] = ['TLS_CERT_FILE', 'TLS_KEY_FILE', 'TLS_CLIENT_CA_FILE'].map(
+    (name) => value(name) || undefined,
+  );
+  const minVersion = oneOf(value, 'TLS_MIN_VERSION', ['1.2', '1.3'] as const, '1.2');
+  const clients = oneOf(value, 'TLS_CLIENT_CERTS', ['required', 'optional'] as const, 'required');
+  if (certificate === undefined && key === undefined && clientCa === undefined) return null;
+  if (certificate === undefined || key === undefined) {
+    throw new ConfigError('TLS needs both PROVISIONING_TLS_CERT_FILE and PROVISIONING_TLS_KEY_FILE.');
+  }
+  return {
+    certificateFile: path.resolve(certificate),
+    keyFile: path.resolve(key),
+    clientCaFile: clientCa === undefined ? null : path.resolve(clientCa),
+    clientCertificates: clientCa === undefined ? 'none' : clients,
+    minVersion: `TLSv${minVersion}`,
+  };
+}
+
+function auditSettings(value: Values): Pick<Config, 'auditExport' | 'auditRetentionDays'> {
+  const destination = value('AUDIT_EXPORT') ?? '';
+  const auditRetentionDays = integer(value, 'AUDIT_RETENTION_DAYS', 0, 0, 36_500);
+  if (destination === '' && auditRetentionDays > 0) {
+    throw new ConfigError(
+      'PROVISIONING_AUDIT_RETENTION_DAYS needs PROVISIONING_AUDIT_EXPORT: only what is kept elsewhere is deleted.',
+    );
+  }
+  let auditExport: AuditDestination | null;
+  try {
+    auditExport = destination === '' ? null : readAuditDestination(destination, value('AUDIT_EXPORT_TOKEN') ?? null);
+  } catch (error) {
+    throw new ConfigError(`PROVISIONING_AUDIT_EXPORT: ${message(error)}.`);
+  }
+  if (auditRetentionDays > 0 && auditExport?.kind === 'syslog' && auditExport.transport === 'udp') {
+    throw new ConfigError(
+      'PROVISIONING_AUDIT_RETENTION_DAYS cannot be used with an export to syslog+udp://: nothing tells whether it arrives, and only what is kept elsewhere is deleted. Use syslog+tls://, a file or https://.',
+    );
+  }
+  return { auditExport, auditRetentionDays };
+}
+
 function egressSettings(value: Values): Pick<Config, 'egress' | 'webhookHttp'> {
   const localChecks = oneOf(value, 'LOCAL_CHECKS', ['true', 'false'], 'false') === 'true';
   const webhooks = webhookAllowances(list(value('WEBHOOK_ALLOW')));
@@ -300,6 +369,19 @@ function allowedNetwork(text: string): AllowedNetwork {
   } catch (error) {
     throw new ConfigError(`PROVISIONING_EGRESS_ALLOW: ${message(error)}.`);
   }
+}
+
+/** Announcements of one expiry at most. */
+const MAX_WARNINGS = 10;
+
+function expiryWarnings(text: string): number[] {
+  const seconds = list(text);
+  if (seconds.length > MAX_WARNINGS || seconds.some((one) => !/^[1-9]\d{0,7}$/.test(one))) {
+    throw new ConfigError(
+      `PROVISIONING_EXPIRY_WARNINGS must be up to ${MAX_WARNINGS} numbers of seconds from 1 to 99999999 with commas, not "${text}".`,
+    );
+  }
+  return seconds.map(Number).sort((a, b) => b - a);
 }
 
 /** Fewer proxies than this stand in front of any server. */

@@ -15,18 +15,21 @@ export class ApplicationError extends Error {
   readonly retryable: boolean;
   /** Seconds to wait before trying again; becomes `Retry-After`. */
   readonly retryAfter: number | undefined;
+  /** The caller may not do this, whatever they are told: it is a line of the audit log. */
+  readonly denied: boolean;
 
   constructor(
     status: number,
     code: string,
     message: string,
-    options: { details?: unknown; retryAfter?: number; cause?: unknown } = {},
+    options: { details?: unknown; retryAfter?: number; denied?: true; cause?: unknown } = {},
   ) {
     super(message, { cause: options.cause });
     this.status = status;
     this.code = code;
     this.details = options.details;
     this.retryAfter = options.retryAfter;
+    this.denied = options.denied ?? (status === 401 || status === 403);
     this.retryable = status === 429 || status === 503;
   }
 }
@@ -120,6 +123,15 @@ export const errors = {
     make(403, 'FORBIDDEN', `Pages of ${origin} may not call this. PROVISIONING_CORS_ORIGINS names those that may.`),
   // 404
   notFound: (what: string, id: string) => make(404, 'NOT_FOUND', `There is no ${what} "${id}".`),
+  /** There is one, but not for this caller: the answer is the same. */
+  hidden: (what: string, id: string) =>
+    new ApplicationError(404, 'NOT_FOUND', `There is no ${what} "${id}".`, { denied: true }),
+  noCheckpoint: () =>
+    make(
+      404,
+      'NOT_FOUND',
+      'The audit log has no checkpoint yet. Rows are sealed every two seconds: try again in a moment.',
+    ),
   routeNotFound: (method: string, path: string) => make(404, 'NOT_FOUND', `There is no endpoint ${method} ${path}.`),
   // 405
   methodNotAllowed: (method: string, path: string, allowed: string[]) =>
@@ -138,6 +150,8 @@ export const errors = {
         kind,
       },
     ),
+  /** @param message of `protectionRefusal`. */
+  protected: (message: string, details: unknown) => make(409, 'PROTECTED', message, details),
   operationEnded: (id: string, status: string) =>
     make(409, 'OPERATION_ENDED', `Operation ${id} has already ended: ${status}. There is nothing left to cancel.`, {
       status,

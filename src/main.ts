@@ -56,6 +56,13 @@ program
   .option(...dataDir)
   .action(async (user, flags) => (await server()).resetLoginOf(user, flags));
 
+program
+  .command('audit-key')
+  .description('print the key of the audit log\'s checkpoints, for "provisioning audit verify" elsewhere')
+  .option(...configFile)
+  .option(...dataDir)
+  .action(async (flags) => (await server()).printAuditKey(flags));
+
 addCommands(program, terminal, process.env);
 
 process.exitCode = await runProgram(program, process.argv.slice(2), terminal, process.env);

@@ -1,10 +1,8 @@
-/**
- * The commands that are the server or work on its database: `serve`, `migrate`, `backup`, `restore`,
- * `reset-login`.
- */
+/** The commands that are the server or work on its database: `serve`, `migrate`, `backup`, `restore`, … */
 import { once } from 'node:events';
 import type { Logger } from 'pino';
-import { findMasterKey } from './access/master-key.ts';
+import { auditKey } from './access/audit-sealer.ts';
+import { findMasterKey, openEncryption } from './access/master-key.ts';
 import { resetLogin } from './accounts/reset-login.ts';
 import { backUp } from './backup/backup.ts';
 import { BackupError } from './backup/format.ts';
@@ -69,6 +67,31 @@ export async function backup(file: string, flags: ServeFlags & { files: boolean 
     for (const skipped of made.skipped.slice(0, MAX_TOLD)) say(`  not taken along: ${skipped}`);
     if (made.skipped.length > MAX_TOLD) say(`  and ${made.skipped.length - MAX_TOLD} more`);
     say(`The master key is NOT in it: keep a copy of ${place} in another place. Without it the secrets do not open.`);
+    process.exit(0);
+  } catch (error) {
+    endProcess(error);
+  }
+}
+
+/** Prints the key of the audit log's checkpoints, for whoever verifies exports elsewhere. */
+export async function printAuditKey(flags: ServeFlags): Promise<void> {
+  try {
+    const config = configFrom(flags);
+    const logger = createLogger(config);
+    const key = await withSharedDatabase(
+      config,
+      logger,
+      async (settings) => {
+        const db = createDatabase(createPool(settings, { max: 1, applicationName: 'provisioning' }));
+        try {
+          return auditKey(await openEncryption(db, config, logger));
+        } finally {
+          await db.destroy();
+        }
+      },
+      { signal: stopSignal(logger) },
+    );
+    process.stdout.write(`${key.toString('hex')}\n`);
     process.exit(0);
   } catch (error) {
     endProcess(error);
@@ -144,9 +167,9 @@ async function startAndStayUp(config: Config): Promise<void> {
     if (error !== signal.reason) logger.warn({ err: error }, 'stopped while starting');
     process.exit(0);
   });
-  if (server.address !== null && !['127.0.0.1', 'localhost', '::1'].includes(config.host)) {
+  if (server.address !== null && config.tls === null && !['127.0.0.1', 'localhost', '::1'].includes(config.host)) {
     logger.warn(
-      `listening on ${config.host} without TLS: put a proxy with TLS in front, or tokens travel in the clear`,
+      `listening on ${config.host} without TLS: set PROVISIONING_TLS_CERT_FILE and PROVISIONING_TLS_KEY_FILE, or put a proxy with TLS in front, or tokens travel in the clear`,
     );
   }
   logger.info(server.address === null ? 'worker running' : `listening on ${server.address}`);

@@ -1,8 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { type DestinationStream, type Logger, pino, type SerializedError } from 'pino';
-import { startAuditSealer } from './access/audit-sealer.ts';
+import { startAuditExport } from './access/audit-export.ts';
+import { auditKey, startAuditSealer } from './access/audit-sealer.ts';
 import { createAuthenticator, USERS_CHANNEL } from './access/authenticate.ts';
-import { createEncryption } from './access/encryption.ts';
+import { createEncryption, type Encryption } from './access/encryption.ts';
 import { prepareInstallation } from './access/installation.ts';
 import { openEncryption } from './access/master-key.ts';
 import { buildApp } from './app.ts';
@@ -15,9 +16,11 @@ import { migrate, UnusableDatabaseError, withMigrationLock } from './database/mi
 import type { Database } from './database/pool.ts';
 import { type ConnectionSettings, createDatabase, createPool, isDatabaseUnavailable } from './database/pool.ts';
 import { CHANNELS, migrateEngine, startEngine } from './engine/engine.ts';
+import { ApplicationError } from './errors.ts';
 import { closeEvaluation, limitEvaluation } from './evaluation/pool.ts';
 import { createMutate } from './http/mutation.ts';
 import type { App } from './http/section.ts';
+import { openTls } from './http/tls.ts';
 import { OPERATION_KINDS } from './operation-kinds.ts';
 import { createFollower } from './operations/follow.ts';
 import { createEgressPolicy } from './outbound/egress.ts';
@@ -27,11 +30,14 @@ import { detectDockerHost } from './providers/docker/provider.ts';
 import { readInstallationId } from './providers/installation.ts';
 import { providerQueue } from './providers/registry.ts';
 import { EXISTING } from './servers/existing.ts';
+import { expiringServers } from './servers/expiry/expiring.ts';
+import { startExpirySweep } from './servers/expiry/sweep.ts';
 import { startSweeper } from './servers/orphans/sweeper.ts';
 import { OBSERVE_QUEUE } from './servers/refresh/procedure.ts';
 import { enterServer } from './servers/ssh-way.ts';
 import { nameSources } from './stack-traces.ts';
 import { createReadiness } from './system/readiness.ts';
+import { expiringTaskservs } from './taskservs/expiry/expiring.ts';
 import { startHealthChecks } from './taskservs/health-checks.ts';
 import { TASKSERV_QUEUE } from './taskservs/procedures/input.ts';
 import { TransportError } from './transports/contract.ts';
@@ -66,7 +72,7 @@ const LISTEN_REASONS: Record<string, string> = {
 /** A server that runs. */
 export interface RunningServer {
   app: App;
-  /** `http://127.0.0.1:8083`; null for a replica that serves no API (role `worker`). */
+  /** `http://127.0.0.1:8083`, `https:` with TLS; null for a replica that serves no API (role `worker`). */
   address: string | null;
   /** Drains, hands running procedures over, stops the embedded database. */
   close(): Promise<void>;
@@ -269,9 +275,10 @@ async function closeHttp(app: App): Promise<void> {
 }
 
 /** @throws ConfigError where the address cannot be had. */
-async function listen(app: App, { host, port }: Config): Promise<string> {
+async function listen(app: App, { host, port, tls }: Config): Promise<string> {
   try {
-    return await app.listen({ host, port });
+    const address = await app.listen({ host, port });
+    return tls === null ? address : address.replace(/^http:/, 'https:');
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? error.code : undefined;
     const reason = LISTEN_REASONS[String(code)];
@@ -282,6 +289,17 @@ async function listen(app: App, { host, port }: Config): Promise<string> {
   }
 }
 
+/** The key of the audit log's checkpoints; null: this replica has another master key, and leaves sealing and exporting to the others. */
+function sealingKeyOf(encryption: Encryption, logger: Logger): Buffer | null {
+  try {
+    return auditKey(encryption);
+  } catch (error) {
+    if (!(error instanceof ApplicationError)) throw error;
+    logger.error(`this replica neither seals nor exports the audit log: ${error.message}`);
+    return null;
+  }
+}
+
 async function start(
   config: Config,
   logger: Logger,
@@ -289,6 +307,8 @@ async function start(
   closeAll: () => Promise<void>,
   { signal, showPassword }: StartOptions,
 ): Promise<RunningServer> {
+  const tls = config.tls === null || config.role === 'worker' ? null : await openTls(config.tls, logger);
+  opened.push(async () => tls?.stop());
   limitEvaluation(config.evaluationThreads);
   opened.push(closeEvaluation);
   const { settings, embedded } = await openDatabase(config, logger, signal);
@@ -303,6 +323,7 @@ async function start(
   const { secret, generatedAdminPassword } = await prepareInstallation(db, config, encryption);
   if (generatedAdminPassword !== null) showPassword(generatedAdminPassword);
   await ensureDefaultWorkspace(db, config);
+  const installation = await readInstallationId(db);
 
   const listener = await startListener(
     settings,
@@ -357,8 +378,10 @@ async function start(
     listener,
     engine,
     providers,
+    hosts,
     mutate: createMutate(db, encryption, createEncryption(secret)),
     encryption,
+    installation,
     egress,
   };
   const follower = createFollower(db, engine.signals, logger);
@@ -368,7 +391,7 @@ async function start(
     allProcedures({ db, providers, encryption, ssh: sshTools, engine }, { runtime, hosts: hostTools, egress }),
   );
   const authenticator = createAuthenticator({ db, listener, secret, adminTotp: config.adminTotp });
-  const app = await buildApp(services, authenticator, { logger, readiness, pool, follower });
+  const app = await buildApp(services, authenticator, { logger, readiness, pool, follower, tls });
   // Making the application ready keeps the process busy for seconds on a slow machine. A replica that is silent for so
   // long counts as dead: it joins afterwards.
   if (config.role !== 'worker') await app.ready();
@@ -380,17 +403,29 @@ async function start(
   }
   if (engine.replicaId !== null && config.sweepInterval > 0) {
     const sweeper = startSweeper({
-      ...{ db, engine, providers, replica: engine.replicaId, installation: await readInstallationId(db) },
+      ...{ db, engine, providers, replica: engine.replicaId, installation },
       ...{ intervalSeconds: config.sweepInterval, deleteAfter: config.orphanDeleteAfter },
       logger: logger.child({ component: 'sweep' }),
     });
     opened.push(() => sweeper.stop());
   }
-  const sealer = startAuditSealer({ db, logger });
-  opened.push(() => sealer.stop());
+  const auditing = { db, installation, logger: logger.child({ component: 'audit' }) };
+  const sealingKey = sealingKeyOf(encryption, logger);
+  if (sealingKey !== null) {
+    const sealer = startAuditSealer({ ...auditing, key: sealingKey });
+    opened.push(() => sealer.stop());
+    if (config.auditExport !== null) {
+      const { auditExport: destination, auditRetentionDays: retentionDays } = config;
+      const exported = startAuditExport({ ...auditing, key: sealingKey, destination, retentionDays });
+      opened.push(() => exported.stop());
+    }
+  }
   if (config.role !== 'api') {
     const schedules = startSchedules(runtime, logger);
     opened.push(() => schedules.stop());
+    const kinds = [expiringServers, expiringTaskservs];
+    const expiries = startExpirySweep({ services, kinds, logger: logger.child({ component: 'expiry' }) });
+    opened.push(() => expiries.stop());
     const webhooks = startWebhooks({ config, db, encryption, egress, logger, signals: engine.signals });
     opened.push(() => webhooks.stop());
   }

@@ -16,5 +16,5 @@ export function allProcedures(servers: ServerTools, workflows: WorkflowTools): P
 }
 
 function proceduresOf<Tools>(operations: readonly OperationKind<Tools>[], tools: Tools): Procedure[] {
-  return operations.map(({ procedure }) => procedure(tools));
+  return operations.flatMap(({ procedure }) => procedure?.(tools) ?? []);
 }

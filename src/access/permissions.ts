@@ -12,6 +12,8 @@ export const PERMISSIONS = [
   'taskserv_update',
   'taskserv_delete',
   'taskserv_privileged',
+  'protection_remove',
+  'taskserv_kubeconfig',
   'workflow_read',
   'workflow_submit',
   'workflow_cancel',
@@ -61,6 +63,8 @@ export const ROLES = {
     'taskserv_update',
     'taskserv_delete',
     'taskserv_privileged',
+    'protection_remove',
+    'taskserv_kubeconfig',
     'workflow_submit',
     'workflow_cancel',
     'workflow_approve',
@@ -181,7 +185,7 @@ export function requirePermission(
   permission: Permission,
   thing: { what: string; id: string; workspace: string; ownerId: string | null; read: Permission },
 ): void {
-  if (!isPermitted(principal, thing.read, thing.workspace)) throw errors.notFound(thing.what, thing.id);
+  if (!isPermitted(principal, thing.read, thing.workspace)) throw errors.hidden(thing.what, thing.id);
   if (!isPermitted(principal, permission, thing.workspace)) throw errors.forbidden(permission, thing.workspace);
   const own = thing.ownerId === principal.userId;
   if (!own && !isPermittedOverOthers(principal, permission, thing.workspace)) {

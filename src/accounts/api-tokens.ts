@@ -137,8 +137,8 @@ export async function removeApiToken(
   id: string,
 ): Promise<Answer> {
   const token = await readApiToken(tx, idFrom('API token', id));
-  if (token === null || !(await mayEnd(tx, principal, { id: idFrom('API token', id), ...token })))
-    throw errors.notFound('API token', id);
+  if (token === null) throw errors.notFound('API token', id);
+  if (!(await mayEnd(tx, principal, { id: idFrom('API token', id), ...token }))) throw errors.hidden('API token', id);
   const record = JSON.parse(token.json) as Record<string, unknown>;
   await deleteApiToken(tx, idFrom('API token', id));
   await notifyUserChanged(tx, token.user_id);

@@ -29,6 +29,81 @@ export const AuditRow = Type.Object(
   { title: 'AuditRow' },
 );
 
+const Hash = Type.String({ pattern: '^[0-9a-f]{64}$' });
+const Position = Type.Integer({ minimum: 1, description: 'Place in the sealed chain.' });
+const Time = Type.String({ description: 'UTC, to the microsecond.', examples: ['2026-01-01T12:00:00.000000Z'] });
+const checkpoint = {
+  installation: Type.String({ description: 'Id of the installation.' }),
+  number: Type.Integer({ minimum: 1, description: 'Counts without gaps.' }),
+  since: Type.Integer({ minimum: 1, description: 'It vouches for the rows from this position on.' }),
+  position: Type.Integer({ minimum: 1, description: 'And up to this one.' }),
+  hash: Type.Unsafe<string>({ ...Hash, description: 'Of the row at `position`.' }),
+  at: Time,
+  previous: Type.Union([Hash, Type.Null()], { description: '`mac` of the checkpoint before.' }),
+  mac: Type.Unsafe<string>({ ...Hash, description: 'HMAC-SHA-256 under a key that is not in the database.' }),
+};
+
+export const AuditCheckpoint = Type.Object(checkpoint, { title: 'AuditCheckpoint' });
+
+const SealedAuditRow = Type.Object(
+  {
+    kind: Type.Literal('row'),
+    position: Position,
+    hash: Type.Unsafe<string>({
+      ...Hash,
+      description: 'SHA-256 of the hash before (32 bytes; none for row 1) and `sealed`.',
+    }),
+    sealed: Type.String({ description: 'The text that was hashed: a JSON array of the fields below.' }),
+    id: Type.String({ format: 'uuid' }),
+    at: Time,
+    principal: Type.String(),
+    action: Type.String(),
+    workspace: orNull(),
+    resource: orNull(),
+    outcome: Type.Enum(OUTCOMES),
+    address: orNull(),
+    request_id: orNull(),
+    operation_id: orNull(),
+    details: Type.Unknown(),
+  },
+  { title: 'SealedAuditRow' },
+);
+
+const valid = Type.Boolean({ description: 'Whether the server finds that it was made with its key.' });
+
+export const AuditExportLine = Type.Union([
+  SealedAuditRow,
+  Type.Object(
+    {
+      kind: Type.Literal('checkpoint'),
+      ...checkpoint,
+      valid,
+    },
+    { title: 'AuditCheckpointLine' },
+  ),
+  Type.Object(
+    {
+      kind: Type.Literal('retention'),
+      installation: checkpoint.installation,
+      through: Type.Integer({ minimum: 1, description: 'The rows up to this position were deleted.' }),
+      hash: Type.Unsafe<string>({ ...Hash, description: 'Of the row at `through`.' }),
+      at: Time,
+      exported_to: Type.String({ description: 'Where they had been exported to.' }),
+      mac: checkpoint.mac,
+      valid,
+    },
+    { title: 'AuditRetentionLine' },
+  ),
+]);
+
+export const AuditExportQuery = Type.Object(
+  {
+    after: Type.Integer({ default: 0, minimum: 0, description: 'Position behind which the page begins.' }),
+    limit: Type.Integer({ default: 500, minimum: 1, maximum: 1_000, description: 'Rows at most.' }),
+  },
+  { additionalProperties: false },
+);
+
 export const AUDIT_LIST: ListDefinition = {
   table: 'provisioning.audit_log',
   json: sql.raw<string>(`json_build_object(

@@ -5,6 +5,7 @@ import type { Config } from '../config.ts';
 import { knownMigrations, migrate, withMigrationLock } from '../database/migrate.ts';
 import { type ConnectionSettings, createClient, type Database, PROCESS_TAG } from '../database/pool.ts';
 import { migrateEngine } from '../engine/engine.ts';
+import { announceExpiriesAgain } from '../servers/expiry/store.ts';
 import { type FilesRestored, writeFiles } from './files.ts';
 import { BackupError, decode, FORMAT, type Manifest } from './format.ts';
 import { emptyTables, listTables, type RowsWriter, SCHEMAS, setSequence, writeRows } from './tables.ts';
@@ -66,6 +67,7 @@ export async function restore(
     });
     const migrated = await withMigrationLock(settings, () => migrate(db));
     await db.transaction().execute(replaceSigningKey);
+    await db.transaction().execute(announceExpiriesAgain);
     const files = await restoreFiles(db, file, config, withFiles);
     return { manifest, tables, migrated, files };
   } catch (error) {

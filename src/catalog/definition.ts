@@ -167,6 +167,8 @@ export interface ClusterDefinition {
 /** What runs on a host for that host itself, and what runs on the leader of a cluster for another member. */
 type ScriptName = 'install' | 'check' | 'remove' | PeerScriptName;
 export type PeerScriptName = 'admit' | 'drain' | 'resume';
+/** `kubeconfig` makes one for a caller of the API, on a host of the first role. */
+export type OptionalScriptName = PeerScriptName | 'kubeconfig';
 
 /** A taskserv that can be installed: its taskserv.yaml with everything optional filled in, and its scripts. */
 export interface TaskservDefinition {
@@ -188,7 +190,7 @@ export interface TaskservDefinition {
   /** Null: each server has a service of its own. */
   cluster: ClusterDefinition | null;
   /** Whole programs for a POSIX shell, the shared library included. They read nothing from standard input. */
-  scripts: { install: string; check: string; remove: string } & Partial<Record<PeerScriptName, string>>;
+  scripts: { install: string; check: string; remove: string } & Partial<Record<OptionalScriptName, string>>;
 }
 
 /** Seconds, for a definition that does not say. */

@@ -465,7 +465,8 @@ http_get() { curl --fail --silent --show-error --max-time 5 --noproxy '*' "$@"; 
 
 # --- services across servers ------------------------------------------------------------------------------------------
 
-# fact NAME VALUE   in admit.sh: what the newcomer's install.sh and check.sh get as FACT_NAME. It is in no log and no file.
+# fact NAME VALUE   in admit.sh: what the newcomer's install.sh and check.sh get as FACT_NAME; in kubeconfig.sh: what the
+# caller gets. It is in no log and no file.
 fact() { printf '%s %s %s\n' "$FACT_MARK" "$1" "$(printf '%s' "$2" | base64 -w 0)"; }
 
 # cluster_members [ROLE]   the addresses of all members, or of those with the role, one in a line

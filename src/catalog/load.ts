@@ -10,6 +10,7 @@ import {
   DEFAULT_TIMEOUTS,
   type DefinitionFile,
   NAME_PATTERN,
+  type OptionalScriptName,
   type PeerScriptName,
   type TaskservDefinition,
 } from './definition.ts';
@@ -41,6 +42,7 @@ export interface LoadedDefinitions {
 const DEFINITION_FILE = 'taskserv.yaml';
 const SCRIPTS = ['install', 'check', 'remove'] as const;
 const PEER_SCRIPTS: readonly PeerScriptName[] = ['admit', 'drain', 'resume'];
+const OPTIONAL_SCRIPTS: readonly OptionalScriptName[] = [...PEER_SCRIPTS, 'kubeconfig'];
 /** Definitions in one folder at most; each costs four reads. */
 const MAX_DEFINITIONS = 500;
 /** Bytes. The longest built-in taskserv.yaml has some 5,000. */
@@ -167,7 +169,7 @@ async function loadOne(
 
   const scripts: TaskservDefinition['scripts'] = { install: '', check: '', remove: '' };
   const files = new Set(await readdir(folder));
-  for (const script of [...SCRIPTS, ...PEER_SCRIPTS.filter((peer) => files.has(`${peer}.sh`))]) {
+  for (const script of [...SCRIPTS, ...OPTIONAL_SCRIPTS.filter((name) => files.has(`${name}.sh`))]) {
     const scriptFile = path.join(folder, `${script}.sh`);
     if (read.file.cluster === undefined && PEER_SCRIPTS.some((peer) => peer === script)) {
       failed(scriptFile, at('is for services across servers: taskserv.yaml has no "cluster"'));

@@ -27,7 +27,7 @@ export interface CommandOption {
   names?: NameKind;
 }
 
-interface CommandArgument {
+export interface CommandArgument {
   name: string;
   description: string;
   optional?: boolean;

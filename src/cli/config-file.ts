@@ -9,6 +9,8 @@ import { UsageError } from './errors.ts';
 interface ContextEntry {
   url: string;
   username: string | null;
+  /** A file of authorities that this server's certificate is believed by; absent where Node's own are enough. */
+  ca?: string;
   token: string | null;
   refresh_token: string | null;
 }

@@ -7,6 +7,7 @@ import { followToEnd } from './follow.ts';
 import { OUTPUTS, type Output, renderPages, renderRecord, renderRows } from './output.ts';
 import type { Session } from './session.ts';
 import type { Terminal } from './terminal.ts';
+import { trustAuthorities } from './trust.ts';
 
 const OPERATION_VIEW = { name: 'id' };
 
@@ -18,7 +19,7 @@ export function createSession(terminal: Terminal, environment: NodeJS.ProcessEnv
     environment,
     configFile,
     async client() {
-      const client = connect(configFile, await readConfig(configFile), environment, options);
+      const client = await connect(configFile, await readConfig(configFile), environment, options);
       return options.check === true ? checkingOnly(client) : client;
     },
     rows: (rows, view) => terminal.out(renderRows(rows as Record<string, unknown>[], view, output)),
@@ -71,13 +72,19 @@ function outputOf(options: OptionValues): Output {
 }
 
 /** The environment wins over the file, so that a pipeline needs no file. */
-function connect(file: string, config: ConfigFile, environment: NodeJS.ProcessEnv, options: OptionValues): Client {
-  const { PROVISIONING_URL: url, PROVISIONING_TOKEN: token } = environment;
+async function connect(
+  file: string,
+  config: ConfigFile,
+  environment: NodeJS.ProcessEnv,
+  options: OptionValues,
+): Promise<Client> {
+  const { PROVISIONING_URL: url, PROVISIONING_TOKEN: token, PROVISIONING_CA: ca } = environment;
   const asked = typeof options.context === 'string' ? options.context : environment.PROVISIONING_CONTEXT;
   if (asked === undefined && url !== undefined) {
     if (!/^https?:\/\//.test(url) || !URL.canParse(url)) {
       throw new UsageError(`PROVISIONING_URL: "${url}" is no address. It looks like https://provisioning.example`);
     }
+    if (ca !== undefined) await trustAuthorities(ca);
     return createClient(token === undefined ? { url } : { url, token });
   }
   const name = asked ?? config.current;
@@ -91,5 +98,7 @@ function connect(file: string, config: ConfigFile, environment: NodeJS.ProcessEn
     const known = Object.keys(config.contexts).join(', ') || 'none';
     throw new UsageError(`There is no context "${name}". Known: ${known}.`);
   }
+  const authorities = ca ?? entry.ca;
+  if (authorities !== undefined) await trustAuthorities(authorities);
   return createClient({ url: entry.url, tokens: contextTokens(file, name) });
 }

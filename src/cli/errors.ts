@@ -52,8 +52,17 @@ export function describeError(error: unknown, environment: NodeJS.ProcessEnv): s
     const { id, status, error: reason } = error.operation;
     return `Operation ${id} ${status === 'cancelled' ? 'was cancelled' : 'failed'}${reason === null ? '' : `: ${reason}`}`;
   }
-  if (error instanceof ConnectionError) return `${error.message}\nIs the server up, and is the address right?`;
+  if (error instanceof ConnectionError) return `${error.message}\n${connectionAdvice(error)}`;
   return error.message;
+}
+
+/** How OpenSSL and Node say that no authority vouches for a certificate. */
+const UNTRUSTED = /self-signed certificate|unable to (?:get local issuer|verify the first) certificate/;
+
+function connectionAdvice({ message }: ConnectionError): string {
+  return UNTRUSTED.test(message)
+    ? "Trust the authority that signed the server's certificate: provisioning login <url> --ca <file>, or set PROVISIONING_CA."
+    : 'Is the server up, and is the address right?';
 }
 
 function loginAdvice({ PROVISIONING_URL: url, PROVISIONING_TOKEN: token }: NodeJS.ProcessEnv): string {

@@ -5,6 +5,7 @@ import { accountCommands } from './commands/account.ts';
 import { apiCommand } from './commands/api.ts';
 import { assistantCommands } from './commands/assistant.ts';
 import { auditCommands } from './commands/audit.ts';
+import { clusterCommands } from './commands/cluster.ts';
 import { completionCommands } from './commands/completion.ts';
 import { contextCommands } from './commands/context.ts';
 import { operationCommands } from './commands/operation.ts';
@@ -39,6 +40,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
   ...existingServerCommands,
   ...orphanCommands,
   ...taskservCommands,
+  ...clusterCommands,
   ...workflowCommands,
   ...scheduleCommands,
   ...webhookCommands,
@@ -61,6 +63,7 @@ const GROUPS: Record<string, string> = {
   server: 'make, look at, change and delete servers',
   orphan: 'servers at providers that nobody knows',
   taskserv: 'services on servers',
+  cluster: 'Kubernetes clusters',
   workflow: 'whole clusters: graphs of operations',
   schedule: 'workflows by the clock',
   webhook: 'programs that are told of operations',

@@ -26,6 +26,22 @@ export type WorkflowNodeStatus =
 export type WorkflowUndoStatus = 'running' | 'retrying' | 'undone' | 'failed' | 'nothing' | 'kept';
 
 /** Rows as migrations/schema.sql defines them. */
+/** What guards a thing: src/servers/guards/. */
+interface GuardColumns {
+  protected: Generated<boolean>;
+  /** The operation that has begun to delete it. */
+  removal_id: string | null;
+  expires_at: NullableTimestamp;
+  /** When its expiry is looked at next; null: it does not expire. */
+  expiry_due_at: NullableTimestamp;
+  /** When it was last announced that it expires. */
+  expiry_warned_at: NullableTimestamp;
+  /** Code of the refusal of its deletion that was told last. */
+  expiry_refusal: string | null;
+  /** The operation that set protection or expiry last; null: that came with another change. */
+  guards_set_by: string | null;
+}
+
 export interface Tables {
   'provisioning.settings': { key: string; value: string; sealed: Generated<boolean> };
   'provisioning.replicas': {
@@ -78,7 +94,7 @@ export interface Tables {
     type: 'status' | 'progress' | 'log';
     data: Json;
   };
-  'provisioning.servers': {
+  'provisioning.servers': GuardColumns & {
     id: string;
     workspace: string;
     hostname: string;
@@ -137,8 +153,10 @@ export interface Tables {
     deletion_id: string | null;
     tags: Generated<string[]>;
     price: NullableJson;
+    protected: Generated<boolean>;
+    removal_id: string | null;
   };
-  'provisioning.taskservs': {
+  'provisioning.taskservs': GuardColumns & {
     id: string;
     workspace: string;
     name: string;
@@ -338,6 +356,30 @@ export interface Tables {
     details: NullableJson;
     position: string | null;
     hash: Buffer | null;
+  };
+  'provisioning.audit_checkpoints': {
+    number: string;
+    since: string;
+    position: string;
+    hash: Buffer;
+    at: Timestamp;
+    previous: Buffer | null;
+    mac: Buffer;
+  };
+  'provisioning.audit_exports': {
+    destination: string;
+    position: string;
+    hash: Buffer;
+    exported_at: Timestamp;
+    mac: Buffer;
+  };
+  'provisioning.audit_retention': {
+    one: Generated<boolean>;
+    through: string;
+    hash: Buffer;
+    at: Timestamp;
+    exported_to: string;
+    mac: Buffer;
   };
   'provisioning.workflows': {
     id: string;

@@ -144,6 +144,13 @@ const write = (id: string, what: string, then: () => Promise<unknown> = async ()
     return then();
   });
 
+// The library opens its queues a moment after the launch. A look before that finds none.
+const opened = await enqueue(async () => 'opened');
+await until(async () => {
+  await look();
+  return (await record(opened)).status === 'SUCCESS';
+}, 'the queue to be open');
+
 test('the version that was looked into is the one that is installed', async () => {
   const read = async (file: string) => JSON.parse(await readFile(new URL(file, import.meta.url), 'utf8'));
   const wanted = (await read('../../package.json')).dependencies['@dbos-inc/dbos-sdk'];

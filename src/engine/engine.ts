@@ -88,10 +88,10 @@ export interface Engine {
    */
   record(tx: Queryable, happened: Happened): Promise<{ afterCommit: () => void }>;
   /**
-   * Stores the check of an operation, which is over with its answer: what the operation would do stands in `result`.
-   * @returns it as JSON text, and what to call after the commit.
+   * Stores an operation that is over with its answer: a check, whose `result` says what would be done, or what the
+   * caller's transaction has done itself. @returns it as JSON text, and what to call after the commit.
    */
-  recordCheck(
+  recordEnded(
     tx: Queryable,
     operation: NewOperation,
     result: Record<string, unknown>,
@@ -199,7 +199,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       );
       return { afterCommit: () => signals.operationsChanged([id]) };
     },
-    async recordCheck(tx, operation, result) {
+    async recordEnded(tx, operation, result) {
       const json = await insertEndedOperation(tx, operation, result, []);
       return { json, afterCommit: () => signals.operationsChanged([operation.id]) };
     },

@@ -1,5 +1,7 @@
 import { sql } from 'kysely';
+import { tryLock } from '../database/locks.ts';
 import type { Database } from '../database/pool.ts';
+import { type Rounds, startRounds } from '../util/rounds.ts';
 import { endInTransaction } from './ending.ts';
 import type { Procedure } from './procedure.ts';
 import type { RunnerDependencies } from './runner.ts';
@@ -29,33 +31,20 @@ export interface MaintenanceOptions extends Pick<RunnerDependencies, 'db' | 'log
 }
 
 /** Deletes what is past its time, and ends what the engine has given up. */
-export function startMaintenance(options: MaintenanceOptions): { stop(): Promise<void> } {
+export function startMaintenance(options: MaintenanceOptions): Rounds {
   const { logger } = options;
-  let stopped = false;
-  let running: Promise<void> = Promise.resolve();
-
-  const timer = setInterval(() => {
-    running = maintain(options, () => stopped).catch((error) =>
+  return startRounds(INTERVAL_MS, (isStopping) =>
+    maintain(options, isStopping).catch((error) =>
       logger.warn({ err: error }, 'maintenance failed; the next round tries again'),
-    );
-  }, INTERVAL_MS);
-  return {
-    async stop() {
-      stopped = true;
-      clearInterval(timer);
-      await running;
-    },
-  };
+    ),
+  );
 }
 
 /** One round; nothing where another replica is at it. */
 export async function maintain(options: MaintenanceOptions, stopped: () => boolean): Promise<void> {
   const { db, retentionDays } = options;
   const locked = await db.transaction().execute(async (tx) => {
-    const { rows } = await sql<{
-      locked: boolean;
-    }>`select pg_try_advisory_xact_lock(${MAINTENANCE_LOCK}) as locked`.execute(tx);
-    if (rows[0]?.locked !== true) return false;
+    if (!(await tryLock(tx, MAINTENANCE_LOCK))) return false;
     await sql`delete from provisioning.idempotency_keys where created_at < now() - make_interval(hours => ${IDEMPOTENCY_HOURS}::int)`.execute(
       tx,
     );

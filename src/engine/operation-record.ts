@@ -60,8 +60,8 @@ export async function insertOperation(tx: Queryable, operation: NewOperation): P
 }
 
 /**
- * Stores something that has happened outside, without anybody here having asked for it, as an operation that is over:
- * it shows in the log and in the feed as any other. It holds no resource. @returns it as JSON text.
+ * Stores what needs no carrying out as an operation that is over: it shows in the log and in the feed as any other. It
+ * holds no resource. @returns it as JSON text.
  */
 export async function insertEndedOperation(
   tx: Queryable,

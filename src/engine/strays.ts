@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import type { Logger } from 'pino';
 import { type Database, isDatabaseUnavailable } from '../database/pool.ts';
+import { type Rounds, startRounds } from '../util/rounds.ts';
 import { APPLICATION_VERSION } from './dbos.ts';
 
 const INTERVAL_MS = 5_000;
@@ -18,10 +19,8 @@ export function startStraySweep(options: {
   replica: { id: string; alive(): boolean };
   running: () => Iterable<string>;
   onFound: (queueNames: string[]) => void;
-}): { stop(): Promise<void> } {
+}): Rounds {
   const { db, logger, replica, running, onFound } = options;
-  let sweeping: Promise<void> = Promise.resolve();
-
   const sweep = async () => {
     if (!replica.alive()) return;
     const found = await putBack(db, replica.id, [...running()]);
@@ -33,17 +32,11 @@ export function startStraySweep(options: {
     onFound([...new Set(found.map((row) => row.queueName))]);
   };
 
-  const timer = setInterval(() => {
-    sweeping = sweeping.then(sweep).catch((error) => {
+  return startRounds(INTERVAL_MS, () =>
+    sweep().catch((error) => {
       if (!isDatabaseUnavailable(error)) logger.error({ err: error }, 'could not look for lost operations');
-    });
-  }, INTERVAL_MS);
-  return {
-    async stop() {
-      clearInterval(timer);
-      await sweeping;
-    },
-  };
+    }),
+  );
 }
 
 /**

@@ -12,7 +12,7 @@ import { pathText } from '../documents/json.ts';
 import { schemaProblems } from '../documents/schema-errors.ts';
 import { ApplicationError, errors, type FieldProblem } from '../errors.ts';
 
-/** Called with every denial (401, 403) so that it reaches the audit log. */
+/** Called with every denial, also one that is told as "not found", and with every refusal of too many requests. */
 export type OnDenied = (request: FastifyRequest, error: ApplicationError) => void;
 
 /** Renders every error in the reference's format. What is not ours becomes a 500 that keeps its reason to the log. */
@@ -25,7 +25,7 @@ export function installErrorHandler(
     const known = toApplicationError(error, request, disk);
     if (known.status === 503) request.log.warn({ reason: error.message }, 'cannot answer for now');
     else if (known.status >= 500) request.log.error({ err: error }, 'request failed');
-    if (known.status === 401 || known.status === 403) onDenied(request, known);
+    if (known.denied || known.status === 429) onDenied(request, known);
     return render(reply, request, known);
   });
   app.setNotFoundHandler((request, reply) => {

@@ -149,6 +149,37 @@ export function createMutate(db: Database, encryption: Encryption, former: Encry
   };
 }
 
+/**
+ * A change that no request asks for, in one transaction with its lines of the audit log; again where Postgres asks for
+ * that. What `work` asks for after the commit is done then.
+ * @param parentId the operation on whose behalf it is made; null: none.
+ */
+export async function mutateUnasked<T>(
+  db: Database,
+  principal: Principal,
+  parentId: string | null,
+  work: (mutation: Mutation) => Promise<T>,
+): Promise<T> {
+  return retryingConflicts(async () => {
+    const later: (() => void)[] = [];
+    const made = await db.transaction().execute(async (tx) => {
+      const entries: AuditEntry[] = [];
+      const result = await work({
+        tx,
+        principal,
+        parentId,
+        checkMode: false,
+        audit: (entry) => entries.push(entry),
+        afterCommit: (callback) => later.push(callback),
+      });
+      await insertAudits(tx, UNASKED, principal.label, 'allowed', entries);
+      return result;
+    });
+    for (const callback of later) callback();
+    return made;
+  });
+}
+
 /** What was only checked has no place and no later state. */
 const CHECK_ANSWER = { location: undefined, afterCommitAnswer: undefined } as const;
 
@@ -164,6 +195,9 @@ export interface AuditOrigin {
   id: string | null;
 }
 
+/** Of what the server does on somebody's behalf. */
+export const UNASKED: AuditOrigin = { ip: null, id: null };
+
 /** Writes a row of the audit log. `principal` is the label of who did it, or what they called themselves. */
 export function insertAudit(
   db: Queryable,
@@ -176,7 +210,7 @@ export function insertAudit(
 }
 
 /** Writes rows of the audit log in one statement. */
-export async function insertAudits(
+async function insertAudits(
   db: Queryable,
   origin: AuditOrigin,
   principal: string,

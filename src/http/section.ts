@@ -13,6 +13,7 @@ import type { Database } from '../database/pool.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { EgressPolicy } from '../outbound/egress.ts';
 import type { ProviderRegistry } from '../providers/registry.ts';
+import type { Hosts } from '../transports/hosts.ts';
 import type { Mutate } from './mutation.ts';
 
 /** The HTTP application as sections see it: handlers are typed by their schemas. */
@@ -31,9 +32,12 @@ export interface Services {
   listener: Listener;
   engine: Engine;
   providers: ProviderRegistry;
+  hosts: Hosts;
   mutate: Mutate;
   /** For what rests in the database encrypted. */
   encryption: Encryption;
+  /** Id of this installation. */
+  installation: string;
   /** Where users may have the server connect to. */
   egress: EgressPolicy;
 }

@@ -29,6 +29,8 @@ export interface Acceptance {
   checkMode?: boolean;
   /** Default: the workflow on whose behalf the change is made. */
   parentId?: string | null;
+  /** Its result, where the transaction does all of it: it is completed with the answer. Absent: a procedure does it. */
+  done?: Record<string, unknown>;
   /** The line of the audit log, where it says more than kind, resource and operation. */
   audit?: { action?: string; resource?: string | null; details?: Record<string, unknown> };
   /** What the answer to a check says would happen. */
@@ -64,13 +66,15 @@ export async function accept(
     throw new CheckedOnly(async (again) => {
       const { create = [], change = [], delete: deleted = [], order = [title] } = plan;
       const result = { check_mode: true, plan: { create, change, delete: deleted, order, problems: [] } };
-      const checked = await engine.recordCheck(again.tx, operation, result);
+      const checked = await engine.recordEnded(again.tx, operation, result);
       again.audit({ action, workspace, resource: of, operationId: id, details: { ...details, check_mode: true } });
       again.afterCommit(checked.afterCommit);
       return { body: checked.json, location };
     });
   }
-  const submitted = await engine.submit(tx, operation);
+  const { done } = acceptance;
+  const submitted =
+    done === undefined ? await engine.submit(tx, operation) : await engine.recordEnded(tx, operation, done);
   if (!operation.checkMode) await noteUse(engine, { tx, afterCommit }, workspace);
   audit({ action, workspace, resource: of, operationId: id, ...(details === undefined ? {} : { details }) });
   afterCommit(submitted.afterCommit);

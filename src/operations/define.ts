@@ -74,7 +74,8 @@ export interface OperationKind<Tools = never> {
   /** What starts it where it has no endpoint of its own, in words for the table of kinds. */
   startedBy?: string;
   endpoints: readonly OperationEndpoint[];
-  procedure(tools: Tools): Procedure;
+  /** Absent: it is done when it is accepted (`Acceptance.done`). */
+  procedure?(tools: Tools): Procedure;
   /** What it is in a workflow's graph; absent: it cannot be a node. */
   node?: NodeKind;
 }
@@ -106,7 +107,7 @@ export function defineOperation<
 export function defineInternalOperation<Tools>(definition: {
   kind: string;
   startedBy: string;
-  procedure(tools: Tools): Procedure;
+  procedure?(tools: Tools): Procedure;
   node?: NodeKind;
 }): OperationKind<Tools> {
   return { ...definition, permission: null, endpoints: [] };

@@ -24,9 +24,8 @@ export interface OperationServices {
 /** The operation, if the caller may know of it. @throws 404 otherwise. */
 export async function findOperation(db: Queryable, principal: Principal, id: string): Promise<OperationRecord> {
   const operation = isUuid(id) ? await readOperation(db, id) : null;
-  if (operation === null || !isPermitted(principal, 'operation_read', operation.workspace)) {
-    throw errors.notFound('operation', id);
-  }
+  if (operation === null) throw errors.notFound('operation', id);
+  if (!isPermitted(principal, 'operation_read', operation.workspace)) throw errors.hidden('operation', id);
   return operation;
 }
 

@@ -1,4 +1,5 @@
 import { AWS_CONCURRENCY, createAwsProvider } from './aws/provider.ts';
+import { leavesHostKeys } from './cloud-init.ts';
 import type { CloudSettings } from './cloud-settings.ts';
 import type { Provider } from './contract.ts';
 import { createHetznerProvider, HETZNER_CONCURRENCY } from './hetzner/provider.ts';
@@ -18,6 +19,8 @@ export interface CloudKind {
   optional: readonly string[];
   /** The installation's own; null where it has none. */
   own: Credentials | null;
+  /** Whether its servers get a host key that is made here, besides this user data (null: none). */
+  takesHostKey(userData: string | null): boolean;
   /** @param credentials complete by `ways`. @throws Error saying what lacks besides. */
   open(credentials: Credentials): Provider;
 }
@@ -33,6 +36,8 @@ export function cloudKinds(
     {
       ...{ name: 'upcloud', concurrency: UPCLOUD_CONCURRENCY, own: upcloud.credentials, optional: [] },
       ways: [['token'], ['username', 'password']],
+      // It hands user data to cloud-init as one document.
+      takesHostKey: (userData) => userData === null,
       open: ({ token, username = '', password = '' }) =>
         createUpcloudProvider({
           ...{ installation, timeoutMs, endpoint: upcloud.endpoint, limit: upcloud.limit },
@@ -42,11 +47,13 @@ export function cloudKinds(
     {
       ...{ name: 'hetzner', concurrency: HETZNER_CONCURRENCY, own: hetzner.credentials, optional: [] },
       ways: [['token']],
+      takesHostKey: leavesHostKeys,
       open: ({ token = '' }) => createHetznerProvider({ ...hetzner, installation, timeoutMs, credentials: { token } }),
     },
     {
       ...{ name: 'aws', concurrency: AWS_CONCURRENCY, own: aws.own },
       ways: [['access_key_id', 'secret_access_key']],
+      takesHostKey: leavesHostKeys,
       optional: ['session_token', 'region'],
       open: ({ access_key_id: accessKeyId, secret_access_key: secretAccessKey = '', ...rest }) => {
         const region = rest.region ?? aws.region;

@@ -47,7 +47,7 @@ export interface Zone {
   description: string;
 }
 
-/** What the caller wants. Plain data. It is stored with the operation, but for the user data, which rests encrypted. */
+/** What the caller wants. Plain data. It is stored with the operation, user data and host key encrypted. */
 export interface ServerSpec {
   workspace: string;
   hostname: string;
@@ -60,6 +60,8 @@ export interface ServerSpec {
   user_data?: string | null;
   /** The workspace's public key, a line for root's `authorized_keys`; absent where nobody logs in. */
   ssh_public_key?: string | null;
+  /** What the server shall show as its ed25519 host key, in OpenSSH's form; absent: it makes its own. */
+  ssh_host_key?: { public_key: string; private_key: string } | null;
   /** `public`, `private`, or the provider's own ids of networks; absent: the provider's default, with a public address. */
   networks?: string[] | null;
 }

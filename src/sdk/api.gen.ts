@@ -97,6 +97,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/audit/checkpoint": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get the newest checkpoint of the audit log
+         * @description Note it somewhere else: a log that later lacks a row before it, or holds another one, has been tampered with. 404 until the first rows have been sealed.
+         */
+        get: operations["getAuditCheckpoint"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audit/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read the sealed audit log with its checkpoints
+         * @description Rows in the order in which they were sealed, each with the text that was hashed, and behind the row that it vouches for each checkpoint. Where retention has deleted rows, a record of that comes first. The next page begins behind the position of the last row; a page without rows is the end.
+         */
+        get: operations["exportAuditLog"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/auth/login": {
         parameters: {
             query?: never;
@@ -478,7 +518,8 @@ export interface paths {
         delete: operations["deleteOrphan"];
         options?: never;
         head?: never;
-        patch?: never;
+        /** Protect a server that nobody knows from deletion */
+        patch: operations["guardOrphan"];
         trace?: never;
     };
     "/v1/providers": {
@@ -613,8 +654,8 @@ export interface paths {
         options?: never;
         head?: never;
         /**
-         * Change the plan or the tags of a server
-         * @description For another plan the server is stopped and, where it ran, started again; its disk stays as large as it is. Tags replace those that it has, and interrupt nothing.
+         * Change the plan, the tags, the protection or the expiry of a server
+         * @description For another plan the server is stopped and, where it ran, started again; its disk stays as large as it is. Tags replace those that it has, and interrupt nothing. `protect`, `expires_at` and `ttl` hold as soon as this is answered, also while something else is done with the server; by themselves they are an operation `server.guard`.
          */
         patch: operations["resizeServer"];
         trace?: never;
@@ -820,8 +861,8 @@ export interface paths {
         options?: never;
         head?: never;
         /**
-         * Change the servers, the config or the version of a taskserv
-         * @description What is left out stays as it is. A service across servers is changed member by member, in the order that its definition gives: servers that do not run leave first, where the service is on one that stays, then the others are changed and new ones join, then those that are no longer named are drained and leave.
+         * Change the servers, the config, the version, the protection or the expiry of a taskserv
+         * @description What is left out stays as it is. A service across servers is changed member by member, in the order that its definition gives: servers that do not run leave first, where the service is on one that stays, then the others are changed and new ones join, then those that are no longer named are drained and leave. `protect`, `expires_at` and `ttl` hold as soon as this is answered, also while something else is done with it; by themselves they are an operation `taskserv.guard`.
          */
         patch: operations["updateTaskserv"];
         trace?: never;
@@ -840,6 +881,26 @@ export interface paths {
          * @description Completes also where it finds it unhealthy; the result says so for each server.
          */
         post: operations["checkTaskserv"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/taskservs/{id}/kubeconfig": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get a way into a Kubernetes cluster
+         * @description A control plane makes a certificate for the caller alone, with all rights in the cluster's API. It is kept nowhere, stands in the audit log, and cannot be taken back before it expires.
+         */
+        get: operations["getKubeconfig"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1591,6 +1652,76 @@ export interface components {
             check_mode?: boolean;
             comment?: string;
         };
+        /** AuditCheckpoint */
+        AuditCheckpoint: {
+            /**
+             * @description UTC, to the microsecond.
+             * @example 2026-01-01T12:00:00.000000Z
+             */
+            at: string;
+            /** @description Of the row at `position`. */
+            hash: string;
+            /** @description Id of the installation. */
+            installation: string;
+            /** @description HMAC-SHA-256 under a key that is not in the database. */
+            mac: string;
+            /** @description Counts without gaps. */
+            number: number;
+            /** @description And up to this one. */
+            position: number;
+            /** @description `mac` of the checkpoint before. */
+            previous: string | null;
+            /** @description It vouches for the rows from this position on. */
+            since: number;
+        };
+        /** AuditCheckpointLine */
+        AuditCheckpointLine: {
+            /**
+             * @description UTC, to the microsecond.
+             * @example 2026-01-01T12:00:00.000000Z
+             */
+            at: string;
+            /** @description Of the row at `position`. */
+            hash: string;
+            /** @description Id of the installation. */
+            installation: string;
+            /** @enum {string} */
+            kind: "checkpoint";
+            /** @description HMAC-SHA-256 under a key that is not in the database. */
+            mac: string;
+            /** @description Counts without gaps. */
+            number: number;
+            /** @description And up to this one. */
+            position: number;
+            /** @description `mac` of the checkpoint before. */
+            previous: string | null;
+            /** @description It vouches for the rows from this position on. */
+            since: number;
+            /** @description Whether the server finds that it was made with its key. */
+            valid: boolean;
+        };
+        /** AuditRetentionLine */
+        AuditRetentionLine: {
+            /**
+             * @description UTC, to the microsecond.
+             * @example 2026-01-01T12:00:00.000000Z
+             */
+            at: string;
+            /** @description Where they had been exported to. */
+            exported_to: string;
+            /** @description Of the row at `through`. */
+            hash: string;
+            /** @description Id of the installation. */
+            installation: string;
+            /** @enum {string} */
+            kind: "retention";
+            /** @description HMAC-SHA-256 under a key that is not in the database. */
+            mac: string;
+            /** @description The rows up to this position were deleted. */
+            through: number;
+            /** @description Whether the server finds that it was made with its key. */
+            valid: boolean;
+        };
         /** AuditRow */
         AuditRow: {
             /** @example server.create */
@@ -1618,7 +1749,7 @@ export interface components {
             /** Format: uuid */
             id: string;
             /** @description Held in one workspace at least. */
-            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "secret_read" | "secret_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "service_account_read" | "service_account_write" | "user_read" | "user_write" | "audit_read")[];
+            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "protection_remove" | "taskserv_kubeconfig" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "secret_read" | "secret_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "service_account_read" | "service_account_write" | "user_read" | "user_write" | "audit_read")[];
             roles: components["schemas"]["RoleBinding"][];
             /** @description The session of this request; null with an API token. */
             session_id: string | null;
@@ -1804,6 +1935,11 @@ export interface components {
              * @default false
              */
             check_mode?: boolean;
+            /**
+             * Format: date-time
+             * @description When it is deleted by itself, with a warning before. Default: never.
+             */
+            expires_at?: string;
             /** @description Lower-case letters, digits and hyphens; labels of at most 63 characters, parted by dots (RFC 1123). */
             hostname: string;
             /** @description A neutral name (`debian-12`) or the provider's own id. Default: the provider's. */
@@ -1811,9 +1947,13 @@ export interface components {
             /** @description `public`, `private`, or the provider's own ids of networks. Default: with a public address. */
             networks?: string[];
             plan: string;
+            /** @description Whether whatever would delete it is refused, until somebody with `protection_remove` sets this to false. */
+            protect?: boolean;
             provider: string;
             /** @default [] */
             tags?: string[];
+            /** @description In place of `expires_at`: how long from now on, such as `30m`, `8h` or `14d`. */
+            ttl?: string;
             /** @description For cloud-init. Kept encrypted, and shown nowhere here; whoever is logged in on the server can read it there. */
             user_data?: string;
             workspace: string;
@@ -1845,7 +1985,7 @@ export interface components {
             expires_in?: number | null;
             name: string;
             /** @description Of the roles, only these. */
-            permissions?: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "secret_read" | "secret_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "service_account_read" | "service_account_write" | "user_read" | "user_write" | "audit_read")[];
+            permissions?: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "protection_remove" | "taskserv_kubeconfig" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "secret_read" | "secret_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "service_account_read" | "service_account_write" | "user_read" | "user_write" | "audit_read")[];
         };
         /** CreateServiceAccountTokenResponse */
         CreateServiceAccountTokenResponse: {
@@ -1886,9 +2026,18 @@ export interface components {
             config?: {
                 [key: string]: unknown;
             };
+            /**
+             * Format: date-time
+             * @description When it is deleted by itself, with a warning before. Default: never.
+             */
+            expires_at?: string;
             name: string;
+            /** @description Whether whatever would delete it is refused, until somebody with `protection_remove` sets this to false. */
+            protect?: boolean;
             /** @description Hostnames or ids of servers of the workspace. */
             servers: string[];
+            /** @description In place of `expires_at`: how long from now on, such as `30m`, `8h` or `14d`. */
+            ttl?: string;
             /**
              * @description Wait for other changes on the same servers to end. False: 409 while there are any.
              * @default true
@@ -1907,7 +2056,7 @@ export interface components {
             expires_in?: number | null;
             name: string;
             /** @description Of the roles, only these. */
-            permissions?: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "secret_read" | "secret_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "service_account_read" | "service_account_write" | "user_read" | "user_write" | "audit_read")[];
+            permissions?: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "protection_remove" | "taskserv_kubeconfig" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "secret_read" | "secret_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "service_account_read" | "service_account_write" | "user_read" | "user_write" | "audit_read")[];
             roles?: {
                 /** @enum {unknown} */
                 role: "admin" | "operator" | "developer" | "viewer" | "auditor";
@@ -2288,6 +2437,16 @@ export interface components {
             /** @enum {string} */
             status: "ready";
         };
+        /** GuardOrphanRequest */
+        GuardOrphanRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            /** @description Whether deleting it is refused. Taken over, it stays protected. False needs `protection_remove`. */
+            protect: boolean;
+        };
         /** Health */
         Health: {
             /** @enum {string} */
@@ -2341,6 +2500,19 @@ export interface components {
             /** @default [] */
             tags?: string[];
             workspace: string;
+        };
+        /** Kubeconfig */
+        Kubeconfig: {
+            /** Format: date-time */
+            expires_at: string;
+            /** @description The file for kubectl. It holds a private key. */
+            kubeconfig: string;
+            taskserv_id: string;
+            /**
+             * @description As whom the cluster knows the caller.
+             * @example provisioning:alice
+             */
+            user: string;
         };
         /** LoginRequest */
         LoginRequest: {
@@ -2461,10 +2633,12 @@ export interface components {
             plan: string;
             /** @description Null where the provider tells none. */
             price: components["schemas"]["Price"] | null;
+            /** @description Deleting it is refused, also by `ORPHAN_DELETE_AFTER`. */
+            protect: boolean;
             provider: string;
             /** @description The provider's own id of the server. */
             provider_id: string;
-            /** @description At the provider. */
+            /** @description At the provider; `missing`: protected, and no longer shown there. */
             status: string;
             tags: string[];
             /** @description What its label says; else whose account shows it, else `default`. */
@@ -2589,10 +2763,16 @@ export interface components {
              * @default false
              */
             check_mode?: boolean;
+            /** @description When it is deleted by itself, with a warning before. Null: never. */
+            expires_at?: string | null;
             /** @description The plan that it is to have. */
             plan?: string;
+            /** @description Whether whatever would delete it is refused, until somebody with `protection_remove` sets this to false. */
+            protect?: boolean;
             /** @description In place of those that it has. */
             tags?: string[];
+            /** @description In place of `expires_at`: how long from now on, such as `30m`, `8h` or `14d`. */
+            ttl?: string;
         };
         /** RetryTaskservRequest */
         RetryTaskservRequest: {
@@ -2610,7 +2790,7 @@ export interface components {
         /** RoleBinding */
         RoleBinding: {
             /** @description Of the role's, these alone. Absent: all. */
-            permissions?: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "secret_read" | "secret_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "service_account_read" | "service_account_write" | "user_read" | "user_write" | "audit_read")[];
+            permissions?: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "protection_remove" | "taskserv_kubeconfig" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "secret_read" | "secret_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "service_account_read" | "service_account_write" | "user_read" | "user_write" | "audit_read")[];
             /** @enum {unknown} */
             role: "admin" | "operator" | "developer" | "viewer" | "auditor";
             workspace: string | null;
@@ -2666,6 +2846,34 @@ export interface components {
             /** @example production */
             workspace: string;
         };
+        /** SealedAuditRow */
+        SealedAuditRow: {
+            action: string;
+            address: string | null;
+            /**
+             * @description UTC, to the microsecond.
+             * @example 2026-01-01T12:00:00.000000Z
+             */
+            at: string;
+            details: unknown;
+            /** @description SHA-256 of the hash before (32 bytes; none for row 1) and `sealed`. */
+            hash: string;
+            /** Format: uuid */
+            id: string;
+            /** @enum {string} */
+            kind: "row";
+            operation_id: string | null;
+            /** @enum {unknown} */
+            outcome: "allowed" | "denied" | "failed";
+            /** @description Place in the sealed chain. */
+            position: number;
+            principal: string;
+            request_id: string | null;
+            resource: string | null;
+            /** @description The text that was hashed: a JSON array of the fields below. */
+            sealed: string;
+            workspace: string | null;
+        };
         /** Server */
         Server: {
             /** Format: date-time */
@@ -2673,6 +2881,8 @@ export interface components {
             created_by: string;
             /** @description What its provider says otherwise than it was left. Empty: nothing. */
             drift: components["schemas"]["Drift"][];
+            /** @description When it is deleted by itself. Null: never. */
+            expires_at: string | null;
             /** @example web-01 */
             hostname: string;
             /** @example srv-abc123 */
@@ -2683,6 +2893,8 @@ export interface components {
             observed_at: string | null;
             /** @example 2xCPU-4GB */
             plan: string;
+            /** @description Whatever would delete it is refused. */
+            protect: boolean;
             /** @example upcloud */
             provider: string;
             /** @enum {unknown} */
@@ -2836,6 +3048,8 @@ export interface components {
             /** Format: date-time */
             created_at: string;
             created_by: string;
+            /** @description When it is deleted by itself. Null: never. */
+            expires_at: string | null;
             hosts: {
                 /** @description When its health was looked at last. */
                 checked_at: string | null;
@@ -2856,6 +3070,8 @@ export interface components {
             id: string;
             /** @example kubernetes */
             name: string;
+            /** @description Whatever would remove it is refused. */
+            protect: boolean;
             /** @description Which fields of the config hold a secret. */
             secrets: string[];
             /**
@@ -2937,13 +3153,19 @@ export interface components {
             config?: {
                 [key: string]: unknown;
             };
+            /** @description When it is deleted by itself, with a warning before. Null: never. */
+            expires_at?: string | null;
             /**
              * @description Servers that leave are forgotten where they cannot be drained or reached.
              * @default false
              */
             force?: boolean;
+            /** @description Whether whatever would delete it is refused, until somebody with `protection_remove` sets this to false. */
+            protect?: boolean;
             /** @description Hostnames or ids of all servers that it is to be on. Those left out leave, those that are new join. */
             servers?: string[];
+            /** @description In place of `expires_at`: how long from now on, such as `30m`, `8h` or `14d`. */
+            ttl?: string;
             /** @description The version to change to. */
             version?: string;
             /**
@@ -3409,6 +3631,51 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AuditRow"][];
+                };
+            };
+        };
+    };
+    getAuditCheckpoint: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditCheckpoint"];
+                };
+            };
+        };
+    };
+    exportAuditLog: {
+        parameters: {
+            query: {
+                /** @description Position behind which the page begins. */
+                after: number;
+                /** @description Rows at most. */
+                limit: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": (components["schemas"]["SealedAuditRow"] | components["schemas"]["AuditCheckpointLine"] | components["schemas"]["AuditRetentionLine"])[];
                 };
             };
         };
@@ -4023,6 +4290,35 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    guardOrphan: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GuardOrphanRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Orphan"];
                 };
             };
         };
@@ -4740,6 +5036,31 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Operation"];
+                };
+            };
+        };
+    };
+    getKubeconfig: {
+        parameters: {
+            query?: {
+                /** @description How long the certificate is good for. */
+                hours?: number;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Kubeconfig"];
                 };
             };
         };

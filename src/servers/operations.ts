@@ -2,6 +2,7 @@ import type { OperationKind } from '../operations/define.ts';
 import { adoptServers } from './adopt/operation.ts';
 import { createServer } from './create/operation.ts';
 import { cleanUpServer, deleteServer } from './delete/operation.ts';
+import { guardServer } from './guards/operation.ts';
 import { importServer } from './import/operation.ts';
 import { deleteOrphan } from './orphans/delete/operation.ts';
 import { restartServer, startServer, stopServer } from './power/operation.ts';
@@ -21,6 +22,7 @@ export const SERVER_OPERATIONS: readonly OperationKind<ServerTools>[] = [
   cleanUpServer,
   repairServer,
   resizeServer,
+  guardServer,
   startServer,
   stopServer,
   restartServer,

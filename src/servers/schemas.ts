@@ -2,6 +2,7 @@ import { sql } from 'kysely';
 import { type Static, Type } from 'typebox';
 import { createdFilters } from '../http/created-filters.ts';
 import { filter, type ListDefinition } from '../http/list.ts';
+import { newGuardFields } from './guards/fields.ts';
 import { SERVER_JSON } from './store.ts';
 
 const LABEL = '[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?';
@@ -48,6 +49,10 @@ export const Server = Type.Object(
     drift: Type.Array(Drift, { description: 'What its provider says otherwise than it was left. Empty: nothing.' }),
     observed_at: Type.Union([Type.String({ format: 'date-time' }), Type.Null()], {
       description: 'When it was last compared with what its provider says.',
+    }),
+    protect: Type.Boolean({ description: 'Whatever would delete it is refused.' }),
+    expires_at: Type.Union([Type.String({ format: 'date-time' }), Type.Null()], {
+      description: 'When it is deleted by itself. Null: never.',
     }),
   },
   { title: 'Server' },
@@ -97,6 +102,7 @@ export const CreateServer = Type.Object(
         description: "`public`, `private`, or the provider's own ids of networks. Default: with a public address.",
       }),
     ),
+    ...newGuardFields,
   },
   { additionalProperties: false },
 );

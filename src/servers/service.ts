@@ -5,6 +5,7 @@ import type { Answer, Mutation } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
 import { type Accepted, accept, type ChangePlan } from '../operations/accept.ts';
 import type { ServerSpec } from '../providers/contract.ts';
+import { generateSshKey } from '../transports/keys.ts';
 import { workspacePublicKey } from '../workspaces/ssh-keys.ts';
 import { forgetHostKeys } from './ssh-store.ts';
 import { holderOf, lockServer, readServer, type ServerRecord, updateServer } from './store.ts';
@@ -20,7 +21,8 @@ export function requireVisible<Visible extends { workspace: string }>(
   server: Visible | null,
   id: string,
 ): Visible {
-  if (server === null || !isPermitted(principal, 'server_read', server.workspace)) throw errors.notFound('server', id);
+  if (server === null) throw errors.notFound('server', id);
+  if (!isPermitted(principal, 'server_read', server.workspace)) throw errors.hidden('server', id);
   return server;
 }
 
@@ -33,6 +35,17 @@ export async function withSshKey<Spec extends Pick<ServerSpec, 'workspace' | 'ss
 ): Promise<Spec> {
   if (!providers.takesSshKey(provider)) return spec;
   return { ...spec, ssh_public_key: await workspacePublicKey(tx, encryption, spec.workspace, principal.name) };
+}
+
+/** Gives a new server its host key, so that nobody else can pass for it at the first login, where its cloud takes one. */
+export function withHostKey(
+  { providers }: Pick<Services, 'providers'>,
+  provider: string,
+  spec: ServerSpec,
+): ServerSpec {
+  if (providers.cloud(provider)?.takesHostKey(spec.user_data ?? null) !== true) return spec;
+  const { publicKey, privateKey } = generateSshKey(spec.hostname);
+  return { ...spec, ssh_host_key: { public_key: publicKey, private_key: privateKey } };
 }
 
 /** @returns 409. */

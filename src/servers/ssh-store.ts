@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import type { ReachedServer } from '../access/reach.ts';
 import type { Queryable } from '../database/pool.ts';
+import { readHostKey } from '../transports/keys.ts';
 
 /** How a server is entered over SSH. */
 export interface ServerSsh {
@@ -52,6 +53,14 @@ export async function pinHostKey(
     on conflict (server_id) do update set ${column} = coalesce(ssh.${column}, excluded.${column})
     returning ${column} as kept`.execute(db);
   return rows[0]?.kept ?? seen;
+}
+
+/** Keeps the host key that a server was made with. Where it makes its own, the one that it shows next is kept. */
+export async function pinGivenKey(tx: Queryable, serverId: string, publicKey: string | null): Promise<void> {
+  if (publicKey === null) return forgetHostKeys(tx, serverId);
+  await sql`
+    insert into provisioning.server_ssh (server_id, host_key) values (${serverId}, ${readHostKey(publicKey)})
+    on conflict (server_id) do update set host_key = excluded.host_key`.execute(tx);
 }
 
 /** Forgets the host keys: the next ones seen are kept. */

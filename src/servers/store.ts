@@ -10,7 +10,8 @@ export const SERVER_JSON = sql.raw<string>(`json_build_object(
   'status', status, 'created_at', to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
   'updated_at', to_char(updated_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
   'workspace', workspace, 'tags', tags, 'created_by', created_by, 'drift', drift,
-  'observed_at', to_char(observed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))::text`);
+  'observed_at', to_char(observed_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), 'protect', protected,
+  'expires_at', to_char(expires_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))::text`);
 
 /** What a request about one server needs to know. */
 export interface ServerRecord {
@@ -25,6 +26,8 @@ export interface ServerRecord {
   plan: string;
   zone: string;
   tags: string[];
+  protected: boolean;
+  expires_at: Date | null;
 }
 
 /** The row as JSON text with the workspace it belongs to; null when there is none. */
@@ -50,6 +53,8 @@ export async function lockServer(tx: Queryable, id: string): Promise<ServerRecor
       'plan',
       'zone',
       'tags',
+      'protected',
+      'expires_at',
     ])
     .where('id', '=', id)
     .forUpdate()

@@ -9,10 +9,18 @@ import { readFigures } from './store.ts';
 const FIGURES_MS = 3_000;
 
 /** What a connection pool tells of itself (pg.Pool has this shape). */
-export interface PoolFigures {
+interface PoolFigures {
   readonly totalCount: number;
   readonly idleCount: number;
   readonly waitingCount: number;
+}
+
+/** What the metrics tell of the process itself. */
+export interface ProcessFigures {
+  /** The application's connections. */
+  pool: PoolFigures;
+  /** Its own TLS; null: it has none. */
+  tls: { state(): { expiresAt: Date; problem: string | null } } | null;
 }
 
 /** The Prometheus text of this process, and its content type. */
@@ -26,13 +34,14 @@ export function createMetrics(
   app: App,
   db: Database,
   providers: ProviderRegistry,
-  pool: PoolFigures | undefined,
+  { pool, tls }: ProcessFigures,
 ): Metrics {
   const registry = new Registry();
   // Process, heap, garbage collection, and the event loop's lag (nodejs_eventloop_lag_seconds).
   collectDefaultMetrics({ register: registry });
   observeRequests(app, registry);
-  if (pool !== undefined) observePool(pool, registry);
+  observePool(pool, registry);
+  observeTls(tls, registry);
   const update = databaseGauges(registry);
   const updateAccounts = accountGauges(registry);
   return {
@@ -81,6 +90,27 @@ function observePool(pool: PoolFigures, registry: Registry): void {
       this.set({ state: 'in_use' }, pool.totalCount - pool.idleCount);
       this.set({ state: 'idle' }, pool.idleCount);
       this.set({ state: 'waiting' }, pool.waitingCount);
+    },
+  });
+}
+
+function observeTls(tls: ProcessFigures['tls'], registry: Registry): void {
+  new Gauge({
+    name: 'provisioning_tls_certificate_expiry_timestamp_seconds',
+    help: "When this process's own TLS certificate ends. Absent without TLS of its own.",
+    registers: [registry],
+    collect() {
+      if (tls === null) this.remove();
+      else this.set(tls.state().expiresAt.getTime() / 1_000);
+    },
+  });
+  new Gauge({
+    name: 'provisioning_tls_reload_failed',
+    help: '1 while the TLS files cannot be used, so that the previous ones stay in use. Absent without TLS of its own.',
+    registers: [registry],
+    collect() {
+      if (tls === null) this.remove();
+      else this.set(tls.state().problem === null ? 0 : 1);
     },
   });
 }
@@ -141,12 +171,17 @@ function databaseGauges(registry: Registry) {
     'Time since an account was last looked at whole; of several at a provider, the longest.',
     ['provider'],
   );
+  const unexported = gauge(
+    'provisioning_audit_export_pending_rows',
+    'Sealed rows of the audit log that have not been exported yet. Absent without an export.',
+    [],
+  );
 
   return (figures: Awaited<ReturnType<typeof readFigures>> | null) => {
     for (const each of [unfinished, finished, orphans, sweeps]) each.reset();
     up.set(figures === null ? 0 : 1);
     if (figures === null) {
-      for (const each of [depth, replicas, missing, drifted]) each.remove();
+      for (const each of [depth, replicas, missing, drifted, unexported]) each.remove();
       return;
     }
     let pending = 0;
@@ -157,6 +192,8 @@ function databaseGauges(registry: Registry) {
     for (const { kind, status, count } of figures.finished) finished.set({ kind, status }, count);
     depth.set(pending);
     replicas.set(figures.replicas);
+    if (figures.auditPending === null) unexported.remove();
+    else unexported.set(figures.auditPending);
     missing.set(figures.servers.missing);
     drifted.set(figures.servers.drifted);
     for (const { provider, count } of figures.orphans) orphans.set({ provider }, count);

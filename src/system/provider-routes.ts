@@ -145,7 +145,7 @@ function shown(provider: Provider) {
 
 /** @throws 404 where the caller may not see the workspace. */
 function requireVisible(request: FastifyRequest, workspace: string): void {
-  if (!isPermitted(principalOf(request), 'workspace_read', workspace)) throw errors.notFound('workspace', workspace);
+  if (!isPermitted(principalOf(request), 'workspace_read', workspace)) throw errors.hidden('workspace', workspace);
 }
 
 /** @throws 404 where it is not enabled, or the caller may not see the workspace whose account is asked for. */

@@ -4,7 +4,7 @@ import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
 import { VERSION } from '../version.ts';
 import { createProbe } from './probe.ts';
-import { createMetrics, type PoolFigures } from './prometheus.ts';
+import { createMetrics, type ProcessFigures } from './prometheus.ts';
 import type { Readiness } from './readiness.ts';
 import { countOperations } from './store.ts';
 
@@ -36,12 +36,17 @@ const MetricsSchema = Type.Object(
 
 /**
  * Health, readiness and metrics. Call it on the application itself: its hook times every request.
- * @param pool the application's connections, for `/metrics`.
+ * @param figures of the process, for `/metrics`.
  */
-export function registerSystemRoutes(app: App, services: Services, readiness: Readiness, pool?: PoolFigures): void {
+export function registerSystemRoutes(
+  app: App,
+  services: Services,
+  readiness: Readiness,
+  figures: ProcessFigures,
+): void {
   const { db, engine } = services;
   const probe = createProbe(db, engine);
-  const metrics = createMetrics(app, db, services.providers, pool);
+  const metrics = createMetrics(app, db, services.providers, figures);
   const uptime = () => Math.floor(process.uptime());
 
   app.get(

@@ -44,10 +44,12 @@ interface DatabaseFigures {
   servers: { missing: number; drifted: number };
   /** Seconds since an account was last looked at whole, the longest ago by provider. */
   sweeps: { provider: string; seconds: number }[];
+  /** Sealed rows of the audit log that have not been exported yet; null: it is not exported. */
+  auditPending: number | null;
 }
 
 export async function readFigures(db: Database): Promise<DatabaseFigures> {
-  const [unfinished, finished, replicas, orphans, servers, sweeps] = await Promise.all([
+  const [unfinished, finished, replicas, orphans, servers, sweeps, audit] = await Promise.all([
     sql<OperationCount>`
       select kind, status, count(*)::int as count
       from (select kind, status from provisioning.operations
@@ -71,6 +73,9 @@ export async function readFigures(db: Database): Promise<DatabaseFigures> {
     sql<{ provider: string; seconds: number }>`
       select provider, extract(epoch from max(clock_timestamp() - listed_at))::float8 as seconds
       from provisioning.account_sweeps where listed_at is not null group by provider`.execute(db),
+    sql<{ pending: number }>`
+      select ((select max(position) from provisioning.audit_log) - position)::float8 as pending
+      from provisioning.audit_exports order by exported_at desc limit 1`.execute(db),
   ]);
   return {
     unfinished: unfinished.rows,
@@ -78,6 +83,7 @@ export async function readFigures(db: Database): Promise<DatabaseFigures> {
     replicas: replicas.rows[0]?.count ?? 0,
     orphans: orphans.rows,
     servers: servers.rows[0] ?? { missing: 0, drifted: 0 },
+    auditPending: audit.rows[0]?.pending ?? null,
     sweeps: sweeps.rows,
   };
 }

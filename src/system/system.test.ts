@@ -42,7 +42,7 @@ function start(db: Database, replicaId: string | null = null) {
     }),
   ]);
   const services = { db, engine: { replicaId }, providers } as unknown as Services;
-  registerSystemRoutes(app, services, readiness, { totalCount: 3, idleCount: 1, waitingCount: 0 });
+  registerSystemRoutes(app, services, readiness, { pool: { totalCount: 3, idleCount: 1, waitingCount: 0 }, tls: null });
   registerProviderRoutes(app, services);
   const get = async (url: string) => {
     const response = await app.inject({ method: 'GET', url });

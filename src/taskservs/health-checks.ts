@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import { harmlessText } from '../util/harmless.ts';
+import { startRounds } from '../util/rounds.ts';
 import { createSlots } from '../util/slots.ts';
 import { askHealth } from './check/procedure.ts';
 import { type DueCheck, type Health, noteHealth, takeDueChecks } from './host-store.ts';
@@ -25,8 +26,6 @@ export function startHealthChecks(
   const { logger, seconds } = options;
   const slots = createSlots(AT_ONCE);
   const stopped = new AbortController();
-  let running: Promise<void> = Promise.resolve();
-  let busy = false;
 
   const round = async () => {
     const due = await takeDueChecks(tools.db, seconds, BATCH);
@@ -62,23 +61,15 @@ export function startHealthChecks(
     );
   };
 
-  const timer = setInterval(() => {
-    if (busy) return;
-    busy = true;
-    running = round()
-      .catch((error: unknown) => {
-        if (!stopped.signal.aborted) logger.warn({ err: error }, 'health checks failed; the next round tries again');
-      })
-      .finally(() => {
-        busy = false;
-      });
-  }, ROUND_MS);
-
+  const rounds = startRounds(ROUND_MS, () =>
+    round().catch((error: unknown) => {
+      if (!stopped.signal.aborted) logger.warn({ err: error }, 'health checks failed; the next round tries again');
+    }),
+  );
   return {
     async stop() {
-      clearInterval(timer);
       stopped.abort(new Error('The server is stopping.'));
-      await running;
+      await rounds.stop();
     },
   };
 }

@@ -2,6 +2,7 @@ import type { OperationKind } from '../operations/define.ts';
 import { checkTaskserv } from './check/operation.ts';
 import { createTaskserv } from './create/operation.ts';
 import { deleteTaskserv } from './delete/operation.ts';
+import { guardTaskserv } from './guard/operation.ts';
 import type { HostTools } from './procedures/input.ts';
 import { reconcileTaskserv } from './reconcile/operation.ts';
 import { retryTaskserv } from './retry/operation.ts';
@@ -14,5 +15,6 @@ export const TASKSERV_OPERATIONS: readonly OperationKind<HostTools>[] = [
   deleteTaskserv,
   checkTaskserv,
   retryTaskserv,
+  guardTaskserv,
   reconcileTaskserv,
 ];

@@ -2,6 +2,7 @@ import { sql } from 'kysely';
 import { type Static, Type } from 'typebox';
 import { createdFilters } from '../http/created-filters.ts';
 import { filter, type ListDefinition } from '../http/list.ts';
+import { newGuardFields } from '../servers/guards/fields.ts';
 import { TASKSERV_JSON } from './store.ts';
 
 /** Servers of one taskserv at most. */
@@ -39,6 +40,8 @@ export const Taskserv = Type.Object(
     secrets: Type.Array(Type.String(), { description: 'Which fields of the config hold a secret.' }),
     hosts: Type.Array(Host),
     created_by: Type.String(),
+    protect: Type.Boolean({ description: 'Whatever would remove it is refused.' }),
+    expires_at: Type.Union([time, Type.Null()], { description: 'When it is deleted by itself. Null: never.' }),
   },
   { title: 'Taskserv' },
 );
@@ -68,6 +71,7 @@ export const CreateTaskserv = Type.Object(
     ),
     check_mode: Type.Optional(Type.Boolean({ default: false, description: 'Only look and say what would be done.' })),
     wait,
+    ...newGuardFields,
   },
   { additionalProperties: false },
 );

@@ -18,9 +18,8 @@ import { lockTaskserv, readTaskserv, readTaskservPlace, type TaskservRecord, tas
 /** The taskserv as JSON text. @throws 404 also where the caller may not see its workspace. */
 export async function getTaskserv(services: Services, principal: Principal, id: string): Promise<string> {
   const taskserv = await readTaskserv(services.db, id);
-  if (taskserv === null || !isPermitted(principal, 'taskserv_read', taskserv.workspace)) {
-    throw errors.notFound('taskserv', id);
-  }
+  if (taskserv === null) throw errors.notFound('taskserv', id);
+  if (!isPermitted(principal, 'taskserv_read', taskserv.workspace)) throw errors.hidden('taskserv', id);
   return taskserv.json;
 }
 
@@ -44,8 +43,8 @@ export async function readCatalog(
 /** What can be installed in the workspace of a taskserv. @throws 404 also where the caller may not see it. */
 export async function definitionsFor(db: Database, principal: Principal, id: string): Promise<Definitions> {
   const place = await readTaskservPlace(db, id);
-  if (place === null || !isPermitted(principal, 'taskserv_read', place.workspace))
-    throw errors.notFound('taskserv', id);
+  if (place === null) throw errors.notFound('taskserv', id);
+  if (!isPermitted(principal, 'taskserv_read', place.workspace)) throw errors.hidden('taskserv', id);
   return definitionsOf(db, place.workspace);
 }
 
@@ -96,6 +95,20 @@ export async function lockWithHosts(
   const seen = (await hostsOf(mutation.tx, id)).map(({ server_id }) => server_id);
   const servers = await lockServers(mutation.tx, seen);
   const taskserv = await lockForChange(mutation, id, permission);
+  requireReach(mutation.principal, servers);
+  const hosts = await hostsOf(mutation.tx, id);
+  if (!hosts.every(({ server_id }) => seen.includes(server_id))) throw justChanged(id);
+  return { taskserv, hosts };
+}
+
+/** As `lockWithHosts`, also while somebody is changing it: guards hold at any time. @throws 404, 403, 503. */
+export async function lockToGuard(
+  mutation: Mutation,
+  id: string,
+): Promise<{ taskserv: TaskservRecord; hosts: TaskservHost[] }> {
+  const seen = (await hostsOf(mutation.tx, id)).map(({ server_id }) => server_id);
+  const servers = await lockServers(mutation.tx, seen);
+  const taskserv = await lockPermitted(mutation, id, 'taskserv_update');
   requireReach(mutation.principal, servers);
   const hosts = await hostsOf(mutation.tx, id);
   if (!hosts.every(({ server_id }) => seen.includes(server_id))) throw justChanged(id);

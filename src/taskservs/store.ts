@@ -19,7 +19,7 @@ export const TASKSERV_JSON = sql.raw<string>(`json_build_object(
               'version', h.version, 'message', h.message, 'checked_at', ${time('h.checked_at')}) order by h.position, s.hostname), '[]')
             from provisioning.taskserv_hosts h join provisioning.servers s on s.id = h.server_id
             where h.taskserv_id = taskservs.id),
-  'created_by', taskservs.created_by)::text`);
+  'created_by', taskservs.created_by, 'protect', taskservs.protected, 'expires_at', ${time('taskservs.expires_at')})::text`);
 
 /** What a request about one taskserv needs to know. */
 export interface TaskservRecord {
@@ -30,6 +30,8 @@ export interface TaskservRecord {
   revision: number;
   status: string;
   owner_id: string | null;
+  protected: boolean;
+  expires_at: Date | null;
 }
 
 /** The row as JSON text with the workspace it belongs to; null when there is none. */
@@ -43,7 +45,7 @@ export async function readTaskserv(db: Queryable, id: string): Promise<{ json: s
 export async function lockTaskserv(tx: Queryable, id: string): Promise<TaskservRecord | null> {
   const row = await tx
     .selectFrom('provisioning.taskservs')
-    .select(['id', 'workspace', 'name', 'version', 'revision', 'status', 'owner_id'])
+    .select(['id', 'workspace', 'name', 'version', 'revision', 'status', 'owner_id', 'protected', 'expires_at'])
     .where('id', '=', id)
     .forUpdate()
     .executeTakeFirst();

@@ -6,7 +6,7 @@ import { isPermitted, type Principal, permittedWorkspaces } from '../access/perm
 import type { Queryable } from '../database/pool.ts';
 import { uuidv7 } from '../database/uuid.ts';
 import type { Signals } from '../engine/signals.ts';
-import { insertAudit } from '../http/mutation.ts';
+import { insertAudit, UNASKED } from '../http/mutation.ts';
 import type { Services } from '../http/section.ts';
 import { comparePositions } from '../operations/cursor.ts';
 import { type FeedRow, readFeed } from '../operations/store.ts';
@@ -189,7 +189,7 @@ async function silence(tx: Queryable, id: string, reason: string, logger: Logger
   if (!(await deactivate(tx, id, reason))) return;
   await giveUpPending(tx, id, `the webhook was deactivated: ${reason}`);
   const entry = { action: 'webhook.deactivate', resource: `webhook:${id}`, details: { reason } };
-  await insertAudit(tx, { ip: null, id: null }, SERVER, 'allowed', entry);
+  await insertAudit(tx, UNASKED, SERVER, 'allowed', entry);
   logger.warn({ webhook: id, reason }, 'a webhook was deactivated');
 }
 

@@ -63,7 +63,8 @@ export async function requireWebhook(
   lock = false,
 ): Promise<WebhookRecord> {
   const webhook = isUuid(id) ? await findWebhook(db, id, lock) : null;
-  if (webhook === null || !holds(principal, 'webhook_read', webhook.workspace)) throw errors.notFound('webhook', id);
+  if (webhook === null) throw errors.notFound('webhook', id);
+  if (!holds(principal, 'webhook_read', webhook.workspace)) throw errors.hidden('webhook', id);
   return webhook;
 }
 

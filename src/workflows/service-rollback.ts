@@ -30,8 +30,8 @@ export async function lockPermitted(
 
 /** The caller may see the workflow. @throws 404. */
 export function requireVisible(principal: Principal, workflow: WorkflowRecord | null, id: string): WorkflowRecord {
-  if (workflow === null || !isPermitted(principal, 'workflow_read', workflow.workspace))
-    throw errors.notFound('workflow', id);
+  if (workflow === null) throw errors.notFound('workflow', id);
+  if (!isPermitted(principal, 'workflow_read', workflow.workspace)) throw errors.hidden('workflow', id);
   return workflow;
 }
 

@@ -54,9 +54,8 @@ export async function readCredentials(services: Services, principal: Principal, 
 }
 
 async function requireVisible({ db }: Services, principal: Principal, workspace: string): Promise<void> {
-  if (!isPermitted(principal, 'workspace_read', workspace) || (await findWorkspace(db, workspace)) === null) {
-    throw errors.notFound('workspace', workspace);
-  }
+  if (!isPermitted(principal, 'workspace_read', workspace)) throw errors.hidden('workspace', workspace);
+  if ((await findWorkspace(db, workspace)) === null) throw errors.notFound('workspace', workspace);
 }
 
 function requireMay(principal: Principal, workspace: string): void {

@@ -14,8 +14,8 @@ const MAX_VALUE_BYTES = 65_536;
 const MAX_SECRETS = 1_000;
 
 async function requireVisible({ db }: Pick<Services, 'db'>, principal: Principal, workspace: string): Promise<void> {
-  const known = isPermitted(principal, 'workspace_read', workspace) && (await findWorkspace(db, workspace)) !== null;
-  if (!known) throw errors.notFound('workspace', workspace);
+  if (!isPermitted(principal, 'workspace_read', workspace)) throw errors.hidden('workspace', workspace);
+  if ((await findWorkspace(db, workspace)) === null) throw errors.notFound('workspace', workspace);
   if (!isPermitted(principal, 'secret_read', workspace)) throw errors.forbidden('secret_read', workspace);
 }
 
@@ -56,7 +56,7 @@ export async function setSecret(
   if (Buffer.byteLength(value) > MAX_VALUE_BYTES) {
     throw errors.validation([{ field: 'value', message: `must have at most ${MAX_VALUE_BYTES} bytes` }]);
   }
-  if (!isPermitted(principal, 'workspace_read', workspace)) throw errors.notFound('workspace', workspace);
+  if (!isPermitted(principal, 'workspace_read', workspace)) throw errors.hidden('workspace', workspace);
   if ((await lockWorkspace(tx, workspace)) === null) throw errors.notFound('workspace', workspace);
   const before = await findSecret(tx, workspace, key);
   requireWrite(principal, workspace, key, before?.ownerId ?? principal.userId);
@@ -81,7 +81,7 @@ export async function deleteSecret(
   workspace: string,
   key: string,
 ): Promise<Answer> {
-  if (!isPermitted(principal, 'workspace_read', workspace)) throw errors.notFound('workspace', workspace);
+  if (!isPermitted(principal, 'workspace_read', workspace)) throw errors.hidden('workspace', workspace);
   if ((await lockWorkspace(tx, workspace)) === null) throw errors.notFound('workspace', workspace);
   const row = await findSecret(tx, workspace, key);
   requireWrite(principal, workspace, key, row?.ownerId ?? principal.userId);

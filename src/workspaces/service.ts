@@ -4,6 +4,7 @@ import { type Config, ConfigError } from '../config.ts';
 import type { Database, Queryable } from '../database/pool.ts';
 import { ApplicationError, errors } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
+import { refuseProtected } from '../operations/protection.ts';
 import { nearMatches } from '../util/near-matches.ts';
 import { checkWorkspaceDirectory, makeWorkspaceDirectory, resolveWorkspacePath } from './paths.ts';
 import { WORKSPACE_NAME_PATTERN } from './schemas.ts';
@@ -17,6 +18,7 @@ import {
   lockWorkspace,
   lockWorkspaces,
   nextActiveWorkspace,
+  protectedIn,
   setActiveWorkspace,
   type WorkspaceRow,
   workspaceNames,
@@ -105,7 +107,7 @@ export async function activateWorkspace({ tx, principal, audit }: Mutation, name
 
 /**
  * Deletes the record; the files stay. Where it was the active one, `default` or else the oldest takes its place.
- * @throws 409 while it holds servers or unfinished operations.
+ * @throws 409 while it holds servers or unfinished operations, PROTECTED where one is protected.
  */
 export async function deleteWorkspace(
   { tx, principal, audit }: Mutation,
@@ -119,6 +121,7 @@ export async function deleteWorkspace(
   if (repeatedName !== undefined && repeatedName !== name) {
     throw errors.validation([{ field: 'name', message: `contradicts the path, which names "${name}"` }]);
   }
+  refuseProtected(await protectedIn(tx, name));
   const contents = await countContents(tx, name);
   if (contents.servers > 0) {
     throw errors.conflict(
@@ -176,7 +179,8 @@ function defaultPath(config: Config, name: string): string {
 }
 
 function requireVisible(principal: Principal, name: string): void {
-  if (!NAME.test(name) || !isPermitted(principal, 'workspace_read', name)) unknown(name);
+  if (!NAME.test(name)) unknown(name);
+  if (!isPermitted(principal, 'workspace_read', name)) throw errors.hidden('workspace', name);
 }
 
 function unknown(name: string): never {

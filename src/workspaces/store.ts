@@ -1,6 +1,7 @@
 import { type RawBuilder, sql } from 'kysely';
 import { USERS_CHANNEL } from '../access/authenticate.ts';
 import type { Queryable } from '../database/pool.ts';
+import type { ProtectedThing } from '../operations/protection.ts';
 import { WORKSPACE_JSON } from './schemas.ts';
 
 /** A workspace as JSON text, and whether it is the active one. */
@@ -128,6 +129,18 @@ export async function countContents(tx: Queryable, name: string): Promise<{ serv
     tx,
   );
   return rows[0] ?? { servers: 0, operations: 0 };
+}
+
+/** What of a workspace is protected from deletion: twenty of it at most. */
+export async function protectedIn(tx: Queryable, name: string): Promise<ProtectedThing[]> {
+  const { rows } = await sql<ProtectedThing>`
+    select 'server' as type, id, hostname as name from provisioning.servers where workspace = ${name} and protected
+    union all
+    select 'taskserv', id, name from provisioning.taskservs where workspace = ${name} and protected
+    union all
+    select 'orphan', id, hostname from provisioning.orphans where workspace = ${name} and protected
+    order by name limit 20`.execute(tx);
+  return rows;
 }
 
 /** The workspaces of this list only; null: all. A condition for lists. */

@@ -27,6 +27,8 @@ const OPERATOR = {
   taskserv_update: 'all',
   taskserv_delete: 'all',
   taskserv_privileged: 'all',
+  protection_remove: 'all',
+  taskserv_kubeconfig: 'all',
   workflow_submit: 'all',
   workflow_cancel: 'all',
   workflow_approve: 'all',

@@ -76,8 +76,8 @@ test('every output format of a list', async () => {
   const list = async (format: string) =>
     (await cli.run(['server', 'list', '--hostname', 'formats', '--output', format])).stdout;
   const [heading, row] = (await list('table')).split('\n');
-  assert.match(heading ?? '', /^ID +HOSTNAME +WORKSPACE +PROVIDER +PLAN +ZONE +ADDRESS +STATUS$/);
-  assert.match(row ?? '', /^srv-\w+ +formats +default +simulated +2xCPU-4GB +de-fra1 +10\.\S+ +running$/);
+  assert.match(heading ?? '', /^ID +HOSTNAME +WORKSPACE +PROVIDER +PLAN +ZONE +ADDRESS +STATUS +GUARDS$/);
+  assert.match(row ?? '', /^srv-\w+ +formats +default +simulated +2xCPU-4GB +de-fra1 +10\.\S+ +running +-$/);
   assert.equal(JSON.parse(await list('json'))[0].hostname, 'formats');
   assert.match(await list('yaml'), /^ {2}hostname: formats$/m);
   assert.equal(await list('name'), 'formats\n');
@@ -256,7 +256,7 @@ test('completion offers commands, options and the choices of an option', async (
   assert.deepEqual(await offered('ser'), ['serve', 'server', 'service-account']);
   assert.deepEqual(await offered('server', 'st'), ['start', 'stop']);
   assert.deepEqual(await offered('server', 'list', '--output', ''), ['table', 'json', 'yaml', 'name']);
-  assert.deepEqual(await offered('server', 'create', '--pr'), ['--provider']);
+  assert.deepEqual(await offered('server', 'create', '--pr'), ['--provider', '--protect']);
   for (const shell of ['bash', 'zsh', 'fish']) {
     assert.match((await cli.run(['completion', shell])).stdout, /__complete/);
   }

@@ -14,6 +14,8 @@ const NO_COMMAND: Record<string, string> = {
 
 /** What the dashboard leaves to the command line and the API, and why. */
 const NOT_IN_DASHBOARD: Record<string, string> = {
+  'GET /v1/taskservs/{id}/kubeconfig':
+    'a file for kubectl with a private key: it belongs on a command line, not into a page',
   'GET /health/live': 'asked by whoever runs the process, not by people',
   'GET /health/ready': 'asked by balancers',
   'GET /metrics': 'read by Prometheus',
@@ -31,6 +33,8 @@ const NOT_IN_DASHBOARD: Record<string, string> = {
   'GET /v1/workspaces/{name}': 'the list has every field',
   'GET /v1/workspaces/{name}/secrets/{key}': 'the list has every field',
   'GET /v1/schedules/{id}': 'the list has every field',
+  'GET /v1/audit/checkpoint': 'it is noted by programs, outside of the installation',
+  'GET /v1/audit/export': 'for programs: the page shows the list',
 };
 
 const METHODS = ['get', 'post', 'put', 'patch', 'delete'];
@@ -137,5 +141,5 @@ test('every command teaches by an example that begins as it is called', () => {
 
 test('every command has --output, but for those whose text is not ours to change', () => {
   const plain = COMMANDS.filter((command) => command.plain !== undefined).map(({ name }) => name);
-  assert.deepEqual(plain.sort(), ['api', 'completion', 'mcp', 'metrics']);
+  assert.deepEqual(plain.sort(), ['api', 'audit export', 'cluster kubeconfig', 'completion', 'mcp', 'metrics']);
 });

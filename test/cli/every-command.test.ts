@@ -6,8 +6,10 @@ import { after, test } from 'node:test';
 import { COMMANDS } from '../../src/cli/program.ts';
 import { startFakeHetzner } from '../clouds/hetzner.ts';
 import { startInstallation } from '../support/acceptance.ts';
+import { needs } from '../support/needs.ts';
 import { ADMIN_PASSWORD, until } from '../support/server.ts';
 import { needsSshd, startSshd } from '../support/sshd.ts';
+import { defineTaskserv } from '../support/taskserv-definitions.ts';
 import { codesNow } from '../support/totp.ts';
 import { createInProcess } from './in-process.ts';
 
@@ -39,7 +41,7 @@ async function ok(line: string, input = ''): Promise<string> {
 const CLOUD = '--provider simulated --plan 2xCPU-4GB --zone de-fra1';
 
 const EVERY = 'every command does what it says on a real server, and the server answers each request that it claims';
-test(EVERY, { skip: needsSshd() }, async () => {
+test(EVERY, { skip: needsSshd() || needs('unshare') }, async () => {
   await ok(`login ${server.url} --name main --password-stdin`, ADMIN_PASSWORD);
   await ok('context list');
   await ok('context use main');
@@ -53,13 +55,31 @@ test(EVERY, { skip: needsSshd() }, async () => {
   for (const verb of ['stop', 'start', 'restart']) await ok(`server ${verb} web-01`);
   await ok('server resize web-01 --plan 4xCPU-8GB --check');
   await ok('server resize web-01 --plan 4xCPU-8GB --tag web --tag blue');
+  await ok('server protect web-01');
+  assert.equal((await cli.run(words('server delete web-01 --yes'))).status, 5);
+  await ok('server unprotect web-01');
+  await ok('server expire web-01 --ttl 8h --check');
+  await ok('server expire web-01 --ttl 8h');
+  await ok('server extend web-01 --ttl 4h');
+  await ok('server expire web-01 --never');
+  assert.equal((await cli.run(words('server extend web-01 --ttl 4h'))).status, 2);
   await ok('server refresh web-01');
   await ok('server repair web-01 --check');
   const key = await ok('workspace ssh-key default -o name');
-  await using sshd = await startSshd(key);
+  await using sshd = await startSshd(key, { apart: true });
   await ok(`server import old-01 --address 127.0.0.1 --user root --port ${sshd.port} --check`);
   await ok(`server import old-01 --address 127.0.0.1 --user root --port ${sshd.port} --tag old`);
   const old = JSON.parse(await ok('server show old-01 -o json')).id;
+  const scripts = {
+    install: 'true',
+    check: 'true',
+    remove: 'forget',
+    kubeconfig: 'fact KUBECONFIG "for $CALLER_NAME"',
+  };
+  await defineTaskserv(server.dataDir, 'default', 'plane', scripts);
+  await ok('taskserv create plane --server old-01');
+  assert.equal(await ok('cluster kubeconfig plane --hours 1'), 'for provisioning:admin');
+  await ok('taskserv delete plane --yes');
   await ok(`server forget-host-key ${old} --yes`);
   await ok('server delete old-01 --yes');
 
@@ -74,6 +94,10 @@ test(EVERY, { skip: needsSshd() }, async () => {
   await ok('taskserv retry redis');
   await ok('taskserv update redis --config port=6381 --check');
   await ok('taskserv update redis --config port=6381');
+  await ok('taskserv protect redis');
+  await ok('taskserv expire redis --ttl 30d');
+  await ok('taskserv extend redis --ttl 1w');
+  await ok('taskserv unprotect redis');
   await ok('taskserv delete redis --yes');
 
   await ok('workflow types');
@@ -148,6 +172,8 @@ test(EVERY, { skip: needsSshd() }, async () => {
   await until(async () => (await ok('orphan list -o name')) !== '', 'the orphan to be found');
   const orphan = await ok('orphan list -o name');
   await ok(`orphan show ${orphan}`);
+  await ok(`orphan protect ${orphan}`);
+  await ok(`orphan unprotect ${orphan}`);
   await ok(`orphan delete ${orphan} --yes`);
 
   const webhook = await ok(`webhook create ${server.url}/nowhere --event operation.failed -o name`);
@@ -202,6 +228,9 @@ test(EVERY, { skip: needsSshd() }, async () => {
   await ok('user reset-totp two.factor --yes');
   await ok('context delete two');
   await ok('audit --limit 5');
+  await ok('audit checkpoint');
+  await ok(`audit export ${path.join(home, 'audit.jsonl')}`);
+  await ok('audit verify');
   await ok('status');
   await ok('metrics');
   await ok('completion bash');

@@ -2,7 +2,16 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { createAwsProvider } from '../../src/providers/aws/provider.ts';
 import { type FakeAws, startFakeAws } from '../clouds/aws.ts';
-import { CANARY, COMMON, cloudSuite, opener, permitted, specsIn } from './cloud.testsuite.ts';
+import {
+  assertGivesHostKey,
+  CANARY,
+  COMMON,
+  cloudSuite,
+  HOST_KEY,
+  opener,
+  permitted,
+  specsIn,
+} from './cloud.testsuite.ts';
 
 const spec = specsIn('eu-central-1a');
 const open = opener(startFakeAws, (fake) => createAwsProvider(settingsFor(fake)));
@@ -56,6 +65,16 @@ describe('the aws provider', () => {
     await it.provider.deleteServer(ref, options);
     while ((await it.provider.observeServers([ref])).size > 0);
     assert.deepEqual([it.fake.alive().length, it.fake.volumes.size], [0, 0]);
+  });
+
+  test('P41: the host key goes to cloud-init, beside the user data', async () => {
+    await using it = await open();
+    for (const user_data of [null, '#!/bin/sh\ntrue']) {
+      const { ref } = await it.provider.ensureServer(spec({ ssh_host_key: HOST_KEY, user_data }), permitted());
+      const userData = it.fake.instances.get(ref)?.userData ?? '';
+      assertGivesHostKey(userData);
+      assert.equal(userData.includes('#!/bin/sh\ntrue'), user_data !== null);
+    }
   });
 
   test('P10: lists that lag do not lead to a second server, nor do other parameters', async () => {

@@ -177,6 +177,11 @@ const REQUESTS: Record<string, () => Sent> = {
     kind: 'server.resize',
     resource: `server:${ids.server}`,
   }),
+  'PATCH /v1/servers/{id}, its guards': () => ({
+    path: `/v1/servers/${ids.server}`,
+    body: { protect: true, ttl: '8h' },
+    kind: 'server.guard',
+  }),
   'DELETE /v1/servers/{id}': () => ({
     path: `/v1/servers/${ids.server}?force=true`,
     kind: 'server.delete',
@@ -192,6 +197,7 @@ const REQUESTS: Record<string, () => Sent> = {
   'POST /v1/servers/{id}/stop': () => power('stop'),
   'POST /v1/servers/{id}/restart': () => power('restart'),
   'DELETE /v1/servers/{id}/host-key': () => ({ path: `/v1/servers/${ids.server}/host-key` }),
+  'PATCH /v1/orphans/{id}': () => ({ path: `/v1/orphans/${ids.orphan}`, body: { protect: true } }),
   'DELETE /v1/orphans/{id}': () => ({
     path: `/v1/orphans/${ids.orphan}`,
     kind: 'orphan.delete',
@@ -220,6 +226,11 @@ const REQUESTS: Record<string, () => Sent> = {
     body: { config: { port: 6381, password: SECRETS.password } },
     kind: 'taskserv.update',
     resource: `taskserv:${ids.taskserv}`,
+  }),
+  'PATCH /v1/taskservs/{id}, its guards': () => ({
+    path: `/v1/taskservs/${ids.taskserv}`,
+    body: { protect: true, expires_at: '2030-01-31T18:00:00Z' },
+    kind: 'taskserv.guard',
   }),
   'DELETE /v1/taskservs/{id}': () => ({
     path: `/v1/taskservs/${ids.taskserv}`,
@@ -293,7 +304,7 @@ const CHECKED_IDS = 'select id::text from provisioning.operations where check_mo
 const CHECKS = `operation_id::text in (${CHECKED_IDS})`;
 
 /** Tables of what is never rolled back, of what goes on by itself (uses of sessions), and of what the simulated cloud was asked. */
-const ASIDE = ['sessions', 'audit_log', 'replicas', 'webhook_cursor', 'calls'];
+const ASIDE = ['sessions', 'audit_log', 'audit_checkpoints', 'replicas', 'webhook_cursor', 'calls'];
 /** What of a table counts; else all of it. */
 const ROWS: Record<string, string> = {
   'provisioning.operations': 'not check_mode',

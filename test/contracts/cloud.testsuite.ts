@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { describe, test } from 'node:test';
+import { parse } from 'yaml';
 import type {
   MutationOptions,
   Provider,
@@ -18,6 +19,17 @@ export const COMMON = { installation: 'test', limit: { calls: 60_000, perSeconds
 export const CANARY = 'canary-secret';
 
 const KEY = `ssh-ed25519 ${Buffer.from('a public key').toString('base64')} provisioning`;
+
+/** Not a key: nothing here looks into it. */
+export const HOST_KEY = { private_key: '-----BEGIN…\nprivate\n-----END…\n', public_key: 'ssh-ed25519 AAAAhost x' };
+
+/** Asserts that cloud-init gets the host key, and no reason to make others. */
+export function assertGivesHostKey(userData: string): void {
+  const document = /#cloud-config\n[\s\S]*?(?=\n--==|$)/.exec(userData)?.[0] ?? '';
+  const { ssh_deletekeys: deleted, ssh_keys: keys } = parse(document) as Record<string, unknown>;
+  const { private_key: ed25519_private, public_key: ed25519_public } = HOST_KEY;
+  assert.deepEqual([deleted, keys], [true, { ed25519_private, ed25519_public }]);
+}
 
 /** A stand-in that can refuse creates. */
 interface RefusingFake extends Fake {

@@ -2,7 +2,16 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { createHetznerProvider } from '../../src/providers/hetzner/provider.ts';
 import { type FakeHetzner, startFakeHetzner } from '../clouds/hetzner.ts';
-import { CANARY, COMMON, cloudSuite, opener, permitted, specsIn } from './cloud.testsuite.ts';
+import {
+  assertGivesHostKey,
+  CANARY,
+  COMMON,
+  cloudSuite,
+  HOST_KEY,
+  opener,
+  permitted,
+  specsIn,
+} from './cloud.testsuite.ts';
 
 const KEY = `ssh-ed25519 ${Buffer.from('a public key').toString('base64')} provisioning`;
 
@@ -59,6 +68,16 @@ describe('the hetzner provider', () => {
     assert.equal(it.fake.keys.size, 1);
     assert.deepEqual(it.fake.servers.get(Number(second.ref))?.keys, made?.keys);
     assert.equal(made?.rootPassword, null);
+  });
+
+  test('P41: the host key goes to cloud-init, beside the user data', async () => {
+    await using it = await open();
+    for (const user_data of [null, '#!/bin/sh\ntrue']) {
+      const { ref } = await it.provider.ensureServer(spec({ ssh_host_key: HOST_KEY, user_data }), permitted());
+      const userData = it.fake.servers.get(Number(ref))?.userData ?? '';
+      assertGivesHostKey(userData);
+      assert.equal(userData.includes('#!/bin/sh\ntrue'), user_data !== null);
+    }
   });
 
   test('P9: two processes that need one key at once upload it once', async () => {

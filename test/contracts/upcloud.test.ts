@@ -2,7 +2,16 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { createUpcloudProvider } from '../../src/providers/upcloud/provider.ts';
 import { type FakeUpcloud, startFakeUpcloud } from '../clouds/upcloud.ts';
-import { CANARY, COMMON, cloudSuite, opener, permitted, specsIn } from './cloud.testsuite.ts';
+import {
+  assertGivesHostKey,
+  CANARY,
+  COMMON,
+  cloudSuite,
+  HOST_KEY,
+  opener,
+  permitted,
+  specsIn,
+} from './cloud.testsuite.ts';
 
 const spec = specsIn('de-fra1');
 const open = opener(startFakeUpcloud, (fake) => createUpcloudProvider(settingsFor(fake)));
@@ -64,6 +73,12 @@ describe('the upcloud provider', () => {
     // Made a moment ago, it is in maintenance still: deleting waits, stops and deletes.
     await it.provider.deleteServer(ref, options);
     assert.deepEqual([it.fake.servers.size, it.fake.storages.size], [0, 0]);
+  });
+
+  test('P41: the host key goes to cloud-init, where there is no user data', async () => {
+    await using it = await open();
+    const { ref } = await it.provider.ensureServer(spec({ ssh_host_key: HOST_KEY }), permitted());
+    assertGivesHostKey(it.fake.servers.get(ref)?.userData ?? '');
   });
 
   test('P30: a state that does not allow it now can be tried again', async () => {

@@ -360,7 +360,8 @@ suite('catalog: dry runs', { skip, concurrency: 3 }, () => {
     await runScript(leader, definition, 'check', config, leading);
     // Another control plane may be the one by which all reach the cluster.
     const own = 'kubectl [--server] [https://localhost:6443] [--tls-server-name] [kubernetes]';
-    const asked = await recorded(leader, /^kubelet/);
+    // The pod network goes on asking by itself.
+    const asked = await recorded(leader, /^kubelet|pod-network\.conf/);
     assert.ok(asked.length > 2 && asked.every((call) => call.startsWith(own)), asked.join('\n'));
     const [init] = parseAllDocuments(await leader.run(['cat', '/etc/kubernetes/provisioning.yaml'])).map((document) =>
       document.toJS(),
@@ -401,12 +402,14 @@ suite('catalog: dry runs', { skip, concurrency: 3 }, () => {
     assert.equal(await runScript(worker, definition, 'install', config, joining), '', 'nothing is done twice');
     assert.deepEqual(await kubeadm(worker), []);
 
+    await leader.put('/run/fake/pods', 'kube-system kube-proxy-abcde\n', '0644');
     await recorded(leader);
     await runScript(leader, definition, 'drain', config, { ...leading, ...peer, PEER_LEAVES: 'yes' });
     const calls = (await recorded(leader)).filter((call) => /\[(drain|delete)\]/.test(call));
     assert.deepEqual(calls, [
       `${own} [drain] [dry-work] [--ignore-daemonsets] [--delete-emptydir-data] [--force] [--timeout=540s]`,
       `${own} [delete] [node] [dry-work] [--ignore-not-found]`,
+      `${own} [--namespace] [kube-system] [delete] [pod] [kube-proxy-abcde] [--ignore-not-found] [--force] [--grace-period=0]`,
     ]);
     await runScript(leader, definition, 'resume', config, { ...leading, ...peer });
     assert.ok((await recorded(leader)).includes(`${own} [uncordon] [dry-work]`));

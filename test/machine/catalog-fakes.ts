@@ -80,7 +80,7 @@ export const fakeKubelet = (version: string) => `# version ${version}\nexec perl
 
 /**
  * @param ready whether a node is that: without a network plugin it is not. Files below /run/fake say otherwise: `ready`;
- *   `node`, which it knows; `etcd`, the members as etcdctl lists them, of which those with an address in `etcd-up` answer.
+ *   `node`, which it knows; `pods` that are left on a node; `etcd`, the members as etcdctl lists them, of which those with an address in `etcd-up` answer.
  */
 export const fakeKubectl = (
   version: string,
@@ -96,6 +96,7 @@ case "$*" in
   *taints*) ;;
   *drained*) echo yes ;;
   *unschedulable*) ;;
+  *--field-selector*) fake pods ;;
   *jsonpath*) fake ready ${ready} ;;
   *'-o name') fake node node/dry ;;
   version*) echo '{"serverVersion": {"gitVersion": "v${version}"}}' ;;

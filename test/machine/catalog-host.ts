@@ -58,6 +58,8 @@ export interface HostOptions {
   address?: string;
   /** Directories in memory with their size in bytes. */
   tmpfs?: Record<string, number>;
+  /** Directories that are the machine's file system, with what the image has there. */
+  volumes?: string[];
 }
 
 export async function startHost(engine: Docker, options: HostOptions): Promise<Host> {
@@ -68,6 +70,7 @@ export async function startHost(engine: Docker, options: HostOptions): Promise<H
     Labels: { [LABEL]: String(process.pid) },
     Entrypoint: options.command ?? ['/bin/sh', '-c', `${FASTER}; while :; do sleep 3600; done`],
     StopSignal: 'SIGKILL',
+    Volumes: Object.fromEntries((options.volumes ?? []).map((directory) => [directory, {}])),
     HostConfig: {
       Privileged: options.privileged ?? false,
       CapAdd: options.capabilities ?? [],

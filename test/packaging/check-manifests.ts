@@ -1,5 +1,6 @@
 /**
- * Holds the compose file to the schema of its specification, and what the Helm chart renders to Kubernetes' own. The
+ * Holds the compose file to the schema of its specification, what the Helm chart renders to Kubernetes' own, and the bill
+ * of materials to CycloneDX'. The
  * validators are installed for this alone (.ci/lint-deploy): node test/packaging/check-manifests.ts DIRECTORY
  */
 import { execFileSync } from 'node:child_process';
@@ -30,6 +31,18 @@ const CASES: Record<string, object> = {
     serviceAccount: { annotations: { e: 'f' } },
     nodeSelector: { disk: 'fast' },
     tolerations: [{ key: 'k', operator: 'Exists' }],
+    tls: { secret: 'provisioning-tls', clientCa: true },
+    networkPolicy: {
+      enabled: true,
+      ingressFrom: [{ namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'ingress' } } }],
+      egress: [{ to: [{ ipBlock: { cidr: '10.7.0.0/16' } }], ports: [{ port: 5433 }] }],
+    },
+  },
+  'an image by digest and TLS without client certificates': {
+    existingSecret: 'provisioning',
+    image: { digest: `sha256:${'0'.repeat(64)}` },
+    tls: { secret: 'provisioning-tls' },
+    networkPolicy: { enabled: true },
   },
 };
 /** Kinds that every installation has. */
@@ -58,6 +71,21 @@ function checkCompose(): void {
   const compose: unknown = parse(readFileSync(path.join(ROOT, 'deploy/compose.yaml'), 'utf8'), { merge: true });
   if (!ajv.validate(schema, compose))
     throw new Error(`compose.yaml: ${ajv.errorsText(ajv.errors, { separator: '\n' })}`);
+}
+
+function checkBillOfMaterials(): void {
+  const directory = path.join(modules, '@cyclonedx/cyclonedx-library/res/schema');
+  const schema = (name: string) =>
+    JSON.parse(readFileSync(path.join(directory, `${name}.SNAPSHOT.schema.json`), 'utf8'));
+  const ajv = new Ajv({ strict: false, allErrors: true });
+  addFormats.default(ajv);
+  // No name in it has letters of other alphabets: it is as a URI reference is.
+  ajv.addFormat('iri-reference', true).addFormat('idn-email', true);
+  for (const name of ['spdx', 'jsf-0.82'])
+    ajv.addSchema(schema(name), `http://cyclonedx.org/schema/${name}.SNAPSHOT.schema.json`);
+  const output = execFileSync(process.execPath, ['scripts/sbom.ts'], { cwd: ROOT, encoding: 'utf8' });
+  if (!ajv.validate(schema('bom-1.5'), JSON.parse(output)))
+    throw new Error(`bill of materials: ${ajv.errorsText(ajv.errors, { separator: '\n' })}`);
 }
 
 function render(values: object): Manifest[] {
@@ -101,6 +129,7 @@ function mustRefuse(values: object, pattern: RegExp): void {
 }
 
 checkCompose();
+checkBillOfMaterials();
 mustRefuse({}, /secret\.databaseUrl, or existingSecret/);
 for (const [name, values] of Object.entries(CASES)) {
   const manifests = render(values);

@@ -5,7 +5,7 @@ import net, { type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { generateSshKey } from '../../src/transports/keys.ts';
+import { generateSshKey, readHostKey, readSshKey } from '../../src/transports/keys.ts';
 import { findProgram, needs, skipped } from './needs.ts';
 
 /** For `skip` of a test: what is missing for a real sshd of its own, as `needs` says it; false where nothing is. */
@@ -42,8 +42,14 @@ mount -t tmpfs tmpfs /run/provisioning
 exec "$@"
 `;
 
-/** @param options `apart`: several of them on this machine carry services without knowing of each other. */
-export async function startSshd(publicKey: string, { apart = false } = {}): Promise<TestSshd> {
+/**
+ * @param options `apart`: several of them on this machine carry services without knowing of each other. `hostKey`: the
+ * private key that it shows; absent: one is made.
+ */
+export async function startSshd(
+  publicKey: string,
+  { apart = false, hostKey }: { apart?: boolean; hostKey?: string } = {},
+): Promise<TestSshd> {
   const program = findProgram('sshd');
   if (program === null) throw new Error('There is no sshd: ask `needsSshd` before.');
   const directory = await mkdtemp(path.join(tmpdir(), 'provisioning-sshd-'));
@@ -51,12 +57,12 @@ export async function startSshd(publicKey: string, { apart = false } = {}): Prom
   const port = await freePort();
   // Without it sshd refuses to start.
   await mkdir('/run/sshd', { recursive: true });
-  const makeHostKey = async () => {
-    const { publicKey: made, privateKey } = generateSshKey('host');
+  const writeHostKey = async (privateKey: string) => {
     await writeFile(file('host_key'), privateKey, { mode: 0o600 });
-    const [type, blob] = made.split(' ');
-    return `${type} ${blob}`;
+    const { publicKey: shown } = await readSshKey(privateKey, 'host');
+    return readHostKey(shown);
   };
+  const makeHostKey = () => writeHostKey(generateSshKey('host').privateKey);
   await mkdir(file('apart'));
   await writeFile(file('authorized_keys'), `${publicKey}\n`);
   await writeFile(
@@ -79,7 +85,7 @@ export async function startSshd(publicKey: string, { apart = false } = {}): Prom
   let child: ChildProcess | null = null;
   const sshd: TestSshd = {
     port,
-    hostKey: await makeHostKey(),
+    hostKey: await (hostKey === undefined ? makeHostKey() : writeHostKey(hostKey)),
     log: () => output,
     async start() {
       const command = [program, '-D', '-e', '-f', file('config')];

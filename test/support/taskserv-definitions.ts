@@ -6,7 +6,8 @@ export async function defineTaskserv(
   dataDir: string,
   workspace: string,
   name: string,
-  scripts: Record<'install' | 'check' | 'remove', string> & Partial<Record<'admit' | 'drain' | 'resume', string>>,
+  scripts: Record<'install' | 'check' | 'remove', string> &
+    Partial<Record<'admit' | 'drain' | 'resume' | 'kubeconfig', string>>,
   more = '',
 ): Promise<void> {
   const directory = path.join(dataDir, 'workspaces', workspace, 'taskservs', name);

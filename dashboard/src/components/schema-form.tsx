@@ -76,7 +76,10 @@ interface FieldProps {
 /** `node_count` as a person would write it. */
 function labelOf(name: string): string {
   const text = name.replaceAll('_', ' ');
-  return (text.charAt(0).toUpperCase() + text.slice(1)).replace(/^Ip\b/, 'IP').replace(/^Ssh\b/, 'SSH');
+  return (text.charAt(0).toUpperCase() + text.slice(1))
+    .replace(/^Ip\b/, 'IP')
+    .replace(/^Ssh\b/, 'SSH')
+    .replace(/^Ttl\b/, 'TTL');
 }
 
 function Field({ name, schema, choice, required, value, error, onChange }: FieldProps) {

@@ -12,7 +12,19 @@ import { activeWorkspaceOf, plansOf, providers, workspaces, zonesOf } from '../q
 import { client } from '../session.ts';
 
 /** In the order in which they are thought of. */
-const FIELDS = ['hostname', 'workspace', 'provider', 'plan', 'zone', 'tags', 'image', 'networks', 'user_data'];
+const FIELDS = [
+  'hostname',
+  'workspace',
+  'provider',
+  'plan',
+  'zone',
+  'tags',
+  'image',
+  'networks',
+  'user_data',
+  'protect',
+  'ttl',
+];
 const SCHEMA: FieldSchema = {
   ...createBody,
   properties: Object.fromEntries(FIELDS.map((name) => [name, createBody.properties?.[name] ?? {}])),

@@ -1,5 +1,5 @@
 import type { Schemas } from '../../../src/sdk/client.ts';
-import { Action } from '../components/action.tsx';
+import { Action, then } from '../components/action.tsx';
 import type { ListColumn } from '../components/list.tsx';
 import { ListPage } from '../components/list-page.tsx';
 import { Permitted } from '../components/permitted.tsx';
@@ -21,18 +21,31 @@ const COLUMNS: readonly ListColumn<Schemas['Orphan']>[] = [
   { heading: 'First seen', width: '120px', sort: 'first_seen', cell: ({ first_seen: at }) => <Time at={at} /> },
   {
     heading: '',
-    width: '104px',
-    cell: ({ id, hostname, provider }) => (
-      <Permitted to="server_delete">
-        <Action
-          color="red"
-          variant="outline"
-          question={`${hostname} and its disks are deleted at ${provider}. It is looked at once more right before.`}
-          run={() => client.delete('/v1/orphans/{id}', { path: { id } })}
-        >
-          Delete
-        </Action>
-      </Permitted>
+    width: '200px',
+    cell: ({ id, hostname, provider, protect }) => (
+      <>
+        <Permitted to={protect ? 'protection_remove' : 'server_update'}>
+          <Action
+            variant="default"
+            run={() =>
+              then(client.patch('/v1/orphans/{id}', { path: { id }, body: { protect: !protect } }), '/v1/orphans')
+            }
+          >
+            {protect ? 'Unprotect' : 'Protect'}
+          </Action>
+        </Permitted>
+        <Permitted to="server_delete">
+          <Action
+            disabled={protect}
+            color="red"
+            variant="outline"
+            question={`${hostname} and its disks are deleted at ${provider}. It is looked at once more right before.`}
+            run={() => client.delete('/v1/orphans/{id}', { path: { id } })}
+          >
+            Delete
+          </Action>
+        </Permitted>
+      </>
     ),
   },
 ];

@@ -13,6 +13,7 @@ import { Permitted } from '../components/permitted.tsx';
 import { Failure, Heading, Loading, Status, Time } from '../components/states.tsx';
 import { serverById } from '../queries.ts';
 import { client } from '../session.ts';
+import { GuardActions, guardFact } from './guards.tsx';
 import { OPERATION_COLUMNS } from './operations.tsx';
 import { DriftOf, HostKeyOf, WITHOUT_SSH } from './server-state.tsx';
 import { TASKSERV_COLUMNS } from './taskservs.tsx';
@@ -30,9 +31,9 @@ const SERVER_STATUSES = [
   'unknown',
 ] as const;
 
-/** Checks are asked for elsewhere. */
-const { check_mode: _, ...resizeFields } = resizeBody.properties ?? {};
-const RESIZE: FieldSchema = { ...resizeBody, properties: resizeFields };
+const { plan, tags } = resizeBody.properties ?? {};
+/** Protection and expiry have buttons of their own. */
+const RESIZE: FieldSchema = { ...resizeBody, properties: { ...(plan && { plan }), ...(tags && { tags }) } };
 type ResizeBody = Parameters<typeof client.patch<'/v1/servers/{id}'>>[1]['body'];
 
 const COLUMNS: readonly ListColumn<Server>[] = [
@@ -131,6 +132,7 @@ export function ServerPage() {
             </span>,
           ],
           ['Tags', <Tags key="tags" of={server.tags} />],
+          guardFact({ ...server, name: hostname }),
         ]}
       />
       <DriftOf server={server} />
@@ -224,8 +226,15 @@ function ServerActions({ server }: { server: Server }) {
           }}
         />
       </Permitted>
+      <GuardActions
+        thing={{ ...server, name: server.hostname }}
+        update="server_update"
+        query="/v1/servers"
+        patch={(body) => client.patch('/v1/servers/{id}', { path, body })}
+      />
       <Permitted to="server_delete">
         <Action
+          disabled={server.protect}
           color="red"
           variant="outline"
           run={remove}

@@ -13,6 +13,7 @@ import { Permitted } from '../components/permitted.tsx';
 import { Failure, Heading, Loading, Status, Time } from '../components/states.tsx';
 import { serversOf, taskservById } from '../queries.ts';
 import { client } from '../session.ts';
+import { GuardActions, guardFact } from './guards.tsx';
 import { OPERATION_COLUMNS } from './operations.tsx';
 
 type Taskserv = Schemas['Taskserv'];
@@ -95,6 +96,7 @@ export function TaskservPage() {
               {taskserv.id}
             </span>,
           ],
+          guardFact(taskserv),
           taskserv.secrets.length === 0 ? null : ['Secrets, never shown', taskserv.secrets.join(', ')],
         ]}
       />
@@ -118,7 +120,8 @@ export function TaskservPage() {
   );
 }
 
-function TaskservActions({ taskserv: { id, name, status, servers, workspace } }: { taskserv: Taskserv }) {
+function TaskservActions({ taskserv }: { taskserv: Taskserv }) {
+  const { id, name, status, servers, workspace } = taskserv;
   const path = { id };
   const navigate = useNavigate();
   const candidates = useQuery(serversOf(workspace));
@@ -151,8 +154,15 @@ function TaskservActions({ taskserv: { id, name, status, servers, workspace } }:
           }}
         />
       </Permitted>
+      <GuardActions
+        thing={taskserv}
+        update="taskserv_update"
+        query="/v1/taskservs"
+        patch={(body) => client.patch('/v1/taskservs/{id}', { path, body })}
+      />
       <Permitted to="taskserv_delete">
         <Action
+          disabled={taskserv.protect}
           color="red"
           variant="outline"
           question={`${name} is removed from ${servers.join(', ')}.`}

@@ -1,7 +1,9 @@
+import path from 'node:path';
 import { ApiError, createClient } from '../../sdk/client.ts';
 import { type CommandDefinition, given, text } from '../command.ts';
 import { updateConfig } from '../config-file.ts';
 import { UsageError } from '../errors.ts';
+import { trustAuthorities } from '../trust.ts';
 import { askForCode } from './totp.ts';
 
 const DEFAULT_URL = 'http://localhost:8083';
@@ -26,6 +28,10 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is 
         description: 'code of the authenticator app (asked for where it is needed, as a recovery code is)',
       },
       { flags: '--name <context>', description: 'name of the context (default: the host of the address)' },
+      {
+        flags: '--ca <file>',
+        description: 'PEM file of authorities to trust for this server; also as PROVISIONING_CA, for any command',
+      },
     ],
     covers: ['POST /v1/auth/login', 'POST /v1/auth/refresh'],
     async run(session, [address], options) {
@@ -35,6 +41,9 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is 
         throw new UsageError(`"${url}" is no address. It looks like https://provisioning.example`);
       const name = text(options, 'name') ?? new URL(url).host;
       const username = text(options, 'username') ?? 'admin';
+      const authorities = text(options, 'ca') ?? environment.PROVISIONING_CA;
+      const ca = authorities === undefined ? undefined : path.resolve(authorities);
+      if (ca !== undefined) await trustAuthorities(ca);
       const password =
         options.passwordStdin === true
           ? (await terminal.readAll()).replace(/\r?\n$/, '')
@@ -47,7 +56,7 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is 
         if (!(error instanceof ApiError && error.code === 'TOTP_REQUIRED')) throw error;
         return logIn(await askForCode(terminal));
       });
-      const entry = { url, username, token: pair.token, refresh_token: pair.refresh_token };
+      const entry = { url, username, token: pair.token, refresh_token: pair.refresh_token, ...given({ ca }) };
       await updateConfig(configFile, async (config) => ({
         current: name,
         contexts: { ...config.contexts, [name]: entry },

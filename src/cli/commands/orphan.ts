@@ -13,10 +13,30 @@ const VIEW = {
     field('zone'),
     field('status'),
     field('first_seen', 'first seen'),
+    field('protect'),
   ],
   name: 'id',
 };
 const ORPHAN = { name: 'orphan', description: 'id (orp-…)' };
+
+function protection(protect: boolean): CommandDefinition {
+  const verb = protect ? 'protect' : 'unprotect';
+  return {
+    name: `orphan ${verb}`,
+    summary: protect ? 'refuse whatever would delete one of them' : 'remove the protection of one of them',
+    description: protect
+      ? 'Also its deletion by PROVISIONING_ORPHAN_DELETE_AFTER. Taken over, it stays protected.'
+      : 'This needs the permission "protection_remove".',
+    examples: [`provisioning orphan ${verb} orp-3bj4tuexnfre`],
+    arguments: [ORPHAN],
+    covers: ['PATCH /v1/orphans/{id}'],
+    async run(session, [id = '']) {
+      const client = await session.client();
+      const orphan = await client.patch('/v1/orphans/{id}', { path: { id }, body: { protect } });
+      session.done(`The orphan ${id} is ${protect ? 'protected' : 'not protected any more'}.`, orphan, VIEW);
+    },
+  };
+}
 
 /** Servers at providers that nobody knows. */
 export const orphanCommands: readonly CommandDefinition[] = [
@@ -46,6 +66,8 @@ export const orphanCommands: readonly CommandDefinition[] = [
       session.record(await (await session.client()).get('/v1/orphans/{id}', { path: { id } }), VIEW);
     },
   },
+  protection(true),
+  protection(false),
   {
     name: 'orphan delete',
     summary: 'delete one of them with its disks',

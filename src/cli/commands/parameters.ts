@@ -46,6 +46,16 @@ export async function readText(file: string, option: string): Promise<string> {
   }
 }
 
+const UNIT_SECONDS: Record<string, number> = { s: 1, m: 60, h: 3_600, d: 86_400, w: 604_800 };
+
+/** `90d`, `12h`, `30m` → seconds. @throws UsageError */
+export function durationSeconds(option: string, duration: string): number {
+  const [, count, unit = ''] = /^(\d+)([smhdw])$/.exec(duration) ?? [];
+  if (count === undefined)
+    throw new UsageError(`${option} ${duration}: give a number of minutes, hours or days: 30m, 12h, 90d.`);
+  return Number(count) * (UNIT_SECONDS[unit] ?? 0);
+}
+
 /** The options of commands that take parameters of a workflow, and the workspace it is for. */
 export const PARAMETERS = {
   flags: '-p, --parameter <name=value>',

@@ -3,6 +3,7 @@ import { type CommandDefinition, given, type OptionValues, text, texts } from '.
 import { NotFoundError, UsageError } from '../errors.ts';
 import { field } from '../output.ts';
 import type { Session } from '../session.ts';
+import { GUARD_OPTIONS, GUARDS, guardCommands, guardsIn } from './guard.ts';
 import { listCommand } from './list.ts';
 
 import { readText } from './parameters.ts';
@@ -18,6 +19,7 @@ const VIEW = {
     field('zone'),
     field('ip_address', 'address'),
     field('status'),
+    GUARDS,
   ],
   name: 'hostname',
 };
@@ -77,6 +79,7 @@ async function create(session: Session, [hostname = '']: string[], options: Opti
       user_data: userData === undefined ? undefined : await readText(userData, '--user-data'),
       networks: texts(options, 'network'),
     }),
+    ...guardsIn(options),
   };
   const started: Operation = await client.post('/v1/servers/create', { body, ...session.idempotency() });
   await session.operation(started);
@@ -116,6 +119,7 @@ export const serverCommands: readonly CommandDefinition[] = [
     examples: [
       'provisioning server create web-01 --provider upcloud --plan 2xCPU-4GB --zone de-fra1',
       'provisioning server create web-01 --provider docker --plan 1xCPU-1GB --zone local --check',
+      'provisioning server create test-01 --provider hetzner --plan cx22 --zone fsn1 --ttl 8h',
     ],
     arguments: [{ name: 'hostname', description: 'name of the new server' }],
     options: [
@@ -146,6 +150,7 @@ export const serverCommands: readonly CommandDefinition[] = [
         description: 'a network of the provider; may be given several times',
         repeatable: true,
       },
+      ...GUARD_OPTIONS,
     ],
     covers: ['POST /v1/servers/create'],
     operation: true,
@@ -182,6 +187,15 @@ export const serverCommands: readonly CommandDefinition[] = [
   power('stop'),
   power('restart'),
   resize,
+  ...guardCommands({
+    type: 'server',
+    example: 'web-01',
+    argument: SERVER,
+    workspace: WORKSPACE,
+    find: findServer,
+    patch: (client, id, body, session) =>
+      client.patch('/v1/servers/{id}', { path: { id }, body, ...session.idempotency() }),
+  }),
   ...careCommands(findServer),
   {
     name: 'server delete',

@@ -2,11 +2,20 @@ import type { Client } from '../../sdk/client.ts';
 import { type CommandDefinition, given, type OptionValues, text, texts } from '../command.ts';
 import { NotFoundError, UsageError } from '../errors.ts';
 import { field } from '../output.ts';
+import { GUARD_OPTIONS, GUARDS, guardCommands, guardsIn } from './guard.ts';
 import { listCommand } from './list.ts';
 import { namedValues } from './parameters.ts';
 
 const VIEW = {
-  columns: [field('id'), field('name'), field('version'), field('workspace'), field('servers'), field('status')],
+  columns: [
+    field('id'),
+    field('name'),
+    field('version'),
+    field('workspace'),
+    field('servers'),
+    field('status'),
+    GUARDS,
+  ],
   name: 'id',
 };
 const CATALOG_VIEW = {
@@ -19,7 +28,8 @@ const CATALOG_VIEW = {
   name: 'name',
 };
 const TASKSERV = { name: 'taskserv', description: 'id (tsk-…) or name', names: 'taskserv' } as const;
-const WORKSPACE = {
+/** Where a taskserv's name is looked for. */
+export const TASKSERV_WORKSPACE = {
   flags: '-w, --workspace <name>',
   names: 'workspace',
   description: 'where a name is looked for (default: everywhere)',
@@ -27,7 +37,7 @@ const WORKSPACE = {
 const NO_QUEUE = { flags: '--no-queue', description: 'fail with 5 where another change of the servers goes on' };
 
 /** A taskserv by its id or its name. @throws where there is none, or more than one. */
-async function findTaskserv(client: Client, name: string, options: OptionValues) {
+export async function findTaskserv(client: Client, name: string, options: OptionValues) {
   if (/^tsk-[a-z0-9]{12}$/.test(name)) return client.get('/v1/taskservs/{id}', { path: { id: name } });
   const found = await client.get('/v1/taskservs', { query: given({ name, workspace: text(options, 'workspace') }) });
   const [taskserv, ...others] = found;
@@ -71,6 +81,7 @@ export const taskservCommands: readonly CommandDefinition[] = [
         description: 'a setting of the service; may be given several times',
         repeatable: true,
       },
+      ...GUARD_OPTIONS,
       NO_QUEUE,
     ],
     covers: ['POST /v1/taskservs/create'],
@@ -82,6 +93,7 @@ export const taskservCommands: readonly CommandDefinition[] = [
         servers: texts(options, 'server') ?? [],
         config: await namedValues('--config', texts(options, 'config')),
         wait: options.queue !== false,
+        ...guardsIn(options),
       };
       const client = await session.client();
       await session.operation(await client.post('/v1/taskservs/create', { body, ...session.idempotency() }));
@@ -105,7 +117,7 @@ export const taskservCommands: readonly CommandDefinition[] = [
     summary: 'show one taskserv with the state on each server',
     examples: ['provisioning taskserv show redis -o yaml'],
     arguments: [TASKSERV],
-    options: [WORKSPACE],
+    options: [TASKSERV_WORKSPACE],
     covers: ['GET /v1/taskservs/{id}'],
     async run(session, [name = ''], options) {
       session.record(await findTaskserv(await session.client(), name, options), VIEW);
@@ -116,7 +128,7 @@ export const taskservCommands: readonly CommandDefinition[] = [
     summary: 'look now whether a taskserv is healthy on its servers',
     examples: ['provisioning taskserv check redis'],
     arguments: [TASKSERV],
-    options: [WORKSPACE],
+    options: [TASKSERV_WORKSPACE],
     covers: ['POST /v1/taskservs/{id}/check'],
     operation: true,
     async run(session, [name = ''], options) {
@@ -130,7 +142,7 @@ export const taskservCommands: readonly CommandDefinition[] = [
     summary: 'try again on the servers where it failed',
     examples: ['provisioning taskserv retry redis'],
     arguments: [TASKSERV],
-    options: [WORKSPACE, NO_QUEUE],
+    options: [TASKSERV_WORKSPACE, NO_QUEUE],
     covers: ['POST /v1/taskservs/{id}/retry'],
     operation: true,
     async run(session, [name = ''], options) {
@@ -152,7 +164,7 @@ export const taskservCommands: readonly CommandDefinition[] = [
     ],
     arguments: [TASKSERV],
     options: [
-      WORKSPACE,
+      TASKSERV_WORKSPACE,
       {
         flags: '--server <server>',
         names: 'server',
@@ -187,13 +199,22 @@ export const taskservCommands: readonly CommandDefinition[] = [
       );
     },
   },
+  ...guardCommands({
+    type: 'taskserv',
+    example: 'redis',
+    argument: TASKSERV,
+    workspace: TASKSERV_WORKSPACE,
+    find: findTaskserv,
+    patch: (client, id, body, session) =>
+      client.patch('/v1/taskservs/{id}', { path: { id }, body, ...session.idempotency() }),
+  }),
   {
     name: 'taskserv delete',
     summary: 'remove a service from its servers',
     examples: ['provisioning taskserv delete redis --yes'],
     arguments: [TASKSERV],
     options: [
-      WORKSPACE,
+      TASKSERV_WORKSPACE,
       { flags: '--force', description: 'also where another taskserv requires it' },
       { flags: '-y, --yes', description: 'do not ask' },
       NO_QUEUE,

@@ -3,6 +3,7 @@ import { type CommandDefinition, given, type OptionValues, text, texts } from '.
 import { UsageError } from '../errors.ts';
 import { field } from '../output.ts';
 import { listCommand } from './list.ts';
+import { durationSeconds } from './parameters.ts';
 import { ROLE_OPTION, roleBindings, rolesText } from './roles.ts';
 
 export const TOKEN_VIEW = {
@@ -16,15 +17,6 @@ export const TOKEN_VIEW = {
   ],
   name: 'id',
 };
-const UNIT_SECONDS: Record<string, number> = { m: 60, h: 3_600, d: 86_400 };
-
-/** `90d`, `12h`, `30m` → seconds. @throws UsageError */
-function seconds(duration: string): number {
-  const [, count, unit = ''] = /^(\d+)([mhd])$/.exec(duration) ?? [];
-  if (count === undefined)
-    throw new UsageError(`--expires-in ${duration}: give a number of minutes, hours or days: 30m, 12h, 90d.`);
-  return Number(count) * (UNIT_SECONDS[unit] ?? 0);
-}
 
 export const LIFETIME_OPTIONS = [
   { flags: '--expires-in <duration>', description: '30m, 12h, 30d (default: as the server is set, 90d)' },
@@ -43,7 +35,7 @@ export function lifetime(options: OptionValues): number | null | undefined {
     if (duration !== undefined) throw new UsageError('Give either --expires-in or --never-expires.');
     return null;
   }
-  return duration === undefined ? undefined : seconds(duration);
+  return duration === undefined ? undefined : durationSeconds('--expires-in', duration);
 }
 
 /** The server knows which there are. */

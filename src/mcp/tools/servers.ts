@@ -11,6 +11,8 @@ const wanted = {
   hostname: text('lower-case letters, digits and hyphens'),
   tags: Type.Optional(Type.Array(text('a tag', 63), { maxItems: 50 })),
   image: optional('a neutral name such as debian-12, or the provider’s own id', 255),
+  protect: Type.Optional(Type.Boolean({ description: 'refuse whatever would delete it' })),
+  ttl: optional('delete it after this time, such as 8h or 14d', 10),
 };
 
 /** Servers, and where they can be made. */

@@ -1,3 +1,4 @@
+import { hostKeyConfig } from '../cloud-init.ts';
 import { planProblems, userDataProblems, zoneProblems } from '../cloud-spec.ts';
 import {
   INSTALLATION_LABEL,
@@ -83,6 +84,7 @@ export function createBody(
     throw new ProviderError('INVALID_REQUEST', `UpCloud has no ${what}.`, { retryable: false });
   }
   const key = spec.ssh_public_key ?? null;
+  const userData = spec.user_data || hostKeyConfig(spec);
   return {
     server: {
       zone: spec.zone,
@@ -90,7 +92,7 @@ export function createBody(
       hostname: spec.hostname,
       plan: plan.native_name,
       metadata: 'yes',
-      ...(spec.user_data ? { user_data: spec.user_data } : {}),
+      ...(userData === null ? {} : { user_data: userData }),
       password_delivery: 'none',
       login_user: {
         create_password: 'no',

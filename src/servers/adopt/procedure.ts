@@ -1,10 +1,12 @@
+import { readClock } from '../../database/clock.ts';
 import { type Database, isUniqueViolation } from '../../database/pool.ts';
 import { defineProcedure, OperationError, type Procedure, type StepCall } from '../../engine/procedure.ts';
 import { type Provider, ProviderError } from '../../providers/contract.ts';
 import { readInstallationId } from '../../providers/installation.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import type { WithProvider } from '../create/procedure.ts';
-import { deletionOf, dropOrphan, lockRef, readClock } from '../orphans/store.ts';
+import { writeGuards } from '../guards/store.ts';
+import { deletionOf, dropOrphan, isProtectedOrphan, lockRef } from '../orphans/store.ts';
 import { priceReader, totals } from '../prices.ts';
 import { callOptions, lookOptions, queueOf, withAccount } from '../server-change.ts';
 import { compensateAdoptions, insertServer, removeServer, serverAtRef, updateServer } from '../store.ts';
@@ -138,7 +140,9 @@ async function take(
   await db.transaction().execute(async (tx) => {
     const status = STANDING.includes(server.status) ? server.status : 'unknown';
     await updateServer(tx, id, { status, ipAddress: server.ip_address });
-    await dropOrphan(tx, provider, ref, labelId);
+    // It may have been protected while it was labelled.
+    const { wasProtected } = await dropOrphan(tx, provider, ref, labelId);
+    if (wasProtected) await writeGuards(tx, 'servers', id, { protect: true });
   });
   await call.log(`Took over ${ref} at ${provider} as ${hostname}.`);
   taken();
@@ -165,6 +169,7 @@ async function enter(db: Database, server: Parameters<typeof insertServer>[1] & 
       if (deletion !== null) return refused(`Operation ${deletion} is deleting it.`);
       await insertServer(tx, server);
       await updateServer(tx, id, { status: 'creating', providerRef: ref });
+      if (await isProtectedOrphan(tx, provider, ref)) await writeGuards(tx, 'servers', id, { protect: true });
       return { refused: null, through: false };
     });
   } catch (error) {

@@ -9,16 +9,18 @@ import { type Accepted, accept } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
 import type { ServerSpec } from '../../providers/contract.ts';
 import { requireWorkspace } from '../../workspaces/service.ts';
+import { fieldsOf, hasGuards, readGuards } from '../guards/fields.ts';
+import { writeGuards } from '../guards/store.ts';
 import { requireNoId } from '../names.ts';
 import { providerProblems } from '../provider-check.ts';
 import { CreateServer } from '../schemas.ts';
-import { hostnameConflict, withSshKey } from '../service.ts';
+import { hostnameConflict, withHostKey, withSshKey } from '../service.ts';
 import { hostnameTaken, insertServer } from '../store.ts';
 import { encryptSpec } from '../stored-spec.ts';
 import type { ServerTools } from '../tools.ts';
 import { createProcedure } from './procedure.ts';
 
-const { hostname, provider, plan, zone, tags } = CreateServer.properties;
+const { hostname, provider, plan, zone, tags, protect, expires_at, ttl } = CreateServer.properties;
 
 export const createServer = defineOperation({
   kind: 'server.create',
@@ -36,7 +38,10 @@ export const createServer = defineOperation({
   },
   procedure: ({ db, providers, encryption }: ServerTools) => createProcedure(db, providers, encryption),
   node: {
-    with: Type.Object({ hostname, provider, plan, zone, tags }, { additionalProperties: false }),
+    with: Type.Object(
+      { hostname, provider, plan, zone, tags, protect, expires_at, ttl },
+      { additionalProperties: false },
+    ),
     permission: 'server_create',
     defaults: ['provider', 'plan', 'zone'],
     unique: 'hostname',
@@ -93,9 +98,11 @@ function specOf(body: CreateServer): ServerSpec {
 async function acceptCreate(services: Services, mutation: Mutation, body: CreateServer): Promise<Accepted> {
   const { tx, principal } = mutation;
   requireNoId(body.hostname);
+  const guards = await readGuards(tx, body);
   const checkMode = body.check_mode === true;
   // The workspace's key is made with its first server.
-  const spec = checkMode ? specOf(body) : await withSshKey(services, mutation, body.provider, specOf(body));
+  const wanted = withHostKey(services, body.provider, specOf(body));
+  const spec = checkMode ? specOf(body) : await withSshKey(services, mutation, body.provider, wanted);
   const operationId = uuidv7();
   const serverId = checkMode ? null : shortId('srv');
   if (serverId === null) {
@@ -114,6 +121,7 @@ async function acceptCreate(services: Services, mutation: Mutation, body: Create
       if (isUniqueViolation(error, 'servers_workspace_hostname_key')) throw hostnameConflict(spec);
       throw error;
     }
+    if (hasGuards(body)) await writeGuards(tx, 'servers', serverId, guards);
   }
   const { hostname, workspace, plan, zone } = spec;
   return accept(services, mutation, {
@@ -127,9 +135,12 @@ async function acceptCreate(services: Services, mutation: Mutation, body: Create
       provider: body.provider,
       check_mode: checkMode,
       spec: encryptSpec(services.encryption, spec),
+      guards: fieldsOf(guards),
     },
     checkMode,
-    audit: { details: { hostname, provider: body.provider, plan, zone, check_mode: checkMode } },
-    plan: { create: [{ type: 'server', workspace, hostname, provider: body.provider, plan, zone }] },
+    audit: { details: { hostname, provider: body.provider, plan, zone, check_mode: checkMode, ...fieldsOf(guards) } },
+    plan: {
+      create: [{ type: 'server', workspace, hostname, provider: body.provider, plan, zone, ...fieldsOf(guards) }],
+    },
   });
 }

@@ -11,6 +11,7 @@ import type { Provider, ProviderServer, ServerSpec } from '../../providers/contr
 import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import { callOptions, lookOptions, queueOf, tellOf, withAccount } from '../server-change.ts';
+import { pinGivenKey } from '../ssh-store.ts';
 import { lockServer, noteRef, removeServer, updateServer } from '../store.ts';
 import { decryptSpec, type StoredSpec } from '../stored-spec.ts';
 
@@ -20,6 +21,8 @@ interface CreateInput {
   provider: string;
   check_mode: boolean;
   spec: StoredSpec;
+  /** How it is guarded, for the plan. Absent: accepted by a version that did not know. */
+  guards?: { protect?: boolean; expires_at?: string | null };
 }
 
 /** Makes a server and waits until it runs. What a failure or a cancel leaves behind is deleted by `server.cleanup`. */
@@ -31,9 +34,7 @@ export function createProcedure(db: Database, providers: ProviderRegistry, encry
       const { server_id: serverId } = input;
       const spec = decryptSpec(encryption, input.spec);
       if (serverId === null) {
-        const plan = await step('check what would be made', (call) =>
-          planCreate(providers, input.provider, spec, call),
-        );
+        const plan = await step('check what would be made', (call) => planCreate(providers, input, spec, call));
         return finish(async () => ({ check_mode: true, plan }));
       }
       const server = await untilRunning(step, spec, {
@@ -43,6 +44,7 @@ export function createProcedure(db: Database, providers: ProviderRegistry, encry
       const { ref, ip_address: ipAddress } = server;
       return finish(async (tx) => {
         await updateServer(tx, serverId, { status: 'running', ipAddress, providerRef: ref });
+        await pinGivenKey(tx, serverId, server.host_key);
         return {
           server_id: serverId,
           hostname: spec.hostname,
@@ -80,6 +82,9 @@ export function createProcedure(db: Database, providers: ProviderRegistry, encry
 /** Works with the account that the workspace uses at the time. */
 export type WithProvider = <T>(work: (provider: Provider) => Promise<T>) => Promise<T>;
 
+/** A server that was made, and the host key that it was given for certain; null: it may show one of its own. */
+type MadeServer = ProviderServer & { host_key: string | null };
+
 /**
  * Makes the operation's server and waits until it runs: two steps, the second where it is needed.
  * @param note keeps what the provider calls it, as soon as that is known, where lists may not show it yet.
@@ -88,23 +93,30 @@ export async function untilRunning(
   step: ProcedureContext['step'],
   spec: ServerSpec,
   { withProvider, note }: { withProvider: WithProvider; note?: (ref: string) => Promise<void> },
-): Promise<ProviderServer> {
-  const server = await step('create the server', (call) =>
-    withProvider(async (provider) => {
-      const made = await provider.ensureServer(spec, callOptions(call));
-      // Where lists never lag, its label finds it.
-      if (provider.listingLagMs !== undefined) await note?.(made.ref);
-      return made;
-    }),
+): Promise<MadeServer> {
+  let begunHere: boolean | undefined;
+  // A replica of a version that gave no host keys has recorded none.
+  const { host_key: hostKey = null, ...server }: ProviderServer & Partial<MadeServer> = await step(
+    'create the server',
+    (call) =>
+      withProvider(async (provider) => {
+        // What another process has begun may have been asked for by such a version.
+        begunHere ??= !call.repeated;
+        const made = await provider.ensureServer(spec, callOptions(call));
+        // Where lists never lag, its label finds it.
+        if (provider.listingLagMs !== undefined) await note?.(made.ref);
+        return { ...made, host_key: begunHere ? (spec.ssh_host_key?.public_key ?? null) : null };
+      }),
   );
-  if (server.status === 'running') return server;
+  if (server.status === 'running') return { ...server, host_key: hostKey };
   const { ref } = server;
-  return step('wait until the server runs', (call) =>
+  const running = await step('wait until the server runs', (call) =>
     withProvider(async (provider) => {
       await call.log(`${provider.name} accepted ${spec.hostname} as ${ref}; waiting until it runs.`);
       return waitUntilRunning(provider, ref, spec, call);
     }),
   );
+  return { ...running, host_key: hostKey };
 }
 
 async function waitUntilRunning(
@@ -134,7 +146,12 @@ async function waitUntilRunning(
   return seen;
 }
 
-async function planCreate(providers: ProviderRegistry, name: string, spec: ServerSpec, call: StepCall) {
+async function planCreate(
+  providers: ProviderRegistry,
+  { provider: name, guards }: CreateInput,
+  spec: ServerSpec,
+  call: StepCall,
+) {
   const options = lookOptions(call);
   const { workspace, hostname, plan, zone, tags } = spec;
   const problems = await providers.validate(name, spec, options);
@@ -143,7 +160,7 @@ async function planCreate(providers: ProviderRegistry, name: string, spec: Serve
   // Null where the provider tells none.
   const price = offered.find(({ name }) => name === plan)?.prices?.[zone] ?? null;
   return {
-    create: [{ type: 'server', workspace, hostname, provider: name, plan, zone, tags, price }],
+    create: [{ type: 'server', workspace, hostname, provider: name, plan, zone, tags, price, ...guards }],
     change: [],
     delete: [],
     order: [`create server ${hostname} at ${name}`, 'wait until it runs'],

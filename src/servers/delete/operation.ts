@@ -4,10 +4,12 @@ import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import type { Accepted } from '../../operations/accept.ts';
 import { defineInternalOperation, defineOperation } from '../../operations/define.ts';
+import { timeText } from '../guards/fields.ts';
+import { requireUnprotected } from '../guards/require.ts';
 import { serverField, serverOf } from '../node.ts';
 import { type DeleteServer, DeleteServerBody, DeleteServerQuery, ServerId } from '../schemas.ts';
 import { acceptChange, lockPermitted } from '../service.ts';
-import { taskservsOn } from '../store.ts';
+import { type ServerRecord, taskservsOn } from '../store.ts';
 import type { ServerTools } from '../tools.ts';
 import { cleanupProcedure, deleteProcedure } from './procedure.ts';
 
@@ -27,7 +29,7 @@ export const deleteServer = defineOperation({
     accept: (services, mutation, { params, query, body }) =>
       acceptDelete(services, mutation, params.id, { ...query, ...(body ?? {}) }),
   },
-  procedure: ({ providers }: ServerTools) => deleteProcedure(providers),
+  procedure: ({ db, providers }: ServerTools) => deleteProcedure(db, providers),
   node: {
     with: Type.Object(
       { server: serverField, force: Type.Optional(Type.Boolean({ default: false })) },
@@ -48,7 +50,7 @@ export const deleteServer = defineOperation({
 export const cleanUpServer = defineInternalOperation({
   kind: 'server.cleanup',
   startedBy: 'a `server.create` that failed or was cancelled',
-  procedure: ({ providers }: ServerTools) => cleanupProcedure(providers),
+  procedure: ({ db, providers }: ServerTools) => cleanupProcedure(db, providers),
 });
 
 async function acceptDelete(
@@ -66,7 +68,19 @@ async function acceptDelete(
       { field: 'workspace', message: `server "${id}" does not belong to workspace "${options.workspace}"` },
     ]);
   }
-  const carried = options.force === true ? [] : await taskservsOn(mutation.tx, id);
+  return acceptDeletion(services, mutation, server, { force: options.force === true });
+}
+
+/** Accepts the deletion of a locked server. @param expiredAt its expiry, where it goes for that. @throws 409. */
+export async function acceptDeletion(
+  services: Services,
+  mutation: Mutation,
+  server: ServerRecord,
+  { force, expiredAt }: { force: boolean; expiredAt?: Date },
+): Promise<Accepted> {
+  const { id } = server;
+  await requireUnprotected(mutation.tx, id);
+  const carried = force ? [] : await taskservsOn(mutation.tx, id);
   if (carried.length > 0) {
     throw errors.conflict(
       `Server ${id} still carries ${carried.map(({ name }) => name).join(', ')}. Delete the taskservs first, or send "force": true.`,
@@ -75,9 +89,9 @@ async function acceptDelete(
   }
   return acceptChange(services, mutation, server, {
     kind: 'server.delete',
-    title: `Delete ${server.hostname}`,
+    title: `Delete ${server.hostname}${expiredAt === undefined ? '' : `, which expired at ${timeText(expiredAt)}`}`,
     status: 'deleting',
-    extra: { force: options.force === true },
+    extra: { force, ...(expiredAt === undefined ? {} : { expired_at: expiredAt.toISOString() }) },
     plan: { delete: [{ type: 'server', id, hostname: server.hostname, provider: server.provider }] },
   });
 }

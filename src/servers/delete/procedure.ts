@@ -1,9 +1,11 @@
+import type { Database } from '../../database/pool.ts';
 import { defineProcedure, type Procedure, type StepCall } from '../../engine/procedure.ts';
 import type { Provider } from '../../providers/contract.ts';
 import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import { sleep } from '../../util/sleep.ts';
 import { EXISTING } from '../existing.ts';
+import { beginServerRemoval } from '../guards/store.ts';
 import { reconcileAfter } from '../reconcile/procedure.ts';
 import {
   callOptions,
@@ -21,27 +23,34 @@ export const CLEANUP_STEP = { deadline: 86_400, attempts: 10_000, retryDelay: 2 
 /** A create whose answer was lost may show up late: look again after this before believing that there is nothing. */
 const SECOND_LOOK_MS = 500;
 
+interface Deletion extends ServerChange {
+  /** The expiry for which it is deleted; absent: somebody asked for it. */
+  expired_at?: string;
+}
+
 /**
  * Deletes a server and waits until it is gone; an existing machine is forgotten and left alone. Interrupted, `server.reconcile` records
  * what is true.
  */
-export function deleteProcedure(providers: ProviderRegistry): Procedure {
-  return defineProcedure<ServerChange>({
+export function deleteProcedure(db: Database, providers: ProviderRegistry): Procedure {
+  return defineProcedure<Deletion>({
     kind: 'server.delete',
     queue: queueOf,
-    async run(input, { workspace, step, finish }) {
+    async run(input, { operationId, workspace, step, finish }) {
       if (input.provider === EXISTING) {
         return finish(async (tx) => {
+          await beginServerRemoval(tx, input.server_id, operationId, input.expired_at);
           await removeServer(tx, input.server_id);
           return { server_id: input.server_id, deleted: true, forgotten: true };
         });
       }
-      await step('delete the server', (call) =>
-        withAccount(providers, input.provider, workspace, async (provider) => {
+      await step('delete the server', async (call) => {
+        await db.transaction().execute((tx) => beginServerRemoval(tx, input.server_id, operationId, input.expired_at));
+        await withAccount(providers, input.provider, workspace, async (provider) => {
           const ref = await findRef(provider, input, call);
           if (ref !== null) await deleteAndWait(provider, ref, call);
-        }),
-      );
+        });
+      });
       return finish(async (tx) => {
         await removeServer(tx, input.server_id);
         return { server_id: input.server_id, deleted: true };
@@ -57,14 +66,15 @@ interface Cleanup extends ServerChange {
 }
 
 /** Deletes whatever a create that failed or was cancelled has left at the provider. */
-export function cleanupProcedure(providers: ProviderRegistry): Procedure {
+export function cleanupProcedure(db: Database, providers: ProviderRegistry): Procedure {
   return defineProcedure<Cleanup>({
     kind: 'server.cleanup',
     queue: queueOf,
     async run(input, { workspace, step, finish }) {
       const deleted = await step(
         'delete what was half made',
-        (call) => withAccount(providers, input.provider, workspace, (provider) => deleteAllOf(provider, input, call)),
+        (call) =>
+          withAccount(providers, input.provider, workspace, (provider) => deleteAllOf(db, provider, input, call)),
         CLEANUP_STEP,
       );
       return finish(async (tx) => {
@@ -83,12 +93,17 @@ export function cleanupProcedure(providers: ProviderRegistry): Procedure {
 
 /** @returns refs of what was deleted. */
 async function deleteAllOf(
+  db: Database,
   provider: Provider,
-  { provider_ref: ref, create_operation_id: operationId }: ServerChange,
+  { server_id: serverId, provider_ref: ref, create_operation_id: operationId, restore }: Cleanup,
   call: StepCall,
 ): Promise<string[]> {
   const deleted = new Set<string>();
   const remove = async (found: string) => {
+    // What was made in the place of a server that is gone is not that server.
+    if (restore === undefined) {
+      await db.transaction().execute((tx) => beginServerRemoval(tx, serverId, call.operationId));
+    }
     await call.log(`Deleting ${found} at ${provider.name}.`);
     await deleteAndWait(provider, found, call);
     deleted.add(found);

@@ -5,8 +5,8 @@ import { principalOf, sendJson } from '../../http/context.ts';
 import { listQuerySchema, sendList } from '../../http/list.ts';
 import { errorResponses } from '../../http/schemas.ts';
 import type { App, Services } from '../../http/section.ts';
-import { ORPHAN_LIST, Orphan, OrphanId } from './schemas.ts';
-import { getOrphan } from './service.ts';
+import { ORPHAN_LIST, Orphan, OrphanId, PatchOrphan } from './schemas.ts';
+import { getOrphan, setOrphanProtection } from './service.ts';
 
 const tags = ['Orphans'];
 
@@ -46,5 +46,24 @@ export function registerOrphanRoutes(app: App, services: Services): void {
       },
     },
     async (request, reply) => sendJson(reply, await getOrphan(services, principalOf(request), request.params.id)),
+  );
+
+  app.patch(
+    '/v1/orphans/:id',
+    {
+      config: { access: 'server_update' },
+      schema: {
+        tags,
+        operationId: 'guardOrphan',
+        summary: 'Protect a server that nobody knows from deletion',
+        params: OrphanId,
+        body: PatchOrphan,
+        response: { 200: Orphan, ...errorResponses(400, 401, 403, 404, 409) },
+      },
+    },
+    async (request, reply) =>
+      services.mutate(request, reply, (mutation) =>
+        setOrphanProtection(mutation, request.params.id, request.body.protect),
+      ),
   );
 }

@@ -27,14 +27,24 @@ export const Orphan = Type.Object(
     plan: Type.String(),
     zone: Type.String(),
     ip_address: nullable('Null where it has none.'),
-    status: Type.String({ description: 'At the provider.' }),
+    status: Type.String({ description: 'At the provider; `missing`: protected, and no longer shown there.' }),
     tags: Type.Array(Type.String()),
     price: Type.Union([PriceSchema, Type.Null()], { description: 'Null where the provider tells none.' }),
     first_seen: Type.String({ format: 'date-time' }),
     last_seen: Type.String({ format: 'date-time' }),
     deletion_operation_id: nullable('The operation that deletes it, or was to.'),
+    protect: Type.Boolean({ description: 'Deleting it is refused, also by `ORPHAN_DELETE_AFTER`.' }),
   },
   { title: 'Orphan' },
+);
+
+export const PatchOrphan = Type.Object(
+  {
+    protect: Type.Boolean({
+      description: 'Whether deleting it is refused. Taken over, it stays protected. False needs `protection_remove`.',
+    }),
+  },
+  { additionalProperties: false },
 );
 
 export const OrphanId = Type.Object(

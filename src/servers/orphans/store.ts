@@ -9,7 +9,7 @@ export const ORPHAN_JSON = sql.raw<string>(`json_build_object(
   'status', status, 'tags', tags, 'price', price,
   'first_seen', to_char(first_seen_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
   'last_seen', to_char(last_seen_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
-  'deletion_operation_id', deletion_id)::text`);
+  'deletion_operation_id', deletion_id, 'protect', protected)::text`);
 
 /** An account at a provider: the workspace's that is named, or (null) the installation's. */
 export interface AccountName {
@@ -26,18 +26,13 @@ export interface OrphanRecord {
   operation_id: string | null;
   workspace: string;
   hostname: string;
+  protected: boolean;
 }
 
 /** A server may go on being listed for so long after it was seen to be gone. Seconds. */
 const DEPARTURE_SECONDS = 10;
 /** How long departures are kept: longer than any list takes. Minutes. */
 const KEEP_DEPARTURES_MINUTES = 60;
-
-/** The database's clock: what is asked for afterwards is newer than what was committed before. */
-export async function readClock(db: Queryable): Promise<Date> {
-  const { rows } = await sql<{ now: Date }>`select clock_timestamp() as now`.execute(db);
-  return rows[0]?.now ?? new Date();
-}
 
 /**
  * Which of these servers nobody here knows. Known is what a server's row stands for, what an unfinished operation makes
@@ -119,38 +114,55 @@ export async function keepOrphans(
             hostname = excluded.hostname, plan = excluded.plan, zone = excluded.zone, status = excluded.status,
             ip_address = excluded.ip_address, tags = excluded.tags, last_seen_at = now(),
             price = coalesce(excluded.price, o.price)
-      returning id, provider, ref, account, operation_id, workspace, hostname, xmax = 0 as inserted`.execute(tx);
+      returning id, provider, ref, account, operation_id, workspace, hostname, protected, xmax = 0 as inserted`.execute(
+      tx,
+    );
     const [row] = rows;
     if (row?.inserted === true) known.push(row);
   }
   return known;
 }
 
-/** Strikes out what an account no longer shows, or what is known by now. @returns what that was. */
+/**
+ * Strikes out what an account no longer shows, or what is known by now. What is protected stays, as `missing`: a list may
+ * have come from other credentials, and what comes back is to be found protected. @returns what was struck out.
+ */
 export async function dropOrphans(
   tx: Queryable,
   { provider, workspace: account }: AccountName,
   still: readonly string[],
 ): Promise<OrphanRecord[]> {
+  const absent = sql`provider = ${provider} and account is not distinct from ${account}
+      and not (ref = any(${[...still]}::text[]))`;
+  await sql`
+    update provisioning.orphans o set status = 'missing'
+    where ${absent} and protected and status <> 'missing' and not exists (
+      select from provisioning.servers s where s.provider = o.provider and s.provider_ref = o.ref)`.execute(tx);
   const { rows } = await sql<OrphanRecord>`
     delete from provisioning.orphans o
-    where provider = ${provider} and account is not distinct from ${account} and not (ref = any(${[...still]}::text[]))
+    where ${absent} and not protected
       and not exists (select from provisioning.operations p
                       where p.resource = 'orphan:' || o.id and p.status in ('pending', 'running'))
-    returning id, provider, ref, account, operation_id, workspace, hostname`.execute(tx);
+    returning id, provider, ref, account, operation_id, workspace, hostname, protected`.execute(tx);
   return rows;
 }
 
 /** Strikes out one, whoever saw it: `operationId` has deleted it or taken it over. A list on its way may still show it. */
-export async function dropOrphan(tx: Queryable, provider: string, ref: string, operationId: string): Promise<void> {
-  await sql`
+export async function dropOrphan(
+  tx: Queryable,
+  provider: string,
+  ref: string,
+  operationId: string,
+): Promise<{ wasProtected: boolean }> {
+  const { rows } = await sql<{ protected: boolean }>`
     with departed as (
       insert into provisioning.departed_servers (provider, provider_ref, operation_id)
       values (${provider}, ${ref}, ${operationId}))
-    delete from provisioning.orphans where provider = ${provider} and ref = ${ref}`.execute(tx);
+    delete from provisioning.orphans where provider = ${provider} and ref = ${ref} returning protected`.execute(tx);
+  return { wasProtected: rows[0]?.protected === true };
 }
 
-const RECORD = ['id', 'provider', 'ref', 'account', 'operation_id', 'workspace', 'hostname'] as const;
+const RECORD = ['id', 'provider', 'ref', 'account', 'operation_id', 'workspace', 'hostname', 'protected'] as const;
 
 /** The row, locked until the caller's transaction ends. */
 export async function lockOrphan(tx: Queryable, id: string): Promise<OrphanRecord | null> {
@@ -175,18 +187,34 @@ export async function noteDeletion(tx: Queryable, id: string, operationId: strin
   await tx.updateTable('provisioning.orphans').set({ deletion_id: operationId }).where('id', '=', id).execute();
 }
 
-/** Those of an account that nobody has asked to delete and that have been there for so long. Locked. */
+/** Those of an account that nobody has asked to delete or protected and that have been there for so long. Locked. */
 export async function lockOverdue(
   tx: Queryable,
   { provider, workspace: account }: AccountName,
   seconds: number,
 ): Promise<OrphanRecord[]> {
   const { rows } = await sql<OrphanRecord>`
-    select id, provider, ref, account, operation_id, workspace, hostname from provisioning.orphans
-    where provider = ${provider} and account is not distinct from ${account} and deletion_id is null
+    select ${sql.raw(RECORD.join(', '))} from provisioning.orphans
+    where provider = ${provider} and account is not distinct from ${account} and deletion_id is null and not protected
       and first_seen_at <= now() - make_interval(secs => ${seconds}::float8)
     order by first_seen_at for update skip locked`.execute(tx);
   return rows;
+}
+
+/** Sets whether deleting it is refused. */
+export async function protectOrphan(tx: Queryable, id: string, protect: boolean): Promise<void> {
+  await tx.updateTable('provisioning.orphans').set({ protected: protect }).where('id', '=', id).execute();
+}
+
+/** Whether what the provider calls so is protected as an orphan. */
+export async function isProtectedOrphan(db: Queryable, provider: string, ref: string): Promise<boolean> {
+  const row = await db
+    .selectFrom('provisioning.orphans')
+    .select('protected')
+    .where('provider', '=', provider)
+    .where('ref', '=', ref)
+    .executeTakeFirst();
+  return row?.protected === true;
 }
 
 /** The unfinished operation that deletes the orphan; null: none. */

@@ -3,7 +3,9 @@
  * whole account. A list that did
  * not come, or not whole, is an error of the provider's and changes nothing here.
  */
+
 import type { Logger } from 'pino';
+import { readClock } from '../../database/clock.ts';
 import type { Database } from '../../database/pool.ts';
 import { shortId, uuidv7 } from '../../database/uuid.ts';
 import { type Engine, OBSERVER } from '../../engine/engine.ts';
@@ -25,7 +27,6 @@ import {
   noteDeletion,
   type OrphanRecord,
   operationsOfOurs,
-  readClock,
   reportedOrphans,
   unknownAmong,
 } from './store.ts';

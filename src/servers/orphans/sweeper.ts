@@ -2,6 +2,7 @@ import type { Logger } from 'pino';
 import { isDatabaseUnavailable } from '../../database/pool.ts';
 import { ProviderError } from '../../providers/contract.ts';
 import type { ProviderAccount } from '../../providers/registry.ts';
+import { startRounds } from '../../util/rounds.ts';
 import type { AccountName } from './store.ts';
 import { type SweepTools, sweepAccount } from './sweep.ts';
 import { endTurn, takeDueAccounts } from './sweep-store.ts';
@@ -26,7 +27,6 @@ export function startSweeper(tools: SweepTools & { replica: string; intervalSeco
   const { db, providers, replica, intervalSeconds, logger } = tools;
   const stopped = new AbortController();
   const sweeping = new Map<string, Promise<void>>();
-  let asking: Promise<void> | null = null;
 
   const complain = (error: unknown) => {
     if (stopped.signal.aborted || isDatabaseUnavailable(error)) return;
@@ -64,22 +64,11 @@ export function startSweeper(tools: SweepTools & { replica: string; intervalSeco
     }
   };
 
-  const timer = setInterval(
-    () => {
-      asking ??= round()
-        .catch(complain)
-        .finally(() => {
-          asking = null;
-        });
-    },
-    Math.min(LONGEST_ROUND_MS, intervalSeconds * 1_000),
-  );
-
+  const rounds = startRounds(Math.min(LONGEST_ROUND_MS, intervalSeconds * 1_000), () => round().catch(complain));
   return {
     async stop() {
-      clearInterval(timer);
       stopped.abort(new Error('The server is stopping.'));
-      await asking;
+      await rounds.stop();
       await Promise.all(sweeping.values());
     },
   };

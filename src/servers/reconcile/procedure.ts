@@ -3,7 +3,9 @@ import { type Compensation, defineProcedure, type FollowUp, type Procedure } fro
 import type { ProviderServer, ProviderServerStatus } from '../../providers/contract.ts';
 import { untilObserved } from '../../providers/observer.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
+import { sleep } from '../../util/sleep.ts';
 import { EXISTING } from '../existing.ts';
+import { expiresAtStill } from '../guards/store.ts';
 import { findRef, queueOf, type ServerChange, tellOf, withAccount } from '../server-change.ts';
 import { removeServer, updateServer } from '../store.ts';
 
@@ -28,6 +30,8 @@ export function reconcileProcedure(providers: ProviderRegistry): Procedure {
           withAccount(providers, input.provider, workspace, async (provider): Promise<ProviderServer | null> => {
             const ref = await findRef(provider, input, call);
             if (ref === null) return null;
+            // A deletion that was accepted may not show yet.
+            if (input.deleting) await sleep(provider.listingLagMs ?? 0, call.signal);
             return untilObserved(
               provider,
               ref,
@@ -59,7 +63,7 @@ export function reconcileProcedure(providers: ProviderRegistry): Procedure {
 /** The compensation of every change of an existing server: as before where nothing was begun, else look and record. */
 export async function reconcileAfter(
   tx: Queryable,
-  input: ServerChange,
+  input: ServerChange & { expired_at?: string },
   { started }: Compensation,
 ): Promise<FollowUp | null> {
   // There is nobody to ask how an existing machine stands: it was not touched.
@@ -78,16 +82,18 @@ export async function reconcileAfter(
       provider_ref,
       create_operation_id,
       previous_status,
-      deleting: await isBeingDeleted(tx, server_id),
+      deleting: await isBeingDeleted(tx, server_id, input.expired_at),
     },
   };
 }
 
-async function isBeingDeleted(tx: Queryable, serverId: string): Promise<boolean> {
+/** Not where its deletion was refused because it is protected, or has another expiry by now. */
+async function isBeingDeleted(tx: Queryable, serverId: string, expiredAt: string | undefined): Promise<boolean> {
+  if (expiredAt !== undefined && !(await expiresAtStill(tx, 'servers', serverId, expiredAt))) return false;
   const row = await tx
     .selectFrom('provisioning.servers')
-    .select('status')
+    .select(['status', 'protected'])
     .where('id', '=', serverId)
     .executeTakeFirst();
-  return row?.status === 'deleting';
+  return row?.status === 'deleting' && !row.protected;
 }

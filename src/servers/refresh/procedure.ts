@@ -1,3 +1,4 @@
+import { readClock } from '../../database/clock.ts';
 import type { Database } from '../../database/pool.ts';
 import type { Engine } from '../../engine/engine.ts';
 import { defineProcedure, type Procedure, type StepCall } from '../../engine/procedure.ts';
@@ -6,7 +7,6 @@ import type { ProviderRegistry } from '../../providers/registry.ts';
 import { type Change, compare, type KnownServer } from '../observing/compare.ts';
 import { type ChangedServer, enterLook, findAll, type Look, usersOf } from '../observing/observe.ts';
 import { standingServers } from '../observing/store.ts';
-import { readClock } from '../orphans/store.ts';
 import { type PricedServer, priceReader, totals } from '../prices.ts';
 import { isRefusal, lookOptions } from '../server-change.ts';
 

@@ -8,11 +8,12 @@ import type { Services } from '../../http/section.ts';
 import { type Accepted, accept } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
 import { EXISTING } from '../existing.ts';
+import { requireUnprotected } from '../guards/require.ts';
 import { readKnown } from '../observing/store.ts';
 import { RepairServer, ServerId } from '../schemas.ts';
-import { lockPermitted, withSshKey } from '../service.ts';
+import { lockPermitted, withHostKey, withSshKey } from '../service.ts';
 import { holderOf, readCreateSpec, type ServerRecord, setOperation } from '../store.ts';
-import type { StoredSpec } from '../stored-spec.ts';
+import { type StoredSpec, sealedHostKey } from '../stored-spec.ts';
 import type { ServerTools } from '../tools.ts';
 import { type RepairInput, repairProcedure } from './procedure.ts';
 
@@ -53,6 +54,7 @@ async function acceptRepair(
   if (holder !== null) throw errors.resourceBusy(`Server ${id}`, holder.id, holder.kind);
   const checkMode = body.check_mode === true;
   const recreate = body.recreate === true;
+  if (recreate) await requireUnprotected(tx, id);
   const operationId = uuidv7();
   const input: RepairInput = {
     ...{ server_id: id, provider: server.provider, provider_ref: server.provider_ref },
@@ -92,14 +94,20 @@ async function specOf(
   const made = await createdFrom(tx, server);
   const { workspace, hostname, plan, zone, tags } = known;
   const spec = { ...made, workspace, hostname, plan, zone, tags };
-  return checkMode ? spec : withSshKey(services, mutation, server.provider, spec);
+  if (checkMode) return spec;
+  const own = made.host_key !== undefined || made.sealed_user_data !== undefined;
+  const key = own ? null : withHostKey(services, server.provider, spec).ssh_host_key;
+  const whole = key ? { ...spec, ...sealedHostKey(services.encryption, spec, key) } : spec;
+  return withSshKey(services, mutation, server.provider, whole);
 }
 
 async function createdFrom(tx: Queryable, { operation_id: id }: ServerRecord): Promise<Partial<StoredSpec>> {
-  const { image, sealed_user_data, networks } = (await readCreateSpec(tx, id)) ?? {};
+  const { image, sealed_user_data, host_key, sealed_host_key, networks } = (await readCreateSpec(tx, id)) ?? {};
   return {
     ...(image === undefined ? {} : { image }),
     ...(sealed_user_data === undefined ? {} : { sealed_user_data }),
+    // It is the same server to whoever logs in.
+    ...(host_key === undefined || sealed_host_key === undefined ? {} : { host_key, sealed_host_key }),
     ...(networks === undefined ? {} : { networks }),
   };
 }

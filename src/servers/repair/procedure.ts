@@ -10,6 +10,7 @@ import {
 import type { Provider, ServerSpec } from '../../providers/contract.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
 import { untilRunning, type WithProvider } from '../create/procedure.ts';
+import { beginServerRemoval } from '../guards/store.ts';
 import { compare, type KnownServer } from '../observing/compare.ts';
 import { findAll } from '../observing/observe.ts';
 import { readKnown } from '../observing/store.ts';
@@ -17,6 +18,7 @@ import { bringTo, changePlan, lookOnce } from '../plan-change.ts';
 import { priceReader, totals } from '../prices.ts';
 import { reconcileAfter } from '../reconcile/procedure.ts';
 import { callOptions, lookOptions, queueOf, type ServerChange, withAccount } from '../server-change.ts';
+import { pinGivenKey } from '../ssh-store.ts';
 import { forgetDrift, type RecreatedServer, restoreAfterRecreation, updateServer } from '../store.ts';
 import { decryptSpec, type StoredSpec } from '../stored-spec.ts';
 import { type Difference, differencesOf } from './plan.ts';
@@ -55,7 +57,11 @@ export function repairProcedure(db: Database, providers: ProviderRegistry, encry
       if (found.missing) {
         if (input.recreate === null) throw gone(input);
         const spec = decryptSpec(encryption, input.recreate);
-        return recreate(input, spec, withProvider, context);
+        const inItsPlace: WithProvider = async (work) => {
+          await db.transaction().execute((tx) => beginServerRemoval(tx, input.server_id, context.operationId));
+          return withProvider(work);
+        };
+        return recreate(input, spec, inItsPlace, context);
       }
       refuseByHand(found.differences);
       for (const difference of found.differences) {
@@ -125,7 +131,7 @@ async function findings(db: Database, provider: Provider, input: RepairInput, ca
 function planOf(input: RepairInput, { missing, differences, prices }: Findings, recreates: boolean) {
   const byHand = differences.filter(({ by_hand: hand }) => hand !== null);
   const problems = missing && !recreates ? [gone(input).message] : byHand.map(({ by_hand: hand }) => hand);
-  const { sealed_user_data: _, ...spec } = input.recreate ?? {};
+  const { sealed_user_data: _, host_key: __, sealed_host_key: ___, ...spec } = input.recreate ?? {};
   const made = { type: 'server', server_id: input.server_id, ...spec };
   const plan = {
     create: recreates ? [made] : [],
@@ -176,6 +182,7 @@ async function recreate(
     await updateServer(tx, input.server_id, {
       ...{ status: 'running', ipAddress: server.ip_address, providerRef: server.ref },
     });
+    await pinGivenKey(tx, input.server_id, server.host_key);
     await forgetDrift(tx, input.server_id, ['status', 'plan', 'zone', 'tags']);
     const { ip_address } = server;
     return { server_id: input.server_id, status: 'running', ip_address, recreated: true, operation_id: operationId };

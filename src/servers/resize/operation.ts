@@ -7,6 +7,9 @@ import type { Accepted } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
 import { ProviderError } from '../../providers/contract.ts';
 import { EXISTING } from '../existing.ts';
+import { acceptGuards, applyGuards } from '../guards/apply.ts';
+import { guardFields, hasGuards, readGuards } from '../guards/fields.ts';
+import { guardedServer } from '../guards/operation.ts';
 import { serverField, serverOf } from '../node.ts';
 import { readKnown } from '../observing/store.ts';
 import { CreateServer, ServerId } from '../schemas.ts';
@@ -27,8 +30,9 @@ const wanted = {
   ),
 };
 
-const ResizeServer = Type.Object(wanted, { additionalProperties: false });
-type Wanted = Static<typeof ResizeServer>;
+const PatchServer = Type.Object({ ...wanted, ...guardFields }, { additionalProperties: false });
+type PatchServer = Static<typeof PatchServer>;
+type Wanted = Pick<PatchServer, 'plan' | 'tags'>;
 
 export const resizeServer = defineOperation({
   kind: 'server.resize',
@@ -37,14 +41,18 @@ export const resizeServer = defineOperation({
     method: 'PATCH',
     path: '/v1/servers/:id',
     tag: 'Servers',
-    summary: 'Change the plan or the tags of a server',
+    summary: 'Change the plan, the tags, the protection or the expiry of a server',
     description:
-      'For another plan the server is stopped and, where it ran, started again; its disk stays as large as it is. Tags replace those that it has, and interrupt nothing.',
+      'For another plan the server is stopped and, where it ran, started again; its disk stays as large as it is. Tags replace those that it has, and interrupt nothing. `protect`, `expires_at` and `ttl` hold as soon as this is answered, also while something else is done with the server; by themselves they are an operation `server.guard`.',
     params: ServerId,
-    body: ResizeServer,
+    body: PatchServer,
     refusals: [400, 404, 409],
-    prepare: (services, principal, { params, body }) => requireOffered(services, principal, params.id, body),
-    accept: (services, mutation, { params, body }) => acceptResize(services, mutation, params.id, body),
+    prepare: async (services, principal, { params, body }) =>
+      onlyGuards(body) ? undefined : requireOffered(services, principal, params.id, body),
+    accept: (services, mutation, { params, body }) =>
+      onlyGuards(body)
+        ? acceptGuard(services, mutation, params.id, body)
+        : acceptResize(services, mutation, params.id, body),
   },
   procedure: ({ providers }: ServerTools) => resizeProcedure(providers),
   node: {
@@ -73,6 +81,15 @@ export const resizeServer = defineOperation({
     },
   },
 });
+
+function onlyGuards(body: PatchServer): boolean {
+  return hasGuards(body) && body.plan === undefined && body.tags === undefined;
+}
+
+async function acceptGuard(services: Services, mutation: Mutation, id: string, body: PatchServer): Promise<Accepted> {
+  const server = await lockPermitted(mutation, id, 'server_update');
+  return acceptGuards(services, mutation, guardedServer(server), await readGuards(mutation.tx, body));
+}
 
 /** Asks the provider whether it has the plan and can change it. @throws 400, 404, 409. */
 async function requireOffered(
@@ -114,9 +131,12 @@ async function acceptResize(
   services: Services,
   mutation: Mutation,
   id: string,
-  { plan: newPlan, tags: newTags }: Wanted,
+  { plan: newPlan, tags: newTags, ...guards }: PatchServer,
 ): Promise<Accepted> {
   const server = await lockPermitted(mutation, id, 'server_update');
+  const guarded = hasGuards(guards)
+    ? await applyGuards(mutation, guardedServer(server), await readGuards(mutation.tx, guards))
+    : {};
   if (server.provider === EXISTING && newPlan !== undefined) {
     throw errors.conflict(`Server ${id} is an existing machine: its plan is what the machine has.`, {
       provider: EXISTING,
@@ -142,6 +162,7 @@ async function acceptResize(
           ...{ type: 'server', id, hostname: server.hostname, provider: server.provider },
           ...(newPlan === undefined ? {} : { plan: { from: previousPlan, to: newPlan } }),
           ...(newTags === undefined ? {} : { tags: { from: previousTags, to: newTags } }),
+          ...guarded,
         },
       ],
       order: [

@@ -18,12 +18,16 @@ import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import type { Accepted } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
+import { requireGuardable } from '../../servers/guards/apply.ts';
+import { fieldsOf, hasGuards, readGuards } from '../../servers/guards/fields.ts';
+import { writeGuards } from '../../servers/guards/store.ts';
 import { nearMatches } from '../../util/near-matches.ts';
 import { databaseSecrets } from '../../workspaces/secret-source.ts';
 import { openConfig } from '../../workspaces/secrets.ts';
 import { requireWorkspace } from '../../workspaces/service.ts';
 import { workspaceDirectory } from '../../workspaces/store.ts';
 import { installRounds, type Member, type Place, wantedPlaces } from '../cluster/members.ts';
+import { guardedTaskserv } from '../guard/guarded.ts';
 import { closureOf } from '../host-plan.ts';
 import {
   assignPlaces,
@@ -51,7 +55,7 @@ import { createProcedure } from './procedure.ts';
 /** Servers that will not come up by waiting cannot be installed on. */
 const UNFIT = ['stopped', 'stopping', 'deleting', 'error', 'missing', 'unknown'];
 
-const { name, servers, config } = CreateTaskserv.properties;
+const { name, servers, config, protect, expires_at, ttl } = CreateTaskserv.properties;
 
 export const createTaskserv = defineOperation({
   kind: 'taskserv.create',
@@ -71,7 +75,7 @@ export const createTaskserv = defineOperation({
   },
   procedure: (tools: HostTools) => createProcedure(tools),
   node: {
-    with: Type.Object({ name, servers, config }, { additionalProperties: false }),
+    with: Type.Object({ name, servers, config, protect, expires_at, ttl }, { additionalProperties: false }),
     permission: 'taskserv_create',
     target: { what: 'server', permission: 'server_update', field: 'servers' },
     secrets: 'config',
@@ -170,6 +174,7 @@ export async function checkCreate(
 async function acceptCreate(services: Services, mutation: Mutation, request: CheckedCreate): Promise<Accepted> {
   const { tx, principal } = mutation;
   const { body, version, definition } = request;
+  const guards = await readGuards(tx, body);
   const servers = await findServers(mutation, body);
   const hosts: Host[] = servers.map(({ id, hostname }) => ({ server_id: id, hostname }));
   const carried = await carriedOn(
@@ -201,10 +206,12 @@ async function acceptCreate(services: Services, mutation: Mutation, request: Che
     version,
     servers: hosts.map(({ hostname }) => hostname),
     check_mode: body.check_mode === true,
+    ...fieldsOf(guards),
   };
   const doing = present === null ? `Install ${body.name} on` : `Change ${body.name} on`;
-  const planned = { type: 'taskserv', name: body.name, version, servers: details.servers };
+  const planned = { type: 'taskserv', name: body.name, version, servers: details.servers, ...fieldsOf(guards) };
   const plan = present === null ? { create: [planned] } : { change: [{ ...planned, id: present.id }] };
+  if (present !== null) await requireGuardable(mutation, guardedTaskserv(present, standingHosts), guards);
   const common = { kind: 'taskserv.create', doing, workspace: body.workspace, hosts, details, plan };
 
   if (body.check_mode === true) {
@@ -233,6 +240,7 @@ async function acceptCreate(services: Services, mutation: Mutation, request: Che
     const owner = { createdBy: principal.name, ownerId: principal.userId };
     await insertTaskserv(tx, { id, workspace: body.workspace, name: body.name, version, ...owner });
   }
+  if (hasGuards(body)) await writeGuards(tx, 'taskservs', id, guards);
   const accepted = await acceptOnHosts(services, mutation, {
     ...common,
     id: operationId,

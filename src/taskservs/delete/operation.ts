@@ -5,6 +5,7 @@ import type { Services } from '../../http/section.ts';
 import type { Accepted } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
 import { placesAmong, removeRounds } from '../cluster/members.ts';
+import { requireRemovable } from '../guard/guarded.ts';
 import { closureOf, type Definitions } from '../host-plan.ts';
 import { carriedOn } from '../host-store.ts';
 import { definitionsOf, type HostTools } from '../procedures/input.ts';
@@ -58,13 +59,17 @@ export const deleteTaskserv = defineOperation({
   },
 });
 
-/** Accepts the removal of a taskserv from all its hosts. @throws 409 while another one on a host requires it. */
-async function acceptDelete(
+/**
+ * Accepts the removal of a taskserv from all its hosts. @throws 409 while another one on a host requires it.
+ * @param expiredAt its expiry, where it goes for that.
+ */
+export async function acceptDelete(
   services: Services,
   mutation: Mutation,
   id: string,
   options: DeleteTaskserv,
   definitions: Definitions,
+  expiredAt?: Date,
 ): Promise<Accepted> {
   const { tx } = mutation;
   if (options.taskserv_id !== undefined && options.taskserv_id !== id) {
@@ -77,6 +82,7 @@ async function acceptDelete(
       { field: 'workspace', message: `taskserv "${id}" does not belong to workspace "${options.workspace}"` },
     ]);
   }
+  requireRemovable(taskserv);
   const serverIds = hosts.map(({ server_id }) => server_id);
   if (options.force !== true) await requireUnneeded(mutation, definitions, { name, serverIds });
   await requireFree(tx, hosts, options.wait);
@@ -85,7 +91,7 @@ async function acceptDelete(
   const rounds = cluster === null ? [] : removeRounds(cluster, placesAmong(hosts));
   const accepted = await acceptOnHosts(services, mutation, {
     kind: 'taskserv.delete',
-    doing: `Remove ${name} from`,
+    doing: `Remove ${name}${expiredAt === undefined ? '' : ', which has expired,'} from`,
     workspace,
     resource: `taskserv:${id}`,
     hosts,
@@ -93,6 +99,7 @@ async function acceptDelete(
     input: {
       ...{ taskserv_id: id, name, force: options.force === true, previous_status: taskserv.status },
       ...(rounds.length === 0 ? {} : { rounds }),
+      ...(expiredAt === undefined ? {} : { expired_at: expiredAt.toISOString() }),
     },
     details: { name, servers, force: options.force === true },
     plan: { delete: [{ type: 'taskserv', id, name, servers }] },

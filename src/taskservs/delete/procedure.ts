@@ -7,6 +7,7 @@ import {
   type ProcedureContext,
 } from '../../engine/procedure.ts';
 import { leaveTurns } from '../../servers/turn-store.ts';
+import { beginRemoval } from '../guard/begin.ts';
 import { changeHosts, settleChange } from '../procedures/change-hosts.ts';
 import { type RemoveInput as HostRemoveInput, removeFromHost } from '../procedures/host-remove.ts';
 import { type HostTools, TASKSERV_QUEUE } from '../procedures/input.ts';
@@ -14,6 +15,8 @@ import { removeTaskserv, updateTaskserv } from '../store.ts';
 
 interface RemoveInput extends HostRemoveInput {
   previous_status: string;
+  /** The expiry for which it is removed; absent: somebody asked for it. */
+  expired_at?: string;
 }
 
 /** Removes a taskserv from all its hosts, with what came along with it and nobody else there requires. */
@@ -27,6 +30,11 @@ export function deleteProcedure(tools: HostTools): Procedure {
 }
 
 async function remove(tools: HostTools, input: RemoveInput, context: ProcedureContext) {
+  if (await context.patched('taskserv-protection')) {
+    await context.step('begin to remove', () =>
+      beginRemoval(tools.db, input.taskserv_id, context.operationId, input.expired_at),
+    );
+  }
   const done = await changeHosts(
     tools,
     input,

@@ -17,10 +17,14 @@ import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import type { Accepted } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
+import { applyGuards } from '../../servers/guards/apply.ts';
+import { type GuardFields, guardFields, hasGuards, readGuards } from '../../servers/guards/fields.ts';
 import { databaseSecrets } from '../../workspaces/secret-source.ts';
 import { openConfig } from '../../workspaces/secrets.ts';
 import { fixedLeader, presentPlaces, type Round, wantedPlaces } from '../cluster/members.ts';
 import { findServers, requireNoConflict, requirePrivilege, requireSecretFields } from '../create/operation.ts';
+import { guardedTaskserv, requireRemovable } from '../guard/guarded.ts';
+import { acceptTaskservGuards } from '../guard/operation.ts';
 import { assignPlaces, carriedOn, hostsOf, placeOnHosts, type TaskservHost } from '../host-store.ts';
 import { definitionMissing, definitionsOf, type HostTools } from '../procedures/input.ts';
 import { CreateTaskserv, TaskservId } from '../schemas.ts';
@@ -58,6 +62,8 @@ const force = Type.Optional(
 );
 const UpdateTaskserv = Type.Object({ ...wanted, force, wait }, { additionalProperties: false });
 type UpdateTaskserv = Static<typeof UpdateTaskserv>;
+const PatchTaskserv = Type.Object({ ...UpdateTaskserv.properties, ...guardFields }, { additionalProperties: false });
+type PatchTaskserv = Static<typeof PatchTaskserv>;
 
 export const updateTaskservOperation = defineOperation({
   kind: 'taskserv.update',
@@ -66,15 +72,18 @@ export const updateTaskservOperation = defineOperation({
     method: 'PATCH',
     path: '/v1/taskservs/:id',
     tag: 'Taskservs',
-    summary: 'Change the servers, the config or the version of a taskserv',
+    summary: 'Change the servers, the config, the version, the protection or the expiry of a taskserv',
     description:
-      'What is left out stays as it is. A service across servers is changed member by member, in the order that its definition gives: servers that do not run leave first, where the service is on one that stays, then the others are changed and new ones join, then those that are no longer named are drained and leave.',
+      'What is left out stays as it is. A service across servers is changed member by member, in the order that its definition gives: servers that do not run leave first, where the service is on one that stays, then the others are changed and new ones join, then those that are no longer named are drained and leave. `protect`, `expires_at` and `ttl` hold as soon as this is answered, also while something else is done with it; by themselves they are an operation `taskserv.guard`.',
     params: TaskservId,
-    body: UpdateTaskserv,
+    body: PatchTaskserv,
     refusals: [400, 404, 409],
-    prepare: (services, principal, { params, body }) =>
-      prepareUpdate(services, principal, params.id, body, requestBudget(principal.userId)),
-    accept: (services, mutation, _request, prepared) => acceptUpdate(services, mutation, prepared),
+    prepare: async (services, principal, { params, body }) =>
+      onlyGuards(body) ? null : prepareUpdate(services, principal, params.id, body, requestBudget(principal.userId)),
+    accept: (services, mutation, { params, body }, prepared) =>
+      prepared === null
+        ? acceptTaskservGuards(services, mutation, params.id, body)
+        : acceptUpdate(services, mutation, prepared, body),
   },
   procedure: (tools: HostTools) => updateProcedure(tools),
   node: {
@@ -124,6 +133,10 @@ export const updateTaskservOperation = defineOperation({
   },
 });
 
+function onlyGuards({ servers, config, version, ...rest }: PatchTaskserv): boolean {
+  return hasGuards(rest) && servers === undefined && config === undefined && version === undefined;
+}
+
 /** A change that holds against the catalog, with its secrets opened: never stored as it is. */
 interface PreparedUpdate {
   id: string;
@@ -167,6 +180,7 @@ async function acceptUpdate(
   services: Services,
   mutation: Mutation,
   { id, body, definitions, definition, current, change }: PreparedUpdate,
+  guardFields: GuardFields = {},
 ): Promise<Accepted> {
   const { tx } = mutation;
   const { taskserv, present, named } = await lockAll(mutation, id, body);
@@ -176,6 +190,9 @@ async function acceptUpdate(
 
   const coming = named.filter(({ server_id }) => !present.some((host) => host.server_id === server_id));
   const leaving = present.filter(({ server_id }) => !named.some((host) => host.server_id === server_id));
+  const guards = await readGuards(tx, guardFields);
+  const guarded = hasGuards(guardFields) ? await applyGuards(mutation, guardedTaskserv(taskserv, present), guards) : {};
+  if (leaving.length > 0) requireRemovable({ ...taskserv, protected: guards.protect ?? taskserv.protected });
   requireUpgrade(definition, present, change.version);
   const carried = await carriedOn(
     tx,
@@ -227,7 +244,7 @@ async function acceptUpdate(
       rounds,
       ...undoOf(current, change, body, { present, named }),
     },
-    details: { name, version: change.version, servers: names(named), settings: change.settings },
+    details: { name, version: change.version, servers: names(named), settings: change.settings, ...guarded },
     plan: {
       change: [
         {
@@ -236,6 +253,7 @@ async function acceptUpdate(
           ...(coming.length === 0 ? {} : { new_servers: names(coming) }),
           ...(leaving.length === 0 ? {} : { leaving_servers: names(leaving) }),
           ...(change.settings.length === 0 ? {} : { settings: change.settings }),
+          ...guarded,
         },
       ],
       order: orderOf(name, rounds, hosts, present),

@@ -8,6 +8,7 @@ import {
 } from '../../engine/procedure.ts';
 import { leaveTurns } from '../../servers/turn-store.ts';
 import type { Round } from '../cluster/members.ts';
+import { beginRemoval } from '../guard/begin.ts';
 import { displaceFromHosts } from '../host-store.ts';
 import { allDone, settleChange, summaries } from '../procedures/change-hosts.ts';
 import { installOnHost } from '../procedures/host-install.ts';
@@ -40,6 +41,9 @@ export function updateProcedure(tools: HostTools): Procedure {
 
 async function update(tools: HostTools, input: UpdateInput, context: ProcedureContext) {
   const { workspace } = context;
+  if (input.leaving.length > 0 && (await context.patched('taskserv-protection'))) {
+    await context.step('begin to remove', () => beginRemoval(tools.db, input.taskserv_id, context.operationId));
+  }
   const outcomes = await inRounds<{ removed: string[] } | Awaited<ReturnType<typeof installOnHost>>>(
     context,
     tools,

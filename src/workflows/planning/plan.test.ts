@@ -160,7 +160,7 @@ operations: "\${{ parameters.operations }}"`;
       'parameters.operations[0].depends_on[0]: there is no step "b"',
     ]);
     assert.deepEqual(problems(text, { operations: [{ id: 'a', kind: 'server.creat' }] }), [
-      'parameters.operations[0].kind: must be one of server.create, server.delete, server.resize, server.start, server.stop, server.restart, taskserv.create, taskserv.update, taskserv.delete, command, workflow, approval, wait',
+      'parameters.operations[0].kind: must be one of server.create, server.delete, server.resize, server.guard, server.start, server.stop, server.restart, taskserv.create, taskserv.update, taskserv.delete, taskserv.guard, command, workflow, approval, wait',
     ]);
     assert.deepEqual(problems(text, { operations: [{ ...step, with: { hostname: 7 } } as Json] }), [
       'parameters.operations[0].with.hostname: must be string, not number',

@@ -9,14 +9,16 @@ import type { Json } from '../../documents/json.ts';
 import type { StepCall } from '../../engine/procedure.ts';
 import { ApplicationError } from '../../errors.ts';
 import { runBudget } from '../../evaluation/pool.ts';
+import { insertAudit, mutateUnasked, UNASKED } from '../../http/mutation.ts';
 import type { NodeOutcome, NodeUndo } from '../../operations/node.ts';
+import { PROTECTED } from '../../operations/protection.ts';
 import { backoff } from '../../util/backoff.ts';
 import { rulesOf } from '../kinds/rules.ts';
 import type { PlannedStep } from '../planning/contract.ts';
 import { submitRollback } from '../service-rollback.ts';
 import { actingFor, requireStillPermitted } from './authority.ts';
 import { createReport, nextRetry, soon, wokenByCancel } from './loop.ts';
-import { handlerOf, prepareNode, type Runtime, submitTogether, takenElsewhere } from './runtime.ts';
+import { handlerOf, prepareNode, type Runtime, takenElsewhere } from './runtime.ts';
 import { createScheduler, type NodeState, type Scheduler } from './scheduler.ts';
 import { endedAmong, readRun, type Snapshot } from './store.ts';
 import {
@@ -163,7 +165,7 @@ async function untilUndone(rollback: Rollback): Promise<void> {
     for (const id of followUpIds) wake.watch(id);
     const followUps = await readFollowUps(runtime.services.db, followUpIds);
     const moves: [NodeState, UndoMove][] = [];
-    for (const { id, status, error, cleanupId } of ended) {
+    for (const { id, status, error, errorCode, cleanupId, kept } of ended) {
       const node = scheduler.running.get(id);
       if (node === undefined) continue;
       const followUp = followUps.get(cleanupId ?? '');
@@ -175,7 +177,9 @@ async function untilUndone(rollback: Rollback): Promise<void> {
       }
       following.delete(followUp?.id ?? '');
       for (const watched of [id, followUp?.id ?? id]) wake.unwatch(watched);
-      if (status === 'completed' || followUp?.gone === true) moves.push([node, moveOf(node, 'undone', null)]);
+      if (kept !== null) moves.push([node, moveOf(node, 'kept', kept)]);
+      else if (status === 'completed' || followUp?.gone === true) moves.push([node, moveOf(node, 'undone', null)]);
+      else if (errorCode === PROTECTED) moves.push([node, moveOf(node, 'kept', error)]);
       else moves.push([node, failedTry(rollback, node, error ?? `its operation ${id} was ${status}`)]);
     }
     await apply(rollback, moves);
@@ -299,7 +303,7 @@ async function start(
     requireStillPermitted(acting, [needed], workspace);
     const { principal } = acting;
     const prepared = request === null ? null : await prepareNode(runtime, principal, request);
-    const operationId = await submitTogether(runtime, principal, call.operationId, async (mutation) => {
+    const operationId = await mutateUnasked(services.db, principal, call.operationId, async (mutation) => {
       if ((await claimUndo(mutation.tx, workflowId, [node])).length === 0) throw takenElsewhere(key);
       kept = undo.how === 'node' ? ((await undo.keep?.(mutation.tx)) ?? null) : null;
       if (kept !== null) {
@@ -328,6 +332,15 @@ async function start(
     const tried = { attempt: node.attempt + 1 };
     // What is gone needs no undoing.
     if (error.status === 404) return { ...moveOf(node, 'undone', null), ...tried };
+    if (error.denied) {
+      const label = `${authority.name} (rollback of workflow ${workflowId})`;
+      await insertAudit(services.db, UNASKED, label, 'denied', {
+        ...{ action: undo.how === 'node' ? undo.kind : 'workflow.rollback', workspace },
+        resource: `workflow:${workflowId}`,
+        details: { step: key, code: error.code, message: error.message },
+      });
+    }
+    if (error.code === PROTECTED) return { ...moveOf(node, 'kept', error.message), ...tried };
     // Whoever may not will not be let by trying again.
     const move =
       error.status === 403

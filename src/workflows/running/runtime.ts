@@ -1,8 +1,5 @@
 import type { Principal } from '../../access/permissions.ts';
-import { retryingConflicts } from '../../database/conflicts.ts';
 import { OperationError } from '../../engine/procedure.ts';
-import type { AuditEntry, Mutation } from '../../http/mutation.ts';
-import { insertAudits } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
 import type { Follower } from '../../operations/follow.ts';
 import type { NodeKind } from '../../operations/node.ts';
@@ -30,36 +27,6 @@ export async function prepareNode(runtime: Runtime, principal: Principal, reques
   const { services } = runtime;
   const handler = handlerOf(runtime, request.kind);
   return handler.prepare?.(services, principal, await openNode(services, principal, handler, request));
-}
-
-/**
- * One transaction in which operations are submitted on behalf of a workflow: with audit rows, as a request's.
- * What `work` asks for after the commit is done then.
- */
-export async function submitTogether<T>(
-  { services }: Runtime,
-  principal: Principal,
-  parentId: string | null,
-  work: (mutation: Mutation) => Promise<T>,
-): Promise<T> {
-  return retryingConflicts(async () => {
-    const later: (() => void)[] = [];
-    const made = await services.db.transaction().execute(async (tx) => {
-      const entries: AuditEntry[] = [];
-      const result = await work({
-        tx,
-        principal,
-        parentId,
-        checkMode: false,
-        audit: (entry) => entries.push(entry),
-        afterCommit: (callback) => later.push(callback),
-      });
-      await insertAudits(tx, { ip: null, id: null }, principal.label, 'allowed', entries);
-      return result;
-    });
-    for (const callback of later) callback();
-    return made;
-  });
 }
 
 /** A node has gone on without this execution: it begins again from the rows, where it still may. */

@@ -247,6 +247,8 @@ export interface EndedOperation {
   error: string | null;
   errorCode: string | null;
   cleanupId: string | null;
+  /** Of a rollback: what it has kept, and why; null: nothing. */
+  kept: string | null;
 }
 
 /** Those of the operations that have ended. One that is gone counts as failed. */
@@ -256,7 +258,10 @@ export async function endedAmong(db: Database, ids: readonly string[]): Promise<
     select i.id, coalesce(o.status, 'failed') as status,
            case when o.id is null then 'its operation has been forgotten' else o.error end as error,
            o.error_code as "errorCode",
-           (o.result ->> 'cleanup_operation_id')::uuid as "cleanupId"
+           (o.result ->> 'cleanup_operation_id')::uuid as "cleanupId",
+           case when o.kind = 'workflow.rollback' and o.status = 'completed' then
+             (select left(string_agg(k ->> 'node' || ': ' || (k ->> 'reason'), ' '), 2000)
+              from jsonb_array_elements(o.result -> 'kept') as k) end as kept
     from unnest(${ids}::uuid[]) as i (id) left join provisioning.operations o on o.id = i.id
     where o.id is null or o.status in ('completed', 'failed', 'cancelled')`.execute(db);
   return rows;

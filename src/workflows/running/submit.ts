@@ -2,6 +2,8 @@ import type { Queryable } from '../../database/pool.ts';
 import type { Json, JsonObject } from '../../documents/json.ts';
 import { ApplicationError } from '../../errors.ts';
 import type { Budget } from '../../evaluation/pool.ts';
+import { insertAudit, mutateUnasked, UNASKED } from '../../http/mutation.ts';
+import { PROTECTED } from '../../operations/protection.ts';
 import { workspaceDirectory } from '../../workspaces/service.ts';
 import { renderFields } from '../evaluation.ts';
 import type { NodeRequest } from '../kinds/kind.ts';
@@ -13,7 +15,7 @@ import { type Given, referencedIn, sealFields } from '../secrets/given.ts';
 import { insertGiven } from '../secrets/store.ts';
 import { type Acting, actingFor, requireStillPermitted } from './authority.ts';
 import type { RunContext } from './context.ts';
-import { handlerOf, prepareNode, type Runtime, submitTogether } from './runtime.ts';
+import { handlerOf, prepareNode, type Runtime } from './runtime.ts';
 import type { NodeState } from './scheduler.ts';
 import type { StartGuard } from './start-guard.ts';
 import { claimNodes, type NodeInput, readInputs, type Snapshot, setOperations } from './store.ts';
@@ -37,11 +39,17 @@ class NodeRefused extends Error {
   readonly position: number;
   readonly code: string;
   readonly retryable: boolean;
-  constructor(position: number, code: string, message: string, retryable: boolean) {
+  /** For want of a permission. */
+  readonly denied: boolean;
+  constructor(
+    position: number,
+    { code, message, retryable, denied }: { code: string; message: string; retryable: boolean; denied: boolean },
+  ) {
     super(message);
     this.position = position;
     this.code = code;
     this.retryable = retryable;
+    this.denied = denied;
   }
 }
 
@@ -83,12 +91,25 @@ export async function submitNodes(
         const { position, message, code, retryable } = error;
         const node = batch.find((candidate) => candidate.position === position);
         if (node === undefined) throw error;
+        if (error.denied) await recordDenial(options, node, error);
         refused.push({ node, message, code, retryable });
         batch = batch.filter((candidate) => candidate !== node);
       }
     }
   }
   return { submitted, refused };
+}
+
+/** As a refused request leaves a line in the audit log, so does a refused node. */
+async function recordDenial(
+  { runtime, workflowId, workspace, run }: SubmitOptions,
+  { key, step }: NodeState,
+  { code, message }: NodeRefused,
+): Promise<void> {
+  await insertAudit(runtime.services.db, UNASKED, `${run.authority.name} (workflow ${workflowId})`, 'denied', {
+    ...{ action: step.planned.kind, workspace, resource: `workflow:${workflowId}` },
+    details: { step: key, code, message },
+  });
 }
 
 /** A node ready to be submitted. */
@@ -127,7 +148,7 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
     if (fields === undefined) throw new Error(`${node.key} of workflow ${workflowId} was not rendered`);
     ready.set(node.position, await makeReady(options, before, node, fields, input.fields === null));
   }
-  return submitTogether(runtime, before.principal, workflowId, async (transaction) => {
+  return mutateUnasked(runtime.services.db, before.principal, workflowId, async (transaction) => {
     // Asked again: what a node prepares may take a while.
     const now = await acting(transaction.tx);
     const mutation = { ...transaction, principal: now.principal };
@@ -226,7 +247,10 @@ async function renderBatch(
     for (const [n, node] of nodes.entries()) {
       const one = made[n];
       if (one !== undefined && 'value' in one) found.set(node.position, one.value);
-      else throw new NodeRefused(node.position, 'VALIDATION_ERROR', one?.problem ?? 'it was not rendered', false);
+      else {
+        const message = one?.problem ?? 'it was not rendered';
+        throw new NodeRefused(node.position, { code: 'VALIDATION_ERROR', message, retryable: false, denied: false });
+      }
     }
   }
   return found;
@@ -238,6 +262,8 @@ async function refusing<T>(position: number, work: () => Promise<T>): Promise<T>
     return await work();
   } catch (error) {
     if (!(error instanceof ApplicationError)) throw error;
-    throw new NodeRefused(position, error.code, error.message, error.retryable || error.status === 409);
+    const { code, message, denied, status } = error;
+    const retryable = error.retryable || (status === 409 && code !== PROTECTED);
+    throw new NodeRefused(position, { code, message, denied, retryable });
   }
 }

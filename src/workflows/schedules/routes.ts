@@ -197,8 +197,8 @@ export function registerScheduleRoutes(app: App, services: Services): void {
     async (request, reply) => {
       const { id } = request.params;
       const schedule = isUuid(id) ? await findSchedule(db, id) : null;
-      if (schedule === null || !isPermitted(principalOf(request), 'workflow_read', schedule.workspace))
-        throw errors.notFound('schedule', id);
+      if (schedule === null) throw errors.notFound('schedule', id);
+      if (!isPermitted(principalOf(request), 'workflow_read', schedule.workspace)) throw errors.hidden('schedule', id);
       return sendJson(reply, schedule.json);
     },
   );

@@ -1,10 +1,12 @@
 import type { Logger } from 'pino';
 import { isDatabaseUnavailable, type Queryable } from '../../database/pool.ts';
 import { ApplicationError } from '../../errors.ts';
+import { insertAudit, mutateUnasked, UNASKED } from '../../http/mutation.ts';
 import { harmlessText } from '../../util/harmless.ts';
+import { startRounds } from '../../util/rounds.ts';
 import { prepareWorkflow } from '../prepare.ts';
 import { actingFor, requireStillPermitted } from '../running/authority.ts';
-import { type Runtime, submitTogether } from '../running/runtime.ts';
+import type { Runtime } from '../running/runtime.ts';
 import { referencedIn } from '../secrets/given.ts';
 import { submitWorkflow } from '../service.ts';
 import { findNext, timeOf } from './cron.ts';
@@ -32,7 +34,6 @@ const MISSED_MS = 60_000;
  */
 export function startSchedules(runtime: Runtime, logger: Logger): { stop(): Promise<void> } {
   const { db } = runtime.services;
-  let stopped = false;
   /** By schedule, so that a slow or broken one holds up no other. */
   const underWay = new Map<string, Promise<void>>();
   const start = (id: string) => {
@@ -44,23 +45,20 @@ export function startSchedules(runtime: Runtime, logger: Logger): { stop(): Prom
       .finally(() => underWay.delete(id));
     underWay.set(id, work);
   };
-  let looking: Promise<void> = Promise.resolve();
-  const look = async () => {
+  const look = async (isStopping: () => boolean) => {
     const due = await dueSchedules(db, [...underWay.keys()]);
-    if (stopped) return;
+    if (isStopping()) return;
     for (const id of due.slice(0, MAX_UNDER_WAY - underWay.size)) start(id);
   };
-  const timer = setInterval(() => {
-    looking = looking.then(look).catch((error) => {
+  const rounds = startRounds(LOOK_MS, (isStopping) =>
+    look(isStopping).catch((error) => {
       if (!isDatabaseUnavailable(error))
         logger.error({ err: error }, 'could not look for due schedules; the next round tries again');
-    });
-  }, LOOK_MS);
+    }),
+  );
   return {
     async stop() {
-      stopped = true;
-      clearInterval(timer);
-      await looking;
+      await rounds.stop();
       await Promise.all(underWay.values());
     },
   };
@@ -83,7 +81,7 @@ async function runDue(runtime: Runtime, logger: Logger, id: string): Promise<voi
     const given = openScheduleSecrets(encryption, due);
     const request = { workspace, workflow_type, parameters, given };
     const prepared = await prepareWorkflow(runtime.services, principal, request);
-    await submitTogether(runtime, principal, null, async (mutation) => {
+    await mutateUnasked(db, principal, null, async (mutation) => {
       // Another replica may have been faster.
       const still = await lockDue(mutation.tx, id);
       if (still === null) return;
@@ -103,7 +101,14 @@ async function runDue(runtime: Runtime, logger: Logger, id: string): Promise<voi
       logger.error({ err: error, schedule_id: id }, 'a schedule failed unexpectedly; it waits for its next time');
     const message = known ? error.message : 'an unexpected error; the log of the server has the details';
     const state = known && error.code === 'AUTHORITY_ENDED' ? 'authority_ended' : 'active';
-    await db.transaction().execute((tx) => moveOn(tx, id, message, state));
+    await db.transaction().execute(async (tx) => {
+      const due = await moveOn(tx, id, message, state);
+      if (due === null || !known || !error.denied) return;
+      await insertAudit(tx, UNASKED, `${due.authority.name} (schedule ${id})`, 'denied', {
+        ...{ action: 'workflow.submit', workspace: due.workspace, resource: `schedule:${id}` },
+        details: { code: error.code, message },
+      });
+    });
   }
 }
 
@@ -113,12 +118,19 @@ function whyNot({ busy, overlap, missed, next_run_at }: DueSchedule): string | n
   return busy && overlap === 'skip' ? 'its last workflow has not ended' : null;
 }
 
-async function moveOn(tx: Queryable, id: string, error: string, state: 'active' | 'authority_ended'): Promise<void> {
+/** @returns the schedule; null: another replica was faster. */
+async function moveOn(
+  tx: Queryable,
+  id: string,
+  error: string,
+  state: 'active' | 'authority_ended',
+): Promise<DueSchedule | null> {
   const due = await lockDue(tx, id);
-  if (due === null) return;
+  if (due === null) return null;
   const after = nextOf(due);
   const whole = after.error === null ? error : `${error}; ${after.error}`;
   await advance(tx, id, after.next, { workflowId: null, error: harmlessText(whole), state });
+  return due;
 }
 
 /** When it is due next; with the reason where that is never. */

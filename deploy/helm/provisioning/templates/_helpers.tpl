@@ -18,6 +18,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
+{{- /* How a probe asks: (list $ "/health/live"). The kubelet has no certificate to show: where clients need one, it only connects. */ -}}
+{{- define "provisioning.probe" -}}
+{{- $tls := (index . 0).Values.tls -}}
+{{- if and $tls.secret $tls.clientCa -}}
+tcpSocket: { port: http }
+{{- else -}}
+httpGet: { path: {{ index . 1 }}, port: http{{ if $tls.secret }}, scheme: HTTPS{{ end }} }
+{{- end }}
+{{- end }}
+
 {{- /* A deployment of one role: (list $ "api" .Values.api) */ -}}
 {{- define "provisioning.deployment" -}}
 {{- $ := index . 0 }}
@@ -62,7 +72,11 @@ spec:
         seccompProfile: { type: RuntimeDefault }
       containers:
         - name: {{ $role }}
+          {{- if $.Values.image.digest }}
+          image: "{{ $.Values.image.repository }}@{{ $.Values.image.digest }}"
+          {{- else }}
           image: "{{ $.Values.image.repository }}:{{ $.Values.image.tag | default $.Chart.AppVersion }}"
+          {{- end }}
           imagePullPolicy: {{ $.Values.image.pullPolicy }}
           securityContext:
             allowPrivilegeEscalation: false
@@ -70,7 +84,17 @@ spec:
             capabilities: { drop: [ALL] }
           env:
             - { name: PROVISIONING_ROLE, value: {{ $role }} }
+            {{- /* Without a proxy in front, clients could claim any address. */}}
+            {{- if or $.Values.ingress.enabled (not $.Values.tls.secret) }}
             - { name: PROVISIONING_TRUST_PROXY, value: "1" }
+            {{- end }}
+            {{- if and $.Values.tls.secret (eq $role "api") }}
+            - { name: PROVISIONING_TLS_CERT_FILE, value: /tls/tls.crt }
+            - { name: PROVISIONING_TLS_KEY_FILE, value: /tls/tls.key }
+            {{- if $.Values.tls.clientCa }}
+            - { name: PROVISIONING_TLS_CLIENT_CA_FILE, value: /tls/ca.crt }
+            {{- end }}
+            {{- end }}
             - name: PROVISIONING_DATABASE_URL
               valueFrom: { secretKeyRef: { name: {{ include "provisioning.secret" $ }}, key: DATABASE_URL } }
             - name: PROVISIONING_MASTER_KEY
@@ -87,16 +111,16 @@ spec:
           ports:
             - { name: http, containerPort: 8083 }
           startupProbe:
-            httpGet: { path: /health/live, port: http }
+            {{- include "provisioning.probe" (list $ "/health/live") | nindent 12 }}
             periodSeconds: 2
             failureThreshold: 60
           livenessProbe:
-            httpGet: { path: /health/live, port: http }
+            {{- include "provisioning.probe" (list $ "/health/live") | nindent 12 }}
             periodSeconds: 10
             timeoutSeconds: 5
             failureThreshold: 6
           readinessProbe:
-            httpGet: { path: /health/ready, port: http }
+            {{- include "provisioning.probe" (list $ "/health/ready") | nindent 12 }}
             periodSeconds: 3
             timeoutSeconds: 5
           {{- end }}
@@ -106,12 +130,18 @@ spec:
           volumeMounts:
             - { name: data, mountPath: /data }
             - { name: tmp, mountPath: /tmp }
+            {{- if and $.Values.tls.secret (eq $role "api") }}
+            - { name: tls, mountPath: /tls, readOnly: true }
+            {{- end }}
             {{- if $.Values.workspaces.existingClaim }}
             - { name: workspaces, mountPath: /data/workspaces }
             {{- end }}
       volumes:
         - { name: data, emptyDir: {} }
         - { name: tmp, emptyDir: {} }
+        {{- if and $.Values.tls.secret (eq $role "api") }}
+        - { name: tls, secret: { secretName: {{ $.Values.tls.secret }} } }
+        {{- end }}
         {{- with $.Values.workspaces.existingClaim }}
         - { name: workspaces, persistentVolumeClaim: { claimName: {{ . }} } }
         {{- end }}

@@ -31,3 +31,9 @@ if [ "$PEER_ROLE" = control-plane ]; then
   [ -z "$member" ] || etcd member remove "$member" || fail "etcd does not let $PEER_NAME go: is the majority of its members up?"
 fi
 api delete node "$peer" --ignore-not-found
+# What DaemonSets run there is not drained, and Services would go on sending requests to it for a minute.
+left=$(api get pods --all-namespaces --field-selector "spec.nodeName=$peer" \
+  -o 'jsonpath={range .items[*]}{.metadata.namespace} {.metadata.name}{"\n"}{end}')
+lines "$left" | while read -r namespace pod; do
+  api --namespace "$namespace" delete pod "$pod" --ignore-not-found --force --grace-period=0 </dev/null
+done

@@ -1,12 +1,13 @@
-import { requirePermission } from '../../../access/permissions.ts';
 import { errors } from '../../../errors.ts';
 import type { Mutation } from '../../../http/mutation.ts';
 import type { Services } from '../../../http/section.ts';
 import { type Accepted, accept } from '../../../operations/accept.ts';
 import { defineOperation } from '../../../operations/define.ts';
+import { refuseProtected } from '../../../operations/protection.ts';
 import type { ServerTools } from '../../tools.ts';
 import { OrphanId } from '../schemas.ts';
-import { deletionUnderWay, lockOrphan, lockRef, noteDeletion, type OrphanRecord } from '../store.ts';
+import { lockPermitted } from '../service.ts';
+import { deletionUnderWay, lockRef, noteDeletion, type OrphanRecord } from '../store.ts';
 import { type OrphanDeletion, orphanDeleteProcedure } from './procedure.ts';
 
 export const deleteOrphan = defineOperation({
@@ -40,14 +41,9 @@ export function deletionOf({ id, provider, ref, account, operation_id, workspace
 
 /** Accepts the deletion of an orphan. It is looked at again before anything is deleted. */
 async function acceptDelete(services: Services, mutation: Mutation, id: string): Promise<Accepted> {
-  const { tx, principal } = mutation;
-  const orphan = await lockOrphan(tx, id);
-  if (orphan === null) throw errors.notFound('orphan', id);
-  requirePermission(principal, 'server_delete', {
-    ...{ what: 'orphan', id, workspace: orphan.workspace, read: 'server_read' },
-    // Nobody's: whoever may delete only what they made themselves may not delete it.
-    ownerId: null,
-  });
+  const { tx } = mutation;
+  const orphan = await lockPermitted(mutation, id, 'server_delete');
+  if (orphan.protected) refuseProtected([{ type: 'orphan', id, name: orphan.hostname }]);
   const holder = await deletionUnderWay(tx, id);
   if (holder !== null) throw errors.resourceBusy(`Orphan ${id}`, holder.id, holder.kind);
   const { provider, ref, hostname } = orphan;

@@ -1,3 +1,4 @@
+import { readClock } from '../../../database/clock.ts';
 import type { Database } from '../../../database/pool.ts';
 import { defineProcedure, OperationError, type Procedure, type StepCall } from '../../../engine/procedure.ts';
 import type { Provider } from '../../../providers/contract.ts';
@@ -5,8 +6,9 @@ import { isOfInstallation, readInstallationId } from '../../../providers/install
 import { readServer } from '../../../providers/observer.ts';
 import type { ProviderRegistry } from '../../../providers/registry.ts';
 import { CLEANUP_STEP, deleteAndWait } from '../../delete/procedure.ts';
+import { beginOrphanRemoval } from '../../guards/store.ts';
 import { lookOptions, queueOf, withOpened } from '../../server-change.ts';
-import { dropOrphan, operationsOfOurs, readClock, unknownAmong } from '../store.ts';
+import { dropOrphan, operationsOfOurs, unknownAmong } from '../store.ts';
 
 /** Ids only: what is to be deleted is looked at again. */
 export interface OrphanDeletion {
@@ -67,6 +69,7 @@ async function deleteIfStill(db: Database, provider: Provider, input: OrphanDele
       `${seen.ref} at ${input.provider} belongs to a server or an operation of this installation by now: it is left alone.`,
     );
   }
+  await db.transaction().execute((tx) => beginOrphanRemoval(tx, input.orphan_id, call.operationId));
   await call.log(`Deleting ${seen.hostname} (${seen.ref}) at ${input.provider}: nobody knows it.`);
   await deleteAndWait(provider, seen.ref, call);
 }

@@ -1,0 +1,148 @@
+import type { Client, Operation } from '../../sdk/client.ts';
+import {
+  type CommandArgument,
+  type CommandDefinition,
+  type CommandOption,
+  given,
+  type OptionValues,
+  text,
+} from '../command.ts';
+import { UsageError } from '../errors.ts';
+import type { Column } from '../output.ts';
+import type { Session } from '../session.ts';
+import { durationSeconds } from './parameters.ts';
+
+/** Options of what creates something that can be guarded. */
+export const GUARD_OPTIONS: readonly CommandOption[] = [
+  { flags: '--protect', description: 'refuse whatever would delete it, until the protection is removed' },
+  { flags: '--ttl <duration>', description: 'delete it after this time: 30m, 8h, 14d (default: never)' },
+  { flags: '--expires-at <time>', description: 'delete it at this time (RFC 3339)' },
+];
+
+/** A column that shows how something is guarded. */
+export const GUARDS: Column = {
+  heading: 'GUARDS',
+  value: ({ protect, expires_at: expiry }: Pick<Guarded, 'expires_at'> & { protect: boolean }) =>
+    [...(protect ? ['protected'] : []), ...(expiry === null ? [] : [`expires ${expiry}`])].join(', ') || null,
+};
+
+/** The fields of these options. */
+export function guardsIn(options: OptionValues) {
+  return given({
+    protect: options.protect === true ? true : undefined,
+    ttl: text(options, 'ttl'),
+    expires_at: text(options, 'expiresAt'),
+  });
+}
+
+interface Guarded {
+  id: string;
+  expires_at: string | null;
+}
+
+interface GuardChange {
+  protect?: boolean;
+  ttl?: string;
+  expires_at?: string | null;
+}
+
+/** What is guarded: its words, and how it is found and changed. */
+interface GuardedKind {
+  type: 'server' | 'taskserv';
+  example: string;
+  argument: CommandArgument;
+  workspace: CommandOption;
+  find(client: Client, name: string, options: OptionValues): Promise<Guarded>;
+  patch(client: Client, id: string, body: GuardChange, session: Session): Promise<Operation>;
+}
+
+/** Protecting something from deletion, and when it expires. */
+export function guardCommands(kind: GuardedKind): readonly CommandDefinition[] {
+  const { type, example, argument, workspace, find, patch } = kind;
+  const command = (
+    verb: string,
+    about: Pick<CommandDefinition, 'summary' | 'examples'> & Partial<CommandDefinition>,
+    changeOf: (thing: Guarded, options: OptionValues) => GuardChange,
+  ): CommandDefinition => ({
+    name: `${type} ${verb}`,
+    ...about,
+    arguments: [argument],
+    options: [workspace, ...(about.options ?? [])],
+    covers: [`PATCH /v1/${type}s/{id}`],
+    operation: true,
+    async run(session, [name = ''], options) {
+      const client = await session.client();
+      const thing = await find(client, name, options);
+      await session.operation(await patch(client, thing.id, changeOf(thing, options), session));
+    },
+  });
+  return [
+    command(
+      'protect',
+      {
+        summary: `refuse whatever would delete a ${type}`,
+        description:
+          'Deleting, recreating, rollbacks and its own expiry are refused until somebody with the permission "protection_remove" takes the protection off.',
+        examples: [`provisioning ${type} protect ${example}`],
+      },
+      () => ({ protect: true }),
+    ),
+    command(
+      'unprotect',
+      {
+        summary: `remove the protection of a ${type}`,
+        description: 'This needs the permission "protection_remove".',
+        examples: [`provisioning ${type} unprotect ${example}`],
+      },
+      () => ({ protect: false }),
+    ),
+    command(
+      'expire',
+      {
+        summary: `set when a ${type} is deleted by itself`,
+        description: 'It is announced before by events and webhooks.',
+        examples: [
+          `provisioning ${type} expire ${example} --ttl 8h`,
+          `provisioning ${type} expire ${example} --at 2030-01-31T18:00:00Z`,
+          `provisioning ${type} expire ${example} --never`,
+        ],
+        options: [
+          { flags: '--ttl <duration>', description: 'after this time: 30m, 8h, 14d' },
+          { flags: '--at <time>', description: 'at this time (RFC 3339)' },
+          { flags: '--never', description: 'keep it' },
+        ],
+      },
+      (_thing, options) => expiryIn(options),
+    ),
+    command(
+      'extend',
+      {
+        summary: `let a ${type} that expires live longer`,
+        description: 'The time is added to its expiry; where that has passed, to now.',
+        examples: [`provisioning ${type} extend ${example} --ttl 4h`],
+        options: [{ flags: '--ttl <duration>', description: 'how much longer: 30m, 4h, 7d', required: true }],
+      },
+      (thing, options) => later(type, thing, text(options, 'ttl') ?? ''),
+    ),
+  ];
+}
+
+/** @throws UsageError where it is not said once. */
+function expiryIn(options: OptionValues): GuardChange {
+  const [ttl, at, never] = [text(options, 'ttl'), text(options, 'at'), options.never === true];
+  if ([ttl !== undefined, at !== undefined, never].filter(Boolean).length !== 1) {
+    throw new UsageError('Give one of --ttl, --at and --never.');
+  }
+  if (ttl !== undefined) return { ttl };
+  return { expires_at: at ?? null };
+}
+
+/** @throws UsageError where it does not expire. */
+function later(type: GuardedKind['type'], { id, expires_at: expiry }: Guarded, ttl: string): GuardChange {
+  if (expiry === null) {
+    throw new UsageError(`${id} does not expire. To set when it does: provisioning ${type} expire ${id} --ttl ${ttl}`);
+  }
+  const seconds = durationSeconds('--ttl', ttl);
+  if (Date.parse(expiry) <= Date.now()) return { ttl };
+  return { expires_at: new Date(Date.parse(expiry) + seconds * 1_000).toISOString() };
+}

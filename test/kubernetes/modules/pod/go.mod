@@ -1,0 +1,3 @@
+module provisioning.test/pod
+
+go 1.20
