@@ -48,6 +48,8 @@ export const errors = {
   // 400
   validation: (problems: FieldProblem[]) =>
     make(400, 'VALIDATION_ERROR', problems.map((p) => `${p.field}: ${p.message}`).join('; '), problems),
+  authorizationPending: (interval: number) =>
+    make(400, 'AUTHORIZATION_PENDING', `Nobody has signed in yet. Ask again in ${interval} s.`, { interval }),
   malformedJson: (message: string) => make(400, 'MALFORMED_JSON', `The request body is not valid JSON: ${message}`),
   badHost: (hosts: number) =>
     make(400, 'BAD_REQUEST', `HTTP/1.1 asks for one Host header; the request has ${hosts === 0 ? 'none' : hosts}.`),
@@ -77,7 +79,31 @@ export const errors = {
       'INVALID_TOTP',
       'The code is wrong, or was used before. Take the next one that the app shows, or a recovery code.',
     ),
+  ssoRefused: () =>
+    make(
+      401,
+      'SSO_REFUSED',
+      'The sign-in was not accepted. An administrator finds the reason in the audit log under this request id.',
+    ),
+  ssoExpired: () =>
+    make(
+      401,
+      'SSO_EXPIRED',
+      'This sign-in took too long, was used before or was begun somewhere else. Begin it again.',
+    ),
+  exchangeRefused: () =>
+    make(
+      401,
+      'EXCHANGE_REFUSED',
+      'The token was not accepted. An administrator finds the reason in the audit log under this request id.',
+    ),
   // 403
+  ssoNoRole: (title: string) =>
+    make(
+      403,
+      'SSO_NO_ROLE',
+      `${title} knows you, but none of your groups gives a role here. Ask an administrator, then sign in again.`,
+    ),
   secondFactorNeeded: () =>
     make(
       403,
@@ -156,6 +182,8 @@ export const errors = {
     make(409, 'OPERATION_ENDED', `Operation ${id} has already ended: ${status}. There is nothing left to cancel.`, {
       status,
     }),
+  noDeviceLogin: (title: string) =>
+    make(409, 'NO_DEVICE_LOGIN', `${title} does not offer sign-ins by another device. Use a browser.`),
   idempotencyConflict: () =>
     make(
       409,
@@ -203,6 +231,13 @@ export const errors = {
       503,
       'MASTER_KEY_MISMATCH',
       'This replica has another master key than the one that the secrets in the database are encrypted under. Start it with the same PROVISIONING_MASTER_KEY (or <data dir>/master.key) as the others.',
+    ),
+  issuerAway: () =>
+    new ApplicationError(
+      503,
+      'SERVICE_UNAVAILABLE',
+      'The identity provider that vouches for this session does not answer. Try again in a moment.',
+      { retryAfter: 10 },
     ),
   databaseDisk: (problem: string) =>
     new ApplicationError(

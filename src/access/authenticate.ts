@@ -71,15 +71,17 @@ function createCache<T>(trusted: () => boolean): Cache<T> {
 
 /**
  * Reads `Authorization: Bearer` with an access token or an API token, and what the user may do at this moment.
- * @param options `adminTotp`: administrators have no roles until they have a second factor.
+ * @param options `adminTotp`: administrators have no roles until they have a second factor. `checkSession` asks the issuer of
+ * a session, where that is due.
  */
 export function createAuthenticator(options: {
   db: Database;
   listener: Listener;
   secret: string;
   adminTotp: boolean;
+  checkSession: (sessionId: string) => Promise<void>;
 }): Authenticator {
-  const { db, listener, adminTotp } = options;
+  const { db, listener, adminTotp, checkSession } = options;
   const tokens = createTokens(options.secret);
   const trusted = () => listener.connected;
   const users = createCache<UserState>(trusted);
@@ -104,12 +106,22 @@ export function createAuthenticator(options: {
     return user;
   };
 
+  /** The session, once its issuer has been asked where that is due. Null: it has ended. */
+  const standingSession = async (id: string, userId: string): Promise<SessionState | null> => {
+    const find = () => sessions.get(id, () => readSessionState(db, id));
+    const session = await find();
+    if (session === null || session.standing === null) return session;
+    await checkSession(id);
+    forgetUser(userId);
+    return find();
+  };
+
   const byAccessToken = async (token: string): Promise<Principal> => {
     const claims = tokens.verify('access', token);
     if (claims === null) throw errors.unauthenticated('The token is invalid or has expired. Log in again.');
     const { sub, sid } = claims;
+    const session = sid === undefined ? undefined : await standingSession(sid, sub);
     const user = await enabledUser(sub);
-    const session = sid === undefined ? undefined : await sessions.get(sid, () => readSessionState(db, sid));
     // A token without a session is of a version that asked for no second factor.
     const vouched = session !== null && (session !== undefined || !user.totp);
     if (claims.gen !== user.token_generation || !vouched) {
@@ -122,7 +134,8 @@ export function createAuthenticator(options: {
 
   /** What the user may do by themselves. */
   const rolesOf = (user: UserState): Pick<Principal, 'bindings' | 'lacksSecondFactor'> => {
-    const administers = user.service_workspace === null && user.bindings.some(({ role }) => role === 'admin');
+    const administers =
+      user.service_workspace === null && !user.sso && user.bindings.some(({ role }) => role === 'admin');
     return adminTotp && administers && !user.totp
       ? { bindings: [], lacksSecondFactor: true }
       : { bindings: user.bindings };
@@ -142,6 +155,7 @@ export function createAuthenticator(options: {
       name: user.username,
       label: `${user.username} (token ${token.name})`,
       tokenId: token.id,
+      ...(token.exchanged && { exchanged: true as const }),
       ...held,
       bindings: intersectBindings(token.roles, held.bindings),
     };

@@ -9,13 +9,18 @@ import { intersectBindings } from './token-roles.ts';
 export interface Authority {
   userId: string;
   name: string;
-  /** Null: they had logged in. */
+  /** Null: they had logged in, or the token is not what the rest depends on. */
   tokenId: string | null;
   bindings: readonly RoleBinding[];
 }
 
 export function authorityOf({ userId, name, tokenId, bindings }: Principal): Authority {
   return { userId, name, tokenId, bindings };
+}
+
+/** Of work that is begun once: it goes on after the token of minutes of a job that began it, with what that was permitted. */
+export function authorityOfRun({ exchanged, ...principal }: Principal): Authority {
+  return authorityOf(exchanged ? { ...principal, tokenId: null } : principal);
 }
 
 /** What is left of an authority now. */

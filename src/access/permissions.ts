@@ -134,6 +134,8 @@ export interface Principal {
   tokenId: string | null;
   /** Of a login; absent where its access token is of a version that knew no sessions. */
   sessionId?: string;
+  /** The token is one of minutes, that a job of CI got for its own: what the job begins goes on after it. */
+  exchanged?: true;
   /** They have no roles until they set up the second factor that is asked of them. */
   lacksSecondFactor?: true;
   bindings: readonly RoleBinding[];

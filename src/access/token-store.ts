@@ -10,6 +10,8 @@ export interface ApiTokenState {
   roles: RoleBinding[];
   expires_at: Date | null;
   revoked_at: Date | null;
+  /** Made for the token of a job. */
+  exchanged: boolean;
 }
 
 const TIME = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`;
@@ -27,7 +29,7 @@ export const API_TOKEN_JSON = sql.raw<string>(`json_build_object(${FIELDS})::tex
 export async function findApiToken(db: Queryable, hash: Buffer): Promise<ApiTokenState | null> {
   const row = await db
     .selectFrom('provisioning.api_tokens')
-    .select(['id', 'user_id', 'name', 'expires_at', 'revoked_at', TOKEN_ROLES.as('roles')])
+    .select(['id', 'user_id', 'name', 'expires_at', 'revoked_at', 'exchanged', TOKEN_ROLES.as('roles')])
     .where('hash', '=', hash)
     .executeTakeFirst();
   return row ?? null;
@@ -46,6 +48,8 @@ export async function insertApiToken(
     roles: readonly RoleBinding[];
     /** Seconds; null: it does not expire. */
     expiresIn: number | null;
+    /** Made for the token of a job. */
+    exchanged?: boolean;
   },
 ): Promise<void> {
   const isNarrowed = token.roles.some(({ permissions }) => permissions !== undefined);
@@ -54,10 +58,17 @@ export async function insertApiToken(
     delete from provisioning.api_tokens where user_id = ${token.userId} and name = ${token.name}
       and (revoked_at is not null or expires_at <= now())`.execute(tx);
   await sql`
-    insert into provisioning.api_tokens (id, user_id, created_by_id, name, hash, roles, narrowed, expires_at)
+    insert into provisioning.api_tokens (id, user_id, created_by_id, name, hash, roles, narrowed, exchanged, expires_at)
     values (${token.id}, ${token.userId}, ${token.createdById}, ${token.name}, ${token.hash},
-            ${isNarrowed ? '[]' : roles}::jsonb, ${isNarrowed ? roles : null}::jsonb,
+            ${isNarrowed ? '[]' : roles}::jsonb, ${isNarrowed ? roles : null}::jsonb, ${token.exchanged === true},
             now() + make_interval(secs => ${token.expiresIn}::float8))`.execute(tx);
+}
+
+/** Forgets those of jobs that no longer hold. */
+export async function deleteEndedExchanges(tx: Queryable, userId: string): Promise<void> {
+  await sql`
+    delete from provisioning.api_tokens
+    where user_id = ${userId} and exchanged and (revoked_at is not null or expires_at <= now())`.execute(tx);
 }
 
 export async function countApiTokens(tx: Queryable, userId: string): Promise<number> {

@@ -155,6 +155,9 @@ export const User = Type.Object(
     disabled: Type.Boolean(),
     roles: Type.Array(Binding),
     totp_enabled: Type.Boolean({ description: 'Logins ask for a code.' }),
+    identity: Type.Union([Type.Object({ issuer: Type.String(), subject: Type.String() }), Type.Null()], {
+      description: 'Who they are at an identity provider, which vouches for them. Null: a user of this server alone.',
+    }),
     created_at: time(),
     updated_at: time(),
   },

@@ -17,7 +17,7 @@ LOOPBACK.addAddress('::1', 'ipv6');
 /** What such libraries hand over. */
 export interface EgressRequest {
   method?: string;
-  headers?: HeadersInit;
+  headers?: Record<string, string> | Headers;
   body?: unknown;
   signal?: AbortSignal | null;
 }
@@ -86,7 +86,10 @@ function answerOf({ statusCode = 0, headers }: http.IncomingMessage, body: Buffe
   const pairs = Object.entries(headers).flatMap(([name, value]) =>
     [value ?? []].flat().map((one): [string, string] => [name, one]),
   );
-  return new Response(BODILESS.includes(statusCode) ? null : new Uint8Array(body), { status: statusCode, headers: pairs });
+  return new Response(BODILESS.includes(statusCode) ? null : new Uint8Array(body), {
+    status: statusCode,
+    headers: pairs,
+  });
 }
 
 function bytesOf(body: unknown): Buffer | null {

@@ -25,7 +25,9 @@ export async function issuerOf(db: Queryable, userId: string): Promise<string | 
 
 /** Makes logins of one identity queue up, until the transaction ends: only one of them makes its user. */
 export async function lockIdentity(tx: Queryable, issuer: string, subject: string): Promise<void> {
-  await sql`select pg_advisory_xact_lock(hashtextextended(${`provisioning.identity ${issuer} ${subject}`}, 0))`.execute(tx);
+  await sql`select pg_advisory_xact_lock(hashtextextended(${`provisioning.identity ${issuer} ${subject}`}, 0))`.execute(
+    tx,
+  );
 }
 
 export async function insertIdentity(
@@ -33,10 +35,7 @@ export async function insertIdentity(
   identity: { issuer: string; subject: string; userId: string; groups: string[] },
 ): Promise<void> {
   const { issuer, subject, userId, groups } = identity;
-  await tx
-    .insertInto('provisioning.identities')
-    .values({ issuer, subject, user_id: userId, groups })
-    .execute();
+  await tx.insertInto('provisioning.identities').values({ issuer, subject, user_id: userId, groups }).execute();
 }
 
 /** The issuer has just said who this is. @param groups null: as before. */
@@ -137,23 +136,22 @@ const REMEMBERED_SECONDS = 5;
 /** An issuer that does not answer ends no session before. Seconds. */
 export const GRACE_SECONDS = 900;
 
-/** For a row of `provisioning.sessions`, named s: `sso_due`, `sso_unvouched`. */
+/** For a row of `provisioning.sessions`, named s: what a `SessionStanding` has; both false where there is no issuer. */
 export const STANDING = sql.raw(`
   coalesce((select o.verified_at <= now() - make_interval(secs => p.recheck_seconds - ${REMEMBERED_SECONDS})
       and coalesce(o.retry_at <= now(), true)
     from provisioning.sso_sessions o join provisioning.identity_providers p on p.id = o.provider_id
-    where o.session_id = s.id), false) as sso_due,
+    where o.session_id = s.id), false) as due,
   coalesce((select o.verified_at <= now() - make_interval(secs => p.recheck_seconds + ${GRACE_SECONDS})
     from provisioning.sso_sessions o join provisioning.identity_providers p on p.id = o.provider_id
-    where o.session_id = s.id), false) as sso_unvouched`);
+    where o.session_id = s.id), false) as unvouched`);
 
 /** Null: no such session, or none by an issuer. */
 export async function readStanding(db: Queryable, sessionId: string): Promise<SessionStanding | null> {
-  const { rows } = await sql<{ sso_due: boolean; sso_unvouched: boolean }>`
+  const { rows } = await sql<SessionStanding>`
     select ${STANDING} from provisioning.sessions s
     where id = ${sessionId} and exists (select from provisioning.sso_sessions o where o.session_id = s.id)`.execute(db);
-  const [row] = rows;
-  return row === undefined ? null : { due: row.sso_due, unvouched: row.sso_unvouched };
+  return rows[0] ?? null;
 }
 
 /** Null: another replica is asking, or there is no such session. @param seconds that asking takes at most. */

@@ -20,11 +20,25 @@ const CLOCK_TOLERANCE = 30;
 /** Issuers remembered. */
 const MAX_ISSUERS = 1_000;
 const MAX_WORDS = 500;
+/** Characters of a subject, as OpenID Connect has it, and kept of a name. */
+const MAX_SUBJECT = 255;
 /** Before its end an access token is renewed. Milliseconds. */
 const ACCESS_MARGIN_MS = 10_000;
 const DEVICE_GRANT = 'urn:ietf:params:oauth:grant-type:device_code';
 /** Signatures that only the issuer can make: none by a shared secret, and not none. */
-const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA', 'Ed25519'];
+const ALGORITHMS = [
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+  'Ed25519',
+];
 
 /** An issuer as it is set up, its secret opened. */
 export interface Issuer {
@@ -138,7 +152,10 @@ export function createIssuers(egress: Egress): Issuers {
   };
 
   /** What the library throws becomes words. */
-  const asking = async <T>(issuer: Issuer, work: (library: Library, config: Configuration) => Promise<T>): Promise<T> => {
+  const asking = async <T>(
+    issuer: Issuer,
+    work: (library: Library, config: Configuration) => Promise<T>,
+  ): Promise<T> => {
     try {
       return await work(await import('openid-client'), (await open(issuer)).config);
     } catch (error) {
@@ -288,10 +305,10 @@ async function openIssuer(issuer: Issuer, fetch: EgressFetch): Promise<{ config:
   const options = {
     cooldownDuration: KEYS_COOLDOWN_MS,
     cacheMaxAge: KEYS_MAX_AGE_MS,
-    [customFetch]: async (address: string, request: RequestInit) => {
+    [customFetch]: async (address: string, request: { headers: Headers; signal: AbortSignal }) => {
       if (performance.now() < failedUntil) throw new Error('the keys of the issuer could not be read a moment ago');
       failedUntil = performance.now() + FAILED_MS;
-      const answer = await fetch(address, { headers: request.headers ?? {}, signal: request.signal ?? null });
+      const answer = await fetch(address, request);
       failedUntil = 0;
       return answer;
     },
@@ -322,9 +339,12 @@ function readVouched(
   },
 ): Vouched {
   const { subject, idToken, userInfo, tokens, again } = said;
+  if (subject.length > MAX_SUBJECT || harmlessText(subject) !== subject) {
+    throw new IssuerError('refused', 'the subject is too long, or holds control characters');
+  }
   const places = { userinfo: { ...userInfo }, id_token: { ...idToken } };
   const name = claimAt({ ...places.id_token, ...places.userinfo }, issuer.usernameClaim);
-  const username = typeof name === 'string' && name !== '' ? name : null;
+  const username = typeof name === 'string' && name !== '' ? harmlessText(name.slice(0, MAX_SUBJECT)) : null;
   for (const place of ['userinfo', 'id_token'] as const) {
     const groups = groupsIn(places[place], issuer.groupsClaim);
     if (groups !== null) return { subject, username, groups, tokens: { ...tokens, groupsFrom: place } };
@@ -357,7 +377,11 @@ function asIssuerError(error: unknown): IssuerError {
     return new IssuerError(kind, `the issuer answered ${fields.error}${description}`, error);
   }
   if (error.name === 'WWWAuthenticateChallengeError') {
-    return new IssuerError('refused', `the issuer answered ${String(fields.status)}: it does not take its own token any more`, error);
+    return new IssuerError(
+      'refused',
+      `the issuer answered ${String(fields.status)}: it does not take its own token any more`,
+      error,
+    );
   }
   const cause = error.cause instanceof Error ? error.cause : undefined;
   const detail = cause === undefined || cause.message === error.message ? '' : `: ${cause.message}`;

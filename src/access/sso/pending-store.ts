@@ -49,7 +49,7 @@ export async function takePending(db: Queryable, key: Buffer, kind: PendingKind)
   return rows[0] ?? null;
 }
 
-/** The right to look at the issuer now. Null: there is none; `early`: not yet. @param seconds until the next look. */
+/** The right to look at the issuer now. Null: there is none; `early`: not yet. @param seconds that the look takes at most. */
 export async function claimPoll(
   db: Queryable,
   key: Buffer,
@@ -64,4 +64,12 @@ export async function claimPoll(
     from found f where p.key = f.key
     returning p.provider_id, p.binding, p.payload, f.early`.execute(db);
   return rows[0] ?? null;
+}
+
+/** Nobody has signed in yet. @param seconds until the next look. */
+export async function delayPoll(db: Queryable, key: Buffer, payload: string, seconds: number): Promise<void> {
+  await sql`
+    update provisioning.sso_logins
+    set payload = ${payload}, next_poll_at = now() + make_interval(secs => ${seconds}::float8)
+    where key = ${key} and kind = 'device'`.execute(db);
 }

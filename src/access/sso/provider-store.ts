@@ -126,7 +126,9 @@ export async function replaceGroupRoles(tx: Queryable, providerId: string, roles
   if (roles.length === 0) return;
   await tx
     .insertInto('provisioning.group_roles')
-    .values(roles.map(({ group, role, workspace }) => ({ provider_id: providerId, group_name: group, role, workspace })))
+    .values(
+      roles.map(({ group, role, workspace }) => ({ provider_id: providerId, group_name: group, role, workspace })),
+    )
     .onConflict((conflict) => conflict.doNothing())
     .execute();
 }
