@@ -22,6 +22,7 @@ create table provisioning.api_tokens (
   revoked_at timestamp with time zone,
   narrowed jsonb,
   created_by_id uuid,
+  exchanged boolean not null default false,
   constraint api_tokens_hash_key UNIQUE (hash),
   constraint api_tokens_pkey PRIMARY KEY (id),
   constraint api_tokens_user_id_fkey FOREIGN KEY (user_id) REFERENCES provisioning.users(id) ON DELETE CASCADE,
@@ -105,6 +106,31 @@ create table provisioning.departed_users (
   constraint departed_users_pkey PRIMARY KEY (username)
 );
 
+create table provisioning.exchange_rules (
+  provider_id uuid not null,
+  name text not null,
+  audience text not null,
+  claims jsonb not null,
+  account_id uuid not null,
+  permissions text[],
+  expires_in integer not null,
+  constraint exchange_rules_account_id_fkey FOREIGN KEY (account_id) REFERENCES provisioning.users(id) ON DELETE CASCADE,
+  constraint exchange_rules_pkey PRIMARY KEY (provider_id, name),
+  constraint exchange_rules_provider_id_fkey FOREIGN KEY (provider_id) REFERENCES provisioning.identity_providers(id) ON DELETE CASCADE
+);
+CREATE INDEX exchange_rules_account ON provisioning.exchange_rules USING btree (account_id);
+
+create table provisioning.group_roles (
+  provider_id uuid not null,
+  group_name text not null,
+  role text not null,
+  workspace text,
+  constraint group_roles_provider_id_fkey FOREIGN KEY (provider_id) REFERENCES provisioning.identity_providers(id) ON DELETE CASCADE,
+  constraint group_roles_provider_id_group_name_role_workspace_key UNIQUE NULLS NOT DISTINCT (provider_id, group_name, role, workspace),
+  constraint group_roles_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name) ON DELETE CASCADE
+);
+CREATE INDEX group_roles_workspace ON provisioning.group_roles USING btree (workspace);
+
 create table provisioning.host_turns (
   server_id text not null,
   operation_id uuid not null,
@@ -128,6 +154,38 @@ create table provisioning.idempotency_keys (
   constraint idempotency_keys_pkey PRIMARY KEY (principal, key)
 );
 CREATE INDEX idempotency_keys_created ON provisioning.idempotency_keys USING btree (created_at);
+
+create table provisioning.identities (
+  issuer text not null,
+  subject text not null,
+  user_id uuid not null,
+  groups text[] not null,
+  vouched_at timestamp with time zone not null default now(),
+  constraint identities_pkey PRIMARY KEY (issuer, subject),
+  constraint identities_user_id_fkey FOREIGN KEY (user_id) REFERENCES provisioning.users(id) ON DELETE CASCADE,
+  constraint identities_user_id_key UNIQUE (user_id)
+);
+
+create table provisioning.identity_providers (
+  id uuid not null,
+  name text not null,
+  title text not null,
+  issuer text not null,
+  enabled boolean not null default true,
+  client_id text,
+  client_secret text,
+  scopes text[] not null,
+  groups_claim text not null,
+  username_claim text not null,
+  recheck_seconds integer not null,
+  roles_hold_seconds integer not null,
+  version integer not null default 1,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint identity_providers_issuer_key UNIQUE (issuer),
+  constraint identity_providers_name_key UNIQUE (name),
+  constraint identity_providers_pkey PRIMARY KEY (id)
+);
 
 create table provisioning.login_addresses (
   user_id uuid not null,
@@ -391,6 +449,34 @@ create table provisioning.ssh_keys (
   constraint ssh_keys_pkey PRIMARY KEY (workspace),
   constraint ssh_keys_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name) ON DELETE CASCADE
 );
+
+create table provisioning.sso_logins (
+  key bytea not null,
+  kind text not null,
+  provider_id uuid not null,
+  binding bytea,
+  payload text not null,
+  next_poll_at timestamp with time zone,
+  created_at timestamp with time zone not null default now(),
+  expires_at timestamp with time zone not null,
+  constraint sso_logins_pkey PRIMARY KEY (key),
+  constraint sso_logins_provider_id_fkey FOREIGN KEY (provider_id) REFERENCES provisioning.identity_providers(id) ON DELETE CASCADE
+);
+CREATE INDEX sso_logins_created ON provisioning.sso_logins USING btree (created_at);
+CREATE INDEX sso_logins_provider ON provisioning.sso_logins USING btree (provider_id);
+
+create table provisioning.sso_sessions (
+  session_id uuid not null,
+  provider_id uuid not null,
+  tokens text not null,
+  verified_at timestamp with time zone not null default now(),
+  claimed_until timestamp with time zone,
+  retry_at timestamp with time zone,
+  constraint sso_sessions_pkey PRIMARY KEY (session_id),
+  constraint sso_sessions_provider_id_fkey FOREIGN KEY (provider_id) REFERENCES provisioning.identity_providers(id) ON DELETE CASCADE,
+  constraint sso_sessions_session_id_fkey FOREIGN KEY (session_id) REFERENCES provisioning.sessions(id) ON DELETE CASCADE
+);
+CREATE INDEX sso_sessions_provider ON provisioning.sso_sessions USING btree (provider_id);
 
 create table provisioning.taskserv_hosts (
   server_id text not null,

@@ -8,6 +8,7 @@ import { auditCommands } from './commands/audit.ts';
 import { clusterCommands } from './commands/cluster.ts';
 import { completionCommands } from './commands/completion.ts';
 import { contextCommands } from './commands/context.ts';
+import { identityProviderCommands } from './commands/identity-provider.ts';
 import { operationCommands } from './commands/operation.ts';
 import { orphanCommands } from './commands/orphan.ts';
 import { providerCommands } from './commands/provider.ts';
@@ -51,6 +52,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
   ...userCommands,
   ...tokenCommands,
   ...serviceAccountCommands,
+  ...identityProviderCommands,
   ...auditCommands,
   ...systemCommands,
   apiCommand,
@@ -77,6 +79,7 @@ const GROUPS: Record<string, string> = {
   totp: 'codes of an authenticator app, which logins ask for besides the password',
   token: 'API tokens for programs',
   'service-account': 'users for programs, which a workspace owns',
+  'identity-provider': 'issuers of OpenID Connect that vouch for users and for jobs',
 };
 
 /** Adds every command to the program. */

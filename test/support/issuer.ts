@@ -3,7 +3,7 @@
  * so that it can sign what a provider would not, and its answers can be tampered with. And a browser that goes through its pages.
  */
 import { once } from 'node:events';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer, type ServerResponse } from 'node:http';
 import { type CryptoKey, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
 import { Provider } from 'oidc-provider';
 import { freePort } from './server.ts';
@@ -30,7 +30,10 @@ export interface IssuerOptions {
 }
 
 /** Changes an answer of an endpoint before it is sent. */
-type Tamper = (answer: Record<string, unknown>, status: number) => Promise<Record<string, unknown>> | Record<string, unknown>;
+type Tamper = (
+  answer: Record<string, unknown>,
+  status: number,
+) => Promise<Record<string, unknown>> | Record<string, unknown>;
 
 export interface TestIssuer extends AsyncDisposable {
   issuer: string;
@@ -65,33 +68,38 @@ export async function startIssuer(options: IssuerOptions): Promise<TestIssuer> {
   const kid = 'the key of the test';
   const people = new Map<string, Person>();
   const grants = ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'];
-  const provider = quietly(
-    () =>
-      new Provider(issuer, {
-        clients: [
-          {
-            client_id: CLIENT_ID,
-            client_secret: CLIENT_SECRET,
-            redirect_uris: callbacks,
-            grant_types: device ? grants : grants.slice(0, 2),
-            response_types: ['code'],
-          },
-        ],
-        jwks: { keys: [{ ...(await_(key)), kid, use: 'sig', alg: 'RS256' }] },
-        cookies: { keys: ['the key of cookies in this test'] },
-        scopes: ['openid', 'profile', 'email', 'offline_access'],
-        claims: { openid: ['sub'], profile: ['preferred_username', 'groups'], email: ['email'] },
-        conformIdTokenClaims: !claimsInIdToken,
-        features: { deviceFlow: { enabled: device }, devInteractions: { enabled: true }, revocation: { enabled: true } },
-        issueRefreshToken: async () => refreshTokens,
-        rotateRefreshToken: true,
-        ttl: { AccessToken: accessSeconds, Grant: 86_400, Session: 86_400, Interaction: 600, DeviceCode: 600, IdToken: 600 },
-        findAccount: async (_context: unknown, subject: string) =>
-          people.has(subject)
-            ? { accountId: subject, claims: async () => ({ sub: subject, ...people.get(subject) }) }
-            : undefined,
-      }),
-  );
+  const jwk = { ...(await exportJWK(key)), kid, use: 'sig', alg: 'RS256' };
+  const provider = new Provider(issuer, {
+    clients: [
+      {
+        client_id: CLIENT_ID,
+        client_secret: CLIENT_SECRET,
+        redirect_uris: callbacks,
+        grant_types: device ? grants : grants.slice(0, 2),
+        response_types: ['code'],
+      },
+    ],
+    jwks: { keys: [jwk] },
+    cookies: { keys: ['the key of cookies in this test'] },
+    scopes: ['openid', 'profile', 'email', 'offline_access'],
+    claims: { openid: ['sub'], profile: ['preferred_username', 'groups'], email: ['email'] },
+    conformIdTokenClaims: !claimsInIdToken,
+    features: { deviceFlow: { enabled: device }, devInteractions: { enabled: true }, revocation: { enabled: true } },
+    issueRefreshToken: async () => refreshTokens,
+    rotateRefreshToken: true,
+    ttl: {
+      AccessToken: accessSeconds,
+      Grant: 86_400,
+      Session: 86_400,
+      Interaction: 600,
+      DeviceCode: 600,
+      IdToken: 600,
+    },
+    findAccount: async (_context: unknown, subject: string) =>
+      people.has(subject)
+        ? { accountId: subject, claims: async () => ({ sub: subject, ...people.get(subject) }) }
+        : undefined,
+  });
   const answer = provider.callback();
   const tamper = new Map<string, Tamper>();
   const broken = new Map<string, number>();
@@ -125,5 +133,82 @@ export async function startIssuer(options: IssuerOptions): Promise<TestIssuer> {
         .sign(signer);
     },
     [Symbol.asyncDispose]: stop,
+  };
+}
+
+/** Waits for a whole answer and sends another in its place. */
+function tamperWith(response: ServerResponse, change: Tamper): void {
+  const end = response.end.bind(response);
+  response.end = ((body?: string | Buffer) => {
+    const answer = JSON.parse(String(body ?? '{}')) as Record<string, unknown>;
+    void Promise.resolve(change(answer, response.statusCode)).then((changed) => {
+      response.removeHeader('content-length');
+      end(JSON.stringify(changed));
+    });
+    return response;
+  }) as typeof response.end;
+}
+
+/** A browser without scripts: it follows redirects, keeps cookies and sends forms. */
+export interface Browser {
+  /** Goes to an address. @returns where it ends: outside of `stays`, or on a page without a form. */
+  visit(url: string, options?: { as?: string; stays?: (url: URL) => boolean }): Promise<{ url: URL; page: string }>;
+  /** The cookies that it would send there. */
+  cookiesFor(url: string): string;
+  /** By host, then by name. */
+  jar: Map<string, Map<string, string>>;
+}
+
+const MAX_STEPS = 30;
+
+export function createBrowser(): Browser {
+  const jar = new Map<string, Map<string, string>>();
+  const cookiesFor = (url: string) =>
+    [...(jar.get(new URL(url).host) ?? [])].map(([name, value]) => `${name}=${value}`).join('; ');
+  const send = async (url: string, form?: URLSearchParams) => {
+    const cookie = cookiesFor(url);
+    const response = await fetch(url, {
+      redirect: 'manual',
+      ...(form === undefined ? {} : { method: 'POST', body: form }),
+      headers: cookie === '' ? {} : { cookie },
+    });
+    const { host } = new URL(url);
+    const cookies = jar.get(host) ?? new Map<string, string>();
+    jar.set(host, cookies);
+    for (const line of response.headers.getSetCookie()) {
+      const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(line) ?? [];
+      if (value === '' || /max-age=0|expires=Thu, 01 Jan 1970/i.test(line)) cookies.delete(name);
+      else cookies.set(name, value);
+    }
+    return response;
+  };
+  return {
+    jar,
+    cookiesFor,
+    async visit(start, { as = '', stays = () => true } = {}) {
+      let url = new URL(start);
+      let form: URLSearchParams | undefined;
+      for (let step = 0; step < MAX_STEPS; step += 1) {
+        if (!stays(url)) return { url, page: '' };
+        const response = await send(url.href, form);
+        form = undefined;
+        const location = response.headers.get('location');
+        const page = await response.text();
+        if (location !== null) {
+          url = new URL(location, url);
+          continue;
+        }
+        const [, action, fields] = /<form[^>]* action="([^"]+)"[^>]*>([\s\S]*?)<\/form>/.exec(page) ?? [];
+        if (action === undefined || as === '') return { url, page };
+        url = new URL(action.replaceAll('&amp;', '&'), url);
+        form = new URLSearchParams();
+        for (const [input] of (fields ?? '').matchAll(/<input[^>]*>/g)) {
+          const name = /name="([^"]*)"/.exec(input)?.[1];
+          const value = /value="([^"]*)"/.exec(input)?.[1] ?? '';
+          if (name !== undefined) form.set(name, name === 'login' ? as : name === 'password' ? 'any' : value);
+        }
+      }
+      throw new Error(`the browser still goes on after ${MAX_STEPS} pages, at ${url.href}`);
+    },
   };
 }
