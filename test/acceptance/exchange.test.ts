@@ -1,6 +1,8 @@
 /** Jobs of a CI trade the token that it gave them for one of a service account. */
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { after, test } from 'node:test';
 import { exportSPKI, generateKeyPair, type JWTPayload } from 'jose';
 import { expectError, expectOk, startInstallation } from '../support/acceptance.ts';
@@ -77,22 +79,26 @@ test('a job gets a token of the service account, for minutes', async () => {
   assert.deepEqual(rows[0].details.token.sub, JOB.sub);
 });
 
+/** Its second step is accepted when the token has long expired. */
+const HAND_OVER = `
+operations:
+  - id: first
+    kind: wait
+    with: { seconds: 5 }
+  - id: second
+    kind: server.create
+    needs: [first]
+    with: { hostname: made-01, provider: simulated, plan: 2xCPU-4GB, zone: de-fra1 }
+`;
+
 test('what a job begins goes on after its token', async () => {
   await setRules({ ...DEPLOY, expires_in: 60 });
   const { access_token: token } = expectOk(await exchange(await ci.jobToken(JOB)));
   const job = createClient(server.url, token);
-  const definition = {
-    operations: [
-      { id: 'first', type: 'wait', with: { seconds: 3 } },
-      {
-        id: 'second',
-        type: 'server_create',
-        depends_on: ['first'],
-        with: { hostname: 'made-01', provider: 'simulated', plan: '2xCPU-4GB', zone: 'de-fra1' },
-      },
-    ],
-  };
-  const run = await job.request<Operation>('POST', '/v1/workflows/submit', { workspace: 'live', definition });
+  const { path: directory } = expectOk(await admin.request<{ path: string }>('GET', '/v1/workspaces/live'));
+  await mkdir(path.join(directory, 'workflows'), { recursive: true });
+  await writeFile(path.join(directory, 'workflows', 'hand-over.yaml'), HAND_OVER);
+  const run = await job.request<Operation>('POST', '/v1/workflows/submit', { workspace: 'live', workflow_type: 'hand-over' });
   await database.pool.query(
     "update provisioning.api_tokens set expires_at = now() - interval '1 second' where exchanged and expires_at > now()",
   );

@@ -35,10 +35,8 @@ export async function insertPending(
             now() + make_interval(secs => ${pollAfter}::float8))`.execute(db);
   await sql`delete from provisioning.sso_logins where expires_at <= now()`.execute(db);
   await sql`
-    delete from provisioning.sso_logins where created_at < (
-      select created_at from provisioning.sso_logins order by created_at desc offset ${MAX_PENDING - 1}::int limit 1)`.execute(
-    db,
-  );
+    delete from provisioning.sso_logins where key in (
+      select key from provisioning.sso_logins order by created_at desc, key offset ${MAX_PENDING}::int)`.execute(db);
 }
 
 /** Takes it, once over all replicas. Null: there is none, or its time is over. */
