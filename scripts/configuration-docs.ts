@@ -74,7 +74,7 @@ const SETTINGS: Record<string, Setting> = {
   PASSWORD_MIN_LENGTH: { meaning: 'characters of a new password at least' },
   ADMIN_TOTP: {
     meaning:
-      'whether the roles of administrators count only with [a second factor](guides/users-and-tokens.md#second-factor); the same on all replicas',
+      'whether the roles of administrators count only with [a second factor](guides/users-and-tokens.md#second-factor), also for their workflows, schedules and webhooks; the same on all replicas',
     values: '`true`, `false`',
   },
   WORKSPACE_ROOTS: {
@@ -86,7 +86,7 @@ const SETTINGS: Record<string, Setting> = {
   LOGIN_RATE_LIMIT: { meaning: 'login tries a minute for an address; 0: no limit' },
   ACCOUNT_LOGIN_LIMIT: {
     meaning:
-      'failed login tries in 15 minutes for a user, from addresses where they have not logged in before; 0: no limit',
+      'failed login tries in 15 minutes for a user, from addresses where they have not logged in before, and wrong passwords of one who is logged in and is asked for it; 0: no limit',
   },
   BODY_LIMIT: { meaning: 'bytes of a request body' },
   WORKER_CONCURRENCY: { meaning: 'procedures at once in this process, for each provider' },

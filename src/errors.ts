@@ -110,6 +110,12 @@ export const errors = {
       'TOTP_ENROLMENT_REQUIRED',
       'Administrators of this installation need a second factor. Set it up (POST /v1/auth/totp, "provisioning totp enable"); until then your roles do not count.',
     ),
+  proofRequired: () =>
+    make(
+      403,
+      'PROOF_REQUIRED',
+      'A session alone does not do this. Send your own password, and a code where logins ask for one, as "proof".',
+    ),
   forbidden: (permission: string, workspace?: string) =>
     make(
       403,

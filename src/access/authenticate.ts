@@ -3,6 +3,7 @@ import type { Listener } from '../database/listener.ts';
 import type { Database } from '../database/pool.ts';
 import { errors } from '../errors.ts';
 import type { Principal } from './permissions.ts';
+import { waitsForSecondFactor } from './second-factor-rule.ts';
 import { readSessionState, type SessionState, touchSession } from './session-store.ts';
 import { readUserState, USERS_CHANNEL, type UserState } from './store.ts';
 import { intersectBindings } from './token-roles.ts';
@@ -134,9 +135,7 @@ export function createAuthenticator(options: {
 
   /** What the user may do by themselves. */
   const rolesOf = (user: UserState): Pick<Principal, 'bindings' | 'lacksSecondFactor'> => {
-    const administers =
-      user.service_workspace === null && !user.sso && user.bindings.some(({ role }) => role === 'admin');
-    return adminTotp && administers && !user.totp
+    return adminTotp && waitsForSecondFactor(user)
       ? { bindings: [], lacksSecondFactor: true }
       : { bindings: user.bindings };
   };

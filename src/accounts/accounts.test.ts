@@ -83,7 +83,12 @@ async function login(username = 'admin', password = PASSWORD) {
 }
 async function createUser(username: string, ...roles: object[]): Promise<string> {
   const { token } = await login();
-  const { status, body } = await call(one, 'POST', '/v1/users', token, { username, password: PASSWORD, roles });
+  const { status, body } = await call(one, 'POST', '/v1/users', token, {
+    username,
+    password: PASSWORD,
+    roles,
+    proof: { password: PASSWORD },
+  });
   assert.equal(status, 200, JSON.stringify(body));
   return body.id;
 }

@@ -28,8 +28,8 @@ import { type ApplicationError, errors } from '../errors.ts';
 import { insertAudit } from '../http/mutation.ts';
 import { addressOf, type TryLimit } from '../http/rate-limit.ts';
 import { harmlessText } from '../util/harmless.ts';
+import { refusalOf, takeCode } from './factor-codes.ts';
 import { type Login, type TokenPair, USERNAME_PATTERN } from './schemas.ts';
-import { refusalOf, takeCode } from './second-factor.ts';
 import type { SessionCheck } from './sso/session-check.ts';
 
 /** Failed logins of one account are counted over this. Milliseconds. */

@@ -27,6 +27,7 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
   const limit = () => createTryLimit(config.accountLoginLimit, ACCOUNT_WINDOW_MS);
   const tries = { user: limit(), nobody: limit() };
   const sessions = { config, db, encryption, tokens: auth.tokens, tries, checkSession };
+  const tools = { ...services, proofTries: limit() };
 
   app.post(
     '/v1/auth/login',
@@ -118,7 +119,7 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
     async (request, reply) => {
       const principal = principalOf(request);
       return mutate(request, reply, {
-        prepare: () => preparePassword(services, principal, request.body, isChecked(request)),
+        prepare: () => preparePassword(tools, principal, request.body, isChecked(request)),
         work: (mutation, password) => changePassword(auth, mutation, password),
       });
     },
@@ -126,9 +127,9 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
 
   registerSessionRoutes(app, services, auth);
   registerSsoRoutes(app, services, sessions);
-  registerProviderRoutes(app, services, auth);
-  registerTotpRoutes(app, services, auth);
-  registerUserRoutes(app, services, auth);
+  registerProviderRoutes(app, services, auth, tools);
+  registerTotpRoutes(app, services, auth, tools);
+  registerUserRoutes(app, services, auth, tools);
   registerServiceAccountRoutes(app, services, auth);
   registerTokenRoutes(app, services, auth);
   registerAuditRoutes(app, services);

@@ -80,11 +80,17 @@ export const TotpState = Type.Object(
 );
 export type TotpState = Static<typeof TotpState>;
 
+const proofFields = { password: givenPassword, totp: Type.Optional(code('Where logins ask for one.')) };
 /** The caller's password, and a code where logins ask for one. */
-export const TotpProof = Type.Object(
-  { password: givenPassword, totp: Type.Optional(code('Where logins ask for one.')) },
-  { additionalProperties: false },
-);
+export const ProofInput = Type.Object(proofFields, { additionalProperties: false });
+export type ProofInput = Static<typeof ProofInput>;
+export const proof = (description: string) =>
+  Type.Optional(
+    Type.Object(proofFields, {
+      additionalProperties: false,
+      description: `The caller's own password, and a code where logins ask for one. Asked for ${description}.`,
+    }),
+  );
 
 export const TotpEnrolment = Type.Object(
   {
@@ -174,6 +180,7 @@ export const CreateUser = Type.Object(
     }),
     password: newPassword,
     roles: Type.Optional(RolesInput),
+    proof: proof('where the user is to be an administrator of the installation'),
   },
   { additionalProperties: false },
 );
@@ -184,6 +191,7 @@ export const UpdateUser = Type.Object(
     password: Type.Optional(newPassword),
     disabled: Type.Optional(Type.Boolean()),
     roles: Type.Optional(RolesInput),
+    proof: proof('for a new password, and where the user becomes an administrator of the installation'),
   },
   { additionalProperties: false, minProperties: 1 },
 );

@@ -38,7 +38,7 @@ const usernameOf = (workspace: string, name: string) => `${name}@${workspace}`;
 
 /** @throws 404 for a workspace that the caller may not see, 403 without the permission in it. */
 function requireIn(principal: Principal, permission: Permission, workspace: string): void {
-  if (!isPermitted(principal, 'workspace_read', workspace)) throw errors.notFound('workspace', workspace);
+  if (!isPermitted(principal, 'workspace_read', workspace)) throw errors.hidden('workspace', workspace);
   if (!isPermitted(principal, permission, workspace)) throw errors.forbidden(permission, workspace);
 }
 

@@ -1,15 +1,14 @@
 import type { Authenticator } from '../access/authenticate.ts';
-import type { Encryption } from '../access/encryption.ts';
 import { requireStrong } from '../access/password-policy.ts';
 import { hashPassword } from '../access/passwords.ts';
 import { isPermitted, PERMISSIONS, type Principal, requireLogin } from '../access/permissions.ts';
 import { endSessions, lockUser, notifyUserChanged, updateUser } from '../access/store.ts';
 import { revokeApiTokens } from '../access/token-store.ts';
 import type { Config } from '../config.ts';
-import type { Database, Queryable } from '../database/pool.ts';
+import type { Queryable } from '../database/pool.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
+import { lockCaller, type Proof, type ProofTools, requireProof } from './proof.ts';
 import type { ChangePassword } from './schemas.ts';
-import { lockCaller, type Proof, requireProof } from './second-factor.ts';
 import { endMadeTokens } from './tokens-of-others.ts';
 
 /** Ends every access and refresh token of the caller's user, on every replica. API tokens stay. */
@@ -28,16 +27,16 @@ export async function logout(auth: Authenticator, { tx, principal, audit, afterC
  * @throws 400 for one that is too easy to guess, 401, 409, 429.
  */
 export async function preparePassword(
-  services: { db: Database; encryption: Encryption; config: Pick<Config, 'passwordMinLength'> },
+  tools: ProofTools & { config: Pick<Config, 'passwordMinLength'> },
   principal: Principal,
   body: ChangePassword,
   checkMode: boolean,
 ): Promise<{ proof: Proof; after: string }> {
   const { new_password: next, current_password: password, totp } = body;
   // First: it would be a pity for the code.
-  await requireStrong('new_password', next, principal.name, services.config.passwordMinLength);
+  await requireStrong('new_password', next, principal.name, tools.config.passwordMinLength);
   const given = { password, ...(totp === undefined ? {} : { totp }) };
-  const proof = await requireProof(services, principal, given, { what: 'change the password', checkMode });
+  const proof = await requireProof(tools, principal, given, { what: 'change the password', checkMode });
   return { proof, after: await hashPassword(next) };
 }
 

@@ -69,7 +69,8 @@ async function removeSession(
   const id = idFrom('session', given);
   const found = await readSession(tx, id);
   const mayEndAny = isPermitted(principal, 'user_write');
-  if (found === null || (found.user_id !== principal.userId && !mayEndAny)) throw errors.notFound('session', given);
+  if (found === null) throw errors.notFound('session', given);
+  if (found.user_id !== principal.userId && !mayEndAny) throw errors.hidden('session', given);
   // Else whoever finds a token of CI keeps its owner out.
   if (!mayEndAny) requireLogin(principal, 'end sessions');
   await lockUser(tx, found.user_id);

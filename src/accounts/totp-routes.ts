@@ -5,20 +5,20 @@ import { principalOf } from '../http/context.ts';
 import { ownLimit } from '../http/rate-limit.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
-import { ConfirmedTotp, ConfirmTotp, TotpEnrolment, TotpProof, TotpState } from './schemas.ts';
+import { type ProofTools, requireProof } from './proof.ts';
+import { ConfirmedTotp, ConfirmTotp, ProofInput, TotpEnrolment, TotpState } from './schemas.ts';
 import {
   checkPendingCode,
   confirmEnrolment,
   describeSecondFactor,
   enrol,
   removeSecondFactor,
-  requireProof,
 } from './second-factor.ts';
 
 const tags = ['Authentication'];
 
 /** `/v1/auth/totp` */
-export function registerTotpRoutes(app: App, services: Services, auth: Authenticator): void {
+export function registerTotpRoutes(app: App, services: Services, auth: Authenticator, tools: ProofTools): void {
   const { config, db, encryption, mutate } = services;
   const limit = ownLimit(config.loginRateLimit);
 
@@ -46,7 +46,7 @@ export function registerTotpRoutes(app: App, services: Services, auth: Authentic
         summary: 'Set up an authenticator app',
         description:
           'Answers a secret for an app that makes one-time passwords by time (RFC 6238). Logins ask for codes once one has been confirmed. Where they do already, the present app has to vouch for the change, and stays until the new one is confirmed.',
-        body: TotpProof,
+        body: ProofInput,
         response: { 200: TotpEnrolment, ...errorResponses(400, 401, 409, 429) },
       },
     },
@@ -55,7 +55,7 @@ export function registerTotpRoutes(app: App, services: Services, auth: Authentic
       reply.header('cache-control', 'no-store');
       return mutate(request, reply, {
         prepare: () =>
-          requireProof(services, principal, request.body, {
+          requireProof(tools, principal, request.body, {
             what: 'set up a second factor',
             checkMode: isChecked(request),
           }),
@@ -96,7 +96,7 @@ export function registerTotpRoutes(app: App, services: Services, auth: Authentic
         tags,
         operationId: 'removeTotp',
         summary: 'Take the second factor off',
-        body: TotpProof,
+        body: ProofInput,
         response: { 200: Type.Object({ enabled: Type.Literal(false) }), ...errorResponses(400, 401, 409, 429) },
       },
     },
@@ -104,7 +104,7 @@ export function registerTotpRoutes(app: App, services: Services, auth: Authentic
       const principal = principalOf(request);
       return mutate(request, reply, {
         prepare: () =>
-          requireProof(services, principal, request.body, {
+          requireProof(tools, principal, request.body, {
             what: 'take a second factor off',
             checkMode: isChecked(request),
           }),

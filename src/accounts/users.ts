@@ -24,6 +24,7 @@ import { uuidv7 } from '../database/uuid.ts';
 import { errors, type FieldProblem } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
 import { nearMatches } from '../util/near-matches.ts';
+import { lockCaller, type Proof } from './proof.ts';
 import type { CreateUser, RolesInput, UpdateUser } from './schemas.ts';
 import { setPassword } from './service.ts';
 import { endMadeTokens } from './tokens-of-others.ts';
@@ -82,17 +83,27 @@ export async function bindingsFrom(tx: Queryable, roles: RolesInput, field = 'ro
   return [...unique.values()];
 }
 
-/** @param passwordHash made before the transaction: it is slow. @throws 409 when the name is taken. */
+/** Whether these let somebody do everything, also to other users. */
+function administers(bindings: readonly RoleBinding[]): boolean {
+  return bindings.some(({ role, workspace }) => role === 'admin' && workspace === null);
+}
+
+/**
+ * @param passwordHash made before the transaction: it is slow. @param proof of the caller, for an administrator.
+ * @throws 403 without it, 409 when the name is taken.
+ */
 export async function createUser(
   { tx, principal, audit }: Mutation,
   body: Pick<CreateUser, 'username' | 'roles'>,
   passwordHash: string,
+  proof: Proof | undefined,
 ): Promise<Answer> {
   requireLogin(principal, 'make users');
   requireUnreserved(body.username);
   await requireFreeName(tx, body.username);
   const id = uuidv7();
   const bindings = await bindingsFrom(tx, body.roles ?? []);
+  if (administers(bindings)) await lockCaller(tx, principal, proof);
   try {
     await insertUser(tx, { id, username: body.username, passwordHash, bindings });
   } catch (error) {
@@ -122,12 +133,15 @@ export async function requireFreeName(tx: Queryable, username: string): Promise<
   );
 }
 
-/** @throws 404, or 409 where it would leave no enabled administrator. */
+/**
+ * @param change with the caller's proof, for a new password, or where it makes the user an administrator.
+ * @throws 403 without it, 404, or 409 where it would leave no enabled administrator.
+ */
 export async function changeUser(
   auth: Authenticator,
   mutation: Mutation,
   id: string,
-  change: Omit<UpdateUser, 'password'> & { passwordHash?: string },
+  change: Omit<UpdateUser, 'password' | 'proof'> & { passwordHash?: string; proof?: Proof },
 ): Promise<Answer> {
   const { tx, principal, audit, afterCommit } = mutation;
   if (change.passwordHash !== undefined) requireLogin(principal, 'set passwords');
@@ -143,6 +157,9 @@ export async function changeUser(
     );
   }
   const bindings = change.roles === undefined ? undefined : await bindingsFrom(tx, change.roles);
+  const administered = !user.disabled && administers(user.bindings);
+  const promotes = !(change.disabled ?? user.disabled) && administers(bindings ?? user.bindings) && !administered;
+  if (change.passwordHash !== undefined || promotes) await lockCaller(tx, principal, change.proof);
   if (bindings !== undefined) await replaceBindings(tx, user.id, bindings);
   if (change.passwordHash !== undefined) await setPassword(tx, user.id, change.passwordHash);
   if (change.disabled === true && !user.disabled) await endSessions(tx, user.id);
@@ -197,12 +214,13 @@ export async function resetSecondFactor(
   auth: Authenticator,
   { tx, principal, audit, afterCommit }: Mutation,
   id: string,
+  proof: Proof,
 ): Promise<Answer> {
-  requireLogin(principal, 'take second factors off');
   const user = await lockForChange(tx, id);
   if (user.id === principal.userId) {
     throw errors.conflict('This takes second factors off others. Take off your own with POST /v1/auth/totp/remove.');
   }
+  await lockCaller(tx, principal, proof);
   if (!(await deleteSecondFactor(tx, user.id))) {
     throw errors.conflict(`The user "${user.username}" has no second factor.`);
   }

@@ -1184,7 +1184,10 @@ export interface paths {
         /** List users */
         get: operations["listUsers"];
         put?: never;
-        /** Create a user */
+        /**
+         * Create a user
+         * @description For an administrator of the installation it asks for `proof`: the password of the caller, and a code where their logins ask for one.
+         */
         post: operations["createUser"];
         delete?: never;
         options?: never;
@@ -1212,12 +1215,12 @@ export interface paths {
         head?: never;
         /**
          * Change a user
-         * @description A new password ends every token of the user, API tokens too. Disabling ends their logins; API tokens rest until the user is enabled again. New roles hold from the next request on. The last enabled administrator can be neither disabled nor demoted.
+         * @description A new password, and what makes the user an administrator of the installation, asks for `proof`: the password of the caller, and a code where their logins ask for one. A new password ends every token of the user, API tokens too. Disabling ends their logins; API tokens rest until the user is enabled again. New roles hold from the next request on. The last enabled administrator can be neither disabled nor demoted.
          */
         patch: operations["updateUser"];
         trace?: never;
     };
-    "/v1/users/{id}/totp": {
+    "/v1/users/{id}/totp/remove": {
         parameters: {
             query?: never;
             header?: never;
@@ -1226,12 +1229,12 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        post?: never;
         /**
          * Take a user's second factor off
-         * @description For somebody who has lost the app and the recovery codes. Their sessions end.
+         * @description For somebody who has lost the app and the recovery codes. Their sessions end. The password of the caller vouches for it, and a code where their logins ask for one.
          */
-        delete: operations["resetTotp"];
+        post: operations["removeTotpOfUser"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -2324,6 +2327,15 @@ export interface components {
              */
             check_mode?: boolean;
             password: string;
+            /** @description The caller's own password, and a code where logins ask for one. Asked for where the user is to be an administrator of the installation. */
+            proof?: {
+                password: string;
+                /**
+                 * @description Where logins ask for one.
+                 * @example 492039
+                 */
+                totp?: string;
+            };
             roles?: {
                 /** @enum {unknown} */
                 role: "admin" | "operator" | "developer" | "viewer" | "auditor";
@@ -3141,6 +3153,20 @@ export interface components {
         RefreshTokensRequest: {
             refresh_token: string;
         };
+        /** RemoveTotpOfUserRequest */
+        RemoveTotpOfUserRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            password: string;
+            /**
+             * @description Where logins ask for one.
+             * @example 492039
+             */
+            totp?: string;
+        };
         /** RemoveTotpRequest */
         RemoveTotpRequest: {
             /**
@@ -3644,6 +3670,15 @@ export interface components {
             check_mode?: boolean;
             disabled?: boolean;
             password?: string;
+            /** @description The caller's own password, and a code where logins ask for one. Asked for for a new password, and where the user becomes an administrator of the installation. */
+            proof?: {
+                password: string;
+                /**
+                 * @description Where logins ask for one.
+                 * @example 492039
+                 */
+                totp?: string;
+            };
             roles?: {
                 /** @enum {unknown} */
                 role: "admin" | "operator" | "developer" | "viewer" | "auditor";
@@ -6123,7 +6158,7 @@ export interface operations {
             };
         };
     };
-    resetTotp: {
+    removeTotpOfUser: {
         parameters: {
             query?: {
                 /** @description Only answer what the request would: nothing is changed. */
@@ -6135,9 +6170,9 @@ export interface operations {
             };
             cookie?: never;
         };
-        requestBody?: {
+        requestBody: {
             content: {
-                "application/json": components["schemas"]["CheckModeRequest"] | null;
+                "application/json": components["schemas"]["RemoveTotpOfUserRequest"];
             };
         };
         responses: {

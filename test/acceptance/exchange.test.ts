@@ -87,7 +87,7 @@ operations:
     with: { seconds: 5 }
   - id: second
     kind: server.create
-    needs: [first]
+    depends_on: [first]
     with: { hostname: made-01, provider: simulated, plan: 2xCPU-4GB, zone: de-fra1 }
 `;
 
@@ -98,7 +98,10 @@ test('what a job begins goes on after its token', async () => {
   const { path: directory } = expectOk(await admin.request<{ path: string }>('GET', '/v1/workspaces/live'));
   await mkdir(path.join(directory, 'workflows'), { recursive: true });
   await writeFile(path.join(directory, 'workflows', 'hand-over.yaml'), HAND_OVER);
-  const run = await job.request<Operation>('POST', '/v1/workflows/submit', { workspace: 'live', workflow_type: 'hand-over' });
+  const run = await job.request<Operation>('POST', '/v1/workflows/submit', {
+    workspace: 'live',
+    workflow_type: 'hand-over',
+  });
   await database.pool.query(
     "update provisioning.api_tokens set expires_at = now() - interval '1 second' where exchanged and expires_at > now()",
   );

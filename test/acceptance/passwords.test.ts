@@ -1,7 +1,7 @@
 /** What a new password must be; what was taken before goes on opening. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { expectError, expectOk, makeUser, startInstallation, USER_PASSWORD } from '../support/acceptance.ts';
+import { expectError, expectOk, makeUser, PROOF, startInstallation, USER_PASSWORD } from '../support/acceptance.ts';
 import { createTestDatabase } from '../support/database.ts';
 import { SHARED_MASTER_KEY, spawnProvisioning } from '../support/server.ts';
 
@@ -37,7 +37,7 @@ test('a new password that is short, holds the name or is easy to guess is refuse
   const mallory = await server.login('mallory', USER_PASSWORD);
   for (const [password, reason] of Object.entries(REFUSED)) {
     const answers = [
-      await admin.request('PATCH', `/v1/users/${id}`, { password }),
+      await admin.request('PATCH', `/v1/users/${id}`, { password, ...PROOF }),
       await mallory.request('POST', '/v1/auth/password', { current_password: USER_PASSWORD, new_password: password }),
     ];
     for (const answer of answers) assert.match(expectError(answer, 400, 'VALIDATION_ERROR').message, reason, password);

@@ -3,7 +3,15 @@ import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import { after, test } from 'node:test';
 import { createSigner } from 'fast-jwt';
-import { expectError, expectOk, makeUser, type Role, startInstallation, USER_PASSWORD } from '../support/acceptance.ts';
+import {
+  expectError,
+  expectOk,
+  makeUser,
+  PROOF,
+  type Role,
+  startInstallation,
+  USER_PASSWORD,
+} from '../support/acceptance.ts';
 import { assertNotStored } from '../support/canaries.ts';
 import { type Client, createClient, SHARED_MASTER_KEY, spawnProvisioning, until } from '../support/server.ts';
 import { codeAt, codesNow } from '../support/totp.ts';
@@ -270,22 +278,25 @@ test('another app takes the place of the one before when it has confirmed; both 
 test('an administrator takes it off for somebody who has lost everything; their sessions end', async () => {
   const { id, client } = await withApp('helpless');
   const there = createClient(second.url, client.token);
-  expectError(await client.request('DELETE', `/v1/users/${id}/totp`), 403, 'FORBIDDEN');
+  const reset = (on: Client, body: object = PROOF.proof) =>
+    on.request<{ totp_enabled: boolean }>('POST', `/v1/users/${id}/totp/remove`, body);
+  expectError(await reset(client, { password: USER_PASSWORD }), 403, 'FORBIDDEN');
   const token = expectOk(await admin.request<{ token: string }>('POST', '/v1/tokens', { name: 'helper' })).token;
-  expectError(await createClient(server.url, token).request('DELETE', `/v1/users/${id}/totp`), 409, 'CONFLICT');
-  const user = expectOk(await admin.request<{ totp_enabled: boolean }>('DELETE', `/v1/users/${id}/totp`));
+  expectError(await reset(createClient(server.url, token)), 409, 'CONFLICT');
+  const user = expectOk(await reset(admin));
   assert.equal(user.totp_enabled, false);
   const me = (on: Client) => on.request('GET', '/v1/auth/me');
   expectError(await me(client), 401, 'UNAUTHORIZED');
   await until(async () => (await me(there)).status === 401, 'the other replica to know', TOLD_WITHIN_MS, 10);
   expectOk(await login('helpless'));
-  expectError(await admin.request('DELETE', `/v1/users/${id}/totp`), 409, 'CONFLICT');
+  expectError(await reset(admin), 409, 'CONFLICT');
 });
 
 test('a session of an administrator takes neither their own app nor their own password away', async () => {
-  const { id, client } = await withApp('second.admin', [{ role: 'admin' }]);
-  expectError(await client.request('DELETE', `/v1/users/${id}/totp`), 409, 'CONFLICT');
-  const change = { password: 'another password of mine' };
+  const { id, client, codes } = await withApp('second.admin', [{ role: 'admin' }]);
+  const proof = { password: USER_PASSWORD, totp: codes[0] };
+  expectError(await client.request('POST', `/v1/users/${id}/totp/remove`, proof), 409, 'CONFLICT');
+  const change = { password: 'another password of mine', proof: { ...proof, totp: codes[1] } };
   expectError(await client.request('PATCH', `/v1/users/${id}`, change), 409, 'CONFLICT');
   assert.equal((await stateOf(client)).enabled, true);
   expectError(await login('second.admin'), 401, 'TOTP_REQUIRED');

@@ -7,6 +7,7 @@ import {
   expectOk,
   makeClient,
   makeUser,
+  PROOF,
   startInstallation,
   USER_PASSWORD,
 } from '../support/acceptance.ts';
@@ -77,8 +78,8 @@ test('it has no password, logs in nowhere, and is no user', async () => {
     expectError(answer, 401, 'INVALID_CREDENTIALS');
   }
   const change = { current_password: 'anything', new_password: 'another password of mine' };
-  expectError(await client.request('POST', '/v1/auth/password', change), 401, 'INVALID_CREDENTIALS');
-  expectError(await client.request('POST', '/v1/auth/totp', { password: 'anything' }), 401, 'INVALID_CREDENTIALS');
+  expectError(await client.request('POST', '/v1/auth/password', change), 409, 'CONFLICT');
+  expectError(await client.request('POST', '/v1/auth/totp', { password: 'anything' }), 409, 'CONFLICT');
   // Users are people: it is neither among them nor changed as one of them.
   const users = expectOk(await admin.request<{ username: string }[]>('GET', '/v1/users'));
   assert.ok(users.every(({ username }) => !username.includes('@')));
@@ -149,7 +150,8 @@ test('tokens that somebody made end with what let them make these, on every repl
     ],
     [
       'reset',
-      async (id) => expectOk(await admin.request('PATCH', `/v1/users/${id}`, { password: 'nobody knew this before' })),
+      async (id) =>
+        expectOk(await admin.request('PATCH', `/v1/users/${id}`, { password: 'nobody knew this before', ...PROOF })),
     ],
     [
       'renewed',

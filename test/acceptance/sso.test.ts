@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { createHash, createHmac } from 'node:crypto';
 import { after, test } from 'node:test';
 import { exportSPKI, type JWTPayload, SignJWT } from 'jose';
-import { expectError, expectOk, makeUser, startInstallation } from '../support/acceptance.ts';
+import { expectError, expectOk, makeUser, PROOF, startInstallation } from '../support/acceptance.ts';
 import { type Browser, createBrowser, startIssuer, type TestIssuer } from '../support/issuer.ts';
 import { type Client, createClient, freePort, until } from '../support/server.ts';
 
@@ -58,7 +58,7 @@ const GROUP_ROLES = [
 ];
 const providerOf = (name: string, at: TestIssuer) => ({
   ...{ name, title: `The ${name} issuer`, issuer: at.issuer, client_id: at.clientId, client_secret: at.clientSecret },
-  ...{ group_roles: GROUP_ROLES, recheck_seconds: RECHECK_SECONDS },
+  ...{ group_roles: GROUP_ROLES, recheck_seconds: RECHECK_SECONDS, ...PROOF },
 });
 for (const [name, at] of [
   ['main', issuer],
@@ -411,7 +411,8 @@ test('roles without a session that the issuer vouches for end after the time tha
 test('what the mapping gives is given at once, and a provider that is switched off lets nobody in', async () => {
   other.people.set('sub-jo', { preferred_username: 'jo', groups: ['south-readers'] });
   const { here, there, pair } = await signIn('other', 'sub-jo');
-  const change = async (body: object) => expectOk(await admin.request('PATCH', '/v1/auth/providers/other', body));
+  const change = async (body: object) =>
+    expectOk(await admin.request('PATCH', '/v1/auth/providers/other', { ...body, ...PROOF }));
   await change({ group_roles: [{ group: 'south-readers', role: 'operator', workspace: 'south' }] });
   assert.deepEqual(bindingsOf(expectOk(await me(here))), ['operator:south']);
   await change({ enabled: false });
@@ -435,7 +436,7 @@ test('a deleted workspace gives nothing any more, also when there is another one
     );
   await make();
   const group_roles = [...GROUP_ROLES, { group: 'brief-ops', role: 'operator', workspace: 'brief' }];
-  expectOk(await admin.request('PATCH', '/v1/auth/providers/other', { group_roles }));
+  expectOk(await admin.request('PATCH', '/v1/auth/providers/other', { group_roles, ...PROOF }));
   expectOk(await admin.request('DELETE', '/v1/workspaces/brief'));
   await make();
   other.people.set('sub-kim', { preferred_username: 'kim', groups: ['brief-ops', 'south-readers'] });
@@ -531,4 +532,21 @@ test('an issuer is read before it is trusted, and its secret is never told', asy
   for (const text of told) assert.ok(!text.includes(issuer.clientSecret));
   const { rows } = await database.pool.query('select client_secret from provisioning.identity_providers');
   assert.ok(rows.every(({ client_secret: sealed }) => !String(sealed).includes(issuer.clientSecret)));
+});
+
+test('what decides who administers takes the password of whoever sets it up', async () => {
+  const set = (name: string, body: object) => admin.request('PATCH', `/v1/auth/providers/${name}`, body);
+  expectError(await set('main', { groups_claim: 'nickname' }), 403, 'PROOF_REQUIRED');
+  const guessed = { groups_claim: 'nickname', proof: { password: 'a guess' } };
+  expectError(await set('main', guessed), 401, 'INVALID_CREDENTIALS');
+  expectOk(await admin.request('DELETE', '/v1/auth/providers/other'));
+  const { proof: _, ...third } = { ...providerOf('third', other) };
+  expectError(await admin.request('POST', '/v1/auth/providers', third), 403, 'PROOF_REQUIRED');
+  const harmless = { ...third, group_roles: GROUP_ROLES.slice(1) };
+  expectOk(await admin.request('POST', '/v1/auth/providers', harmless));
+  expectOk(await set('third', { title: 'The third' }));
+  expectError(await set('third', { group_roles: GROUP_ROLES }), 403, 'PROOF_REQUIRED');
+  // To switch one off takes none: it is urgent.
+  expectOk(await set('main', { enabled: false }));
+  expectError(await set('main', { enabled: true }), 403, 'PROOF_REQUIRED');
 });

@@ -225,6 +225,7 @@ test(EVERY, { skip: needsSshd() || needs('unshare') }, async () => {
   cli.answers('a password for tests', firstCode);
   await ok('totp enable');
   await ok('context use main');
+  cli.answers(ADMIN_PASSWORD);
   await ok('user reset-totp two.factor --yes');
   await ok('context delete two');
   await ok('audit --limit 5');

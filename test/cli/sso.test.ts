@@ -34,7 +34,14 @@ test('an administrator sets providers up; their secrets come from files', async 
   await ok(['login', server.url, '--name', 'main', '--password-stdin'], ADMIN_PASSWORD);
   const secret = path.join(cli.home, 'secret');
   await writeFile(secret, `${issuer.clientSecret}\n`);
-  const common = ['--client-id', issuer.clientId, '--client-secret-file', secret, '--group-role', 'readers=viewer:default'];
+  const common = [
+    '--client-id',
+    issuer.clientId,
+    '--client-secret-file',
+    secret,
+    '--group-role',
+    'readers=viewer:default',
+  ];
   for (const [name, at] of [
     ['main', issuer],
     ['plain', plain],
@@ -107,7 +114,12 @@ test('token exchange prints a token for a job', async () => {
   await ok(['context', 'use', 'main']);
   await ok(['service-account', 'create', 'deploy', '--role', 'viewer']);
   const rules = path.join(cli.home, 'rules.json');
-  const rule = { name: 'main', audience: 'https://x.example', claims: { sub: 'job' }, service_account: 'deploy@default' };
+  const rule = {
+    name: 'main',
+    audience: 'https://x.example',
+    claims: { sub: 'job' },
+    service_account: 'deploy@default',
+  };
   await writeFile(rules, JSON.stringify([rule]));
   await ok(['identity-provider', 'update', 'plain', '--exchange-file', rules]);
   const token = await plain.jobToken({ sub: 'job', aud: 'https://x.example' });

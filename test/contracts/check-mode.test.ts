@@ -101,7 +101,10 @@ const REQUESTS: Record<string, () => Sent> = {
     path: '/v1/auth/totp/remove',
     body: { password: ADMIN_PASSWORD, totp: codesNow(apps.present)[1] },
   }),
-  'DELETE /v1/users/{id}/totp': () => ({ path: `/v1/users/${ids.user}/totp` }),
+  'POST /v1/users/{id}/totp/remove': () => ({
+    path: `/v1/users/${ids.user}/totp/remove`,
+    body: { password: ADMIN_PASSWORD, totp: codesNow(apps.present)[1] },
+  }),
   'POST /v1/workspaces/{name}/service-accounts': () => ({
     path: '/v1/workspaces/default/service-accounts',
     body: { name: 'new', roles: ['developer'] },

@@ -1,27 +1,11 @@
-import confirmBody from 'virtual:body/v1/auth/totp/confirm';
 import { Alert, Code, Group, Stack, Text } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { useState } from 'react';
 import { FormDialog } from '../components/form-dialog.tsx';
-import type { FieldSchema } from '../components/json-schema.ts';
+import { CODE, proofOf, proofSchema } from '../components/proof.ts';
 import { Failure, Loading } from '../components/states.tsx';
 import { me, queryClient, totpState } from '../queries.ts';
 import { client } from '../session.ts';
-
-const CODE: FieldSchema = { ...confirmBody.properties?.code, description: 'That the app shows now.' };
-
-/** The own password, and a code where one is asked for. */
-function proofSchema(enabled: boolean): FieldSchema {
-  const password: FieldSchema = { type: 'string', minLength: 1, secret: true, description: 'Your password.' };
-  return enabled
-    ? { type: 'object', required: ['password', 'totp'], properties: { password, totp: CODE } }
-    : { type: 'object', required: ['password'], properties: { password } };
-}
-
-const bodyOf = ({ password, totp }: Record<string, unknown>) => ({
-  password: String(password),
-  ...(totp === undefined ? {} : { totp: String(totp) }),
-});
 
 const refresh = () =>
   Promise.all([totpState, me].map(({ queryKey }) => queryClient.invalidateQueries({ queryKey: [...queryKey] })));
@@ -79,7 +63,7 @@ export function SecondFactor() {
           variant={secret === null && !state.enabled ? 'filled' : 'default'}
           schema={proof}
           send="Show the secret"
-          run={async (values) => setSecret(await client.post('/v1/auth/totp', { body: bodyOf(values) }))}
+          run={async (values) => setSecret(await client.post('/v1/auth/totp', { body: proofOf(values) }))}
         />
         {state.enabled ? (
           <FormDialog
@@ -88,7 +72,7 @@ export function SecondFactor() {
             schema={proof}
             send="Take it off"
             run={async (values) => {
-              await client.post('/v1/auth/totp/remove', { body: bodyOf(values) });
+              await client.post('/v1/auth/totp/remove', { body: proofOf(values) });
               await refresh();
             }}
           />

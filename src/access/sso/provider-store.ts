@@ -151,6 +151,16 @@ export async function replaceExchangeRules(
     .execute();
 }
 
+/** Whether people get in by it who may do everything. */
+export async function givesAdministrators(tx: Queryable, providerId: string): Promise<boolean> {
+  const { rows } = await sql<{ given: boolean }>`
+    select exists (
+      select from provisioning.group_roles g join provisioning.identity_providers p on p.id = g.provider_id
+      where p.id = ${providerId} and p.enabled and p.client_id is not null
+        and g.role = 'admin' and g.workspace is null) as given`.execute(tx);
+  return rows[0]?.given === true;
+}
+
 /** The rules of a provider, with the names of their accounts. */
 export async function readExchangeRules(
   db: Queryable,

@@ -10,6 +10,7 @@ import {
   deleteProviderRow,
   type ExchangeRule,
   findAccount,
+  givesAdministrators,
   insertProvider,
   lockProvider,
   type ProviderRow,
@@ -25,6 +26,7 @@ import { uuidv7 } from '../../database/uuid.ts';
 import { errors, type FieldProblem } from '../../errors.ts';
 import type { Answer, Mutation } from '../../http/mutation.ts';
 import { isSafeUrl } from '../../outbound/fetch.ts';
+import { lockCaller, type Proof } from '../proof.ts';
 import { bindingsFrom } from '../users.ts';
 import { adjustRoles } from './roles.ts';
 import type { CreateProvider, RuleInput, UpdateProvider } from './schemas.ts';
@@ -46,6 +48,9 @@ const UNIQUE = ['identity_providers_name_key', 'identity_providers_issuer_key'];
 /** Of a token for a job. */
 const DEFAULT_EXPIRES_IN = 900;
 
+/** Which an API token cannot do. */
+export const SET_UP = 'set up identity providers';
+
 export interface ProviderTools {
   encryption: Encryption;
   issuers: Issuers;
@@ -59,7 +64,10 @@ export async function getProvider(db: Queryable, name: string): Promise<string> 
 }
 
 /** Asks the issuer how it describes itself: a wrong address shows here and not at the first login. @throws 400 */
-export async function requireIssuer(issuers: Issuers, { issuer, scopes, client_id }: CreateProvider): Promise<void> {
+export async function requireIssuer(
+  issuers: Issuers,
+  { issuer, scopes, client_id }: Omit<CreateProvider, 'proof'>,
+): Promise<void> {
   const refuse = (message: string) => errors.validation([{ field: 'issuer', message }]);
   const url = URL.canParse(issuer) ? new URL(issuer) : null;
   if (url === null || !isSafeUrl(url) || url.search !== '' || url.hash !== '' || url.username !== '') {
@@ -74,10 +82,15 @@ export async function requireIssuer(issuers: Issuers, { issuer, scopes, client_i
   });
 }
 
-/** @throws 400, 409. */
-export async function createProvider(tools: ProviderTools, mutation: Mutation, body: CreateProvider): Promise<Answer> {
+/** @param proof of the caller, where it makes administrators. @throws 400, 403, 409. */
+export async function createProvider(
+  tools: ProviderTools,
+  mutation: Mutation,
+  body: Omit<CreateProvider, 'proof'>,
+  proof: Proof | undefined,
+): Promise<Answer> {
   const { tx, principal, audit } = mutation;
-  requireLogin(principal, 'set up identity providers');
+  requireLogin(principal, SET_UP);
   const { name, issuer, client_secret: secret = null, group_roles: groups = [], exchange = [], ...fields } = body;
   if ((await countProviders(tx)) >= MAX_PROVIDERS) {
     throw errors.conflict(`There are ${MAX_PROVIDERS} identity providers already. Delete some first.`);
@@ -95,21 +108,26 @@ export async function createProvider(tools: ProviderTools, mutation: Mutation, b
     throw errors.conflict(`There is an identity provider "${name}", or one of the issuer ${issuer}, already.`);
   }
   await setRules(tx, row, groups, exchange);
+  if (await givesAdministrators(tx, id)) await lockCaller(tx, principal, proof);
   await adjustAll(mutation, issuer, `the set-up of ${name}`);
   audit({ action: 'identity_provider.create', resource: `identity_provider:${name}`, details: shown(body) });
   return { body: await getProvider(tx, name), location: `/v1/auth/providers/${name}` };
 }
 
-/** What changes about the roles of its users is carried out at once. @throws 400, 404, 409. */
+/**
+ * What changes about the roles of its users is carried out at once.
+ * @param proof of the caller, where it gives administrators: any of its settings may decide who these are. @throws 400, 403, 404, 409.
+ */
 export async function changeProvider(
   tools: ProviderTools,
   auth: Authenticator,
   mutation: Mutation,
   name: string,
-  body: UpdateProvider,
+  body: Omit<UpdateProvider, 'proof'>,
+  proof: Proof | undefined,
 ): Promise<Answer> {
   const { tx, principal, audit, afterCommit } = mutation;
-  requireLogin(principal, 'set up identity providers');
+  requireLogin(principal, SET_UP);
   const provider = await lockProvider(tx, name);
   if (provider === null) throw errors.notFound('identity provider', name);
   const { client_secret: secret, group_roles: groups, exchange, ...fields } = body;
@@ -122,6 +140,7 @@ export async function changeProvider(
       : { client_secret: secret === null ? null : sealSecret(tools.encryption, provider.id, secret) }),
   });
   await setRules(tx, changed, groups, exchange);
+  if (await givesAdministrators(tx, provider.id)) await lockCaller(tx, principal, proof);
   if (!changed.enabled || changed.client_id === null) await endProviderSessions(tx, provider.id);
   const users = await adjustAll(mutation, provider.issuer, `the set-up of ${name}`);
   audit({ action: 'identity_provider.update', resource: `identity_provider:${name}`, details: shown(body) });
@@ -132,7 +151,7 @@ export async function changeProvider(
 /** Its sessions end, and its users have no roles; they stay, with what is theirs. @throws 404, 409. */
 export async function deleteProvider(auth: Authenticator, mutation: Mutation, name: string): Promise<Answer> {
   const { tx, principal, audit, afterCommit } = mutation;
-  requireLogin(principal, 'set up identity providers');
+  requireLogin(principal, SET_UP);
   const provider = await lockProvider(tx, name);
   if (provider === null) throw errors.notFound('identity provider', name);
   const record = JSON.parse(await getProvider(tx, name)) as Record<string, unknown>;
@@ -145,7 +164,10 @@ export async function deleteProvider(auth: Authenticator, mutation: Mutation, na
 }
 
 /** For the audit log: all but the secret. */
-function shown({ client_secret: secret, ...rest }: CreateProvider | UpdateProvider): Record<string, unknown> {
+function shown({
+  client_secret: secret,
+  ...rest
+}: Omit<CreateProvider | UpdateProvider, 'proof'>): Record<string, unknown> {
   return { ...rest, ...(secret === undefined ? {} : { client_secret_changed: true }) };
 }
 

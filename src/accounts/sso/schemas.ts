@@ -1,7 +1,7 @@
 import { type Static, Type } from 'typebox';
 import { PERMISSIONS, ROLE_NAMES } from '../../access/permissions.ts';
 import { MAX_GROUP_NAME } from '../../access/sso/claims.ts';
-import { Login } from '../schemas.ts';
+import { Login, proof } from '../schemas.ts';
 
 const closed = { additionalProperties: false } as const;
 /** A subject token of a CI is some 2 KB. */
@@ -129,6 +129,7 @@ const optional = {
   roles_hold_seconds: Type.Optional(changeable.roles_hold_seconds),
   group_roles: Type.Optional(groupRoles),
   exchange: Type.Optional(exchange),
+  proof: proof('where groups then give the role admin in every workspace'),
 };
 
 export const CreateProvider = Type.Object(

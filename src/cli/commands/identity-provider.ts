@@ -1,9 +1,11 @@
-import type { Schemas } from '../../sdk/client.ts';
+import type { Client, Schemas } from '../../sdk/client.ts';
 import { type CommandDefinition, given, type OptionValues, text, texts } from '../command.ts';
 import { UsageError } from '../errors.ts';
 import { field } from '../output.ts';
+import type { Session } from '../session.ts';
 import { durationSeconds, readText } from './parameters.ts';
 import { ROLES } from './roles.ts';
+import { proofOf } from './totp.ts';
 
 const NAME = { name: 'name', description: 'name of the identity provider' } as const;
 const VIEW = {
@@ -85,6 +87,27 @@ async function settingsOf(options: OptionValues) {
   });
 }
 
+const PASSWORD_STDIN = {
+  flags: '--password-stdin',
+  description: 'where your own password is asked for, read it and a code from lines of standard input',
+};
+
+/** The own password and a code, where groups are to have the role admin in every workspace. @param roles false: they have none. */
+async function proofFor(
+  session: Session,
+  client: Client,
+  options: OptionValues,
+  roles: readonly { role: string; workspace?: string | null }[] | undefined | false,
+) {
+  const administers = roles
+    ? roles.some(({ role, workspace = null }) => role === 'admin' && workspace === null)
+    : false;
+  if (!administers) return undefined;
+  const lines =
+    options.passwordStdin === true ? (await session.terminal.readAll()).trimEnd().split(/\r?\n/) : undefined;
+  return proofOf(session, client, lines);
+}
+
 /** Who vouches for users and jobs. */
 export const identityProviderCommands: readonly CommandDefinition[] = [
   {
@@ -109,7 +132,8 @@ export const identityProviderCommands: readonly CommandDefinition[] = [
   {
     name: 'identity-provider create',
     summary: 'let an issuer of OpenID Connect vouch for users, or for jobs',
-    description: 'At the issuer, allow the redirect URI <server>/v1/auth/sso/<name>/callback.',
+    description: `At the issuer, allow the redirect URI <server>/v1/auth/sso/<name>/callback. Where groups get the role admin in every
+workspace, it takes your own password as well, and a code where your logins ask for one.`,
     examples: [
       'provisioning identity-provider create keycloak --issuer https://id.example/realms/main --client-id provisioning --client-secret-file ./secret --group-role platform=admin --group-role devs=developer:staging',
       'provisioning identity-provider create github --issuer https://token.actions.githubusercontent.com --exchange-file ./rules.json',
@@ -118,17 +142,22 @@ export const identityProviderCommands: readonly CommandDefinition[] = [
     options: [
       { flags: '--issuer <url>', description: 'as the issuer writes itself (iss)', required: true },
       ...OPTIONS,
+      PASSWORD_STDIN,
     ],
     covers: ['POST /v1/auth/providers'],
     async run(session, [name = ''], options) {
-      const body = { name, issuer: text(options, 'issuer') ?? '', ...(await settingsOf(options)) };
-      session.record(await (await session.client()).post('/v1/auth/providers', { body }), VIEW);
+      const settings = await settingsOf(options);
+      const client = await session.client();
+      const proof = await proofFor(session, client, options, settings.client_id !== undefined && settings.group_roles);
+      const body = { name, issuer: text(options, 'issuer') ?? '', ...settings, ...given({ proof }) };
+      session.record(await client.post('/v1/auth/providers', { body }), VIEW);
     },
   },
   {
     name: 'identity-provider update',
     summary: 'change an identity provider, or switch it off',
-    description: 'What changes about the roles of its users is carried out at once.',
+    description: `What changes about the roles of its users is carried out at once. One by which groups have the role admin in every
+workspace takes your own password as well.`,
     examples: [
       'provisioning identity-provider update keycloak --group-role platform=admin',
       'provisioning identity-provider update keycloak --disable',
@@ -138,13 +167,19 @@ export const identityProviderCommands: readonly CommandDefinition[] = [
       ...OPTIONS,
       { flags: '--disable', description: 'let nobody in by it; its sessions end, its users have no roles' },
       { flags: '--enable', description: 'let people in by it again' },
+      PASSWORD_STDIN,
     ],
     covers: ['PATCH /v1/auth/providers/{name}'],
     async run(session, [name = ''], options) {
       const enabled = options.disable === true ? false : options.enable === true ? true : undefined;
-      const body = { ...(await settingsOf(options)), ...given({ enabled }) };
-      if (Object.keys(body).length === 0) throw new UsageError('Give what is to change: --group-role, --disable …');
-      session.record(await (await session.client()).patch('/v1/auth/providers/{name}', { path: { name }, body }), VIEW);
+      const change = { ...(await settingsOf(options)), ...given({ enabled }) };
+      if (Object.keys(change).length === 0) throw new UsageError('Give what is to change: --group-role, --disable …');
+      const client = await session.client();
+      const before = await client.get('/v1/auth/providers/{name}', { path: { name } });
+      const { enabled: on, client_id: clientId, group_roles: roles } = { ...before, ...change };
+      const proof = await proofFor(session, client, options, on && clientId !== null && roles);
+      const body = { ...change, ...given({ proof }) };
+      session.record(await client.patch('/v1/auth/providers/{name}', { path: { name }, body }), VIEW);
     },
   },
   {

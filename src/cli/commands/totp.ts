@@ -1,5 +1,6 @@
 import type { Client } from '../../sdk/client.ts';
 import { type CommandDefinition, given } from '../command.ts';
+import { UsageError } from '../errors.ts';
 import type { Session } from '../session.ts';
 import type { Terminal } from '../terminal.ts';
 
@@ -10,8 +11,13 @@ export function askForCode(terminal: Terminal): Promise<string> {
   return terminal.ask('Code of the app, or a recovery code: ');
 }
 
-/** The password, and a code where logins ask for one. */
-async function proofOf({ terminal }: Session, client: Client) {
+/** The own password, and a code where logins ask for one. @param lines both, where standard input has them. */
+export async function proofOf({ terminal }: Session, client: Client, lines?: readonly string[]) {
+  if (lines !== undefined) {
+    const [password, totp] = lines;
+    if (password === undefined) throw new UsageError('Your own password is asked for as well, in a line after that.');
+    return { password, ...given({ totp }) };
+  }
   const { enabled } = await client.get('/v1/auth/totp');
   const password = await terminal.ask('Your password: ', { hidden: true });
   return { password, ...given({ totp: enabled ? await askForCode(terminal) : undefined }) };

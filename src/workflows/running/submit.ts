@@ -125,7 +125,8 @@ interface Ready {
 
 async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) {
   const { runtime, workflowId, run } = options;
-  const acting = (db: Queryable) => actingFor(db, run.authority, `workflow ${workflowId}`);
+  const { config } = runtime.services;
+  const acting = (db: Queryable) => actingFor({ db, config }, run.authority, `workflow ${workflowId}`);
   const before = await acting(runtime.services.db);
   const inputs = await readInputs(
     runtime.services.db,
