@@ -6,6 +6,7 @@ import { after, test } from 'node:test';
 import { COMMANDS } from '../../src/cli/program.ts';
 import { startFakeHetzner } from '../clouds/hetzner.ts';
 import { startInstallation } from '../support/acceptance.ts';
+import { startIssuer } from '../support/issuer.ts';
 import { needs } from '../support/needs.ts';
 import { ADMIN_PASSWORD, until } from '../support/server.ts';
 import { needsSshd, startSshd } from '../support/sshd.ts';
@@ -23,11 +24,13 @@ const installation = await startInstallation({
   EGRESS_ALLOW: '127.0.0.1/32',
 });
 const { server } = installation;
+const issuer = await startIssuer({ callbacks: [] });
 const home = await mkdtemp(path.join(tmpdir(), 'provisioning-every-'));
 const cli = createInProcess({ XDG_CONFIG_HOME: home });
 after(async () => {
   await installation.close();
   await hetzner[Symbol.asyncDispose]();
+  await issuer.stop();
   await rm(home, { recursive: true, force: true });
 });
 
@@ -199,6 +202,16 @@ test(EVERY, { skip: needsSshd() || needs('unshare') }, async () => {
   await ok('service-account token list deploy');
   await ok('service-account update deploy --role viewer --disable');
   await ok('service-account show deploy');
+  const rules = path.join(home, 'rules.json');
+  const rule = { name: 'main', audience: 'here', claims: { sub: 'job' }, service_account: 'deploy@default' };
+  await writeFile(rules, JSON.stringify([rule]));
+  await ok(`identity-provider create ci --issuer ${issuer.issuer} --exchange-file ${rules}`);
+  await ok('identity-provider list');
+  await ok('service-account update deploy --enable');
+  await ok('token exchange -o name', await issuer.jobToken({ sub: 'job', aud: 'here' }));
+  await ok('identity-provider update ci --title CI');
+  await ok('identity-provider show ci');
+  await ok('identity-provider delete ci --yes');
   await ok('service-account delete deploy --yes');
 
   const sessions = (await ok('session list -o name')).split('\n');

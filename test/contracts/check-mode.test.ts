@@ -12,6 +12,7 @@ import { generateSshKey } from '../../src/transports/keys.ts';
 import { expectError, expectOk, makeServer, makeUser, USER_PASSWORD } from '../support/acceptance.ts';
 import { assertNotStored } from '../support/canaries.ts';
 import { startCloudInstallation } from '../support/cloud-installation.ts';
+import { startIssuer } from '../support/issuer.ts';
 import { assertDescribed, type Endpoint, readEndpoints } from '../support/openapi.ts';
 import { startReceiver } from '../support/receiver.ts';
 import {
@@ -28,6 +29,8 @@ import { deliveryThat, makeWebhook } from '../support/webhooks.ts';
 import { runBatch, stepsOf, submitBatch } from '../support/workflows.ts';
 
 const receiver = await startReceiver();
+const issuer = await startIssuer({ callbacks: [] });
+const another = await startIssuer({ callbacks: [] });
 const installation = await startCloudInstallation({
   SWEEP_INTERVAL: '0',
   HEALTH_CHECK_INTERVAL: '0',
@@ -37,6 +40,8 @@ const installation = await startCloudInstallation({
 after(async () => {
   await installation.close();
   await receiver[Symbol.asyncDispose]();
+  await issuer.stop();
+  await another.stop();
 });
 const machine = await startMachine();
 after(() => machine.close());
@@ -120,6 +125,15 @@ const REQUESTS: Record<string, () => Sent> = {
     path: '/v1/workspaces/default/service-accounts/deploy/tokens',
     body: { name: 'new' },
   }),
+  'POST /v1/auth/providers': () => ({
+    path: '/v1/auth/providers',
+    body: { name: 'new', issuer: another.issuer, client_id: 'x', client_secret: SECRETS.password },
+  }),
+  'PATCH /v1/auth/providers/{name}': () => ({
+    path: '/v1/auth/providers/kept',
+    body: { title: 'Changed', client_secret: SECRETS.password, group_roles: [{ group: 'some', role: 'viewer' }] },
+  }),
+  'DELETE /v1/auth/providers/{name}': () => ({ path: '/v1/auth/providers/kept' }),
   'POST /v1/users': () => ({
     path: '/v1/users',
     body: { username: 'new.one', password: 'a password of its own', roles: [] },
@@ -391,6 +405,8 @@ before(async () => {
   Object.assign(apps, { present: secret, next });
   const account = { name: 'deploy', roles: ['developer'] };
   expectOk(await admin.request('POST', '/v1/workspaces/default/service-accounts', account));
+  const kept = { name: 'kept', issuer: issuer.issuer, client_id: 'x', group_roles: [{ group: 'all', role: 'viewer' }] };
+  expectOk(await admin.request('POST', '/v1/auth/providers', kept));
   const path = `${server.dataDir}/workspaces/other`;
   expectOk(await admin.request('POST', '/v1/workspaces/create', { name: 'other', path }));
   expectOk(await admin.request('PUT', `/v1/workspaces/other/credentials/${cloud.name}`, cloud.credentials));
