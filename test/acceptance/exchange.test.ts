@@ -136,7 +136,14 @@ test('a token is taken only as the issuer signs it, for us, now', async () => {
   assert.match(await refused(`${text}.${mac}`), /alg/i);
   const { privateKey } = await generateKeyPair('RS256');
   assert.match(await refused(await ci.jobToken(JOB, { key: privateKey })), /signature/);
-  for (const junk of ['x', 'a.b.c', `${encoded({ alg: 'RS256' })}.${encoded('text')}.x`, '..', 'é.é.é'])
+  for (const junk of [
+    'x',
+    'a.b.c',
+    `${encoded({ alg: 'RS256' })}.${encoded('text')}.x`,
+    '..',
+    'é.é.é',
+    `x.${encoded({ iss: 'a\u0000b' })}.x`,
+  ])
     await refused(junk);
   expectOk(await exchange(await ci.jobToken(JOB)));
 });

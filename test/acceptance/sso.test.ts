@@ -4,6 +4,7 @@ import { createHash, createHmac } from 'node:crypto';
 import { after, test } from 'node:test';
 import { exportSPKI, type JWTPayload, SignJWT } from 'jose';
 import { expectError, expectOk, makeUser, PROOF, startInstallation } from '../support/acceptance.ts';
+import { assertNotStored } from '../support/canaries.ts';
 import { type Browser, createBrowser, startIssuer, type TestIssuer } from '../support/issuer.ts';
 import { type Client, createClient, freePort, until } from '../support/server.ts';
 
@@ -532,6 +533,40 @@ test('an issuer is read before it is trusted, and its secret is never told', asy
   for (const text of told) assert.ok(!text.includes(issuer.clientSecret));
   const { rows } = await database.pool.query('select client_secret from provisioning.identity_providers');
   assert.ok(rows.every(({ client_secret: sealed }) => !String(sealed).includes(issuer.clientSecret)));
+});
+
+test('what an issuer gives for a session lies encrypted, and so does what a sign-in waits with', async () => {
+  const given: Record<string, string> = {};
+  issuer.tamper.set('/token', (answer) => {
+    for (const name of ['access_token', 'refresh_token', 'id_token']) given[name] = String(answer[name]);
+    return answer;
+  });
+  const { browser } = await signIn('main', 'sub-dora');
+  const url = await toCallback(browser, 'main', 'sub-dora');
+  const state = String(url.searchParams.get('state'));
+  await assertNotStored(database.pool, {
+    ...given,
+    state,
+    cookie: browser.cookiesFor(server.url).replace('provisioning_sso=', ''),
+  });
+  const end = await callBack(browser, url);
+  await assertNotStored(database.pool, { ...given, ticket: end.hash.slice('#sso='.length) });
+  assert.equal(Object.keys(given).length, 3);
+  issuer.tamper.delete('/token');
+});
+
+test('sign-ins and exchanges are limited for each address', async () => {
+  const limited = (await installation.replica({ PORT: String(await freePort()), LOGIN_RATE_LIMIT: '1' })).anonymous;
+  const statuses = async (method: string, route: string, body?: object) =>
+    new Set(
+      await Promise.all(Array.from({ length: 12 }, async () => (await limited.request(method, route, body)).status)),
+    );
+  assert.ok((await statuses('GET', `/v1/auth/sso/main/callback?state=${'A'.repeat(43)}`)).has(429));
+  assert.ok((await statuses('POST', '/v1/auth/sso/token', { ticket: 'A'.repeat(43) })).has(429));
+  assert.ok((await statuses('POST', '/v1/auth/sso/device/token', { device: 'A'.repeat(43) })).has(429));
+  assert.ok((await statuses('POST', '/v1/auth/exchange', { subject_token: 'x' })).has(429));
+  assert.ok((await statuses('GET', '/v1/auth/sso/none/start')).has(429));
+  assert.ok((await statuses('POST', '/v1/auth/sso/none/device')).has(429));
 });
 
 test('what decides who administers takes the password of whoever sets it up', async () => {

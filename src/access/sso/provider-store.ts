@@ -88,10 +88,16 @@ export async function findProvider(
   return rows[0] ?? null;
 }
 
-/** Held until the transaction ends. */
+/** Held until the transaction ends, after sign-ins that are under way. */
 export async function lockProvider(tx: Queryable, name: string): Promise<ProviderRow | null> {
-  await sql`select from provisioning.identity_providers where name = ${name} for update`.execute(tx);
+  await sql`select from provisioning.identity_providers where name = ${name} for no key update`.execute(tx);
   return findProvider(tx, { name });
+}
+
+/** As it is until the transaction ends: whoever changes it waits, and sees what this one has made. */
+export async function holdProvider(tx: Queryable, id: string): Promise<ProviderRow | null> {
+  await sql`select from provisioning.identity_providers where id = ${id} for share`.execute(tx);
+  return findProvider(tx, { id });
 }
 
 /** @throws on the unique keys of `name` and `issuer`. */

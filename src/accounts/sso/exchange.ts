@@ -54,7 +54,9 @@ export async function exchange(
   given: { subject_token: string; service_account?: string },
 ): Promise<Exchanged> {
   const claimed = unverifiedClaims(given.subject_token);
-  const provider = typeof claimed.iss === 'string' ? await findProvider(tools.db, { issuer: claimed.iss }) : null;
+  const { iss } = claimed;
+  const provider =
+    typeof iss === 'string' && !iss.includes('\0') ? await findProvider(tools.db, { issuer: iss }) : null;
   try {
     if (provider === null || !provider.enabled) throw new Refusal('no identity provider here has its issuer');
     const claims = await tools.issuers.verifyJob(issuerOfRow(tools.encryption, provider), given.subject_token);

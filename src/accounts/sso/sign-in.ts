@@ -11,7 +11,7 @@ import {
   noteVouched,
 } from '../../access/sso/identity-store.ts';
 import type { Vouched } from '../../access/sso/issuers.ts';
-import type { ProviderRow } from '../../access/sso/provider-store.ts';
+import { holdProvider, type ProviderRow } from '../../access/sso/provider-store.ts';
 import { sealTokens } from '../../access/sso/sealing.ts';
 import {
   findCredentials,
@@ -41,7 +41,7 @@ interface Refusal {
   reason: string;
 }
 
-/** @param expiresIn seconds that access tokens are to hold. @throws 401 SSO_REFUSED, 403 SSO_NO_ROLE. */
+/** @param expiresIn seconds that access tokens are to hold. @throws 401 SSO_EXPIRED, SSO_REFUSED; 403 SSO_NO_ROLE. */
 export async function signIn(
   sessions: Sessions,
   request: FastifyRequest,
@@ -52,7 +52,11 @@ export async function signIn(
   // A refusal is no exception in here: what it changes must be committed.
   const opened = await retryingConflicts(() =>
     sessions.db.transaction().execute(async (tx): Promise<TokenPair | Refusal> => {
-      const user = await admit(tx, request, provider, vouched);
+      const held = await holdProvider(tx, provider.id);
+      if (held === null || !held.enabled || held.client_id === null) {
+        return { error: errors.ssoExpired(), reason: 'the identity provider was switched off meanwhile' };
+      }
+      const user = await admit(tx, request, held, vouched);
       if ('reason' in user) return user;
       await insertAudit(tx, request, user.username, 'allowed', {
         action: 'auth.login',
