@@ -15,7 +15,7 @@ LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4');
 LOOPBACK.addAddress('::1', 'ipv6');
 
 /** What such libraries hand over. */
-export interface EgressRequest {
+interface EgressRequest {
   method?: string;
   headers?: Record<string, string> | Headers;
   body?: unknown;

@@ -2,7 +2,7 @@
 import { isObject } from '../../documents/json.ts';
 
 /** Groups of one user at most; whoever has more is not let in, as those left out might be the ones that count. */
-export const MAX_GROUPS = 1_000;
+const MAX_GROUPS = 1_000;
 /** Characters of a group's name; none that a mapping can name is longer. */
 export const MAX_GROUP_NAME = 256;
 /** Characters of a claim that a rule looks at. */

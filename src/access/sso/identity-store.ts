@@ -13,16 +13,6 @@ export async function findIdentity(db: Queryable, issuer: string, subject: strin
   return row?.user_id ?? null;
 }
 
-/** The issuer of a user's; null: a user of this installation's own. */
-export async function issuerOf(db: Queryable, userId: string): Promise<string | null> {
-  const row = await db
-    .selectFrom('provisioning.identities')
-    .select('issuer')
-    .where('user_id', '=', userId)
-    .executeTakeFirst();
-  return row?.issuer ?? null;
-}
-
 /** Makes logins of one identity queue up, until the transaction ends: only one of them makes its user. */
 export async function lockIdentity(tx: Queryable, issuer: string, subject: string): Promise<void> {
   await sql`select pg_advisory_xact_lock(hashtextextended(${`provisioning.identity ${issuer} ${subject}`}, 0))`.execute(
@@ -134,7 +124,7 @@ export interface SessionStanding {
 /** It counts as old so much earlier, as replicas remember it for that long. Seconds. */
 const REMEMBERED_SECONDS = 5;
 /** An issuer that does not answer ends no session before. Seconds. */
-export const GRACE_SECONDS = 900;
+const GRACE_SECONDS = 900;
 
 /** For a row of `provisioning.sessions`, named s: what a `SessionStanding` has; both false where there is no issuer. */
 export const STANDING = sql.raw(`

@@ -94,7 +94,7 @@ export interface CodeChecks {
 }
 
 /** As an issuer begins a login by another device (RFC 8628). */
-export interface DeviceLogin {
+interface DeviceLogin {
   deviceCode: string;
   userCode: string;
   verificationUri: string;
