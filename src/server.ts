@@ -10,7 +10,7 @@ import { createIssuers } from './access/sso/issuers.ts';
 import { startRoleExpiry } from './accounts/sso/roles.ts';
 import { createSessionCheck } from './accounts/sso/session-check.ts';
 import { buildApp } from './app.ts';
-import { BackupError } from './backup/format.ts';
+import { BackupError } from './backup/errors.ts';
 import { type Config, ConfigError } from './config.ts';
 import { asDiskError, createDiskWatch, isDiskRefusal } from './database/disk.ts';
 import { type EmbeddedPostgres, runningEmbeddedPostgres, startEmbeddedPostgres } from './database/embedded.ts';
@@ -24,6 +24,8 @@ import { closeEvaluation, limitEvaluation } from './evaluation/pool.ts';
 import { createMutate } from './http/mutation.ts';
 import type { App } from './http/section.ts';
 import { openTls } from './http/tls.ts';
+import { createLimits } from './limits/limits.ts';
+import { startSharedCounts } from './limits/shared-counts.ts';
 import { OPERATION_KINDS } from './operation-kinds.ts';
 import { createFollower } from './operations/follow.ts';
 import { createEgressPolicy } from './outbound/egress.ts';
@@ -334,6 +336,9 @@ async function start(
     () => embedded?.ensureRunning() ?? Promise.resolve(),
   );
   opened.push(() => listener.close());
+  const counts = await startSharedCounts(db, (error, message) => logger.warn({ err: error }, message));
+  opened.push(() => counts.stop());
+  const limits = createLimits(db, config.limits, counts);
   const providers = await openProviders(config, db, encryption, logger);
   opened.push(() => providers.close());
   const egress = createEgressPolicy(config.egress);
@@ -363,6 +368,7 @@ async function start(
     alone: embedded !== null,
     retentionDays: config.retentionDays,
     poolSize: config.poolSize,
+    output: limits.output,
     onFenced: () => {
       logger.fatal(
         'the other replicas have declared this one dead (it did not answer for too long); it ends now, start it again',
@@ -390,12 +396,13 @@ async function start(
     egress,
     issuers,
     checkSession,
+    limits,
   };
   const follower = createFollower(db, engine.signals, logger);
   opened.push(async () => follower.close());
   const runtime = { services, follower, nodes: new Map(nodesOf(OPERATION_KINDS)) };
   engine.register(
-    allProcedures({ db, providers, encryption, ssh: sshTools, engine }, { runtime, hosts: hostTools, egress }),
+    allProcedures({ db, providers, encryption, ssh: sshTools, engine }, { runtime, hosts: hostTools, egress, limits }),
   );
   const authenticator = createAuthenticator({ db, listener, secret, adminTotp: config.adminTotp, checkSession });
   const app = await buildApp(services, authenticator, { logger, readiness, pool, follower, tls });

@@ -9,6 +9,7 @@ import { clusterCommands } from './commands/cluster.ts';
 import { completionCommands } from './commands/completion.ts';
 import { contextCommands } from './commands/context.ts';
 import { identityProviderCommands } from './commands/identity-provider.ts';
+import { limitCommands } from './commands/limits.ts';
 import { operationCommands } from './commands/operation.ts';
 import { orphanCommands } from './commands/orphan.ts';
 import { providerCommands } from './commands/provider.ts';
@@ -48,6 +49,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
   ...operationCommands,
   ...workspaceCommands,
   ...workspaceSecretCommands,
+  ...limitCommands,
   ...providerCommands,
   ...userCommands,
   ...tokenCommands,

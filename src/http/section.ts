@@ -12,6 +12,7 @@ import type { Config } from '../config.ts';
 import type { Listener } from '../database/listener.ts';
 import type { Database } from '../database/pool.ts';
 import type { Engine } from '../engine/engine.ts';
+import type { Limits } from '../limits/limits.ts';
 import type { EgressPolicy } from '../outbound/egress.ts';
 import type { ProviderRegistry } from '../providers/registry.ts';
 import type { Hosts } from '../transports/hosts.ts';
@@ -45,4 +46,5 @@ export interface Services {
   issuers: Issuers;
   /** Asks the issuer of a session, where that is due, whether it still vouches for its user. */
   checkSession: (sessionId: string) => Promise<void>;
+  limits: Limits;
 }

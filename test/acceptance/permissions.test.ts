@@ -46,7 +46,14 @@ const OPERATOR = {
 } as const;
 type Verdict = 'all' | 'own' | 'global';
 const MAY: Record<string, Record<string, Verdict>> = {
-  admin: { ...OPERATOR, service_account_write: 'all', user_read: 'global', user_write: 'global', audit_read: 'global' },
+  admin: {
+    ...OPERATOR,
+    service_account_write: 'all',
+    user_read: 'global',
+    user_write: 'global',
+    audit_read: 'global',
+    workspace_limit: 'global',
+  },
   operator: OPERATOR,
   developer: {
     ...READER,

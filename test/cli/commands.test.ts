@@ -185,6 +185,17 @@ test('a failed operation ends with 1 and its reason; an unknown option with 2', 
   assert.match(unknown.stderr, /Did you mean --status\?/);
 });
 
+test('a new administrator takes the password of whoever makes them, in the line after theirs', async () => {
+  const make = ['user', 'create', 'cli.admin', '--role', 'admin', '--password-stdin'];
+  const alone = await cli.run(make, { input: 'a password for tests\n' });
+  assert.equal(alone.status, 2);
+  assert.match(alone.stderr, /Your own password is asked for as well/);
+  assert.equal((await cli.run(make, { input: 'a password for tests\nnot my password\n' })).status, 4);
+  assert.deepEqual(JSON.parse((await cli.run(['user', 'list', '--username', 'cli.admin', '-o', 'json'])).stdout), []);
+  const made = await cli.run(make, { input: `a password for tests\n${ADMIN_PASSWORD}\n` });
+  assert.equal(made.status, 0, made.stderr);
+});
+
 test('what a role may not do ends with 4', async () => {
   const made = await cli.run(['user', 'create', 'cli.viewer', '--role', 'viewer:default', '--password-stdin'], {
     input: 'a password for tests',

@@ -154,6 +154,9 @@ test(EVERY, { skip: needsSshd() || needs('unshare') }, async () => {
   await ok(`workspace create staging --path ${path.join(server.dataDir, 'workspaces', 'staging')}`);
   await ok('workspace list');
   await ok('workspace activate staging');
+  await ok('workspace limit staging --servers 20 --monthly-cost 500');
+  await ok('workspace limit staging --servers none');
+  await ok('limits --workspace staging');
   await ok('workspace ssh-key staging --set', await readFile(await privateKey(), 'utf8'));
   await ok('workspace credentials set staging hetzner', JSON.stringify({ token: hetzner.token }));
   await ok('workspace credentials list staging');
@@ -191,6 +194,9 @@ test(EVERY, { skip: needsSshd() || needs('unshare') }, async () => {
   await ok('user create dev.one --role developer --password-stdin', 'a password for tests');
   await ok('user list');
   await ok('user show dev.one');
+  await ok('user update dev.one --password-stdin', `another password of theirs\n${ADMIN_PASSWORD}\n`);
+  cli.answers('another password of theirs', ADMIN_PASSWORD);
+  await ok('user update dev.one --password');
   await ok('user update dev.one --disable');
   await ok('user delete dev.one --yes');
   await ok('token create ci --expires-in 1h --workspace default --permission server_read');

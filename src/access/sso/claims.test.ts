@@ -14,7 +14,9 @@ const expression = (pattern: string) =>
 
 test('a pattern fits what its regular expression does', () => {
   const text = fc.string({ unit: fc.constantFrom('a', 'b', '/', ':', 'é'), maxLength: 12 });
-  const pattern = fc.array(fc.constantFrom('a', 'b', '/', ':', '*', '**', 'é'), { maxLength: 8 }).map((parts) => parts.join(''));
+  const pattern = fc
+    .array(fc.constantFrom('a', 'b', '/', ':', '*', '**', 'é'), { maxLength: 8 })
+    .map((parts) => parts.join(''));
   fc.assert(
     fc.property(pattern, text, (given, claim) => {
       assert.equal(matches(given, claim), expression(given).test(claim));
