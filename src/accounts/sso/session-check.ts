@@ -24,6 +24,8 @@ import { adjustRoles, SYSTEM } from './roles.ts';
 const CLAIM_SECONDS = 60;
 /** Between two looks whether the replica that asks has its answer. Milliseconds. */
 const WAIT_MS = 100;
+/** One that has died meanwhile is not waited for. Milliseconds. */
+const MAX_WAIT_MS = 15_000;
 /** An issuer that did not answer is left alone for so long. Seconds. */
 const RETRY_SECONDS = 10;
 
@@ -54,6 +56,7 @@ export function createSessionCheck(checking: Checking): SessionCheck {
 
 async function checkSession(checking: Checking, sessionId: string): Promise<void> {
   const { db } = checking;
+  const deadline = performance.now() + MAX_WAIT_MS;
   for (;;) {
     const standing = await readStanding(db, sessionId);
     if (standing === null) return;
@@ -62,8 +65,9 @@ async function checkSession(checking: Checking, sessionId: string): Promise<void
       return;
     }
     const claim = await claimSession(db, sessionId, CLAIM_SECONDS);
-    if (claim === null) await sleep(WAIT_MS);
-    else await ask(checking, sessionId, claim);
+    if (claim !== null) await ask(checking, sessionId, claim);
+    else if (performance.now() < deadline) await sleep(WAIT_MS);
+    else throw errors.issuerAway();
   }
 }
 
