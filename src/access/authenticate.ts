@@ -73,14 +73,14 @@ function createCache<T>(trusted: () => boolean): Cache<T> {
 /**
  * Reads `Authorization: Bearer` with an access token or an API token, and what the user may do at this moment.
  * @param options `adminTotp`: administrators have no roles until they have a second factor. `checkSession` asks the issuer of
- * a session, where that is due.
+ * a session, where that is due; false: it could not for too long.
  */
 export function createAuthenticator(options: {
   db: Database;
   listener: Listener;
   secret: string;
   adminTotp: boolean;
-  checkSession: (sessionId: string) => Promise<void>;
+  checkSession: (sessionId: string) => Promise<boolean>;
 }): Authenticator {
   const { db, listener, adminTotp, checkSession } = options;
   const tokens = createTokens(options.secret);
@@ -112,7 +112,7 @@ export function createAuthenticator(options: {
     const find = () => sessions.get(id, () => readSessionState(db, id));
     const session = await find();
     if (session === null || session.standing === null) return session;
-    await checkSession(id);
+    if (!(await checkSession(id))) throw errors.issuerAway();
     forgetUser(userId);
     return find();
   };
@@ -133,6 +133,15 @@ export function createAuthenticator(options: {
     return { ...who, ...(session && { sessionId: session.id }), ...rolesOf(user) };
   };
 
+  /** The user, once their issuer has been asked, where that is due and they have a session by which to ask. */
+  const vouchedUser = async (id: string): Promise<UserState> => {
+    const user = await enabledUser(id);
+    if (user.sso_check === null) return user;
+    await checkSession(user.sso_check);
+    forgetUser(id);
+    return enabledUser(id);
+  };
+
   /** What the user may do by themselves. */
   const rolesOf = (user: UserState): Pick<Principal, 'bindings' | 'lacksSecondFactor'> => {
     return adminTotp && waitsForSecondFactor(user)
@@ -146,7 +155,7 @@ export function createAuthenticator(options: {
     if (token === null || token.revoked_at !== null || isPast(token.expires_at)) {
       throw errors.unauthenticated('The API token is unknown, expired or revoked.');
     }
-    const user = await enabledUser(token.user_id);
+    const user = await vouchedUser(token.user_id);
     touch(token.id, touchApiToken);
     const held = rolesOf(user);
     return {

@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import type { Queryable } from '../database/pool.ts';
 import type { RoleBinding } from '../database/tables.ts';
+import { REMEMBERED_SECONDS } from './sso/identity-store.ts';
 
 /** Tells every replica that a user changed (payload: the user's id). */
 export const USERS_CHANNEL = 'provisioning_users';
@@ -18,6 +19,8 @@ export interface UserState {
   totp: boolean;
   /** An issuer vouches for them: it asks for what it likes, and their roles follow from its groups. */
   sso: boolean;
+  /** A session of theirs by which the issuer is to be asked again; null: that is not due, or there is none. */
+  sso_check: string | null;
 }
 
 export interface UserCredentials extends UserState {
@@ -32,6 +35,14 @@ const TIME = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM
 const HAS_TOTP = `exists (select from provisioning.second_factors f where f.user_id = users.id and f.secret is not null)`;
 
 const HAS_ISSUER = `exists (select from provisioning.identities i where i.user_id = users.id)`;
+/** As `STANDING` of a session says it, for the issuer's last word about the user, by whichever session. */
+const CHECK = `(select o.session_id from provisioning.identities i
+    join provisioning.sessions s on s.user_id = i.user_id
+    join provisioning.sso_sessions o on o.session_id = s.id
+    join provisioning.identity_providers p on p.id = o.provider_id
+  where i.user_id = users.id and i.vouched_at <= now() - make_interval(secs => p.recheck_seconds - ${REMEMBERED_SECONDS})
+    and coalesce(o.retry_at <= now(), true)
+  order by o.verified_at desc limit 1)`;
 const IDENTITY = `(select json_build_object('issuer', i.issuer, 'subject', i.subject)
   from provisioning.identities i where i.user_id = users.id)`;
 
@@ -41,7 +52,7 @@ export const USER_JSON = sql.raw<string>(`json_build_object(
   'created_at', ${TIME('created_at')}, 'updated_at', ${TIME('updated_at')})::text`);
 
 const STATE = sql.raw(
-  `id, username, disabled, token_generation, service_workspace, ${HAS_TOTP} as totp, ${HAS_ISSUER} as sso, ${BINDINGS} as bindings`,
+  `id, username, disabled, token_generation, service_workspace, ${HAS_TOTP} as totp, ${HAS_ISSUER} as sso, ${CHECK} as sso_check, ${BINDINGS} as bindings`,
 );
 
 /** Null when there is none. */

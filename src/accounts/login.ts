@@ -144,7 +144,7 @@ export function clientOf(request: FastifyRequest): SessionClient {
 export async function refresh(sessions: Sessions, request: FastifyRequest, token: string): Promise<TokenPair> {
   const claims = sessions.tokens.verify('refresh', token);
   if (claims === null) throw errors.invalidRefreshToken();
-  if (claims.sid !== undefined) await sessions.checkSession(claims.sid);
+  if (claims.sid !== undefined && !(await sessions.checkSession(claims.sid))) throw errors.issuerAway();
   // A refusal is no exception in here: the revocation must be committed.
   const pair = await sessions.db.transaction().execute(async (tx) => {
     const user = await lockUser(tx, claims.sub);

@@ -44,7 +44,7 @@ export interface Services {
   egress: EgressPolicy;
   /** Identity providers, asked. */
   issuers: Issuers;
-  /** Asks the issuer of a session, where that is due, whether it still vouches for its user. */
-  checkSession: (sessionId: string) => Promise<void>;
+  /** Asks the issuer of a session, where that is due, whether it still vouches for its user. False: it could not for too long. */
+  checkSession: (sessionId: string) => Promise<boolean>;
   limits: Limits;
 }

@@ -25,7 +25,12 @@ await server.admin.request('POST', '/v1/auth/providers', {
 /** From the page that was asked for through the pages of the issuer. */
 async function goThrough(subject: string) {
   const visited = await visit(browser, server);
-  const { page } = visited;
+  const { page, context } = visited;
+  // The issuer's pages ask for fonts from elsewhere.
+  await context.route(
+    (url) => url.hostname !== '127.0.0.1',
+    (route) => route.abort(),
+  );
   await page.goto('/servers?tag=blue');
   await page.getByRole('link', { name: 'Sign in with The Issuer' }).click();
   await page.getByPlaceholder('Enter any login').fill(subject);
@@ -45,7 +50,10 @@ test('the button leads to the issuer and back to the page that was asked for, an
   assert.ok(!page.url().includes('sso='), page.url());
   await page.goto('/account');
   await page.getByText('main:ada').first().waitFor();
-  assert.deepEqual(problems, []);
+  assert.deepEqual(
+    problems.filter((problem) => !problem.startsWith('Failed to load resource')),
+    [],
+  );
   await context.close();
 });
 

@@ -122,7 +122,7 @@ export interface SessionStanding {
 }
 
 /** It counts as old so much earlier, as replicas remember it for that long. Seconds. */
-const REMEMBERED_SECONDS = 5;
+export const REMEMBERED_SECONDS = 5;
 /** An issuer that does not answer ends no session before. Seconds. */
 const GRACE_SECONDS = 900;
 

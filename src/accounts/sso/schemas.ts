@@ -176,7 +176,7 @@ export const BeginQuery = Type.Object(
       Type.String({
         maxLength: 1_024,
         // No address of another host: `//host` and `/\host` are such.
-        pattern: '^/(?![/\\\\])[\\x21-\\x7e]*$',
+        pattern: '^/([\\x21-\\x2e\\x30-\\x5b\\x5d-\\x7e][\\x21-\\x7e]*)?$',
         description: 'A page of the dashboard.',
       }),
     ),

@@ -16,7 +16,6 @@ import { findProvider } from '../../access/sso/provider-store.ts';
 import { issuerOfRow, openTokens, sealTokens } from '../../access/sso/sealing.ts';
 import { lockUser, notifyUserChanged } from '../../access/store.ts';
 import type { Database } from '../../database/pool.ts';
-import { errors } from '../../errors.ts';
 import { insertAudit, UNASKED } from '../../http/mutation.ts';
 import { adjustRoles, SYSTEM } from './roles.ts';
 
@@ -32,9 +31,9 @@ const RETRY_SECONDS = 10;
 /**
  * Asks the issuer of a session, where that is due, whether it still vouches for the user, and with which groups. Resolves when
  * that is known and carried out, whichever replica asked.
- * @throws 503 where the issuer could not be asked for longer than sessions may hold without.
+ * @returns false where the issuer could not be asked for longer than sessions may hold without.
  */
-export type SessionCheck = (sessionId: string) => Promise<void>;
+export type SessionCheck = (sessionId: string) => Promise<boolean>;
 
 interface Checking {
   db: Database;
@@ -44,7 +43,7 @@ interface Checking {
 }
 
 export function createSessionCheck(checking: Checking): SessionCheck {
-  const underWay = new Map<string, Promise<void>>();
+  const underWay = new Map<string, Promise<boolean>>();
   return (sessionId) => {
     const known = underWay.get(sessionId);
     if (known !== undefined) return known;
@@ -54,20 +53,17 @@ export function createSessionCheck(checking: Checking): SessionCheck {
   };
 }
 
-async function checkSession(checking: Checking, sessionId: string): Promise<void> {
+async function checkSession(checking: Checking, sessionId: string): Promise<boolean> {
   const { db } = checking;
   const deadline = performance.now() + MAX_WAIT_MS;
   for (;;) {
     const standing = await readStanding(db, sessionId);
-    if (standing === null) return;
-    if (!standing.due) {
-      if (standing.unvouched) throw errors.issuerAway();
-      return;
-    }
+    if (standing === null) return true;
+    if (!standing.due) return !standing.unvouched;
     const claim = await claimSession(db, sessionId, CLAIM_SECONDS);
     if (claim !== null) await ask(checking, sessionId, claim);
     else if (performance.now() < deadline) await sleep(WAIT_MS);
-    else throw errors.issuerAway();
+    else return false;
   }
 }
 
