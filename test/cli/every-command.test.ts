@@ -6,16 +6,18 @@ import { after, test } from 'node:test';
 import { COMMANDS } from '../../src/cli/program.ts';
 import { startFakeHetzner } from '../clouds/hetzner.ts';
 import { startInstallation } from '../support/acceptance.ts';
-import { startIssuer } from '../support/issuer.ts';
+import { createBrowser, startIssuer } from '../support/issuer.ts';
 import { needs } from '../support/needs.ts';
-import { ADMIN_PASSWORD, until } from '../support/server.ts';
+import { ADMIN_PASSWORD, freePort, until } from '../support/server.ts';
 import { needsSshd, startSshd } from '../support/sshd.ts';
 import { defineTaskserv } from '../support/taskserv-definitions.ts';
 import { codesNow } from '../support/totp.ts';
 import { createInProcess } from './in-process.ts';
 
 const hetzner = await startFakeHetzner();
+const port = await freePort();
 const installation = await startInstallation({
+  PORT: String(port),
   PROVIDERS: 'simulated,hetzner',
   HETZNER_ENDPOINT: hetzner.endpoint,
   HETZNER_CALLS_PER_MINUTE: '60000',
@@ -24,7 +26,7 @@ const installation = await startInstallation({
   EGRESS_ALLOW: '127.0.0.1/32',
 });
 const { server } = installation;
-const issuer = await startIssuer({ callbacks: [] });
+const issuer = await startIssuer({ callbacks: [`http://127.0.0.1:${port}/v1/auth/sso/ci/callback`] });
 const home = await mkdtemp(path.join(tmpdir(), 'provisioning-every-'));
 const cli = createInProcess({ XDG_CONFIG_HOME: home });
 after(async () => {
@@ -215,7 +217,25 @@ test(EVERY, { skip: needsSshd() || needs('unshare') }, async () => {
   await ok('identity-provider list');
   await ok('service-account update deploy --enable');
   await ok('token exchange -o name', await issuer.jobToken({ sub: 'job', aud: 'here' }));
-  await ok('identity-provider update ci --title CI');
+  const client = '--client-id provisioning --group-role readers=viewer';
+  const secret = path.join(home, 'secret');
+  await writeFile(secret, issuer.clientSecret);
+  await ok(`identity-provider update ci --title CI ${client} --client-secret-file ${secret}`);
+  issuer.people.set('ada', { preferred_username: 'ada', groups: ['readers'] });
+  const browser = createBrowser();
+  issuer.tamper.set('/device/auth', async (begun) => {
+    await browser.visit(String(begun.verification_uri_complete), { as: 'ada' });
+    return begun;
+  });
+  await ok(`login ${server.url} --sso --name device`);
+  cli.answers(async (noted) => {
+    const address = /sign in:\n {2}(\S+)/.exec(noted)?.[1] ?? '';
+    const stays = (url: URL) => url.href.startsWith(server.url) || url.href.startsWith(issuer.issuer);
+    return (await browser.visit(address, { as: 'ada', stays })).url.href;
+  });
+  await ok(`login ${server.url} --sso --provider ci --paste --name pasted`);
+  assert.equal(await ok('whoami -o name'), 'ci:ada');
+  await ok('context use main');
   await ok('identity-provider show ci');
   await ok('identity-provider delete ci --yes');
   await ok('service-account delete deploy --yes');
@@ -305,7 +325,7 @@ function answeredRequests(figures: string): Set<string> {
   for (const [, method, route, status] of figures.matchAll(
     /^provisioning_http_request_duration_seconds_count\{method="(\w+)",route="([^"]+)",status="(\d+)"\}/gm,
   )) {
-    if (status?.startsWith('2')) found.add(`${method} ${route?.replaceAll(/:(\w+)/g, '{$1}')}`);
+    if (/^[23]/.test(status ?? '')) found.add(`${method} ${route?.replaceAll(/:(\w+)/g, '{$1}')}`);
   }
   return found;
 }
