@@ -218,9 +218,9 @@ test(EVERY, { skip: needsSshd() || needs('unshare') }, async () => {
   await ok('service-account update deploy --enable');
   await ok('token exchange -o name', await issuer.jobToken({ sub: 'job', aud: 'here' }));
   const client = '--client-id provisioning --group-role readers=viewer';
-  const secret = path.join(home, 'secret');
-  await writeFile(secret, issuer.clientSecret);
-  await ok(`identity-provider update ci --title CI ${client} --client-secret-file ${secret}`);
+  const secretFile = path.join(home, 'secret');
+  await writeFile(secretFile, issuer.clientSecret);
+  await ok(`identity-provider update ci --title CI ${client} --client-secret-file ${secretFile}`);
   issuer.people.set('ada', { preferred_username: 'ada', groups: ['readers'] });
   const browser = createBrowser();
   issuer.tamper.set('/device/auth', async (begun) => {
