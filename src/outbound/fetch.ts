@@ -69,11 +69,23 @@ export function createEgressFetch(egress: Egress): EgressFetch {
             request.destroy(new Error(`${url.origin} answered more than ${MAX_ANSWER_BYTES} bytes`));
           }
         });
-        response.on('end', () => resolve(answerOf(response, Buffer.concat(chunks))));
+        response.on('end', () => {
+          // Thrown in here, it would end the process.
+          try {
+            resolve(answerOf(response, Buffer.concat(chunks)));
+          } catch (error) {
+            reject(error);
+          }
+        });
         response.on('error', reject);
       },
     );
     request.on('error', reject);
+    // Another protocol (101) is no answer.
+    request.on('upgrade', (_response, socket) => {
+      socket.destroy();
+      reject(new Error(`${url.origin} wants another protocol than HTTP`));
+    });
     request.end(bytes ?? undefined);
     return promise;
   };
@@ -82,7 +94,9 @@ export function createEgressFetch(egress: Egress): EgressFetch {
 /** Statuses whose answers have no body. */
 const BODILESS = [204, 205, 304];
 
+/** @throws Error for a status that no answer has. */
 function answerOf({ statusCode = 0, headers }: http.IncomingMessage, body: Buffer): Response {
+  if (statusCode < 200 || statusCode > 599) throw new Error(`the answer has the status ${statusCode}`);
   const pairs = Object.entries(headers).flatMap(([name, value]) =>
     [value ?? []].flat().map((one): [string, string] => [name, one]),
   );
