@@ -570,6 +570,22 @@ test('what an issuer gives for a session lies encrypted, and so does what a sign
   issuer.tamper.delete('/token');
 });
 
+test('what an issuer names as its endpoints is under the egress policy, too', async () => {
+  const described = '/.well-known/openid-configuration';
+  const told = async (endpoint: string) => {
+    issuer.tamper.set(described, (answer) => ({ ...answer, token_endpoint: endpoint }));
+    // It is read anew.
+    expectOk(await admin.request('PATCH', '/v1/auth/providers/main', { title: 'The main issuer', ...PROOF }));
+    const browser = createBrowser();
+    return refusedWith(await callBack(browser, await toCallback(browser, 'main', 'sub-dora')));
+  };
+  assert.match(await told('https://169.254.169.254/token'), /169\.254\.169\.254 is not an address/);
+  assert.match(await told('http://issuer.example/token'), /without TLS/);
+  issuer.tamper.delete(described);
+  expectOk(await admin.request('PATCH', '/v1/auth/providers/main', { title: 'The main issuer', ...PROOF }));
+  await signIn('main', 'sub-dora');
+});
+
 test('sign-ins and exchanges are limited for each address', async () => {
   const limited = (await installation.replica({ PORT: String(await freePort()), LOGIN_RATE_LIMIT: '1' })).anonymous;
   const statuses = async (method: string, route: string, body?: object) =>
