@@ -22,6 +22,10 @@ const STATEMENTS = [
      username_claim text not null,
      recheck_seconds integer not null,
      roles_hold_seconds integer not null,
+     device_login boolean not null,
+     -- What ID tokens must say of how their users showed who they are. Empty: anything.
+     required_acr text[] not null,
+     required_amr text[] not null,
      -- Raised by each change, so that replicas ask the issuer anew.
      version integer not null default 1,
      created_at timestamptz not null default now(),
@@ -43,8 +47,13 @@ const STATEMENTS = [
      account_id uuid not null references provisioning.users on delete cascade,
      permissions text[],
      expires_in integer not null,
+     -- Null: they are gone, so that it is stopped.
+     created_by_id uuid references provisioning.users on delete set null,
+     -- Whoever made it may not give out tokens of the account any more.
+     stopped boolean not null default false,
      primary key (provider_id, name)
    )`,
+  'create index exchange_rules_created_by on provisioning.exchange_rules (created_by_id)',
   'create index exchange_rules_account on provisioning.exchange_rules (account_id)',
   `create table provisioning.identities (
      issuer text not null,
@@ -80,8 +89,16 @@ const STATEMENTS = [
      created_at timestamptz not null default now(),
      expires_at timestamptz not null
    )`,
-  'create index sso_logins_created on provisioning.sso_logins (created_at)',
+  'create index sso_logins_created on provisioning.sso_logins (kind, created_at)',
   'create index sso_logins_provider on provisioning.sso_logins (provider_id)',
-  // Made for the token of a job: it is gone soon, and what the job began goes on.
-  'alter table provisioning.api_tokens add column exchanged boolean not null default false',
+  `create table provisioning.exchange_uses (
+     -- Hash of what tells a job's token from all others.
+     key bytea primary key,
+     uses integer not null,
+     expires_at timestamptz not null
+   )`,
+  'create index exchange_uses_expires on provisioning.exchange_uses (expires_at)',
+  // Made for the token of a job, by this provider and this rule: it is gone soon, and what the job began goes on.
+  'alter table provisioning.api_tokens add column exchanged_by uuid, add column exchanged_rule text',
+  'create index api_tokens_exchanged on provisioning.api_tokens (exchanged_by) where exchanged_by is not null',
 ];

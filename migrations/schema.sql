@@ -22,12 +22,14 @@ create table provisioning.api_tokens (
   revoked_at timestamp with time zone,
   narrowed jsonb,
   created_by_id uuid,
-  exchanged boolean not null default false,
+  exchanged_by uuid,
+  exchanged_rule text,
   constraint api_tokens_hash_key UNIQUE (hash),
   constraint api_tokens_pkey PRIMARY KEY (id),
   constraint api_tokens_user_id_fkey FOREIGN KEY (user_id) REFERENCES provisioning.users(id) ON DELETE CASCADE,
   constraint api_tokens_user_id_name_key UNIQUE (user_id, name)
 );
+CREATE INDEX api_tokens_exchanged ON provisioning.api_tokens USING btree (exchanged_by) WHERE (exchanged_by IS NOT NULL);
 CREATE INDEX api_tokens_made_for_others ON provisioning.api_tokens USING btree (created_by_id) WHERE (created_by_id <> user_id);
 
 create table provisioning.audit_checkpoints (
@@ -114,11 +116,23 @@ create table provisioning.exchange_rules (
   account_id uuid not null,
   permissions text[],
   expires_in integer not null,
+  created_by_id uuid,
+  stopped boolean not null default false,
   constraint exchange_rules_account_id_fkey FOREIGN KEY (account_id) REFERENCES provisioning.users(id) ON DELETE CASCADE,
+  constraint exchange_rules_created_by_id_fkey FOREIGN KEY (created_by_id) REFERENCES provisioning.users(id) ON DELETE SET NULL,
   constraint exchange_rules_pkey PRIMARY KEY (provider_id, name),
   constraint exchange_rules_provider_id_fkey FOREIGN KEY (provider_id) REFERENCES provisioning.identity_providers(id) ON DELETE CASCADE
 );
 CREATE INDEX exchange_rules_account ON provisioning.exchange_rules USING btree (account_id);
+CREATE INDEX exchange_rules_created_by ON provisioning.exchange_rules USING btree (created_by_id);
+
+create table provisioning.exchange_uses (
+  key bytea not null,
+  uses integer not null,
+  expires_at timestamp with time zone not null,
+  constraint exchange_uses_pkey PRIMARY KEY (key)
+);
+CREATE INDEX exchange_uses_expires ON provisioning.exchange_uses USING btree (expires_at);
 
 create table provisioning.group_roles (
   provider_id uuid not null,
@@ -179,6 +193,9 @@ create table provisioning.identity_providers (
   username_claim text not null,
   recheck_seconds integer not null,
   roles_hold_seconds integer not null,
+  device_login boolean not null,
+  required_acr text[] not null,
+  required_amr text[] not null,
   version integer not null default 1,
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
@@ -493,7 +510,7 @@ create table provisioning.sso_logins (
   constraint sso_logins_pkey PRIMARY KEY (key),
   constraint sso_logins_provider_id_fkey FOREIGN KEY (provider_id) REFERENCES provisioning.identity_providers(id) ON DELETE CASCADE
 );
-CREATE INDEX sso_logins_created ON provisioning.sso_logins USING btree (created_at);
+CREATE INDEX sso_logins_created ON provisioning.sso_logins USING btree (kind, created_at);
 CREATE INDEX sso_logins_provider ON provisioning.sso_logins USING btree (provider_id);
 
 create table provisioning.sso_sessions (

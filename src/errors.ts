@@ -201,7 +201,11 @@ export const errors = {
       status,
     }),
   noDeviceLogin: (title: string) =>
-    make(409, 'NO_DEVICE_LOGIN', `${title} does not offer sign-ins by another device. Use a browser.`),
+    make(
+      409,
+      'NO_DEVICE_LOGIN',
+      `${title} does not offer sign-ins by another device here (device_login). Use a browser.`,
+    ),
   idempotencyConflict: () =>
     make(
       409,

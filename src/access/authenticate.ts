@@ -163,7 +163,9 @@ export function createAuthenticator(options: {
       name: user.username,
       label: `${user.username} (token ${token.name})`,
       tokenId: token.id,
-      ...(token.exchanged && { exchanged: true as const }),
+      ...(token.exchanged_by !== null && {
+        exchanged: { provider: token.exchanged_by, rule: token.exchanged_rule ?? '' },
+      }),
       ...held,
       bindings: intersectBindings(token.roles, held.bindings),
     };

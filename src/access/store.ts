@@ -19,6 +19,8 @@ export interface UserState {
   totp: boolean;
   /** An issuer vouches for them: it asks for what it likes, and their roles follow from its groups. */
   sso: boolean;
+  /** It must say how they signed in. */
+  sso_factor: boolean;
   /** A session of theirs by which the issuer is to be asked again; null: that is not due, or there is none. */
   sso_check: string | null;
 }
@@ -35,6 +37,9 @@ const TIME = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM
 const HAS_TOTP = `exists (select from provisioning.second_factors f where f.user_id = users.id and f.secret is not null)`;
 
 const HAS_ISSUER = `exists (select from provisioning.identities i where i.user_id = users.id)`;
+export const ISSUER_FACTOR = (userId: string) => `exists (select from provisioning.identities i
+  join provisioning.identity_providers p on p.issuer = i.issuer
+  where i.user_id = ${userId} and (p.required_acr <> '{}' or p.required_amr <> '{}'))`;
 /** As `STANDING` of a session says it, for the issuer's last word about the user, by whichever session. */
 const CHECK = `(select o.session_id from provisioning.identities i
     join provisioning.sessions s on s.user_id = i.user_id
@@ -52,7 +57,7 @@ export const USER_JSON = sql.raw<string>(`json_build_object(
   'created_at', ${TIME('created_at')}, 'updated_at', ${TIME('updated_at')})::text`);
 
 const STATE = sql.raw(
-  `id, username, disabled, token_generation, service_workspace, ${HAS_TOTP} as totp, ${HAS_ISSUER} as sso, ${CHECK} as sso_check, ${BINDINGS} as bindings`,
+  `id, username, disabled, token_generation, service_workspace, ${HAS_TOTP} as totp, ${HAS_ISSUER} as sso, ${ISSUER_FACTOR('users.id')} as sso_factor, ${CHECK} as sso_check, ${BINDINGS} as bindings`,
 );
 
 /** Null when there is none. */

@@ -16,7 +16,7 @@ import type { CreateApiToken } from './schemas.ts';
 import { bindingsFrom, idFrom, isOwn, visibleTo } from './users.ts';
 
 /** Of one user. */
-export const MAX_TOKENS = 1_000;
+const MAX_TOKENS = 1_000;
 
 /** How long tokens may hold. Seconds; `apiTokenMaxTtl` 0: without end. */
 type Lifetimes = Pick<Config, 'apiTokenTtl' | 'apiTokenMaxTtl'>;

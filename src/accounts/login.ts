@@ -165,7 +165,7 @@ export async function refresh(sessions: Sessions, request: FastifyRequest, token
     const seconds = sessions.config.sessionTtl;
     const known = await findSession(tx, spent.family);
     // Of a login at a replica of a version that knew no sessions, nor second factors.
-    if (known === null && user.totp) return null;
+    if (known === null && (user.totp || user.sso)) return null;
     const session =
       known ??
       (await insertSession(tx, {

@@ -82,11 +82,21 @@ async function byBrowser(terminal: Terminal, { client, url, paste }: SignIn, pro
   const challenge = createHash('sha256').update(verifier).digest('base64url');
   const addressFor = (port: number) =>
     `${url}/v1/auth/sso/${provider}/start?${new URLSearchParams({ port: String(port), challenge })}`;
+  terminal.note(`The browser asks whether it is you. Say yes only where it shows this code:\n  ${codeOf(challenge)}`);
   const arrived = paste ? await pasted(terminal, addressFor) : await listenFor(terminal, addressFor);
   const failure = arrived.get('error');
-  if (failure !== null) throw new ConflictError(FAILURES[failure] ?? 'The sign-in was not accepted.');
+  if (failure !== null)
+    throw new ConflictError(
+      (Object.hasOwn(FAILURES, failure) ? FAILURES[failure] : undefined) ?? 'The sign-in was not accepted.',
+    );
   const ticket = arrived.get('ticket') ?? '';
   return client.post('/v1/auth/sso/token', { body: { ticket, verifier } });
+}
+
+/** As the server shows it in the browser. */
+function codeOf(challenge: string): string {
+  const hex = createHash('sha256').update(challenge).digest('hex').toUpperCase();
+  return `${hex.slice(0, 4)}-${hex.slice(4, 8)}`;
 }
 
 /** Nobody listens at the port: the browser shows the address at which it ended. */

@@ -266,6 +266,9 @@ export interface Tables {
     username_claim: string;
     recheck_seconds: number;
     roles_hold_seconds: number;
+    device_login: boolean;
+    required_acr: string[];
+    required_amr: string[];
     version: Generated<number>;
     created_at: Timestamp;
     updated_at: Timestamp;
@@ -279,6 +282,8 @@ export interface Tables {
     account_id: string;
     permissions: string[] | null;
     expires_in: number;
+    created_by_id: string | null;
+    stopped: Generated<boolean>;
   };
   'provisioning.identities': {
     issuer: string;
@@ -331,8 +336,9 @@ export interface Tables {
     revoked_at: NullableTimestamp;
     /** Null: its owner, or a version that did not note it. */
     created_by_id: string | null;
-    /** Made for the token of a job. */
-    exchanged: Generated<boolean>;
+    /** Made for the token of a job, by this provider and this rule of it. */
+    exchanged_by: string | null;
+    exchanged_rule: string | null;
   };
   'provisioning.idempotency_keys': {
     principal: string;

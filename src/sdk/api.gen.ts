@@ -2127,6 +2127,8 @@ export interface components {
             client_id?: string | null;
             /** @description Kept encrypted, never answered. Null: a client without one. */
             client_secret?: string | null;
+            /** @description Command lines may sign in by a code that is entered on any device. Whoever enters one that somebody sent signs these in. */
+            device_login?: boolean;
             /** @description False: nobody gets in by it, its sessions end, and its users have no roles. */
             enabled?: boolean;
             /** @description Which jobs' tokens are taken. Replaces all. */
@@ -2153,7 +2155,11 @@ export interface components {
             };
             /** @description The issuer is asked about a session in use at least so often: then lost groups and users end. */
             recheck_seconds?: number;
-            /** @description Without a session that the issuer vouches for, roles (of API tokens, schedules, …) end after so long. */
+            /** @description The ID token must say one of these (`acr`); they are asked for (`acr_values`). Empty: anything. */
+            required_acr?: string[];
+            /** @description The ID token must say one of these (`amr`), such as `mfa`. Empty: anything. */
+            required_amr?: string[];
+            /** @description Without a session that the issuer vouches for, roles (of API tokens, schedules, …) end after so long; after a day, where the issuer has refused. */
             roles_hold_seconds?: number;
             /** @description Asked for at a login; `openid` among them. */
             scopes?: string[];
@@ -2458,6 +2464,8 @@ export interface components {
             created_at: string;
             /** @enum {boolean} */
             deleted: true;
+            /** @description Command lines may sign in by a code that is entered on any device. Whoever enters one that somebody sent signs these in. */
+            device_login: boolean;
             /** @description False: nobody gets in by it, its sessions end, and its users have no roles. */
             enabled: boolean;
             exchange: components["schemas"]["ExchangeRule"][];
@@ -2478,7 +2486,11 @@ export interface components {
             name: string;
             /** @description The issuer is asked about a session in use at least so often: then lost groups and users end. */
             recheck_seconds: number;
-            /** @description Without a session that the issuer vouches for, roles (of API tokens, schedules, …) end after so long. */
+            /** @description The ID token must say one of these (`acr`); they are asked for (`acr_values`). Empty: anything. */
+            required_acr: string[];
+            /** @description The ID token must say one of these (`amr`), such as `mfa`. Empty: anything. */
+            required_amr: string[];
+            /** @description Without a session that the issuer vouches for, roles (of API tokens, schedules, …) end after so long; after a day, where the issuer has refused. */
             roles_hold_seconds: number;
             /** @description Asked for at a login; `openid` among them. */
             scopes: string[];
@@ -2784,6 +2796,8 @@ export interface components {
              * @example deploy@production
              */
             service_account: string;
+            /** @description Whoever made it is no administrator any more: it lets no job in until somebody sets it anew. */
+            stopped: boolean;
         };
         /** ExchangeTokenRequest */
         ExchangeTokenRequest: {
@@ -2872,6 +2886,8 @@ export interface components {
             client_id: string | null;
             /** Format: date-time */
             created_at: string;
+            /** @description Command lines may sign in by a code that is entered on any device. Whoever enters one that somebody sent signs these in. */
+            device_login: boolean;
             /** @description False: nobody gets in by it, its sessions end, and its users have no roles. */
             enabled: boolean;
             exchange: components["schemas"]["ExchangeRule"][];
@@ -2892,7 +2908,11 @@ export interface components {
             name: string;
             /** @description The issuer is asked about a session in use at least so often: then lost groups and users end. */
             recheck_seconds: number;
-            /** @description Without a session that the issuer vouches for, roles (of API tokens, schedules, …) end after so long. */
+            /** @description The ID token must say one of these (`acr`); they are asked for (`acr_values`). Empty: anything. */
+            required_acr: string[];
+            /** @description The ID token must say one of these (`amr`), such as `mfa`. Empty: anything. */
+            required_amr: string[];
+            /** @description Without a session that the issuer vouches for, roles (of API tokens, schedules, …) end after so long; after a day, where the issuer has refused. */
             roles_hold_seconds: number;
             /** @description Asked for at a login; `openid` among them. */
             scopes: string[];
@@ -3674,6 +3694,8 @@ export interface components {
             client_id?: string | null;
             /** @description Kept encrypted, never answered. Null: a client without one. */
             client_secret?: string | null;
+            /** @description Command lines may sign in by a code that is entered on any device. Whoever enters one that somebody sent signs these in. */
+            device_login?: boolean;
             /** @description False: nobody gets in by it, its sessions end, and its users have no roles. */
             enabled?: boolean;
             /** @description Which jobs' tokens are taken. Replaces all. */
@@ -3693,7 +3715,11 @@ export interface components {
             };
             /** @description The issuer is asked about a session in use at least so often: then lost groups and users end. */
             recheck_seconds?: number;
-            /** @description Without a session that the issuer vouches for, roles (of API tokens, schedules, …) end after so long. */
+            /** @description The ID token must say one of these (`acr`); they are asked for (`acr_values`). Empty: anything. */
+            required_acr?: string[];
+            /** @description The ID token must say one of these (`amr`), such as `mfa`. Empty: anything. */
+            required_amr?: string[];
+            /** @description Without a session that the issuer vouches for, roles (of API tokens, schedules, …) end after so long; after a day, where the issuer has refused. */
             roles_hold_seconds?: number;
             /** @description Asked for at a login; `openid` among them. */
             scopes?: string[];
@@ -4664,7 +4690,17 @@ export interface operations {
             cookie?: never;
         };
         requestBody?: never;
-        responses: never;
+        responses: {
+            /** @description A page that asks whether a command line is theirs. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+        };
     };
     beginDeviceSignIn: {
         parameters: {

@@ -5,9 +5,9 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { exportSPKI, generateKeyPair, type JWTPayload } from 'jose';
-import { expectError, expectOk, startInstallation } from '../support/acceptance.ts';
+import { expectError, expectOk, makeUser, startInstallation, USER_PASSWORD } from '../support/acceptance.ts';
 import { startIssuer } from '../support/issuer.ts';
-import { type Answer, createClient, ended, type Operation, until } from '../support/server.ts';
+import { type Answer, type Client, createClient, ended, type Operation, until } from '../support/server.ts';
 
 const ci = await startIssuer({ callbacks: [] });
 const stranger = await startIssuer({ callbacks: [] });
@@ -103,7 +103,7 @@ test('what a job begins goes on after its token', async () => {
     workflow_type: 'hand-over',
   });
   await database.pool.query(
-    "update provisioning.api_tokens set expires_at = now() - interval '1 second' where exchanged and expires_at > now()",
+    "update provisioning.api_tokens set expires_at = now() - interval '1 second' where exchanged_by is not null and expires_at > now()",
   );
   const { id } = expectOk(run);
   const end = await ended(admin, id, 60);
@@ -111,7 +111,9 @@ test('what a job begins goes on after its token', async () => {
   await until(async () => (await job.request('GET', '/v1/auth/me')).status === 401, 'the end of the token', 10_000);
   // The next exchange tidies up after it.
   expectOk(await exchange(await ci.jobToken(JOB)));
-  const { rows } = await database.pool.query('select count(*)::int as n from provisioning.api_tokens where exchanged');
+  const { rows } = await database.pool.query(
+    'select count(*)::int as n from provisioning.api_tokens where exchanged_by is not null',
+  );
   assert.equal(rows[0].n, 1);
   await setRules(DEPLOY);
 });
@@ -183,7 +185,16 @@ test('every claim of a rule must fit, exactly or by a glob that does not cross i
   await left({ groups: 'ops' }, { ...JOB, groups: ['dev', 'ops2'] });
   await left({ 'a.b': 'c' }, { ...JOB, a: { b: { c: 1 } } });
   await taken({ 'a.b': 'c' }, { ...JOB, a: { b: 'c' } });
-  for (const claims of [{ sub: '*' }, { sub: '**' }, { sub: ['repo:acme/site', '*:*'] }, {}]) {
+  for (const claims of [
+    ...[{ sub: '*' }, { sub: '**' }, { sub: ['repo:acme/site', '*:*'] }, {}, { iss: ci.issuer }, { aud: AUDIENCE }],
+    ...[
+      { sub: 'repo:**' },
+      { sub: 'r**' },
+      { sub: '**a' },
+      { sub: 'repo:acme-*/site:**' },
+      { user_email: 'a@b.example' },
+    ],
+  ]) {
     expectError(
       await admin.request('PATCH', '/v1/auth/providers/ci', { exchange: [{ ...DEPLOY, claims }] }),
       400,
@@ -191,11 +202,89 @@ test('every claim of a rule must fit, exactly or by a glob that does not cross i
     );
   }
   // However a pattern is made, its work is bounded.
-  const slow = { sub: `${'*a'.repeat(500)}b` };
+  const slow = { ref: JOB.ref, sub: `${'*a'.repeat(500)}b` };
   await setRules({ ...DEPLOY, claims: slow });
   const began = performance.now();
   await refused(await ci.jobToken({ ...JOB, sub: 'a'.repeat(2_000) }));
   assert.ok(performance.now() - began < 10_000);
+  await setRules(DEPLOY);
+});
+
+test('a token of a job is traded a few times and not for hours, whoever has it', async () => {
+  await setRules(DEPLOY);
+  const token = await ci.jobToken(JOB);
+  const statuses = await Promise.all(Array.from({ length: 12 }, async () => (await exchange(token)).status));
+  assert.equal(statuses.filter((status) => status === 200).length, 5, statuses.join());
+  assert.match(await refused(token), /traded 5 times already/);
+  const plain = await ci.jobToken({ ...JOB, jti: undefined, run: 8 });
+  for (let use = 0; use < 5; use += 1) expectOk(await exchange(plain));
+  assert.match(await refused(plain), /traded 5 times already/);
+  const now = Math.floor(Date.now() / 1_000);
+  assert.match(await refused(await ci.jobToken({ ...JOB, iat: now - 4_000, exp: now + 4_000 })), /iat/);
+});
+
+test('what is no token of a job is not taken for one', async () => {
+  assert.match(await refused(await ci.jobToken({ ...JOB, nonce: 'x' })), /of a person/);
+  assert.match(await refused(await ci.jobToken({ ...JOB, aud: [AUDIENCE, 'x'], sid: 'x' })), /of a person/);
+  for (const sub of [{ toString: 1 }, JSON.parse(`${'['.repeat(5_000)}${']'.repeat(5_000)}`)]) {
+    const token = `${encoded({ alg: 'RS256' })}.${encoded({ iss: ci.issuer, sub })}.x`;
+    assert.match(await refused(token), /./);
+  }
+  const asLogins = { client_id: AUDIENCE };
+  expectError(await admin.request('PATCH', '/v1/auth/providers/ci', asLogins), 400, 'VALIDATION_ERROR');
+  expectOk(await exchange(await ci.jobToken(JOB)));
+});
+
+test('with a rule or its provider go the tokens that jobs have, and what they began', async () => {
+  await setRules(DEPLOY);
+  const given = async () => createClient(server.url, expectOk(await exchange(await ci.jobToken(JOB))).access_token);
+  const works = async (job: Client) => (await job.request('GET', '/v1/auth/me')).status === 200;
+  const job = await given();
+  await setRules(DEPLOY, { ...DEPLOY, name: 'another', service_account: 'watch@live' });
+  assert.ok(await works(job), 'its rule is as it was');
+  await setRules({ ...DEPLOY, claims: { ...DEPLOY.claims, ref: JOB.ref } });
+  assert.ok(!(await works(job)));
+  await setRules(DEPLOY);
+  const next = await given();
+  const { id } = expectOk(
+    await next.request<Operation>('POST', '/v1/workflows/submit', { workspace: 'live', workflow_type: 'hand-over' }),
+  );
+  expectOk(await admin.request('PATCH', '/v1/auth/providers/ci', { enabled: false }));
+  assert.ok(!(await works(next)));
+  const end = await ended(admin, id, 60);
+  assert.equal(end.status, 'failed', JSON.stringify(end));
+  assert.match(JSON.stringify(end), /rule .*deploy.* by which a job got a token/);
+  expectOk(await admin.request('PATCH', '/v1/auth/providers/ci', { enabled: true }));
+  assert.ok(!(await works(next)));
+  await setRules();
+  assert.match(await refused(await ci.jobToken(JOB)), /no rule/);
+  await setRules(DEPLOY);
+});
+
+test('a rule stops when whoever made it is no administrator any more', async () => {
+  const id = await makeUser(admin, 'mallory', [{ role: 'admin' }]);
+  const mallory = await server.login('mallory', USER_PASSWORD);
+  const theirs = { ...DEPLOY, name: 'theirs', claims: { sub: 'repo:mallory/mine:ref:refs/heads/main' } };
+  expectOk(await mallory.request('PATCH', '/v1/auth/providers/ci', { exchange: [DEPLOY, theirs] }));
+  const own = { ...JOB, sub: theirs.claims.sub };
+  const job = createClient(server.url, expectOk(await exchange(await ci.jobToken(own))).access_token);
+  expectOk(await job.request('GET', '/v1/auth/me'));
+  expectOk(await admin.request('PATCH', `/v1/users/${id}`, { roles: [{ role: 'viewer' }] }));
+  expectError(await job.request('GET', '/v1/auth/me'), 401);
+  assert.match(await refused(await ci.jobToken(own)), /stopped: whoever made it/);
+  expectOk(await exchange(await ci.jobToken(JOB)));
+  const { exchange: rules } = expectOk(
+    await admin.request<{ exchange: { name: string; stopped: boolean }[] }>('GET', '/v1/auth/providers/ci'),
+  );
+  assert.deepEqual(
+    rules.map(({ name, stopped }) => [name, stopped]),
+    [
+      ['deploy', false],
+      ['theirs', true],
+    ],
+  );
+  await setRules(DEPLOY, theirs);
+  expectOk(await exchange(await ci.jobToken(own)));
   await setRules(DEPLOY);
 });
 

@@ -59,7 +59,7 @@ const GROUP_ROLES = [
 ];
 const providerOf = (name: string, at: TestIssuer) => ({
   ...{ name, title: `The ${name} issuer`, issuer: at.issuer, client_id: at.clientId, client_secret: at.clientSecret },
-  ...{ group_roles: GROUP_ROLES, recheck_seconds: RECHECK_SECONDS, ...PROOF },
+  ...{ group_roles: GROUP_ROLES, recheck_seconds: RECHECK_SECONDS, device_login: true, ...PROOF },
 });
 for (const [name, at] of [
   ['main', issuer],
@@ -135,7 +135,7 @@ test('whoever the issuer vouches for gets a user with the roles of their groups'
   assert.deepEqual(users[0]?.identity, { issuer: issuer.issuer, subject: 'sub-ada' });
   const made = (await auditRows('user.create')).find(({ resource }) => resource === 'user:main:ada');
   assert.deepEqual(made?.details, { provider: 'main', subject: 'sub-ada' });
-  assert.deepEqual((await lastAudit('auth.login'))?.details, { provider: 'main' });
+  assert.deepEqual((await lastAudit('auth.login'))?.details, { provider: 'main', way: 'browser' });
   // The same user the next time.
   const again = expectOk(await me((await signIn('main', 'sub-ada')).here));
   assert.equal(again.id, expectOk(await me(here)).id);
@@ -266,18 +266,35 @@ test('a command line on the own machine gets the ticket, and needs its verifier 
   const challenge = createHash('sha256').update(verifier).digest('base64url');
   const browser = createBrowser();
   const query = `?port=49999&challenge=${challenge}`;
-  const arrive = async () => {
+  const say = (consent: string, cookie: string) =>
+    fetch(`${server.url}/v1/auth/sso/main/consent`, {
+      ...{ method: 'POST', redirect: 'manual', body: new URLSearchParams({ consent }), headers: { cookie } },
+    });
+  const arrive = async (spoiled = false) => {
     const url = await toCallback(browser, 'main', 'sub-dora', server.url, query);
-    const { url: end } = await browser.visit(url.href, { stays: ours });
+    const { url: here, page } = await browser.visit(url.href, { stays: ours });
+    assert.match(here.pathname, /callback$/, 'nothing goes to the port unasked');
+    const code = createHash('sha256').update(challenge).digest('hex').toUpperCase();
+    assert.ok(page.includes(`<strong>${code.slice(0, 4)}-${code.slice(4, 8)}</strong>`), page);
+    assert.ok(page.includes('<strong>dora</strong>'), page);
+    const consent = /name="consent" value="([^"]+)"/.exec(page)?.[1] ?? '';
+    // Neither another browser can say yes, nor one that is led to it by another page: the cookie is not sent then.
+    if (spoiled) assert.equal((await say(consent, '')).status, 401);
+    const answer = await say(consent, browser.cookiesFor(server.url));
+    if (spoiled) assert.equal(answer.status, 401);
+    else assert.equal((await say(consent, browser.cookiesFor(server.url))).status, 401, 'once');
+    if (spoiled) return null;
+    assert.equal(answer.status, 303);
+    const end = new URL(answer.headers.get('location') ?? '');
     assert.equal(`${end.origin}${end.pathname}`, 'http://127.0.0.1:49999/');
     return end.searchParams.get('ticket');
   };
+  await arrive(true);
+  const page = await fetch(`${server.url}/v1/auth/sso/main/consent`, { method: 'POST', body: '{"consent":1}' });
+  assert.notEqual(page.status, 303);
+  const stolen = await arrive();
   const shown = { cookie: browser.cookiesFor(server.url) };
-  expectError(
-    await anonymous.request('POST', '/v1/auth/sso/token', { ticket: await arrive() }, shown),
-    401,
-    'SSO_EXPIRED',
-  );
+  expectError(await anonymous.request('POST', '/v1/auth/sso/token', { ticket: stolen }, shown), 401, 'SSO_EXPIRED');
   const wrong = { ticket: await arrive(), verifier: 'w'.repeat(43) };
   expectError(await anonymous.request('POST', '/v1/auth/sso/token', wrong), 401, 'SSO_EXPIRED');
   expectOk(await anonymous.request('POST', '/v1/auth/sso/token', { ticket: await arrive(), verifier }));
@@ -379,6 +396,23 @@ test('groups that stand in the ID token alone are asked for again, too', async (
   other.tamper.delete('/me');
 });
 
+test('where the issuer no longer tells the groups, the session ends', async () => {
+  other.tamper.set('/me', (answer) => ({ sub: answer.sub }));
+  other.people.set('sub-ned', { preferred_username: 'ned', groups: ['north-devs'] });
+  const { here, there } = await signIn('other', 'sub-ned');
+  expectOk(await me(here));
+  // A refresh may be answered without an ID token (OpenID Connect Core, 12.2).
+  other.tamper.set('/token', ({ id_token: _, ...answer }) => answer);
+  for (const client of [here, there]) {
+    await until(async () => (await me(client)).status === 401, 'the end of the session', KNOWN_WITHIN_MS);
+  }
+  assert.match(
+    String((await lastAudit('auth.session.end'))?.details?.reason),
+    /tells the groups in its ID token alone/,
+  );
+  other.tamper.clear();
+});
+
 test('a session ends when the issuer no longer knows its user, and outlasts an issuer that is away for a moment', async () => {
   issuer.people.set('sub-hal', { preferred_username: 'hal', groups: ['south-readers'] });
   const { here, there, pair } = await signIn('main', 'sub-hal');
@@ -399,14 +433,35 @@ test('a session ends when the issuer no longer knows its user, and outlasts an i
     [id],
   );
   await until(async () => (await me(here)).status === 503, 'the refusal', KNOWN_WITHIN_MS);
+  issuer.broken.delete('/token');
+  // The refresh token is another one by now, and is kept though the rest failed.
+  await database.pool.query('update provisioning.sso_sessions set retry_at = null where session_id = $1', [id]);
+  const refreshed = issuer.requests.filter((path) => path === '/token').length;
+  await until(
+    async () => {
+      await me(here);
+      return issuer.requests.filter((path) => path === '/token').length > refreshed;
+    },
+    'a refresh',
+    KNOWN_WITHIN_MS + 10_000,
+  );
   issuer.broken.clear();
   await age();
   await until(async () => (await me(here)).status === 200, 'the session to hold again', KNOWN_WITHIN_MS);
+  const hold = (seconds: number) =>
+    admin.request('PATCH', '/v1/auth/providers/main', { roles_hold_seconds: seconds, ...PROOF });
+  expectOk(await hold(7_776_000));
   issuer.people.delete('sub-hal');
   for (const client of [there, here]) {
     await until(async () => (await me(client)).status === 401, 'the end of the session', KNOWN_WITHIN_MS);
   }
   expectError(await anonymous.request('POST', '/v1/auth/refresh', { refresh_token: pair.refresh_token }), 401);
+  // What goes on without a session has a day, however long roles hold.
+  const { rows } = await database.pool.query(
+    "select vouched_at + interval '90 days' < now() + interval '25 hours' as short from provisioning.identities where subject = 'sub-hal'",
+  );
+  assert.equal(rows[0].short, true);
+  expectOk(await hold(86_400));
 });
 
 test('roles without a session that the issuer vouches for end after the time that is set', async () => {
@@ -422,6 +477,11 @@ test('roles without a session that the issuer vouches for end after the time tha
   const program = createClient(server.url, token);
   assert.deepEqual(bindingsOf(expectOk(await me(program))), ['developer:north']);
   await until(async () => bindingsOf(expectOk(await me(program))).length === 0, 'the round of a minute', 90_000, 1_000);
+  // What they were a while ago is not believed again.
+  for (const roles_hold_seconds of [7_776_000, 86_400]) {
+    expectOk(await admin.request('PATCH', '/v1/auth/providers/main', { roles_hold_seconds, ...PROOF }));
+    assert.deepEqual(bindingsOf(expectOk(await me(program))), []);
+  }
 });
 
 test('what the mapping gives is given at once, and a provider that is switched off lets nobody in', async () => {
@@ -439,6 +499,8 @@ test('what the mapping gives is given at once, and a provider that is switched o
   const offered = expectOk(await anonymous.request<{ name: string }[]>('GET', '/v1/auth/sso'));
   assert.deepEqual(offered, [{ name: 'main', title: 'The main issuer' }]);
   await change({ enabled: true, group_roles: GROUP_ROLES });
+  const joUser = await database.pool.query("select groups from provisioning.identities where subject = 'sub-jo'");
+  assert.deepEqual(joUser.rows[0].groups, []);
   await signIn('other', 'sub-jo');
 });
 
@@ -507,6 +569,37 @@ test('a sign-in by another device: not before somebody has signed in there, and 
   await until(arrived, 'the device', 30_000, 500);
   assert.equal(expectOk(await me(createClient(second.url, pair?.token ?? ''))).username, 'main:max');
   expectError(await poll(), 401, 'SSO_EXPIRED');
+});
+
+test('codes for another device are off unless an administrator switches them on', async () => {
+  const set = (device_login: boolean) => admin.request('PATCH', '/v1/auth/providers/main', { device_login, ...PROOF });
+  expectOk(await set(false));
+  expectError(await anonymous.request('POST', '/v1/auth/sso/main/device'), 409, 'NO_DEVICE_LOGIN');
+  expectOk(await set(true));
+  expectOk(await anonymous.request('POST', '/v1/auth/sso/main/device'));
+});
+
+test('a provider may ask for a second factor, and without that its administrators have no roles where one is needed', async () => {
+  const strict = (await installation.replica({ PORT: String(await freePort()), ADMIN_TOTP: 'true' })).url;
+  issuer.people.set('sub-pia', { preferred_username: 'pia', groups: ['platform'] });
+  const first = await signIn('main', 'sub-pia');
+  assert.deepEqual(bindingsOf(expectOk(await me(first.here))), ['admin:*']);
+  assert.deepEqual(bindingsOf(expectOk(await me(createClient(strict, first.pair.token)))), []);
+  const set = (required_amr: string[]) => admin.request('PATCH', '/v1/auth/providers/main', { required_amr, ...PROOF });
+  expectOk(await set(['mfa']));
+  expectError(await me(first.here), 401);
+  const browser = createBrowser();
+  const end = await callBack(browser, await toCallback(browser, 'main', 'sub-pia'));
+  assert.match(await refusedWith(end), /does not say that they signed in as this provider asks/);
+  issuer.tamper.set('/token', async (answer) => {
+    const [, claims = ''] = String(answer.id_token).split('.');
+    const said = JSON.parse(Buffer.from(claims, 'base64url').toString()) as JWTPayload;
+    return { ...answer, id_token: await signed({ ...said, amr: ['pwd', 'mfa'] }) };
+  });
+  const { pair } = await signIn('main', 'sub-pia');
+  issuer.tamper.delete('/token');
+  assert.deepEqual(bindingsOf(expectOk(await me(createClient(strict, pair.token)))), ['admin:*']);
+  expectOk(await set([]));
 });
 
 test('sign-ins that are begun and left are bounded, and end', async () => {

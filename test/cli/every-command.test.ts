@@ -217,7 +217,7 @@ test(EVERY, { skip: needsSshd() || needs('unshare') }, async () => {
   await ok('identity-provider list');
   await ok('service-account update deploy --enable');
   await ok('token exchange -o name', await issuer.jobToken({ sub: 'job', aud: 'here' }));
-  const client = '--client-id provisioning --group-role readers=viewer';
+  const client = '--client-id provisioning --group-role readers=viewer --device-login yes';
   const secretFile = path.join(home, 'secret');
   await writeFile(secretFile, issuer.clientSecret);
   await ok(`identity-provider update ci --title CI ${client} --client-secret-file ${secretFile}`);

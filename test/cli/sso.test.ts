@@ -41,6 +41,8 @@ test('an administrator sets providers up; their secrets come from files', async 
     secret,
     '--group-role',
     'readers=viewer:default',
+    '--device-login',
+    'yes',
   ];
   for (const [name, at] of [
     ['main', issuer],
@@ -72,7 +74,9 @@ test('login --sso where the provider knows no codes: a browser on this machine',
   const shown = await printed(child, /sign in:\n {2}\S+\n/);
   const address = /sign in:\n {2}(\S+)/.exec(shown)?.[1] ?? '';
   const browser = createBrowser();
+  const code = /shows this code:\n {2}(\S+)/.exec(shown)?.[1] ?? 'none';
   const { page } = await browser.visit(address, { as: 'ada' });
+  assert.match(code, /^[0-9A-F]{4}-[0-9A-F]{4}$/);
   assert.match(page, /Go back to the terminal/);
   const { status, stderr } = await end;
   assert.equal(status, 0, stderr);

@@ -2,6 +2,7 @@
  * An identity provider on the loopback address: `oidc-provider`, which is certified and nobody's here. Its keys are the test's,
  * so that it can sign what a provider would not, and its answers can be tampered with. And a browser that goes through its pages.
  */
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import { type CryptoKey, exportJWK, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
@@ -128,7 +129,7 @@ export async function startIssuer(options: IssuerOptions): Promise<TestIssuer> {
     ...{ tamper, broken, requests, stop },
     async jobToken(claims, { kid: other = kid, key: signer = key, alg = 'RS256' } = {}) {
       const now = Math.floor(Date.now() / 1_000);
-      return new SignJWT({ iss: issuer, iat: now, exp: now + 300, ...claims })
+      return new SignJWT({ iss: issuer, iat: now, exp: now + 300, jti: randomUUID(), ...claims })
         .setProtectedHeader({ alg, kid: other, typ: 'JWT' })
         .sign(signer);
     },

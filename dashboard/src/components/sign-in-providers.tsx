@@ -50,7 +50,7 @@ export function SignInProviders({
     <Stack>
       {failure === null || trade.isPending ? null : (
         <Alert color="red" variant="outline" className="surface" role="alert" title="The sign-in came to nothing">
-          {FAILURES[failure] ?? 'Begin it again.'}
+          {(Object.hasOwn(FAILURES, failure) && FAILURES[failure]) || 'Begin it again.'}
         </Alert>
       )}
       {trade.isError ? <Failure error={trade.error} /> : null}

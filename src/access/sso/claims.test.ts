@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { claimAt, claimMatches, groupsIn, isSpecific, matches } from './claims.ts';
+import { claimAt, claimMatches, groupsIn, isSpecific, matches, saysWhose } from './claims.ts';
 
 /** The same in the words of regular expressions, which need no bound here. */
 const expression = (pattern: string) =>
@@ -28,6 +28,39 @@ test('a pattern fits what its regular expression does', () => {
 test('what has only wildcards and separators asks for nothing', () => {
   for (const pattern of ['', '*', '**', '*:*', '*/**', ':/']) assert.equal(isSpecific(pattern), false, pattern);
   for (const pattern of ['a', '*a', 'repo:*']) assert.equal(isSpecific(pattern), true, pattern);
+});
+
+test('a rule says whose jobs it is for', () => {
+  const github = 'https://token.actions.githubusercontent.com';
+  const own = 'https://gitlab.example';
+  const says = (issuer: string, claims: Record<string, string | string[]>) =>
+    saysWhose(issuer, Object.fromEntries(Object.entries(claims).map(([name, given]) => [name, [given].flat()])));
+  for (const issuer of [github, own]) {
+    for (const sub of ['repo:acme/site:ref:refs/heads/main', 'repo:acme/**', 'repo:acme/*:ref:refs/heads/main']) {
+      assert.ok(says(issuer, { sub }), sub);
+    }
+    for (const sub of [
+      'repo:**',
+      'r**',
+      '**a',
+      'repo:*/site:**',
+      'repo:acme-*/site:**',
+      'repo:acme**',
+      'repo:acme*/x',
+    ]) {
+      assert.ok(!says(issuer, { sub }), sub);
+    }
+    assert.ok(!says(issuer, { sub: ['repo:acme/**', 'repo:**'] }));
+    assert.ok(!says(issuer, { iss: issuer, aud: 'us', typ: 'JWT' }));
+    assert.ok(!says(issuer, { user_email: 'ada@example.com' }));
+    assert.ok(says(issuer, { sub: 'repo:**', repository_id: '123' }));
+    assert.ok(!says(issuer, { repository_id: '12*' }));
+    assert.ok(says(issuer, { project_path: 'acme/**' }));
+  }
+  for (const name of ['ref', 'repository_visibility', 'environment']) {
+    assert.ok(!says(github, { [name]: 'public' }));
+    assert.ok(says(own, { [name]: 'public' }));
+  }
 });
 
 test('claims are read by name or path, and only texts, numbers and truth values fit', () => {

@@ -18,13 +18,17 @@ export function claimAt(claims: Claims, name: string): unknown {
     .reduce<unknown>((value, key) => (isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined), claims);
 }
 
-/** The groups in a claim, each once; null where there is no such claim. @throws Error for too many. */
+export class TooManyGroups extends Error {
+  override readonly name = 'TooManyGroups';
+}
+
+/** The groups in a claim, each once; null where there is no such claim. @throws TooManyGroups */
 export function groupsIn(claims: Claims, name: string): string[] | null {
   const value = claimAt(claims, name);
   if (value === undefined || value === null) return null;
   const named = [value].flat().filter((group): group is string => typeof group === 'string' && group !== '');
   const groups = [...new Set(named)].filter((group) => group.length <= MAX_GROUP_NAME && !group.includes('\0'));
-  if (groups.length > MAX_GROUPS) throw new Error(`the claim "${name}" has more than ${MAX_GROUPS} groups`);
+  if (groups.length > MAX_GROUPS) throw new TooManyGroups(`the claim "${name}" has more than ${MAX_GROUPS} groups`);
   return groups;
 }
 
@@ -39,6 +43,57 @@ function partsOf(pattern: string): string[] {
 /** Whether a pattern asks for anything at all. */
 export function isSpecific(pattern: string): boolean {
   return partsOf(pattern).some((part) => !part.startsWith('*') && !SEPARATORS.includes(part));
+}
+
+/** In the token of everybody whom the issuer knows. */
+const COMMON_CLAIMS = ['iss', 'aud', 'exp', 'iat', 'nbf', 'jti', 'typ'];
+/** Of people, who write them themselves at some issuers. */
+export const SELF_WRITTEN_CLAIMS = [
+  'email',
+  'user_email',
+  'upn',
+  'preferred_username',
+  'user_login',
+  'nickname',
+  'name',
+];
+/** These sign for whoever registers there. */
+const OPEN_ISSUERS = [
+  'token.actions.githubusercontent.com',
+  'gitlab.com',
+  'accounts.google.com',
+  'app.terraform.io',
+  'oidc.circleci.com',
+  'agent.buildkite.com',
+  'oidc.vercel.com',
+];
+/** Whose job it is, at such issuers. */
+export const OWNER_CLAIMS = [
+  'sub',
+  'repository',
+  'repository_id',
+  'repository_owner',
+  'repository_owner_id',
+  'project_path',
+  'project_id',
+  'namespace_path',
+  'namespace_id',
+  'organization_id',
+  'terraform_organization_id',
+];
+
+/**
+ * Whether the claims of a rule say whose jobs it is for: by one at least whose patterns are exact, or begin with a whole owner
+ * (`acme/`; in a subject, where the kind stands before, `repo:acme/`).
+ */
+export function saysWhose(issuer: string, claims: Readonly<Record<string, readonly string[]>>): boolean {
+  const isOpen = OPEN_ISSUERS.includes(new URL(issuer).hostname);
+  return Object.entries(claims).some(([name, patterns]) => {
+    if (COMMON_CLAIMS.includes(name) || SELF_WRITTEN_CLAIMS.includes(name)) return false;
+    if (isOpen && !OWNER_CLAIMS.includes(name)) return false;
+    const owner = name === 'sub' ? /^([^/:*]+[/:]+){2}/ : /^[^/:*]+[/:]/;
+    return patterns.every((pattern) => !pattern.includes('*') || owner.test(pattern));
+  });
 }
 
 /**

@@ -28,13 +28,32 @@ export async function insertIdentity(
   await tx.insertInto('provisioning.identities').values({ issuer, subject, user_id: userId, groups }).execute();
 }
 
-/** The issuer has just said who this is. @param groups null: as before. */
-export async function noteVouched(tx: Queryable, userId: string, groups: string[] | null): Promise<void> {
+/** The issuer has just said who this is. */
+export async function noteVouched(tx: Queryable, userId: string, groups: string[]): Promise<void> {
   await tx
     .updateTable('provisioning.identities')
-    .set({ vouched_at: sql`now()`, ...(groups === null ? {} : { groups }) })
+    .set({ vouched_at: sql`now()`, groups })
     .where('user_id', '=', userId)
     .execute();
+}
+
+/** Seconds that roles hold at most after the issuer refused, however long they do without a word of it. */
+const HOLD_AFTER_REFUSAL = 86_400;
+
+/** The issuer no longer vouches for a session of theirs. */
+export async function noteRefused(tx: Queryable, userId: string): Promise<void> {
+  await sql`
+    update provisioning.identities i
+    set vouched_at = least(i.vouched_at, now() - make_interval(secs => p.roles_hold_seconds - ${HOLD_AFTER_REFUSAL}))
+    from provisioning.identity_providers p
+    where i.user_id = ${userId} and p.issuer = i.issuer and p.roles_hold_seconds > ${HOLD_AFTER_REFUSAL}`.execute(tx);
+}
+
+/** What the issuer said of groups counts no longer: only its next word gives roles again. */
+export async function forgetGroups(tx: Queryable, of: { issuer: string } | { userId: string }): Promise<void> {
+  await sql`
+    update provisioning.identities set groups = '{}'
+    where ${'issuer' in of ? sql`issuer = ${of.issuer}` : sql`user_id = ${of.userId}`}`.execute(tx);
 }
 
 /** Whether any of these groups gives a role. */
@@ -52,12 +71,12 @@ export async function usersOf(tx: Queryable, issuer: string): Promise<string[]> 
   return rows.map((row) => row.user_id);
 }
 
-/** Users who have roles, but whose issuer has not vouched for them for longer than roles hold. */
+/** Users who have roles or groups, but whose issuer has not vouched for them for longer than roles hold. */
 export async function usersUnvouched(db: Queryable, limit: number): Promise<string[]> {
   const { rows } = await sql<{ user_id: string }>`
     select i.user_id from provisioning.identities i join provisioning.identity_providers p on p.issuer = i.issuer
     where i.vouched_at <= now() - make_interval(secs => p.roles_hold_seconds)
-      and exists (select from provisioning.role_bindings b where b.user_id = i.user_id)
+      and (i.groups <> '{}' or exists (select from provisioning.role_bindings b where b.user_id = i.user_id))
     order by i.user_id limit ${limit}::int`.execute(db);
   return rows.map((row) => row.user_id);
 }
@@ -159,6 +178,11 @@ export async function noteVerified(tx: Queryable, sessionId: string, tokens: str
   await sql`
     update provisioning.sso_sessions set tokens = ${tokens}, verified_at = now(), claimed_until = null, retry_at = null
     where session_id = ${sessionId}`.execute(tx);
+}
+
+/** Those of before are spent; whether the issuer vouches is not known yet. */
+export async function noteTokens(db: Queryable, sessionId: string, tokens: string): Promise<void> {
+  await sql`update provisioning.sso_sessions set tokens = ${tokens} where session_id = ${sessionId}`.execute(db);
 }
 
 /** The issuer did not answer. @param seconds after which it may be asked again. */

@@ -6,7 +6,7 @@ import type { Configuration, TokenEndpointResponse, TokenEndpointResponseHelpers
 import type { Egress } from '../../outbound/egress.ts';
 import { createEgressFetch, type EgressFetch, isSafeUrl } from '../../outbound/fetch.ts';
 import { harmlessText } from '../../util/harmless.ts';
-import { claimAt, groupsIn } from './claims.ts';
+import { claimAt, groupsIn, TooManyGroups } from './claims.ts';
 
 /** How long the description of an issuer is taken for true. Its keys are asked for again after 5 minutes, by the library. */
 const METADATA_MS = 600_000;
@@ -17,6 +17,10 @@ const KEYS_COOLDOWN_MS = 30_000;
 const KEYS_MAX_AGE_MS = 600_000;
 /** By which an issuer's clock may differ. Seconds. */
 const CLOCK_TOLERANCE = 30;
+/** A job's token that was made earlier is not taken, however long it holds. Seconds. */
+export const MAX_JOB_TOKEN_AGE = 3_600;
+/** Tokens with these come of somebody's login. */
+const OF_PEOPLE = ['nonce', 'at_hash', 'c_hash', 'sid'];
 /** Issuers remembered. */
 const MAX_ISSUERS = 1_000;
 const MAX_WORDS = 500;
@@ -52,6 +56,9 @@ export interface Issuer {
   scopes: readonly string[];
   groupsClaim: string;
   usernameClaim: string;
+  /** What an ID token of a login must say of how they showed who they are: one of each, where there are any. */
+  requiredAcr: readonly string[];
+  requiredAmr: readonly string[];
 }
 
 /** What an issuer gave us to ask it again. */
@@ -69,8 +76,7 @@ export interface Vouched {
   subject: string;
   /** What they are called there; null: it does not say. */
   username: string | null;
-  /** Null: where it told them before it does not now, so that nothing is known of a change. Never so at a login. */
-  groups: string[] | null;
+  groups: string[];
   tokens: IssuerTokens;
 }
 
@@ -115,8 +121,13 @@ export interface Issuers {
   beginDevice(issuer: Issuer): Promise<DeviceLogin | null>;
   /** One look. A number: not yet, look again so many seconds later than before. @throws IssuerError */
   pollDevice(issuer: Issuer, deviceCode: string): Promise<Vouched | { pending: true; slower: boolean }>;
-  /** Asks whether it still vouches for somebody. @param subject who they were. @throws IssuerError */
-  vouchAgain(issuer: Issuer, tokens: IssuerTokens, subject: string): Promise<Vouched>;
+  /** Asks whether it still vouches for somebody. @param subject who they were. @param keep new tokens, which must not be lost whatever comes then. @throws IssuerError */
+  vouchAgain(
+    issuer: Issuer,
+    tokens: IssuerTokens,
+    subject: string,
+    keep: (tokens: IssuerTokens) => Promise<void>,
+  ): Promise<Vouched>;
   /** The claims of a job's token that this issuer has signed and that holds now. @throws IssuerError */
   verifyJob(issuer: Issuer, token: string): Promise<Record<string, unknown>>;
 }
@@ -168,7 +179,7 @@ export function createIssuers(egress: Egress): Issuers {
     config: Configuration,
     issuer: Issuer,
     answer: TokenAnswer,
-    before: { subject: string; tokens: IssuerTokens } | null,
+    before: { subject: string; tokens: IssuerTokens; keep: (tokens: IssuerTokens) => Promise<void> } | null,
   ): Promise<Vouched> => {
     const idToken = answer.claims();
     const subject = idToken?.sub ?? before?.subject;
@@ -176,14 +187,16 @@ export function createIssuers(egress: Egress): Issuers {
     if (before !== null && before.subject !== subject) {
       throw new IssuerError('refused', 'the issuer answered for somebody else');
     }
+    if (before === null) requireFactors(issuer, { acr: idToken?.acr, amr: idToken?.amr });
     const tokens: IssuerTokens = {
       access: answer.access_token,
       accessEndsAt: answer.expires_in === undefined ? null : Date.now() + answer.expires_in * 1_000,
       refresh: answer.refresh_token ?? before?.tokens.refresh ?? null,
       groupsFrom: before?.tokens.groupsFrom ?? 'userinfo',
     };
+    await before?.keep(tokens);
     const asked = config.serverMetadata().userinfo_endpoint !== undefined;
-    const userInfo = asked ? await library.fetchUserInfo(config, answer.access_token, subject) : null;
+    const userInfo = asked ? await askUserInfo(library, config, answer.access_token, subject) : null;
     return readVouched(issuer, { subject, idToken: idToken ?? null, userInfo, tokens, again: before !== null });
   };
 
@@ -200,6 +213,7 @@ export function createIssuers(egress: Egress): Issuers {
           scope: issuer.scopes.join(' '),
           state,
           nonce,
+          ...(issuer.requiredAcr.length > 0 && { acr_values: issuer.requiredAcr.join(' ') }),
           code_challenge: await library.calculatePKCECodeChallenge(codeVerifier),
           code_challenge_method: 'S256',
         }),
@@ -240,12 +254,12 @@ export function createIssuers(egress: Egress): Issuers {
         }
       }),
 
-    vouchAgain: (issuer, tokens, subject) =>
+    vouchAgain: (issuer, tokens, subject, keep) =>
       asking(issuer, async (library, config) => {
         const ended = tokens.accessEndsAt !== null && tokens.accessEndsAt - ACCESS_MARGIN_MS <= Date.now();
         const askable = config.serverMetadata().userinfo_endpoint !== undefined;
         if (!ended && askable && (tokens.groupsFrom === 'userinfo' || tokens.refresh === null)) {
-          const userInfo = await library.fetchUserInfo(config, tokens.access, subject).catch((error) => {
+          const userInfo = await askUserInfo(library, config, tokens.access, subject).catch((error) => {
             if (tokens.refresh !== null && asIssuerError(error).kind === 'refused') return null;
             throw error;
           });
@@ -257,7 +271,7 @@ export function createIssuers(egress: Egress): Issuers {
           throw new IssuerError('refused', 'the access token of the issuer has expired, and it gave no refresh token');
         }
         const answer = await library.refreshTokenGrant(config, tokens.refresh);
-        return vouched(library, config, issuer, answer, { subject, tokens });
+        return vouched(library, config, issuer, answer, { subject, tokens, keep });
       }),
 
     async verifyJob(issuer, token) {
@@ -265,12 +279,18 @@ export function createIssuers(egress: Egress): Issuers {
         const { keys } = await open(issuer);
         if (keys === null) throw new IssuerError('unavailable', 'the issuer names no keys (jwks_uri)');
         const { jwtVerify } = await import('jose');
-        const { payload } = await jwtVerify(token, keys, {
+        const { payload, protectedHeader } = await jwtVerify(token, keys, {
           issuer: issuer.issuer,
           algorithms: ALGORITHMS,
           clockTolerance: CLOCK_TOLERANCE,
           requiredClaims: ['iss', 'sub', 'aud', 'iat', 'exp'],
+          maxTokenAge: MAX_JOB_TOKEN_AGE,
         });
+        const foreign = OF_PEOPLE.find((claim) => payload[claim] !== undefined);
+        if (foreign !== undefined) throw new IssuerError('refused', `the token of a person, by its claim "${foreign}"`);
+        const { typ = 'JWT' } = protectedHeader;
+        if (!/^(application\/)?jwt$/i.test(typ))
+          throw new IssuerError('refused', `not the token of a job, by its type ${typ}`);
         return payload;
       } catch (error) {
         throw asIssuerError(error);
@@ -309,11 +329,28 @@ async function openIssuer(issuer: Issuer, fetch: EgressFetch): Promise<{ config:
       if (performance.now() < failedUntil) throw new Error('the keys of the issuer could not be read a moment ago');
       failedUntil = performance.now() + FAILED_MS;
       const answer = await fetch(address, request);
-      failedUntil = 0;
+      if (answer.ok) failedUntil = 0;
       return answer;
     },
   };
   return { config, keys: createRemoteJWKSet(new URL(keys), options) };
+}
+
+/** @throws IssuerError `refused` where the issuer does not take its own token any more. */
+async function askUserInfo(library: Library, config: Configuration, token: string, subject: string): Promise<object> {
+  try {
+    return await library.fetchUserInfo(config, token, subject);
+  } catch (error) {
+    const { name, error: code, status, cause } = error as Error & { error?: unknown; status?: unknown };
+    const answered = cause instanceof Response ? cause.status : status;
+    const taken = name !== 'WWWAuthenticateChallengeError' && code !== 'invalid_token';
+    if (taken && answered !== 401 && answered !== 403) throw error;
+    throw new IssuerError(
+      'refused',
+      `the issuer answered ${String(answered)}: it does not take its own token any more`,
+      error,
+    );
+  }
 }
 
 /** As the issuer takes it; `client_secret_basic` where it does not say (RFC 8414). */
@@ -323,6 +360,15 @@ function clientAuth(library: Library, secret: string) {
     const way = taken.includes('client_secret_basic') ? library.ClientSecretBasic : library.ClientSecretPost;
     return way(secret)(...given);
   };
+}
+
+/** @throws IssuerError where somebody has not shown as much as is asked for. */
+function requireFactors({ requiredAcr, requiredAmr }: Issuer, { acr, amr }: { acr?: unknown; amr?: unknown }): void {
+  const says = (value: unknown, wanted: readonly string[]) =>
+    wanted.length === 0 || [value].flat().some((one) => typeof one === 'string' && wanted.includes(one));
+  if (says(acr, requiredAcr) && says(amr, requiredAmr)) return;
+  const told = harmlessText(JSON.stringify({ acr, amr }).slice(0, MAX_SUBJECT));
+  throw new IssuerError('refused', `the ID token does not say that they signed in as this provider asks: ${told}`);
 }
 
 /** Who somebody is by what an issuer says in both places; the endpoint is asked at the moment, so it counts more. */
@@ -349,9 +395,15 @@ function readVouched(
     const groups = groupsIn(places[place], issuer.groupsClaim);
     if (groups !== null) return { subject, username, groups, tokens: { ...tokens, groupsFrom: place } };
   }
-  // Many leave the claim out for somebody without groups.
+  // Many leave the claim out for somebody without groups. Where it told them before it must be asked, or nothing is known.
   const asked = (tokens.groupsFrom === 'userinfo' ? userInfo : idToken) !== null;
-  return { subject, username, groups: asked || !again ? [] : null, tokens };
+  if (again && !asked) {
+    throw new IssuerError(
+      'refused',
+      'the issuer tells the groups in its ID token alone, and gave no new one: allow refresh tokens (offline_access), or have it add the groups to the user info',
+    );
+  }
+  return { subject, username, groups: [], tokens };
 }
 
 /** Answers of OAuth that say no; any other is a fault of the set-up or of the moment. */
@@ -376,10 +428,11 @@ function asIssuerError(error: unknown): IssuerError {
     const kind = REFUSALS.includes(fields.error) ? 'refused' : 'unavailable';
     return new IssuerError(kind, `the issuer answered ${fields.error}${description}`, error);
   }
+  if (error instanceof TooManyGroups) return new IssuerError('refused', error.message, error);
   if (error.name === 'WWWAuthenticateChallengeError') {
     return new IssuerError(
-      'refused',
-      `the issuer answered ${String(fields.status)}: it does not take its own token any more`,
+      'unavailable',
+      `the issuer answered ${String(fields.status)}: it does not take this client`,
       error,
     );
   }

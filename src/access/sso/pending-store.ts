@@ -2,11 +2,14 @@
 import { sql } from 'kysely';
 import type { Queryable } from '../../database/pool.ts';
 
-/** At once, of everybody: with more the oldest go. Beginning one needs no login. */
-const MAX_PENDING = 10_000;
+/** At once, of everybody: with more the oldest go. Beginning one needs no login, what follows does. */
+const MAX_PENDING = { code: 10_000, device: 1_000, consent: 10_000, ticket: 10_000 };
 
-/** `code`: at the issuer, in a browser; `ticket`: back from there, to be traded for a session; `device`: at the issuer, elsewhere. */
-type PendingKind = 'code' | 'ticket' | 'device';
+/**
+ * `code`: at the issuer, in a browser; `consent`: back from there, asked whether a command line is theirs; `ticket`: to be
+ * traded for a session; `device`: at the issuer, elsewhere.
+ */
+type PendingKind = 'code' | 'consent' | 'ticket' | 'device';
 
 interface Pending {
   provider_id: string;
@@ -36,7 +39,8 @@ export async function insertPending(
   await sql`delete from provisioning.sso_logins where expires_at <= now()`.execute(db);
   await sql`
     delete from provisioning.sso_logins where key in (
-      select key from provisioning.sso_logins order by created_at desc, key offset ${MAX_PENDING}::int)`.execute(db);
+      select key from provisioning.sso_logins where kind = ${kind}
+      order by created_at desc, key offset ${MAX_PENDING[kind]}::int)`.execute(db);
 }
 
 /** Takes it, once over all replicas. Null: there is none, or its time is over. */

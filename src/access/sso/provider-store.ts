@@ -16,6 +16,11 @@ export interface ProviderRow {
   username_claim: string;
   recheck_seconds: number;
   roles_hold_seconds: number;
+  /** Sign-ins by another device. */
+  device_login: boolean;
+  /** What its ID tokens must say of how somebody showed who they are; empty: anything. */
+  required_acr: string[];
+  required_amr: string[];
   version: number;
 }
 
@@ -36,6 +41,10 @@ export interface ExchangeRule {
   permissions: string[] | null;
   /** Seconds. */
   expiresIn: number;
+  /** Null: they are gone. */
+  createdById: string | null;
+  /** Whoever made it may not any more. */
+  stopped: boolean;
 }
 
 const TIME = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`;
@@ -44,11 +53,12 @@ const JSON_TEXT = sql.raw<string>(`json_build_object(
   'name', name, 'title', title, 'issuer', issuer, 'enabled', enabled, 'client_id', client_id,
   'has_client_secret', client_secret is not null, 'scopes', scopes, 'groups_claim', groups_claim,
   'username_claim', username_claim, 'recheck_seconds', recheck_seconds, 'roles_hold_seconds', roles_hold_seconds,
+  'device_login', device_login, 'required_acr', required_acr, 'required_amr', required_amr,
   'group_roles', (select coalesce(json_agg(json_build_object('group', g.group_name, 'role', g.role, 'workspace', g.workspace)
     order by g.group_name, g.role, g.workspace nulls first), '[]') from provisioning.group_roles g where g.provider_id = p.id),
   'exchange', (select coalesce(json_agg(json_build_object('name', e.name, 'audience', e.audience, 'claims', e.claims,
     'service_account', (select username from provisioning.users u where u.id = e.account_id),
-    'permissions', e.permissions, 'expires_in', e.expires_in) order by e.name), '[]')
+    'permissions', e.permissions, 'expires_in', e.expires_in, 'stopped', e.stopped) order by e.name), '[]')
     from provisioning.exchange_rules e where e.provider_id = p.id),
   'created_at', ${TIME('created_at')}, 'updated_at', ${TIME('updated_at')})::text`);
 
@@ -83,7 +93,7 @@ export async function findProvider(
   const [[column, value] = ['', '']] = Object.entries(by);
   const { rows } = await sql<ProviderRow>`
     select id, name, title, issuer, enabled, client_id, client_secret, scopes, groups_claim, username_claim,
-           recheck_seconds, roles_hold_seconds, version
+           recheck_seconds, roles_hold_seconds, device_login, required_acr, required_amr, version
     from provisioning.identity_providers where ${sql.ref(column)} = ${value}`.execute(db);
   return rows[0] ?? null;
 }
@@ -149,9 +159,9 @@ export async function replaceExchangeRules(
   await tx
     .insertInto('provisioning.exchange_rules')
     .values(
-      rules.map(({ name, audience, claims, accountId, permissions, expiresIn }) => ({
+      rules.map(({ name, audience, claims, accountId, permissions, expiresIn, createdById, stopped }) => ({
         ...{ provider_id: providerId, name, audience, claims: JSON.stringify(claims) },
-        ...{ account_id: accountId, permissions, expires_in: expiresIn },
+        ...{ account_id: accountId, permissions, expires_in: expiresIn, created_by_id: createdById, stopped },
       })),
     )
     .execute();
@@ -174,9 +184,24 @@ export async function readExchangeRules(
 ): Promise<(ExchangeRule & { account: string })[]> {
   const { rows } = await sql<ExchangeRule & { account: string }>`
     select e.name, e.audience, e.claims, e.account_id as "accountId", e.permissions, e.expires_in as "expiresIn",
-           u.username as account
+           e.created_by_id as "createdById", e.stopped, u.username as account
     from provisioning.exchange_rules e join provisioning.users u on u.id = e.account_id
     where e.provider_id = ${providerId} order by e.name`.execute(db);
+  return rows;
+}
+
+/** Stops what this user has made, with the tokens that jobs have by it. @returns of each rule, whose tokens these were. */
+export async function stopRulesOf(tx: Queryable, userId: string): Promise<{ name: string; accounts: string[] }[]> {
+  const { rows } = await sql<{ name: string; accounts: string[] }>`
+    with stopped as (
+      update provisioning.exchange_rules set stopped = true where created_by_id = ${userId} and not stopped
+      returning provider_id, name, account_id),
+    revoked as (
+      update provisioning.api_tokens t set revoked_at = now() from stopped s
+      where t.exchanged_by = s.provider_id and t.exchanged_rule = s.name and t.revoked_at is null
+      returning 1)
+    select p.name || '/' || s.name as name, array[s.account_id] as accounts
+    from stopped s join provisioning.identity_providers p on p.id = s.provider_id order by 1`.execute(tx);
   return rows;
 }
 

@@ -18,6 +18,7 @@ export function issuerOfRow(encryption: Encryption, row: ProviderRow): Issuer {
     clientSecret: sealed === null ? null : encryption.decrypt(sealed, secretContext(id)),
     groupsClaim: row.groups_claim,
     usernameClaim: row.username_claim,
+    ...{ requiredAcr: row.required_acr, requiredAmr: row.required_amr },
   };
 }
 

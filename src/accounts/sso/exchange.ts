@@ -1,26 +1,32 @@
 /** A job of CI trades the token that its CI gave it for one of a service account, which holds for minutes. */
+import { createHash } from 'node:crypto';
 import type { FastifyRequest } from 'fastify';
 import type { Encryption } from '../../access/encryption.ts';
 import type { Permission } from '../../access/permissions.ts';
 import { claimAt, claimMatches } from '../../access/sso/claims.ts';
-import { IssuerError, type Issuers } from '../../access/sso/issuers.ts';
+import { IssuerError, type Issuers, MAX_JOB_TOKEN_AGE } from '../../access/sso/issuers.ts';
 import {
   type ExchangeRule,
   findProvider,
+  holdProvider,
   type ProviderRow,
   readExchangeRules,
 } from '../../access/sso/provider-store.ts';
 import { issuerOfRow } from '../../access/sso/sealing.ts';
 import { lockUser } from '../../access/store.ts';
 import { narrowBindings } from '../../access/token-roles.ts';
-import { countApiTokens, deleteEndedExchanges, insertApiToken } from '../../access/token-store.ts';
+import { countExchanged, deleteEndedExchanges, insertApiToken, noteExchangeUse } from '../../access/token-store.ts';
 import { newApiTokenSecret, tokenHash } from '../../access/tokens.ts';
 import type { Database, Queryable } from '../../database/pool.ts';
 import { uuidv7 } from '../../database/uuid.ts';
 import { errors } from '../../errors.ts';
 import { insertAudit } from '../../http/mutation.ts';
 import { harmlessText } from '../../util/harmless.ts';
-import { MAX_TOKENS } from '../api-tokens.ts';
+
+/** Of one token of a job: it tries again where an answer was lost, and no more. */
+const MAX_USES = 5;
+/** Of one rule, that hold at the same time. */
+const MAX_EXCHANGED = 500;
 
 /** What of a token goes into the audit log, and how much of it: it may be anybody's. */
 const TOLD_CLAIMS = ['iss', 'sub', 'aud', 'jti'];
@@ -60,8 +66,14 @@ export async function exchange(
   try {
     if (provider === null || !provider.enabled) throw new Refusal('no identity provider here has its issuer');
     const claims = await tools.issuers.verifyJob(issuerOfRow(tools.encryption, provider), given.subject_token);
-    const rule = ruleFor(await readExchangeRules(tools.db, provider.id), claims, given.service_account);
-    return await tools.db.transaction().execute((tx) => giveToken(tx, request, provider, rule, claims));
+    return await tools.db.transaction().execute(async (tx) => {
+      // Whoever changes it meanwhile waits, and revokes what is given here.
+      const held = await holdProvider(tx, provider.id);
+      if (held === null || !held.enabled) throw new Refusal('the identity provider was switched off meanwhile');
+      const rule = ruleFor(held, await readExchangeRules(tx, held.id), claims, given.service_account);
+      await spendToken(tx, given.subject_token, claims);
+      return giveToken(tx, request, held, rule, claims);
+    });
   } catch (error) {
     if (!(error instanceof Refusal || error instanceof IssuerError)) throw error;
     await insertAudit(tools.db, request, 'anonymous', 'denied', {
@@ -89,32 +101,57 @@ function unverifiedClaims(token: string): Record<string, unknown> {
 /** For administrators to see whose token it was. */
 function told(claims: Record<string, unknown>): Record<string, string> {
   return Object.fromEntries(
-    TOLD_CLAIMS.filter((name) => claims[name] !== undefined).map((name) => [
-      name,
-      harmlessText(String(claims[name]).slice(0, MAX_TOLD)),
-    ]),
+    TOLD_CLAIMS.filter((name) => claims[name] !== undefined).map((name) => {
+      const parts = [claims[name]].flat();
+      const isText = parts.every((part) => typeof part === 'string' || typeof part === 'number');
+      return [name, isText ? harmlessText(parts.join(', ').slice(0, MAX_TOLD)) : '(not a text)'];
+    }),
   );
 }
 
 /** The one rule that a token fits. */
-function ruleFor(rules: readonly Rule[], claims: Record<string, unknown>, account: string | undefined): Rule {
+function ruleFor(
+  provider: ProviderRow,
+  rules: readonly Rule[],
+  claims: Record<string, unknown>,
+  account: string | undefined,
+): Rule {
+  if (provider.client_id !== null && [claims.aud].flat().includes(provider.client_id)) {
+    throw new Refusal('its audience is that of logins (client_id)');
+  }
   const wanted = account === undefined ? rules : rules.filter((rule) => rule.account === account);
   if (wanted.length === 0) throw new Refusal('no rule gives a token of this service account');
   const forThem = wanted.filter(({ audience }) => [claims.aud].flat().includes(audience));
   if (forThem.length === 0) throw new Refusal('no rule has its audience');
   const wrong = (rule: Rule) =>
     Object.entries(rule.claims).find(([name, patterns]) => !claimMatches(claimAt(claims, name), patterns))?.[0];
-  const fitting = forThem.filter((rule) => wrong(rule) === undefined);
+  const matching = forThem.filter((rule) => wrong(rule) === undefined);
+  const working = matching.filter(({ stopped }) => !stopped);
+  const fitting = working.length > 0 ? working : matching;
   const [rule, ...others] = fitting;
   if (rule === undefined) {
     const reasons = forThem.map((one) => `${one.name}: the claim "${String(wrong(one))}" does not fit`);
     throw new Refusal(reasons.join('; ').slice(0, 1_000));
+  }
+  if (rule.stopped) {
+    throw new Refusal(`the rule ${rule.name} is stopped: whoever made it is no administrator any more. Set it anew`);
   }
   if (others.some((other) => other.account !== rule.account)) {
     const accounts = [...new Set(fitting.map((one) => one.account))].join(', ');
     throw new Refusal(`it fits rules of several service accounts (${accounts}), and none was asked for`);
   }
   return rule;
+}
+
+/** Counts a use. A signature can be written in several ways, so what is signed counts where there is no `jti`. */
+async function spendToken(tx: Queryable, token: string, claims: Record<string, unknown>): Promise<void> {
+  const { iss, jti, exp } = claims;
+  const own = typeof jti === 'string' ? JSON.stringify([iss, jti]) : token.slice(0, token.lastIndexOf('.'));
+  const key = createHash('sha256').update(own).digest();
+  // Longer than it is taken, whatever the clocks.
+  const until = Math.min(Number(exp), Date.now() / 1_000 + MAX_JOB_TOKEN_AGE) + 120;
+  const uses = await noteExchangeUse(tx, key, until);
+  if (uses > MAX_USES) throw new Refusal(`the token has been traded ${MAX_USES} times already`);
 }
 
 async function giveToken(
@@ -134,14 +171,15 @@ async function giveToken(
   if (roles.length === 0)
     throw new Refusal(`nothing that the rule ${rule.name} gives is in the roles of ${rule.account}`);
   await deleteEndedExchanges(tx, account.id);
-  if ((await countApiTokens(tx, account.id)) >= MAX_TOKENS) {
-    throw new Refusal(`${rule.account} has ${MAX_TOKENS} API tokens already`);
+  const exchanged = { provider: provider.id, rule: rule.name };
+  if ((await countExchanged(tx, exchanged)) >= MAX_EXCHANGED) {
+    throw new Refusal(`jobs have ${MAX_EXCHANGED} tokens by the rule ${rule.name} already`);
   }
   const id = uuidv7();
   const secret = newApiTokenSecret();
   await insertApiToken(tx, {
     ...{ id, userId: account.id, createdById: account.id, name: `${provider.name}/${rule.name} ${id}` },
-    ...{ hash: tokenHash(secret), roles, expiresIn: rule.expiresIn, exchanged: true },
+    ...{ hash: tokenHash(secret), roles, expiresIn: rule.expiresIn, exchanged },
   });
   await insertAudit(tx, request, account.username, 'allowed', {
     ...{ action: 'auth.exchange', resource: `token:${id}` },

@@ -7,21 +7,24 @@ import { findProvider, type ProviderRow } from '../../access/sso/provider-store.
 import { issuerOfRow } from '../../access/sso/sealing.ts';
 import { errors } from '../../errors.ts';
 import { harmlessText } from '../../util/harmless.ts';
-import type { Sessions } from '../login.ts';
+import { clientOf, type Sessions } from '../login.ts';
 import type { TokenPair } from '../schemas.ts';
+import { codeOf, commandLinePage, pagePolicy } from './command-line-page.ts';
 import { auditRefusal, signIn } from './sign-in.ts';
 
 /** For a person who types a password and a code at the issuer. Seconds. */
 const CODE_SECONDS = 600;
 /** For a page or a command line to trade what the browser brought back. Seconds. */
 const TICKET_SECONDS = 60;
+/** For a person to compare a code. Seconds. */
+const CONSENT_SECONDS = 300;
 /** An issuer that gives more is not waited for longer. Seconds. */
 const MAX_DEVICE_SECONDS = 1_800;
 /** Where an issuer says "slow down", it means so much slower (RFC 8628). Seconds. */
 const SLOWER_SECONDS = 5;
 const MAX_INTERVAL_SECONDS = 60;
 const COOKIE = 'provisioning_sso';
-const COOKIE_PATH = '/v1/auth/sso';
+const ROUTES = '/v1/auth/sso';
 
 export interface Flows {
   sessions: Sessions;
@@ -58,27 +61,29 @@ async function loginProvider({ sessions }: Flows, name: string): Promise<Provide
 
 /** Where browsers reach this server: the issuer compares it with what it was told. */
 function callbackUrl({ publicUrl }: Flows, request: FastifyRequest, provider: string): string {
-  return `${publicUrl ?? `${request.protocol}://${request.host}`}${COOKIE_PATH}/${provider}/callback`;
+  return `${publicUrl ?? `${request.protocol}://${request.host}`}${ROUTES}/${provider}/callback`;
 }
 
-function cookieOf(request: FastifyRequest): string | null {
-  const found = (request.headers.cookie ?? '').split(/; */).find((pair) => pair.startsWith(`${COOKIE}=`));
-  return found?.slice(COOKIE.length + 1) ?? null;
+function isSecure({ publicUrl }: Flows, request: FastifyRequest): boolean {
+  return (publicUrl ?? `${request.protocol}:`).startsWith('https:');
+}
+
+/** With TLS no other host, nor this one without TLS, can plant one of this name. */
+function cookieName(flows: Flows, request: FastifyRequest): string {
+  return isSecure(flows, request) ? `__Host-${COOKIE}` : COOKIE;
+}
+
+function cookieOf(flows: Flows, request: FastifyRequest): string | null {
+  const start = `${cookieName(flows, request)}=`;
+  const found = (request.headers.cookie ?? '').split(/; */).find((pair) => pair.startsWith(start));
+  return found?.slice(start.length) ?? null;
 }
 
 /** Only this browser has it, and no script: whoever comes back must be who went. */
-function setCookie(
-  { publicUrl }: Flows,
-  request: FastifyRequest,
-  reply: FastifyReply,
-  value: string,
-  age: number,
-): void {
-  const secure = (publicUrl ?? `${request.protocol}:`).startsWith('https:') ? '; Secure' : '';
-  reply.header(
-    'set-cookie',
-    `${COOKIE}=${value}; Path=${COOKIE_PATH}; Max-Age=${age}; HttpOnly; SameSite=Lax${secure}`,
-  );
+function setCookie(flows: Flows, request: FastifyRequest, reply: FastifyReply, value: string, age: number): void {
+  const secure = isSecure(flows, request) ? '; Secure' : '';
+  const pair = `${cookieName(flows, request)}=${value}`;
+  reply.header('set-cookie', `${pair}; Path=/; Max-Age=${age}; HttpOnly; SameSite=Lax${secure}`);
 }
 
 /** Sends a browser to the issuer. What goes wrong it learns on the login page. */
@@ -132,7 +137,7 @@ export async function comeBack(
   const { destination, ...checks } = JSON.parse(
     sessions.encryption.decrypt(found.payload, contextOf(key)),
   ) as PendingCode;
-  const browser = cookieOf(request);
+  const browser = cookieOf(flows, request);
   if (browser === null || found.binding === null || !hashOf(browser).equals(found.binding)) {
     return refused('begun by another browser', {}, 'expired');
   }
@@ -145,23 +150,78 @@ export async function comeBack(
     if (!(error instanceof IssuerError)) throw error;
     return refused(error.message, destination, error.kind);
   }
-  const ticket = random();
-  const ticketKey = hashOf(ticket);
-  const challenge = destination.challenge === undefined ? null : Buffer.from(destination.challenge, 'base64url');
+  const { port, challenge, returnTo = '/' } = destination;
+  if (port === undefined || challenge === undefined) {
+    const ticket = await giveTicket(flows, provider.id, found.binding, vouched);
+    return reply.redirect(`/login?from=${encodeURIComponent(returnTo)}#sso=${ticket}`, 302);
+  }
+  // A link that somebody else made may have led here: whoever sits at the browser says whether it is their command line.
+  const consent = random();
+  const consentKey = hashOf(consent);
+  const asked: PendingConsent = { port, challenge, vouched };
   await insertPending(sessions.db, {
-    ...{ key: ticketKey, kind: 'ticket', providerId: provider.id, binding: challenge ?? found.binding },
-    payload: sessions.encryption.encrypt(JSON.stringify(vouched), contextOf(ticketKey)),
+    ...{ key: consentKey, kind: 'consent', providerId: provider.id, binding: found.binding },
+    payload: sessions.encryption.encrypt(JSON.stringify(asked), contextOf(consentKey)),
+    ...{ seconds: CONSENT_SECONDS, pollAfter: null },
+  });
+  const page = commandLinePage({
+    ...{ name: vouched.username ?? vouched.subject, title: provider.title },
+    ...{ code: codeOf(challenge), action: `${ROUTES}/${name}/consent`, consent },
+  });
+  return reply
+    .headers({ 'content-security-policy': pagePolicy(port), 'x-frame-options': 'DENY' })
+    .type('text/html; charset=utf-8')
+    .send(page);
+}
+
+/** What waits for whoever sits at the browser to say yes. */
+interface PendingConsent {
+  port: number;
+  challenge: string;
+  vouched: Vouched;
+}
+
+/** They have said yes, in the browser that went to the issuer: the command line gets its ticket. @throws 401 SSO_EXPIRED, 404 */
+export async function consentTo(
+  flows: Flows,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  name: string,
+  given: string,
+): Promise<FastifyReply> {
+  const { db, encryption } = flows.sessions;
+  const provider = await loginProvider(flows, name);
+  const key = hashOf(given);
+  const found = await takePending(db, key, 'consent');
+  const browser = cookieOf(flows, request);
+  const isTheirs = browser !== null && found?.binding?.equals(hashOf(browser)) === true;
+  if (found === null || !isTheirs || found.provider_id !== provider.id) {
+    await auditRefusal(db, request, name, 'a sign-in of a command line that was confirmed late, twice or elsewhere');
+    throw errors.ssoExpired();
+  }
+  const asked = JSON.parse(encryption.decrypt(found.payload, contextOf(key))) as PendingConsent;
+  const ticket = await giveTicket(flows, provider.id, Buffer.from(asked.challenge, 'base64url'), asked.vouched);
+  return reply.redirect(`http://127.0.0.1:${asked.port}/?ticket=${ticket}`, 303);
+}
+
+/** @param binding hash of what must be shown with it. */
+async function giveTicket(
+  { sessions: { db, encryption } }: Flows,
+  providerId: string,
+  binding: Buffer | null,
+  vouched: Vouched,
+): Promise<string> {
+  const ticket = random();
+  const key = hashOf(ticket);
+  await insertPending(db, {
+    ...{ key, kind: 'ticket', providerId, binding },
+    payload: encryption.encrypt(JSON.stringify(vouched), contextOf(key)),
     ...{ seconds: TICKET_SECONDS, pollAfter: null },
   });
-  return reply.redirect(successUrl(destination, ticket), 302);
+  return ticket;
 }
 
 /** A page of this server, or the command line that listens on the browser's own machine; nothing else. */
-function successUrl({ returnTo = '/', port }: Destination, ticket: string): string {
-  if (port !== undefined) return `http://127.0.0.1:${port}/?ticket=${ticket}`;
-  return `/login?from=${encodeURIComponent(returnTo)}#sso=${ticket}`;
-}
-
 function failureUrl({ returnTo = '/', port }: Destination, code: string): string {
   if (port !== undefined) return `http://127.0.0.1:${port}/?error=${code}`;
   return `/login?from=${encodeURIComponent(returnTo)}#sso_error=${code}`;
@@ -172,14 +232,15 @@ function failureUrl({ returnTo = '/', port }: Destination, code: string): string
  * @throws 401 SSO_EXPIRED, SSO_REFUSED; 403 SSO_NO_ROLE.
  */
 export async function tradeTicket(
-  { sessions }: Flows,
+  flows: Flows,
   request: FastifyRequest,
   given: { ticket: string; verifier?: string; expires_in?: number },
 ): Promise<TokenPair> {
+  const { sessions } = flows;
   const { db, encryption } = sessions;
   const key = hashOf(given.ticket);
   const found = await takePending(db, key, 'ticket');
-  const shown = given.verifier ?? cookieOf(request);
+  const shown = given.verifier ?? cookieOf(flows, request);
   const provider = found === null ? null : await findProvider(db, { id: found.provider_id });
   if (found === null || provider === null || !provider.enabled || provider.client_id === null)
     throw errors.ssoExpired();
@@ -188,12 +249,15 @@ export async function tradeTicket(
     throw errors.ssoExpired();
   }
   const vouched = JSON.parse(encryption.decrypt(found.payload, contextOf(key))) as Vouched;
-  return signIn(sessions, request, provider, vouched, given.expires_in);
+  const way = given.verifier === undefined ? 'browser' : 'command line';
+  return signIn(sessions, request, provider, vouched, { expiresIn: given.expires_in, way });
 }
 
 interface PendingDevice {
   deviceCode: string;
   interval: number;
+  /** The address of whoever began it. */
+  begunFrom: string | null;
 }
 
 /** What a command line shows, and by which it asks again. */
@@ -210,6 +274,7 @@ export interface BegunDevice {
 export async function beginDevice(flows: Flows, request: FastifyRequest, name: string): Promise<BegunDevice> {
   const { sessions, issuers } = flows;
   const provider = await loginProvider(flows, name);
+  if (!provider.device_login) throw errors.noDeviceLogin(provider.title);
   const begun = await issuers.beginDevice(issuerOfRow(sessions.encryption, provider)).catch(async (error) => {
     if (!(error instanceof IssuerError)) throw error;
     await auditRefusal(sessions.db, request, name, error.message);
@@ -220,7 +285,7 @@ export async function beginDevice(flows: Flows, request: FastifyRequest, name: s
   const key = hashOf(device);
   const interval = Math.min(MAX_INTERVAL_SECONDS, Math.max(1, Math.ceil(begun.interval)));
   const seconds = Math.min(MAX_DEVICE_SECONDS, Math.max(1, Math.floor(begun.expiresIn)));
-  const pending: PendingDevice = { deviceCode: begun.deviceCode, interval };
+  const pending: PendingDevice = { deviceCode: begun.deviceCode, interval, begunFrom: clientOf(request).address };
   await insertPending(sessions.db, {
     ...{ key, kind: 'device', providerId: provider.id, binding: null },
     payload: sessions.encryption.encrypt(JSON.stringify(pending), contextOf(key)),
@@ -249,10 +314,14 @@ export async function pollDevice(
   const key = hashOf(given.device);
   const claimed = await claimPoll(db, key, MAX_INTERVAL_SECONDS);
   if (claimed === null) throw errors.ssoExpired();
-  const { deviceCode, interval } = JSON.parse(encryption.decrypt(claimed.payload, contextOf(key))) as PendingDevice;
+  const { deviceCode, interval, begunFrom } = JSON.parse(
+    encryption.decrypt(claimed.payload, contextOf(key)),
+  ) as PendingDevice;
   if (claimed.early) throw errors.authorizationPending(interval);
   const provider = await findProvider(db, { id: claimed.provider_id });
-  if (provider === null || !provider.enabled || provider.client_id === null) throw errors.ssoExpired();
+  if (provider === null || !provider.enabled || provider.client_id === null || !provider.device_login) {
+    throw errors.ssoExpired();
+  }
   const seen = await issuers.pollDevice(issuerOfRow(encryption, provider), deviceCode).catch(async (error) => {
     if (!(error instanceof IssuerError)) throw error;
     if (error.kind === 'unavailable') return { pending: true as const, slower: false };
@@ -262,10 +331,10 @@ export async function pollDevice(
   });
   if ('pending' in seen) {
     const next = Math.min(MAX_INTERVAL_SECONDS, interval + (seen.slower ? SLOWER_SECONDS : 0));
-    const pending: PendingDevice = { deviceCode, interval: next };
+    const pending: PendingDevice = { deviceCode, interval: next, begunFrom };
     await delayPoll(db, key, encryption.encrypt(JSON.stringify(pending), contextOf(key)), next);
     throw errors.authorizationPending(next);
   }
   if ((await takePending(db, key, 'device')) === null) throw errors.ssoExpired();
-  return signIn(sessions, request, provider, seen, given.expires_in);
+  return signIn(sessions, request, provider, seen, { expiresIn: given.expires_in, way: 'device', begunFrom });
 }

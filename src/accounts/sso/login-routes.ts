@@ -1,4 +1,4 @@
-import { Type } from 'typebox';
+import { type Static, Type } from 'typebox';
 import { loginProvidersJson } from '../../access/sso/provider-store.ts';
 import { sendJson } from '../../http/context.ts';
 import { ownLimit } from '../../http/rate-limit.ts';
@@ -7,10 +7,11 @@ import type { App, Services } from '../../http/section.ts';
 import type { Sessions } from '../login.ts';
 import { TokenPair } from '../schemas.ts';
 import { exchange } from './exchange.ts';
-import { begin, beginDevice, comeBack, pollDevice, tradeTicket } from './flows.ts';
+import { begin, beginDevice, comeBack, consentTo, type Flows, pollDevice, tradeTicket } from './flows.ts';
 import {
   BeginQuery,
   CallbackQuery,
+  Consent,
   DeviceSignIn,
   Exchange,
   ExchangedToken,
@@ -78,12 +79,18 @@ export function registerSsoRoutes(app: App, services: Services, sessions: Sessio
         summary: 'Where an identity provider sends browsers back to',
         params: NameParams,
         querystring: CallbackQuery,
-        response: { ...Redirect, ...errorResponses(400, 404, 429) },
+        response: {
+          ...Redirect,
+          200: Type.String({ description: 'A page that asks whether a command line is theirs.' }),
+          ...errorResponses(400, 404, 429),
+        },
       },
     },
     async (request, reply) =>
       comeBack(flows, request, reply.header('cache-control', 'no-store'), request.params.name, request.query),
   );
+
+  registerConsent(app, flows, limited());
 
   app.post(
     '/v1/auth/sso/token',
@@ -163,4 +170,24 @@ export function registerSsoRoutes(app: App, services: Services, sessions: Sessio
       return sendJson(reply.header('cache-control', 'no-store'), JSON.stringify(given));
     },
   );
+}
+
+/** Of a page without scripts, so it is a form: the one place that takes one. */
+function registerConsent(app: App, flows: Flows, limit: ReturnType<typeof ownLimit>): void {
+  app.register(async (forms) => {
+    forms.addContentTypeParser(
+      'application/x-www-form-urlencoded',
+      { parseAs: 'string', bodyLimit: 1_024 },
+      (_request, body, done) => done(null, Object.fromEntries(new URLSearchParams(String(body)))),
+    );
+    forms.post<{ Params: Static<typeof NameParams>; Body: Static<typeof Consent> }>(
+      '/v1/auth/sso/:name/consent',
+      {
+        config: { access: 'public', checkMode: false, ...limit },
+        schema: { hide: true, params: NameParams, body: Consent },
+      },
+      async (request, reply) =>
+        consentTo(flows, request, reply.header('cache-control', 'no-store'), request.params.name, request.body.consent),
+    );
+  });
 }

@@ -1,9 +1,10 @@
 /** Identity providers as administrators set them up. */
+import { isDeepStrictEqual } from 'node:util';
 import type { Authenticator } from '../../access/authenticate.ts';
 import type { Encryption } from '../../access/encryption.ts';
 import { requireLogin } from '../../access/permissions.ts';
-import { isSpecific } from '../../access/sso/claims.ts';
-import { endProviderSessions, usersOf } from '../../access/sso/identity-store.ts';
+import { isSpecific, OWNER_CLAIMS, SELF_WRITTEN_CLAIMS, saysWhose } from '../../access/sso/claims.ts';
+import { endProviderSessions, forgetGroups, usersOf } from '../../access/sso/identity-store.ts';
 import { type Issuer, IssuerError, type Issuers } from '../../access/sso/issuers.ts';
 import {
   countProviders,
@@ -15,12 +16,14 @@ import {
   lockProvider,
   type ProviderRow,
   providerJson,
+  readExchangeRules,
   replaceExchangeRules,
   replaceGroupRoles,
   updateProvider,
 } from '../../access/sso/provider-store.ts';
 import { sealSecret } from '../../access/sso/sealing.ts';
-import { lockUser } from '../../access/store.ts';
+import { lockUser, notifyUserChanged } from '../../access/store.ts';
+import { revokeExchanged } from '../../access/token-store.ts';
 import { isUniqueViolation, type Queryable } from '../../database/pool.ts';
 import { uuidv7 } from '../../database/uuid.ts';
 import { errors, type FieldProblem } from '../../errors.ts';
@@ -40,13 +43,18 @@ const DEFAULTS = {
   groups_claim: 'groups',
   username_claim: 'preferred_username',
   recheck_seconds: 60,
-  /** A week. */
-  roles_hold_seconds: 604_800,
+  /** A day. */
+  roles_hold_seconds: 86_400,
+  device_login: false,
+  required_acr: [],
+  required_amr: [],
 };
 /** A provider has its name and its issuer alone. */
 const UNIQUE = ['identity_providers_name_key', 'identity_providers_issuer_key'];
 /** Of a token for a job. */
 const DEFAULT_EXPIRES_IN = 900;
+
+const TOO_WIDE = `let in too many: one at least must say whose the jobs are, exactly or up to the owner ("acme/**", in sub "repo:acme/**"). An issuer that is open to all needs one of ${OWNER_CLAIMS.join(', ')} for that`;
 
 /** Which an API token cannot do. */
 export const SET_UP = 'set up identity providers';
@@ -70,12 +78,19 @@ export async function requireIssuer(
 ): Promise<void> {
   const refuse = (message: string) => errors.validation([{ field: 'issuer', message }]);
   const url = URL.canParse(issuer) ? new URL(issuer) : null;
-  if (url === null || !isSafeUrl(url) || url.search !== '' || url.hash !== '' || url.username !== '') {
+  if (
+    url === null ||
+    !isSafeUrl(url) ||
+    url.search !== '' ||
+    url.hash !== '' ||
+    url.username !== '' ||
+    url.password !== ''
+  ) {
     throw refuse('must be an address that begins with https:// and has no query, as the issuer writes it');
   }
   const asked: Issuer = {
     ...{ id: uuidv7(), version: 0, issuer, clientId: client_id ?? null, clientSecret: null },
-    ...{ scopes: scopes ?? DEFAULTS.scopes, groupsClaim: '', usernameClaim: '' },
+    ...{ scopes: scopes ?? DEFAULTS.scopes, groupsClaim: '', usernameClaim: '', requiredAcr: [], requiredAmr: [] },
   };
   await issuers.describe(asked).catch((error) => {
     throw error instanceof IssuerError ? refuse(`cannot be used: ${error.message}`) : error;
@@ -107,7 +122,7 @@ export async function createProvider(
     if (!UNIQUE.some((constraint) => isUniqueViolation(error, constraint))) throw error;
     throw errors.conflict(`There is an identity provider "${name}", or one of the issuer ${issuer}, already.`);
   }
-  await setRules(tx, row, groups, exchange);
+  await setRules(tx, row, groups, exchange, principal.userId);
   if (await givesAdministrators(tx, id)) await lockCaller(tx, principal, proof);
   await adjustAll(mutation, issuer, `the set-up of ${name}`);
   audit({ action: 'identity_provider.create', resource: `identity_provider:${name}`, details: shown(body) });
@@ -139,12 +154,26 @@ export async function changeProvider(
       ? {}
       : { client_secret: secret === null ? null : sealSecret(tools.encryption, provider.id, secret) }),
   });
-  await setRules(tx, changed, groups, exchange);
+  const before = await readExchangeRules(tx, provider.id);
+  const taken = exchange === undefined && before.find(({ audience }) => audience === changed.client_id);
+  if (taken) {
+    const message = `is the audience of the rule "${taken.name}": a token of a person would do for a job`;
+    throw errors.validation([{ field: 'client_id', message }]);
+  }
+  await setRules(tx, changed, groups, exchange, principal.userId);
   if (await givesAdministrators(tx, provider.id)) await lockCaller(tx, principal, proof);
-  if (!changed.enabled || changed.client_id === null) await endProviderSessions(tx, provider.id);
+  const isOff = !changed.enabled || changed.client_id === null;
+  // Those that began under another rule about the second factor end as well.
+  if (isOff || fields.required_acr !== undefined || fields.required_amr !== undefined) {
+    await endProviderSessions(tx, provider.id);
+  }
+  if (isOff) await forgetGroups(tx, { issuer: provider.issuer });
+  const kept = changed.enabled ? await unchangedRules(tx, provider.id, before) : [];
+  const accounts = await revokeExchanged(tx, provider.id, kept);
+  for (const account of accounts) await notifyUserChanged(tx, account);
   const users = await adjustAll(mutation, provider.issuer, `the set-up of ${name}`);
   audit({ action: 'identity_provider.update', resource: `identity_provider:${name}`, details: shown(body) });
-  afterCommit(() => users.forEach(auth.forgetUser));
+  afterCommit(() => [...users, ...accounts].forEach(auth.forgetUser));
   return { body: await getProvider(tx, name) };
 }
 
@@ -156,10 +185,13 @@ export async function deleteProvider(auth: Authenticator, mutation: Mutation, na
   if (provider === null) throw errors.notFound('identity provider', name);
   const record = JSON.parse(await getProvider(tx, name)) as Record<string, unknown>;
   await endProviderSessions(tx, provider.id);
+  await forgetGroups(tx, { issuer: provider.issuer });
+  const accounts = await revokeExchanged(tx, provider.id, []);
+  for (const account of accounts) await notifyUserChanged(tx, account);
   await deleteProviderRow(tx, provider.id);
   const users = await adjustAll(mutation, provider.issuer, `${name} is deleted`);
   audit({ action: 'identity_provider.delete', resource: `identity_provider:${name}` });
-  afterCommit(() => users.forEach(auth.forgetUser));
+  afterCommit(() => [...users, ...accounts].forEach(auth.forgetUser));
   return { body: { deleted: true, ...record } };
 }
 
@@ -171,19 +203,42 @@ function shown({
   return { ...rest, ...(secret === undefined ? {} : { client_secret_changed: true }) };
 }
 
-function requireSense({ scopes, client_id: clientId }: Pick<ProviderRow, 'scopes' | 'client_id'>): void {
+/** The names of the rules that are as they were. */
+async function unchangedRules(tx: Queryable, providerId: string, before: readonly ExchangeRule[]): Promise<string[]> {
+  const now = await readExchangeRules(tx, providerId);
+  return now.filter((rule) => before.some((other) => isDeepStrictEqual(rule, other))).map(({ name }) => name);
+}
+
+function requireSense({
+  scopes,
+  client_id: clientId,
+  groups_claim: groupsClaim,
+}: Pick<ProviderRow, 'scopes' | 'client_id' | 'groups_claim'>): void {
+  if (SELF_WRITTEN_CLAIMS.includes(groupsClaim)) {
+    const message = 'is what users of many issuers write themselves: name a claim that the issuer fills with groups';
+    throw errors.validation([{ field: 'groups_claim', message }]);
+  }
   if (clientId === null || scopes.includes('openid')) return;
   throw errors.validation([
     { field: 'scopes', message: 'must hold "openid": without it an issuer tells nothing of the user' },
   ]);
 }
 
-/** @param groups undefined: as before; so with the rules. */
+/** Whether a rule that works is asked for again: it stays its maker's. */
+function isAsBefore(
+  { createdById: _maker, stopped, account: _account, ...rule }: ExchangeRule & { account: string },
+  asked: Omit<ExchangeRule, 'createdById' | 'stopped'>,
+): boolean {
+  return !stopped && isDeepStrictEqual(rule, asked);
+}
+
+/** @param groups undefined: as before; so with the rules. @param makerId who makes the rules that are new. */
 async function setRules(
   tx: Queryable,
-  provider: Pick<ProviderRow, 'id' | 'client_id'>,
+  provider: Pick<ProviderRow, 'id' | 'issuer' | 'client_id'>,
   groups: CreateProvider['group_roles'],
   exchange: readonly RuleInput[] | undefined,
+  makerId: string,
 ): Promise<void> {
   if (groups !== undefined) {
     // Their workspaces exist, and go on existing until the transaction ends.
@@ -194,12 +249,14 @@ async function setRules(
   if (exchange === undefined) return;
   const problems: FieldProblem[] = [];
   const rules: ExchangeRule[] = [];
+  const before = await readExchangeRules(tx, provider.id);
   for (const [index, rule] of exchange.entries()) {
     const at = (field: string, message: string) => problems.push({ field: `exchange.${index}.${field}`, message });
     const claims = Object.fromEntries(Object.entries(rule.claims).map(([claim, given]) => [claim, [given].flat()]));
     for (const [claim, patterns] of Object.entries(claims)) {
       if (!patterns.every(isSpecific)) at(`claims.${claim}`, 'fits anything: say what it must be');
     }
+    if (!saysWhose(provider.issuer, claims)) at('claims', TOO_WIDE);
     if (exchange.findIndex(({ name }) => name === rule.name) !== index) at('name', 'is the name of another rule');
     if (rule.audience === provider.client_id) {
       at('audience', 'is that of logins (client_id): a token of a person would do. Have jobs ask for one of their own');
@@ -207,11 +264,12 @@ async function setRules(
     const accountId = await findAccount(tx, rule.service_account);
     if (accountId === null) at('service_account', `there is no service account "${rule.service_account}"`);
     else {
-      rules.push({
+      const asked = {
         ...{ name: rule.name, audience: rule.audience, claims, accountId },
         permissions: rule.permissions ?? null,
         expiresIn: rule.expires_in ?? DEFAULT_EXPIRES_IN,
-      });
+      };
+      rules.push(before.find((one) => isAsBefore(one, asked)) ?? { ...asked, createdById: makerId, stopped: false });
     }
   }
   if (problems.length > 0) throw errors.validation(problems);

@@ -1,6 +1,5 @@
 /** Roles that follow from groups, and what ends with them. */
-
-import { applyGroupRoles, usersUnvouched } from '../../access/sso/identity-store.ts';
+import { applyGroupRoles, forgetGroups, usersUnvouched } from '../../access/sso/identity-store.ts';
 import { endSessions, lockUser, notifyUserChanged, readUserState, type UserState } from '../../access/store.ts';
 import { tryLock } from '../../database/locks.ts';
 import type { Database, Queryable } from '../../database/pool.ts';
@@ -42,7 +41,7 @@ export async function adjustRoles(
       details: {
         reason,
         roles: now.bindings,
-        ...(revoked.length === 0 ? {} : { revoked_tokens: revoked.map(({ id }) => id) }),
+        ...revoked.details,
       },
     });
   }
@@ -63,8 +62,9 @@ async function expireRoles(db: Database, isStopping: () => boolean): Promise<voi
     if (isStopping()) return;
     await db.transaction().execute(async (tx) => {
       const user = await lockUser(tx, id);
-      if (user !== null)
-        await adjustRoles(tx, UNASKED, SYSTEM, user, 'the issuer has not vouched for them for too long');
+      if (user === null) return;
+      await forgetGroups(tx, { userId: user.id });
+      await adjustRoles(tx, UNASKED, SYSTEM, user, 'the issuer has not vouched for them for too long');
     });
   }
 }

@@ -80,9 +80,14 @@ const Rule = Type.Object(
     claims: Type.Record(Type.String(), Type.Array(Type.String())),
     permissions: Type.Union([permissions, Type.Null()]),
     expires_in: expiresIn,
+    stopped: Type.Boolean({
+      description: 'Whoever made it is no administrator any more: it lets no job in until somebody sets it anew.',
+    }),
   },
   { title: 'ExchangeRule' },
 );
+
+const words = (description: string) => Type.Array(word('', 128), { maxItems: 20, description });
 
 const changeable = {
   title: printable(80, { description: 'On the button of the login page.', examples: ['Keycloak'] }),
@@ -106,8 +111,16 @@ const changeable = {
     minimum: 3_600,
     maximum: 7_776_000,
     description:
-      'Without a session that the issuer vouches for, roles (of API tokens, schedules, …) end after so long.',
+      'Without a session that the issuer vouches for, roles (of API tokens, schedules, …) end after so long; after a day, where the issuer has refused.',
   }),
+  device_login: Type.Boolean({
+    description:
+      'Command lines may sign in by a code that is entered on any device. Whoever enters one that somebody sent signs these in.',
+  }),
+  required_acr: words(
+    'The ID token must say one of these (`acr`); they are asked for (`acr_values`). Empty: anything.',
+  ),
+  required_amr: words('The ID token must say one of these (`amr`), such as `mfa`. Empty: anything.'),
 };
 const secret = Type.Union([Type.String({ minLength: 1, maxLength: 1_024, writeOnly: true }), Type.Null()], {
   description: 'Kept encrypted, never answered. Null: a client without one.',
@@ -127,6 +140,9 @@ const optional = {
   username_claim: Type.Optional(changeable.username_claim),
   recheck_seconds: Type.Optional(changeable.recheck_seconds),
   roles_hold_seconds: Type.Optional(changeable.roles_hold_seconds),
+  device_login: Type.Optional(changeable.device_login),
+  required_acr: Type.Optional(changeable.required_acr),
+  required_amr: Type.Optional(changeable.required_amr),
   group_roles: Type.Optional(groupRoles),
   exchange: Type.Optional(exchange),
   proof: proof('where groups then give the role admin in every workspace'),
@@ -207,6 +223,7 @@ export const TradeTicket = Type.Object(
   },
   closed,
 );
+export const Consent = Type.Object({ consent: secretText('From the page.') }, closed);
 export const PollDevice = Type.Object(
   { device: secretText('From the beginning of the sign-in.'), expires_in: accessSeconds },
   closed,

@@ -5,6 +5,8 @@ import type { Encryption } from '../../access/encryption.ts';
 import { endSession } from '../../access/session-store.ts';
 import {
   claimSession,
+  noteRefused,
+  noteTokens,
   noteUnanswered,
   noteVerified,
   noteVouched,
@@ -75,7 +77,9 @@ async function ask(checking: Checking, sessionId: string, claim: SessionClaim): 
       return await end(checking, sessionId, claim.user_id, 'its identity provider is off');
     }
     const tokens = openTokens(encryption, sessionId, claim.tokens);
-    const vouched = await issuers.vouchAgain(issuerOfRow(encryption, provider), tokens, claim.subject);
+    const vouched = await issuers.vouchAgain(issuerOfRow(encryption, provider), tokens, claim.subject, (next) =>
+      noteTokens(db, sessionId, sealTokens(encryption, sessionId, next)),
+    );
     await keep(checking, sessionId, claim.user_id, provider.name, vouched);
   } catch (error) {
     if (error instanceof IssuerError && error.kind === 'refused') {
@@ -108,6 +112,7 @@ async function end({ db }: Checking, sessionId: string, userId: string, reason: 
     const user = await lockUser(tx, userId);
     if (user === null) return;
     await endSession(tx, sessionId);
+    await noteRefused(tx, userId);
     await notifyUserChanged(tx, userId);
     const details = { reason: `the issuer no longer vouches for it: ${reason}` };
     await insertAudit(tx, UNASKED, SYSTEM, 'allowed', {

@@ -41,13 +41,22 @@ interface Refusal {
   reason: string;
 }
 
-/** @param expiresIn seconds that access tokens are to hold. @throws 401 SSO_EXPIRED, SSO_REFUSED; 403 SSO_NO_ROLE. */
+/** How somebody signed in. */
+interface Way {
+  way: 'browser' | 'command line' | 'device';
+  /** The address of whoever began it, where that may be somebody else. */
+  begunFrom?: string | null;
+  /** Seconds that access tokens are to hold. */
+  expiresIn: number | undefined;
+}
+
+/** @throws 401 SSO_EXPIRED, SSO_REFUSED; 403 SSO_NO_ROLE. */
 export async function signIn(
   sessions: Sessions,
   request: FastifyRequest,
   provider: ProviderRow,
   vouched: Vouched,
-  expiresIn: number | undefined,
+  { way, begunFrom, expiresIn }: Way,
 ): Promise<TokenPair> {
   // A refusal is no exception in here: what it changes must be committed.
   const opened = await retryingConflicts(() =>
@@ -61,7 +70,7 @@ export async function signIn(
       await insertAudit(tx, request, user.username, 'allowed', {
         action: 'auth.login',
         resource: `user:${user.username}`,
-        details: { provider: provider.name },
+        details: { provider: provider.name, way, ...(begunFrom && { begun_from: begunFrom }) },
       });
       const client = clientOf(request);
       await noteLogin(tx, user.id, client.address);
@@ -102,14 +111,14 @@ async function admit(
 ): Promise<UserState | Refusal> {
   const { issuer, name, title } = provider;
   const { subject } = vouched;
-  const groups = vouched.groups ?? [];
+  const { groups } = vouched;
   const noRole: Refusal = { error: errors.ssoNoRole(title), reason: 'none of their groups gives a role' };
   await lockIdentity(tx, issuer, subject);
   const known = await findIdentity(tx, issuer, subject);
   const user = known === null ? null : await lockUser(tx, known);
   if (user === null) {
     if (!(await anyRole(tx, provider.id, groups))) return noRole;
-    return make(tx, request, provider, { ...vouched, groups });
+    return make(tx, request, provider, vouched);
   }
   if (user.disabled) return { error: errors.ssoRefused(), reason: 'disabled user' };
   await noteVouched(tx, user.id, groups);
@@ -121,7 +130,7 @@ async function make(
   tx: Queryable,
   request: FastifyRequest,
   provider: ProviderRow,
-  { subject, username: called, groups }: Vouched & { groups: string[] },
+  { subject, username: called, groups }: Vouched,
 ): Promise<UserState> {
   // Namesakes get their names one after the other.
   await lockIdentity(tx, provider.issuer, '');

@@ -35,8 +35,22 @@ const OPTIONS = [
     flags: '--exchange-file <file>',
     description: "JSON: the list of rules by which jobs' tokens are taken; replaces all",
   },
+  {
+    flags: '--device-login <yes|no>',
+    description: 'whether command lines may sign in by a code for any device (default: no)',
+  },
+  {
+    flags: '--require-acr <value>',
+    description: 'the ID token must say one of these (acr); may be repeated',
+    repeatable: true,
+  },
+  {
+    flags: '--require-amr <value>',
+    description: 'the ID token must say one of these (amr), such as mfa',
+    repeatable: true,
+  },
   { flags: '--recheck <duration>', description: 'how often the issuer is asked about a session, such as 1m (default)' },
-  { flags: '--roles-hold <duration>', description: 'how long roles hold without that, such as 7d (default)' },
+  { flags: '--roles-hold <duration>', description: 'how long roles hold without that, such as 1d (default)' },
 ];
 
 /** `platform=admin`, `devs=developer:staging`. The role is behind the last `=`. @throws UsageError */
@@ -66,6 +80,13 @@ async function rulesFrom(file: string | undefined): Promise<Rules | undefined> {
   }
 }
 
+/** @throws UsageError */
+function yesOrNo(given: string | undefined): boolean | undefined {
+  if (given === undefined) return undefined;
+  if (given !== 'yes' && given !== 'no') throw new UsageError(`--device-login ${given}: give yes or no.`);
+  return given === 'yes';
+}
+
 async function settingsOf(options: OptionValues) {
   const secretFile = text(options, 'clientSecretFile');
   const duration = (flag: string, name: string) => {
@@ -82,6 +103,9 @@ async function settingsOf(options: OptionValues) {
     username_claim: text(options, 'usernameClaim'),
     group_roles: groupRoles(options),
     exchange: await rulesFrom(text(options, 'exchangeFile')),
+    device_login: yesOrNo(text(options, 'deviceLogin')),
+    required_acr: texts(options, 'requireAcr'),
+    required_amr: texts(options, 'requireAmr'),
     recheck_seconds: duration('--recheck', 'recheck'),
     roles_hold_seconds: duration('--roles-hold', 'rolesHold'),
   });
