@@ -226,9 +226,9 @@ test('a token of a job is traded a few times and not for hours, whoever has it',
 test('what is no token of a job is not taken for one', async () => {
   assert.match(await refused(await ci.jobToken({ ...JOB, nonce: 'x' })), /of a person/);
   assert.match(await refused(await ci.jobToken({ ...JOB, aud: [AUDIENCE, 'x'], sid: 'x' })), /of a person/);
-  for (const sub of [{ toString: 1 }, JSON.parse(`${'['.repeat(5_000)}${']'.repeat(5_000)}`)]) {
-    const token = `${encoded({ alg: 'RS256' })}.${encoded({ iss: ci.issuer, sub })}.x`;
-    assert.match(await refused(token), /./);
+  for (const sub of ['{"toString":1}', `${'['.repeat(5_000)}${']'.repeat(5_000)}`]) {
+    const claims = Buffer.from(`{"iss":"${ci.issuer}","sub":${sub}}`).toString('base64url');
+    await refused(`${encoded({ alg: 'RS256' })}.${claims}.x`);
   }
   const asLogins = { client_id: AUDIENCE };
   expectError(await admin.request('PATCH', '/v1/auth/providers/ci', asLogins), 400, 'VALIDATION_ERROR');

@@ -22,18 +22,29 @@ export async function lockIdentity(tx: Queryable, issuer: string, subject: strin
 
 export async function insertIdentity(
   tx: Queryable,
-  identity: { issuer: string; subject: string; userId: string; groups: string[] },
+  identity: { issuer: string; subject: string; userId: string; groups: string[]; vouchedAt: Date },
 ): Promise<void> {
-  const { issuer, subject, userId, groups } = identity;
-  await tx.insertInto('provisioning.identities').values({ issuer, subject, user_id: userId, groups }).execute();
+  const { issuer, subject, userId, groups, vouchedAt } = identity;
+  await tx
+    .insertInto('provisioning.identities')
+    .values({ issuer, subject, user_id: userId, groups, vouched_at: vouchedAt })
+    .execute();
 }
 
-/** The issuer has just said who this is. */
-export async function noteVouched(tx: Queryable, userId: string, groups: string[]): Promise<void> {
+/** By the clock of the database. */
+export async function presentTime(db: Queryable): Promise<Date> {
+  const { rows } = await sql<{ now: Date }>`select now()`.execute(db);
+  if (rows[0] === undefined) throw new Error('the database does not tell the time');
+  return rows[0].now;
+}
+
+/** What the issuer said when it was asked then; nothing where it has been asked again since. */
+export async function noteVouched(tx: Queryable, userId: string, groups: string[], askedAt: Date): Promise<void> {
   await tx
     .updateTable('provisioning.identities')
-    .set({ vouched_at: sql`now()`, groups })
+    .set({ vouched_at: askedAt, groups })
     .where('user_id', '=', userId)
+    .where('vouched_at', '<=', askedAt)
     .execute();
 }
 
@@ -114,12 +125,12 @@ export async function endProviderSessions(tx: Queryable, providerId: string): Pr
 
 export async function insertSsoSession(
   tx: Queryable,
-  session: { id: string; providerId: string; tokens: string },
+  session: { id: string; providerId: string; tokens: string; vouchedAt: Date },
 ): Promise<void> {
-  const { id, providerId, tokens } = session;
+  const { id, providerId, tokens, vouchedAt } = session;
   await tx
     .insertInto('provisioning.sso_sessions')
-    .values({ session_id: id, provider_id: providerId, tokens })
+    .values({ session_id: id, provider_id: providerId, tokens, verified_at: vouchedAt })
     .execute();
 }
 
@@ -130,6 +141,7 @@ export interface SessionClaim {
   subject: string;
   /** Encrypted. */
   tokens: string;
+  asked_at: Date;
 }
 
 /** How far what an issuer said of a session may be believed. */
@@ -169,14 +181,14 @@ export async function claimSession(db: Queryable, sessionId: string, seconds: nu
     update provisioning.sso_sessions o set claimed_until = now() + make_interval(secs => ${seconds}::float8)
     from provisioning.sessions s join provisioning.identities i on i.user_id = s.user_id
     where o.session_id = ${sessionId} and s.id = o.session_id and coalesce(o.claimed_until <= now(), true)
-    returning o.provider_id, s.user_id, i.subject, o.tokens`.execute(db);
+    returning o.provider_id, s.user_id, i.subject, o.tokens, now() as asked_at`.execute(db);
   return rows[0] ?? null;
 }
 
 /** The issuer has vouched for a session's user. */
-export async function noteVerified(tx: Queryable, sessionId: string, tokens: string): Promise<void> {
+export async function noteVerified(tx: Queryable, sessionId: string, tokens: string, askedAt: Date): Promise<void> {
   await sql`
-    update provisioning.sso_sessions set tokens = ${tokens}, verified_at = now(), claimed_until = null, retry_at = null
+    update provisioning.sso_sessions set tokens = ${tokens}, verified_at = ${askedAt}, claimed_until = null, retry_at = null
     where session_id = ${sessionId}`.execute(tx);
 }
 

@@ -1,7 +1,8 @@
 /** The ways to sign in by an identity provider: a browser that goes there and comes back, and another device. */
 import { createHash, randomBytes } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { type CodeChecks, IssuerError, type Issuers, type Vouched } from '../../access/sso/issuers.ts';
+import { type CodeChecks, IssuerError, type Issuers } from '../../access/sso/issuers.ts';
+import { presentTime } from '../../access/sso/identity-store.ts';
 import { claimPoll, delayPoll, insertPending, takePending } from '../../access/sso/pending-store.ts';
 import { findProvider, type ProviderRow } from '../../access/sso/provider-store.ts';
 import { issuerOfRow } from '../../access/sso/sealing.ts';
@@ -10,7 +11,7 @@ import { harmlessText } from '../../util/harmless.ts';
 import { clientOf, type Sessions } from '../login.ts';
 import type { TokenPair } from '../schemas.ts';
 import { codeOf, commandLinePage, pagePolicy } from './command-line-page.ts';
-import { auditRefusal, signIn } from './sign-in.ts';
+import { type Asked, auditRefusal, signIn } from './sign-in.ts';
 
 /** For a person who types a password and a code at the issuer. Seconds. */
 const CODE_SECONDS = 600;
@@ -142,10 +143,11 @@ export async function comeBack(
     return refused('begun by another browser', {}, 'expired');
   }
   if (found.provider_id !== provider.id) return refused('begun with another identity provider', {}, 'expired');
-  let vouched: Vouched;
+  let vouched: Asked;
   try {
+    const askedAt = await presentTime(sessions.db);
     const search = request.url.slice(request.url.indexOf('?') + 1);
-    vouched = await issuers.redeem(issuerOfRow(sessions.encryption, provider), checks, search);
+    vouched = { ...(await issuers.redeem(issuerOfRow(sessions.encryption, provider), checks, search)), askedAt };
   } catch (error) {
     if (!(error instanceof IssuerError)) throw error;
     return refused(error.message, destination, error.kind);
@@ -178,7 +180,7 @@ export async function comeBack(
 interface PendingConsent {
   port: number;
   challenge: string;
-  vouched: Vouched;
+  vouched: Asked;
 }
 
 /** They have said yes, in the browser that went to the issuer: the command line gets its ticket. @throws 401 SSO_EXPIRED, 404 */
@@ -209,7 +211,7 @@ async function giveTicket(
   { sessions: { db, encryption } }: Flows,
   providerId: string,
   binding: Buffer | null,
-  vouched: Vouched,
+  vouched: Asked,
 ): Promise<string> {
   const ticket = random();
   const key = hashOf(ticket);
@@ -248,7 +250,8 @@ export async function tradeTicket(
     await auditRefusal(db, request, provider.name, 'a ticket that was given to somebody else');
     throw errors.ssoExpired();
   }
-  const vouched = JSON.parse(encryption.decrypt(found.payload, contextOf(key))) as Vouched;
+  const waited = JSON.parse(encryption.decrypt(found.payload, contextOf(key))) as Asked;
+  const vouched = { ...waited, askedAt: new Date(waited.askedAt) };
   const way = given.verifier === undefined ? 'browser' : 'command line';
   return signIn(sessions, request, provider, vouched, { expiresIn: given.expires_in, way });
 }
@@ -322,6 +325,7 @@ export async function pollDevice(
   if (provider === null || !provider.enabled || provider.client_id === null || !provider.device_login) {
     throw errors.ssoExpired();
   }
+  const askedAt = await presentTime(db);
   const seen = await issuers.pollDevice(issuerOfRow(encryption, provider), deviceCode).catch(async (error) => {
     if (!(error instanceof IssuerError)) throw error;
     if (error.kind === 'unavailable') return { pending: true as const, slower: false };
@@ -336,5 +340,6 @@ export async function pollDevice(
     throw errors.authorizationPending(next);
   }
   if ((await takePending(db, key, 'device')) === null) throw errors.ssoExpired();
-  return signIn(sessions, request, provider, seen, { expiresIn: given.expires_in, way: 'device', begunFrom });
+  const way = { way: 'device', begunFrom, expiresIn: given.expires_in } as const;
+  return signIn(sessions, request, provider, { ...seen, askedAt }, way);
 }

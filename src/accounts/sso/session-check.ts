@@ -58,11 +58,13 @@ export function createSessionCheck(checking: Checking): SessionCheck {
 async function checkSession(checking: Checking, sessionId: string): Promise<boolean> {
   const { db } = checking;
   const deadline = performance.now() + MAX_WAIT_MS;
-  for (;;) {
+  for (let asked = false; ; ) {
     const standing = await readStanding(db, sessionId);
     if (standing === null) return true;
-    if (!standing.due) return !standing.unvouched;
+    // It was asked now, however long the answer took.
+    if (!standing.due || asked) return !standing.unvouched;
     const claim = await claimSession(db, sessionId, CLAIM_SECONDS);
+    asked = claim !== null;
     if (claim !== null) await ask(checking, sessionId, claim);
     else if (performance.now() < deadline) await sleep(WAIT_MS);
     else return false;
@@ -80,7 +82,7 @@ async function ask(checking: Checking, sessionId: string, claim: SessionClaim): 
     const vouched = await issuers.vouchAgain(issuerOfRow(encryption, provider), tokens, claim.subject, (next) =>
       noteTokens(db, sessionId, sealTokens(encryption, sessionId, next)),
     );
-    await keep(checking, sessionId, claim.user_id, provider.name, vouched);
+    await keep(checking, sessionId, claim, provider.name, vouched);
   } catch (error) {
     if (error instanceof IssuerError && error.kind === 'refused') {
       return end(checking, sessionId, claim.user_id, error.message);
@@ -94,15 +96,15 @@ async function ask(checking: Checking, sessionId: string, claim: SessionClaim): 
 async function keep(
   { db, encryption }: Checking,
   sessionId: string,
-  userId: string,
+  { user_id: userId, asked_at: askedAt }: SessionClaim,
   provider: string,
   vouched: Vouched,
 ): Promise<void> {
   await db.transaction().execute(async (tx) => {
     const user = await lockUser(tx, userId);
     if (user === null) return;
-    await noteVouched(tx, userId, vouched.groups);
-    await noteVerified(tx, sessionId, sealTokens(encryption, sessionId, vouched.tokens));
+    await noteVouched(tx, userId, vouched.groups, askedAt);
+    await noteVerified(tx, sessionId, sealTokens(encryption, sessionId, vouched.tokens), askedAt);
     await adjustRoles(tx, UNASKED, SYSTEM, user, `their groups at ${provider}`);
   });
 }

@@ -41,6 +41,9 @@ interface Refusal {
   reason: string;
 }
 
+/** Whom an issuer vouches for, as it said when it was asked then, by the clock of the database. */
+export type Asked = Vouched & { askedAt: Date };
+
 /** How somebody signed in. */
 interface Way {
   way: 'browser' | 'command line' | 'device';
@@ -55,7 +58,7 @@ export async function signIn(
   sessions: Sessions,
   request: FastifyRequest,
   provider: ProviderRow,
-  vouched: Vouched,
+  vouched: Asked,
   { way, begunFrom, expiresIn }: Way,
 ): Promise<TokenPair> {
   // A refusal is no exception in here: what it changes must be committed.
@@ -79,7 +82,7 @@ export async function signIn(
         ...{ accessTtl: expiresIn ?? null, seconds: sessions.config.sessionTtl, client },
       });
       const tokens = sealTokens(sessions.encryption, session.id, vouched.tokens);
-      await insertSsoSession(tx, { id: session.id, providerId: provider.id, tokens });
+      await insertSsoSession(tx, { id: session.id, providerId: provider.id, tokens, vouchedAt: vouched.askedAt });
       return issuePair(sessions, tx, user, session, client);
     }),
   );
@@ -107,7 +110,7 @@ async function admit(
   tx: Queryable,
   request: FastifyRequest,
   provider: ProviderRow,
-  vouched: Vouched,
+  vouched: Asked,
 ): Promise<UserState | Refusal> {
   const { issuer, name, title } = provider;
   const { subject } = vouched;
@@ -121,7 +124,7 @@ async function admit(
     return make(tx, request, provider, vouched);
   }
   if (user.disabled) return { error: errors.ssoRefused(), reason: 'disabled user' };
-  await noteVouched(tx, user.id, groups);
+  await noteVouched(tx, user.id, groups, vouched.askedAt);
   const adjusted = await adjustRoles(tx, request, user.username, user, `their groups at ${name}`);
   return adjusted.bindings.length === 0 ? noRole : adjusted;
 }
@@ -130,14 +133,14 @@ async function make(
   tx: Queryable,
   request: FastifyRequest,
   provider: ProviderRow,
-  { subject, username: called, groups }: Vouched,
+  { subject, username: called, groups, askedAt }: Asked,
 ): Promise<UserState> {
   // Namesakes get their names one after the other.
   await lockIdentity(tx, provider.issuer, '');
   const username = await freeName(tx, `${provider.name}:${nameFrom(called ?? subject)}`);
   const id = uuidv7();
   await insertUser(tx, { id, username, passwordHash: null, bindings: [] });
-  await insertIdentity(tx, { issuer: provider.issuer, subject, userId: id, groups });
+  await insertIdentity(tx, { issuer: provider.issuer, subject, userId: id, groups, vouchedAt: askedAt });
   await insertAudit(tx, request, username, 'allowed', {
     ...{ action: 'user.create', resource: `user:${username}` },
     details: { provider: provider.name, subject },
