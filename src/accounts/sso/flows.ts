@@ -67,17 +67,11 @@ function cookieOf(request: FastifyRequest): string | null {
 }
 
 /** Only this browser has it, and no script: whoever comes back must be who went. */
-function setCookie(
-  { publicUrl }: Flows,
-  request: FastifyRequest,
-  reply: FastifyReply,
-  value: string,
-  age: number,
-): void {
+function setCookie({ publicUrl }: Flows, request: FastifyRequest, reply: FastifyReply, value: string): void {
   const secure = (publicUrl ?? `${request.protocol}:`).startsWith('https:') ? '; Secure' : '';
   reply.header(
     'set-cookie',
-    `${COOKIE}=${value}; Path=${COOKIE_PATH}; Max-Age=${age}; HttpOnly; SameSite=Lax${secure}`,
+    `${COOKIE}=${value}; Path=${COOKIE_PATH}; Max-Age=${CODE_SECONDS}; HttpOnly; SameSite=Lax${secure}`,
   );
 }
 
@@ -103,7 +97,7 @@ export async function begin(
       payload: sessions.encryption.encrypt(JSON.stringify(pending), contextOf(key)),
       ...{ seconds: CODE_SECONDS, pollAfter: null },
     });
-    setCookie(flows, request, reply, browser, CODE_SECONDS);
+    setCookie(flows, request, reply, browser);
     return reply.redirect(url.href, 302);
   } catch (error) {
     if (!(error instanceof IssuerError)) throw error;
