@@ -9,7 +9,7 @@ export interface paths {
         };
         /**
          * Whether the server is healthy
-         * @description 503 while the database is away or the server shuts down.
+         * @description 503 while the database cannot be reached or the server shuts down.
          */
         get: operations["getHealth"];
         put?: never;
@@ -29,7 +29,7 @@ export interface paths {
         };
         /**
          * Whether the process runs
-         * @description 200 as long as it answers at all.
+         * @description 200 as long as the process answers.
          */
         get: operations["getLiveness"];
         put?: never;
@@ -67,7 +67,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Figures for Prometheus */
+        /** Metrics for Prometheus */
         get: operations["getPrometheusMetrics"];
         put?: never;
         post?: never;
@@ -522,7 +522,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List what can be installed */
+        /** List the services that can be installed */
         get: operations["listCatalog"];
         put?: never;
         post?: never;
@@ -560,8 +560,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List the limits that hold for the caller, and what is used of them
-         * @description With those of each workspace that the caller may see, at most 100 in the order of their names.
+         * List the caller's limits and their current use
+         * @description Includes the limits of each workspace that the caller may see, at most 100 in alphabetical order.
          */
         get: operations["listLimits"];
         put?: never;
@@ -579,7 +579,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Figures of the server */
+        /** Metrics of the server */
         get: operations["getMetrics"];
         put?: never;
         post?: never;
@@ -674,7 +674,7 @@ export interface paths {
         put?: never;
         /**
          * Wait for an operation to end
-         * @description A long poll: answers the operation when it has ended, or as it stands when the time is over.
+         * @description A long poll: returns the operation when it has ended, or its present state after the timeout.
          */
         post: operations["waitForOperation"];
         delete?: never;
@@ -691,7 +691,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List servers that nobody knows
+         * List orphans: servers at providers that are not recorded here
          * @description What stands at a provider with the labels of this installation, though no server of the list stands for it. Found every `SWEEP_INTERVAL` seconds. `created_after` and `created_before` are about when it was first seen.
          */
         get: operations["listOrphans"];
@@ -710,18 +710,18 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get a server that nobody knows */
+        /** Get an orphan */
         get: operations["getOrphan"];
         put?: never;
         post?: never;
         /**
-         * Delete a server that nobody knows
+         * Delete an orphan
          * @description With its disks. It is looked at once more right before: what belongs to a server or an operation by then is left alone, and the operation fails.
          */
         delete: operations["deleteOrphan"];
         options?: never;
         head?: never;
-        /** Protect a server that nobody knows from deletion */
+        /** Protect an orphan from deletion */
         patch: operations["guardOrphan"];
         trace?: never;
     };
@@ -790,7 +790,7 @@ export interface paths {
         get: operations["listSchedules"];
         put?: never;
         /**
-         * Run a workflow by the clock
+         * Create a schedule
          * @description Checked as a submit is. It acts for the caller, with those of their present roles that they still have then.
          */
         post: operations["createSchedule"];
@@ -813,7 +813,7 @@ export interface paths {
         post?: never;
         /**
          * Delete a schedule
-         * @description What it has started goes on.
+         * @description Workflows that it has started continue.
          */
         delete: operations["deleteSchedule"];
         options?: never;
@@ -851,7 +851,7 @@ export interface paths {
         post?: never;
         /**
          * Delete a server
-         * @description The body may be absent; the query parameters then serve.
+         * @description The body is optional; query parameters can be used instead.
          */
         delete: operations["deleteServer"];
         options?: never;
@@ -875,7 +875,7 @@ export interface paths {
         post?: never;
         /**
          * Forget a server's host key
-         * @description For a machine that was made anew: the host key that it shows next is kept from then on.
+         * @description For a reinstalled machine: the next host key that it presents is recorded and trusted.
          */
         delete: operations["forgetHostKey"];
         options?: never;
@@ -893,7 +893,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Make a server again as it was left
+         * Restore a server to its recorded state
          * @description Looks what is different, then repairs it: the power state, labels, the plan where the provider can. Where something must be done by hand, nothing is touched and the operation fails naming it; `fields` chooses the rest.
          */
         post: operations["repairServer"];
@@ -998,7 +998,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Adopt an existing machine, or servers that exist at a provider
+         * Import an existing machine, or adopt servers of a provider
          * @description With `provider`, a server there by its id or all with a label are taken over and labelled; they are then servers as any other, and deleting one deletes it there. This needs `credential_write`. Without: a machine that no provider made becomes a server of the provider `existing`, once a connection with the workspace's key has worked. Nothing is written on it; deleting the server forgets it and leaves the machine alone.
          */
         post: operations["importServer"];
@@ -1018,7 +1018,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Compare servers with what their providers say
+         * Compare servers with their providers
          * @description Status, address, plan, zone and tags. What has changed is entered and shown in `drift`; nothing is changed at a provider. An address is taken over and is no drift. Happens by itself every `SWEEP_INTERVAL` seconds.
          */
         post: operations["refreshServer"];
@@ -1081,7 +1081,7 @@ export interface paths {
         put?: never;
         /**
          * Check the health of a taskserv now
-         * @description Completes also where it finds it unhealthy; the result says so for each server.
+         * @description Also completes if a service is unhealthy; the result has the health on each server.
          */
         post: operations["checkTaskserv"];
         delete?: never;
@@ -1098,7 +1098,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get a way into a Kubernetes cluster
+         * Get a kubeconfig for a Kubernetes cluster
          * @description A control plane makes a certificate for the caller alone, with all rights in the cluster's API. It is kept nowhere, stands in the audit log, and cannot be taken back before it expires.
          */
         get: operations["getKubeconfig"];
@@ -1120,7 +1120,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Try again on the servers where a taskserv does not run
+         * Retry a taskserv on the servers where it failed
          * @description Also on those that the last change has not reached. Refused while servers are still to leave: send that change again.
          */
         post: operations["retryTaskserv"];
@@ -1294,7 +1294,7 @@ export interface paths {
         post?: never;
         /**
          * Delete a webhook
-         * @description With its log of deliveries and what still waits to be sent.
+         * @description Also deletes its log and its pending deliveries.
          */
         delete: operations["deleteWebhook"];
         options?: never;
@@ -1315,7 +1315,7 @@ export interface paths {
         };
         /**
          * List a webhook's deliveries
-         * @description Those that have ended are kept for 14 days.
+         * @description Ended deliveries are kept for 14 days.
          */
         get: operations["listWebhookDeliveries"];
         put?: never;
@@ -1337,7 +1337,7 @@ export interface paths {
         put?: never;
         /**
          * Send a delivery again
-         * @description With the same id and body, and all its tries before it.
+         * @description Sends it with the same id and body, and with the full number of attempts.
          */
         post: operations["redeliverWebhook"];
         delete?: never;
@@ -1357,7 +1357,7 @@ export interface paths {
         put?: never;
         /**
          * Send a test event
-         * @description Answers the delivery of an event `webhook.test`; its row in the log tells how it went.
+         * @description Returns the delivery of an event `webhook.test`. Its log entry shows the result.
          */
         post: operations["testWebhook"];
         delete?: never;
@@ -1373,7 +1373,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List the types of workflows with their parameters */
+        /** List workflow types with their parameters */
         get: operations["listWorkflowTypes"];
         put?: never;
         post?: never;
@@ -1390,7 +1390,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get a type of workflow with its definition */
+        /** Get a workflow type with its definition */
         get: operations["getWorkflowType"];
         put?: never;
         post?: never;
@@ -1464,8 +1464,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Run again what failed or never ran
-         * @description A further run of the same snapshot, which takes over what completed.
+         * Retry a workflow
+         * @description Starts a new run that keeps the completed nodes and runs what failed or never ran.
          */
         post: operations["retryWorkflow"];
         delete?: never;
@@ -1484,8 +1484,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Undo what a workflow did
-         * @description In reverse order, of one that has ended. The result says what was undone and what was not.
+         * Roll back a workflow
+         * @description Undoes what an ended workflow did, in reverse order. The result lists what was undone and what was not.
          */
         post: operations["rollbackWorkflow"];
         delete?: never;
@@ -1501,7 +1501,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List the nodes of a workflow with how they stand */
+        /** List the nodes of a workflow */
         get: operations["listWorkflowSteps"];
         put?: never;
         post?: never;
@@ -1520,7 +1520,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Approve or reject a node that waits for it */
+        /** Approve or reject a node that waits for approval */
         post: operations["approveWorkflowStep"];
         delete?: never;
         options?: never;
@@ -1556,7 +1556,7 @@ export interface paths {
         put?: never;
         /**
          * Check a workflow and resolve its graph
-         * @description The same checks as a submit, of a type or of a definition in YAML. Starts nothing.
+         * @description Runs the same checks as a submit, on a type or on a definition in YAML. Starts nothing.
          */
         post: operations["validateWorkflow"];
         delete?: never;
@@ -1574,7 +1574,7 @@ export interface paths {
         };
         /**
          * List workspaces
-         * @description Those the caller may see.
+         * @description Returns the workspaces that the caller may see.
          */
         get: operations["listWorkspaces"];
         put?: never;
@@ -1619,7 +1619,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Make a workspace the active one */
+        /** Activate a workspace */
         post: operations["activateWorkspace"];
         delete?: never;
         options?: never;
@@ -1634,7 +1634,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List a workspace's accounts at clouds */
+        /** List a workspace's cloud credentials */
         get: operations["listCredentials"];
         put?: never;
         post?: never;
@@ -1653,12 +1653,12 @@ export interface paths {
         };
         get?: never;
         /**
-         * Set a workspace's credentials at a cloud
+         * Set a workspace's credentials for a cloud
          * @description Tried at the cloud first, then kept encrypted and never shown. The workspace's servers are made in this account from then on; those that it has already must stand in it.
          */
         put: operations["setCredentials"];
         post?: never;
-        /** Forget a workspace's credentials at a cloud */
+        /** Delete a workspace's credentials for a cloud */
         delete: operations["deleteCredentials"];
         options?: never;
         head?: never;
@@ -1674,7 +1674,7 @@ export interface paths {
         };
         /**
          * List a workspace's secrets
-         * @description Their keys and versions, and who set them when. A value is never answered.
+         * @description Returns keys and versions, and who set them when. Values are never returned.
          */
         get: operations["listSecrets"];
         put?: never;
@@ -1693,8 +1693,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Tell what is known of a secret
-         * @description Its version, and who set it when. The value is never answered.
+         * Get a secret without its value
+         * @description Returns its version, and who set it when. The value is never returned.
          */
         get: operations["getSecret"];
         /**
@@ -1705,7 +1705,7 @@ export interface paths {
         post?: never;
         /**
          * Delete a secret
-         * @description Services that were given it keep it. Workflows and schedules that refer to it fail from then on.
+         * @description Services that were installed with it keep its value. Workflows and schedules that refer to it fail from then on.
          */
         delete: operations["deleteSecret"];
         options?: never;
@@ -1789,12 +1789,12 @@ export interface paths {
         };
         /**
          * Get a workspace's SSH key
-         * @description Its public part. An ed25519 key pair is made on first need.
+         * @description Returns the public key. An ed25519 key pair is generated when it is first needed.
          */
         get: operations["getSshKey"];
         /**
          * Set a workspace's SSH key
-         * @description Takes a private key to enter the servers of the workspace with, in place of its own.
+         * @description Replaces the key pair with which the server logs in to the servers of the workspace.
          */
         put: operations["setSshKey"];
         post?: never;
@@ -1815,7 +1815,7 @@ export interface paths {
         put?: never;
         /**
          * Create a workspace
-         * @description Makes its directory, with a `workspace.yaml` of defaults, where they are missing.
+         * @description Creates its directory and a `workspace.yaml` with defaults, if they are missing.
          */
         post: operations["createWorkspace"];
         delete?: never;
@@ -1856,7 +1856,7 @@ export interface components {
              */
             approve?: boolean;
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -1971,21 +1971,21 @@ export interface components {
         };
         /** CatalogEntry */
         CatalogEntry: {
-            /** @description How the servers of one taskserv make one service; null: each has its own. */
+            /** @description How the servers of one taskserv form one service. Null: each server runs its own. */
             cluster: {
                 follows_members: boolean;
                 /** @enum {unknown} */
                 leader: "any" | "fixed";
                 roles: {
-                    /** @description Changed at once; null: all. */
+                    /** @description How many are changed at the same time. Null: all. */
                     at_once: number | null;
-                    /** @description Servers with the role, or the setting that says how many; null takes the rest. */
+                    /** @description Number of servers with the role, or the setting that holds it. Null: all others. */
                     count: number | string | null;
                     name: string;
                 }[];
                 /** @description Setting that holds the address of the service. While it has its default, the first server cannot leave. */
                 shared_address: string | null;
-                /** @description Settings that set each server up by itself. */
+                /** @description Settings that configure each server separately. */
                 unless: string[];
             } | null;
             /** @description JSON Schema of each field; `secret: true` ones are never shown again. */
@@ -2025,7 +2025,7 @@ export interface components {
         /** ChangePasswordRequest */
         ChangePasswordRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2045,11 +2045,11 @@ export interface components {
         /** ChangeWorkspaceRequest */
         ChangeWorkspaceRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
-            /** @description Those that are left out stay; null takes one off. */
+            /** @description Limits that are left out stay unchanged; null removes a limit. */
             limits: {
                 /** @description Virtual processors of their plans. */
                 cpus?: number | null;
@@ -2064,7 +2064,7 @@ export interface components {
         /** CheckModeRequest */
         CheckModeRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2079,7 +2079,7 @@ export interface components {
         /** ConfirmTotpRequest */
         ConfirmTotpRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2105,7 +2105,7 @@ export interface components {
             id: string;
             /** @description Why the server itself has deactivated it. */
             inactive_reason: string | null;
-            /** @description What deliveries are signed with. Shown this once. */
+            /** @description The signing secret. It is shown only once. */
             secret: string;
             /**
              * Format: date-time
@@ -2119,7 +2119,7 @@ export interface components {
         /** CreateIdentityProviderRequest */
         CreateIdentityProviderRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2174,7 +2174,7 @@ export interface components {
         /** CreateScheduleRequest */
         CreateScheduleRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2184,7 +2184,7 @@ export interface components {
              */
             cron: string;
             /**
-             * @description After times that no server was there for: start none, or one.
+             * @description If no server was running at scheduled times: start nothing, or one workflow.
              * @default run_once
              * @enum {unknown}
              */
@@ -2195,12 +2195,12 @@ export interface components {
              */
             name: string;
             /**
-             * @description While its last workflow has not ended: start none, or another.
+             * @description If the previous workflow has not ended: skip this time, or start another one.
              * @default skip
              * @enum {unknown}
              */
             overlap?: "skip" | "allow";
-            /** @description By the schema of the type; provider, plan and zone come from the workspace where they are left out. */
+            /** @description Must match the schema of the type. If left out, provider, plan and zone come from the workspace. */
             parameters?: {
                 [key: string]: unknown;
             };
@@ -2217,20 +2217,20 @@ export interface components {
         /** CreateServerRequest */
         CreateServerRequest: {
             /**
-             * @description Only say what would be done.
+             * @description Only check what would be done.
              * @default false
              */
             check_mode?: boolean;
             /**
              * Format: date-time
-             * @description When it is deleted by itself, with a warning before. Default: never.
+             * @description When it is deleted automatically, after warnings. Default: never.
              */
             expires_at?: string;
             /** @description Lower-case letters, digits and hyphens; labels of at most 63 characters, parted by dots (RFC 1123). */
             hostname: string;
             /** @description A neutral name (`debian-12`) or the provider's own id. Default: the provider's. */
             image?: string;
-            /** @description `public`, `private`, or the provider's own ids of networks. Default: with a public address. */
+            /** @description `public`, `private`, or network ids of the provider. Default: a public address. */
             networks?: string[];
             plan: string;
             /** @description Whether whatever would delete it is refused, until somebody with `protection_remove` sets this to false. */
@@ -2238,7 +2238,7 @@ export interface components {
             provider: string;
             /** @default [] */
             tags?: string[];
-            /** @description In place of `expires_at`: how long from now on, such as `30m`, `8h` or `14d`. */
+            /** @description Instead of `expires_at`: time from now, such as `30m`, `8h` or `14d`. */
             ttl?: string;
             /** @description For cloud-init. Kept encrypted, and shown nowhere here; whoever is logged in on the server can read it there. */
             user_data?: string;
@@ -2248,7 +2248,7 @@ export interface components {
         /** CreateServiceAccountRequest */
         CreateServiceAccountRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2263,7 +2263,7 @@ export interface components {
         /** CreateServiceAccountTokenRequest */
         CreateServiceAccountTokenRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2301,7 +2301,7 @@ export interface components {
         /** CreateTaskservRequest */
         CreateTaskservRequest: {
             /**
-             * @description Only look and say what would be done.
+             * @description Only check what would be done.
              * @default false
              */
             check_mode?: boolean;
@@ -2314,7 +2314,7 @@ export interface components {
             };
             /**
              * Format: date-time
-             * @description When it is deleted by itself, with a warning before. Default: never.
+             * @description When it is deleted automatically, after warnings. Default: never.
              */
             expires_at?: string;
             name: string;
@@ -2322,10 +2322,10 @@ export interface components {
             protect?: boolean;
             /** @description Hostnames or ids of servers of the workspace. */
             servers: string[];
-            /** @description In place of `expires_at`: how long from now on, such as `30m`, `8h` or `14d`. */
+            /** @description Instead of `expires_at`: time from now, such as `30m`, `8h` or `14d`. */
             ttl?: string;
             /**
-             * @description Wait for other changes on the same servers to end. False: 409 while there are any.
+             * @description Wait until other changes on the same servers have ended. False: refuse with 409 instead.
              * @default true
              */
             wait?: boolean;
@@ -2334,7 +2334,7 @@ export interface components {
         /** CreateTokenRequest */
         CreateTokenRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2380,7 +2380,7 @@ export interface components {
         /** CreateUserRequest */
         CreateUserRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2411,7 +2411,7 @@ export interface components {
             /** @default true */
             active?: boolean;
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2430,18 +2430,18 @@ export interface components {
              * @example https://example.com/hooks/provisioning
              */
             url: string;
-            /** @description Only operations of this workspace. Null or absent: of all, which needs a role in all of them. */
+            /** @description Only operations of this workspace. Null or absent: all workspaces, which needs a role in all of them. */
             workspace?: string | null;
         };
         /** CreateWorkspaceRequest */
         CreateWorkspaceRequest: {
             /**
-             * @description Makes it the active workspace.
+             * @description Make it the active workspace.
              * @default false
              */
             activate?: boolean;
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2513,12 +2513,12 @@ export interface components {
         /** DeleteServerRequest */
         DeleteServerRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
             /**
-             * @description Also when it still carries taskservs.
+             * @description Delete it even if services are installed on it.
              * @default false
              */
             force?: boolean;
@@ -2552,19 +2552,19 @@ export interface components {
         /** DeleteTaskservRequest */
         DeleteTaskservRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
             /**
-             * @description Also where another taskserv on the same server requires it.
+             * @description Delete it even if another taskserv on the same server requires it.
              * @default false
              */
             force?: boolean;
             /** @description Must be the id in the path. */
             taskserv_id?: string;
             /**
-             * @description Wait for other changes on the same servers to end. False: 409 while there are any.
+             * @description Wait until other changes on the same servers have ended. False: refuse with 409 instead.
              * @default true
              */
             wait?: boolean;
@@ -2644,22 +2644,22 @@ export interface components {
         /** DeleteWorkspaceRequest */
         DeleteWorkspaceRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
-            /** @description The name again. One that contradicts the path is refused. */
+            /** @description Optional. Must be the name in the path. */
             name?: string;
         } | null;
         /** DeleteWorkspaceResponse */
         DeleteWorkspaceResponse: {
-            /** @description The one workspace that clients use where none is named. */
+            /** @description True for the one workspace that clients use when none is given. */
             active: boolean;
             /** @enum {boolean} */
             deleted: true;
-            /** @description To the minute. */
+            /** @description Accurate to the minute. */
             last_used: string | null;
-            /** @description What its servers may be together. Absent: no limits. */
+            /** @description Limits on the number, size and cost of its servers. Absent: no limits. */
             limits?: {
                 /** @description Virtual processors of their plans. */
                 cpus: number | null;
@@ -2696,7 +2696,7 @@ export interface components {
             field: "status" | "ip_address" | "plan" | "zone" | "tags";
             /**
              * Format: date-time
-             * @description When it was first seen so.
+             * @description When the difference was first seen.
              */
             since: string;
         };
@@ -2741,7 +2741,7 @@ export interface components {
         /** EnrolTotpRequest */
         EnrolTotpRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2814,14 +2814,14 @@ export interface components {
              */
             at: string;
             error?: string;
-            /** @description Its place in the feed: `after` or `Last-Event-ID` go on behind it. */
+            /** @description Position in the feed, for `after` and `Last-Event-ID`. */
             id: string;
             kind: string;
             /** @description Of a log. */
             line?: string;
             /** Format: uuid */
             operation_id: string;
-            /** @description Per cent. */
+            /** @description Percentage. */
             progress?: number;
             result?: unknown;
             /** @description Numbers the events of one operation, from 1 without gaps. */
@@ -2865,11 +2865,11 @@ export interface components {
         /** GuardOrphanRequest */
         GuardOrphanRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
-            /** @description Whether deleting it is refused. Taken over, it stays protected. False needs `protection_remove`. */
+            /** @description Protect it from deletion. The protection is kept if the server is adopted. False needs `protection_remove`. */
             protect: boolean;
         };
         /** Health */
@@ -2929,7 +2929,7 @@ export interface components {
         /** ImportServerRequest */
         ImportServerRequest: {
             /**
-             * @description Only say what would be done.
+             * @description Only check what would be done.
              * @default false
              */
             check_mode?: boolean;
@@ -2939,18 +2939,18 @@ export interface components {
             ip_address?: string;
             /** @description With `provider`: all servers with this label, `key=value` or `key`. */
             label?: string;
-            /** @description Where the servers stand that are taken over. Absent: a machine that no provider made. */
+            /** @description Provider of the servers to adopt. Absent: import a machine over SSH. */
             provider?: string;
-            /** @description With `provider`: the provider's id of one server. */
+            /** @description With `provider`: the id of one server at the provider. */
             server?: string;
-            /** @description The user is root, or becomes it by sudo without a password. */
+            /** @description The user must be root, or be able to use sudo without a password. */
             ssh?: {
-                /** @description Its public host key (`ssh-ed25519 AAAA…`). Absent: the one shown at the first connection is kept. */
+                /** @description Its public host key (`ssh-ed25519 AAAA…`). Absent: the key of the first connection is recorded. */
                 host_key?: string;
-                /** @description The machine on the way to it; it takes the same key. */
+                /** @description Jump host. It must accept the same key. */
                 jump?: {
                     address: string;
-                    /** @description Its public host key (`ssh-ed25519 AAAA…`). Absent: the one shown at the first connection is kept. */
+                    /** @description Its public host key (`ssh-ed25519 AAAA…`). Absent: the key of the first connection is recorded. */
                     host_key?: string;
                     /** @default 22 */
                     port?: number;
@@ -2976,11 +2976,11 @@ export interface components {
         Kubeconfig: {
             /** Format: date-time */
             expires_at: string;
-            /** @description The file for kubectl. It holds a private key. */
+            /** @description The file for kubectl. It contains a private key. */
             kubeconfig: string;
             taskserv_id: string;
             /**
-             * @description As whom the cluster knows the caller.
+             * @description User name of the caller in the cluster.
              * @example provisioning:alice
              */
             user: string;
@@ -2991,13 +2991,13 @@ export interface components {
             counts: string;
             /** @description Null: none. */
             limit: number | null;
-            /** @description As `details.limit` of the error names it. */
+            /** @description Name of the limit, as in `details.limit` of the error. */
             name: string;
-            /** @description What it holds for: the user, a workspace, an operation, … */
+            /** @description What the limit applies to: the user, a workspace, an operation, … */
             per: string;
             /** @description By the caller, or in the workspace. Null: it is counted for each thing by itself. */
             used: number | null;
-            /** @description Null: it is no limit of a workspace. */
+            /** @description Null: not a limit of a workspace. */
             workspace: string | null;
         };
         /** LoginProvider */
@@ -3030,9 +3030,9 @@ export interface components {
         /** Metrics */
         Metrics: {
             tasks: {
-                /** @description Operations that run now. Exact. */
+                /** @description Number of running operations. Exact. */
                 running: number;
-                /** @description Operations kept. Exact up to 100,000; past that the estimate of the database’s planner. */
+                /** @description Number of stored operations. Exact up to 100,000, then an estimate. */
                 total: number;
             };
             /** @description Seconds since the process started. */
@@ -3067,16 +3067,16 @@ export interface components {
         };
         /** Operation */
         Operation: {
-            /** @description When somebody asked it to stop. It may still be running while a call to a provider is under way. */
+            /** @description When cancellation was requested. The operation can still be running while a provider call is in flight. */
             cancel_requested_at: string | null;
-            /** @description It only said what would be done. */
+            /** @description True for a check that changed nothing. */
             check_mode: boolean;
             /**
              * Format: date-time
              * @description When it was accepted.
              */
             created_at: string;
-            /** @description Name of the user who asked for it. */
+            /** @description Name of the user who started it. */
             created_by: string;
             /** @description Why it failed, in words; null otherwise. */
             error: string | null;
@@ -3094,11 +3094,11 @@ export interface components {
             kind: string;
             /** @description The operation or workflow that it is a part of. */
             parent_id: string | null;
-            /** @description Per cent. */
+            /** @description Percentage. */
             progress: number;
             /** @description What it changes, such as `server:srv-abc123`: one unfinished operation at a time. */
             resource: string | null;
-            /** @description What it brought about; null until it is completed. */
+            /** @description The result; null until the operation has completed. */
             result: {
                 [key: string]: unknown;
             } | null;
@@ -3123,7 +3123,7 @@ export interface components {
             error?: string;
             /** @description Of a log. */
             line?: string;
-            /** @description Per cent. */
+            /** @description Percentage. */
             progress?: number;
             result?: unknown;
             /** @description Numbers the events of one operation, from 1 without gaps. */
@@ -3153,17 +3153,17 @@ export interface components {
             /** @description The operation that its label names. */
             operation_id: string | null;
             plan: string;
-            /** @description Null where the provider tells none. */
+            /** @description Null if the provider publishes no prices. */
             price: components["schemas"]["Price"] | null;
-            /** @description Deleting it is refused, also by `ORPHAN_DELETE_AFTER`. */
+            /** @description True if it cannot be deleted, not even by `ORPHAN_DELETE_AFTER`. */
             protect: boolean;
             provider: string;
             /** @description The provider's own id of the server. */
             provider_id: string;
-            /** @description At the provider; `missing`: protected, and no longer shown there. */
+            /** @description Status at the provider. `missing`: protected, but no longer listed by the provider. */
             status: string;
             tags: string[];
-            /** @description What its label says; else whose account shows it, else `default`. */
+            /** @description The workspace in its label; otherwise the workspace of the account, otherwise `default`. */
             workspace: string;
             zone: string;
         };
@@ -3172,17 +3172,17 @@ export interface components {
             cpus: number;
             /** @description Mebibytes. */
             memory_mb: number;
-            /** @description What `plan` of a new server takes. */
+            /** @description Value for `plan` of a new server. */
             name: string;
-            /** @description What the provider calls it. */
+            /** @description The provider's name of the plan. */
             native_name: string;
-            /** @description By zone, without taxes and traffic; absent where the provider tells none. */
+            /** @description By zone, without taxes and traffic. Absent if the provider publishes no prices. */
             prices?: {
                 [key: string]: {
                     /** @description Null: the account's own currency. */
                     currency: string | null;
                     hourly: number;
-                    /** @description A whole month at most. */
+                    /** @description Maximum for a whole month. */
                     monthly: number;
                 };
             };
@@ -3201,22 +3201,22 @@ export interface components {
             /** @description Null: the account's own currency. */
             currency: string | null;
             hourly: number;
-            /** @description A whole month at most. */
+            /** @description Maximum for a whole month. */
             monthly: number;
         };
         /** Provider */
         Provider: {
-            /** @description How calls to it stand, as the replica that answers sees it. */
+            /** @description State of the calls to this provider, as seen by the replica that answers. */
             account?: {
-                /** @description Why calls are held. */
+                /** @description Why calls are paused. */
                 reason: string | null;
                 /** @description Seconds until a call goes out again. */
                 retry_after: number;
                 /** @description `paused`: the provider asked for fewer calls. `unreachable`: it does not answer. `refused`: it does not accept the credentials. */
                 state: "ok" | "paused" | "unreachable" | "refused";
-                /** @description Times the provider answered that there are too many calls. */
+                /** @description How often the provider answered that there are too many calls. */
                 throttled: number;
-                /** @description Calls that wait for their turn. */
+                /** @description Number of waiting calls. */
                 waiting: number;
             };
             /** @enum {boolean} */
@@ -3227,7 +3227,7 @@ export interface components {
         ProviderCredentials: {
             /** Format: date-time */
             created_at: string;
-            /** @description What the credentials consist of. They are never shown. */
+            /** @description Names of the stored fields. Their values are never shown. */
             fields: string[];
             provider: string;
             /** Format: date-time */
@@ -3238,7 +3238,7 @@ export interface components {
         /** RefreshServerRequest */
         RefreshServerRequest: {
             /**
-             * @description Only say what would be entered.
+             * @description Only check what would be recorded.
              * @default false
              */
             check_mode?: boolean;
@@ -3254,7 +3254,7 @@ export interface components {
         /** RemoveTotpOfUserRequest */
         RemoveTotpOfUserRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -3268,7 +3268,7 @@ export interface components {
         /** RemoveTotpRequest */
         RemoveTotpRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -3287,14 +3287,14 @@ export interface components {
         /** RepairServerRequest */
         RepairServerRequest: {
             /**
-             * @description Only say what would be done.
+             * @description Only check what would be done.
              * @default false
              */
             check_mode?: boolean;
-            /** @description Only these. Default: all that differs. */
+            /** @description Repair only these fields. Default: all differences. */
             fields?: ("status" | "plan" | "zone" | "tags")[];
             /**
-             * @description Make a server that is gone anew: empty, with another address.
+             * @description Create a missing server again from scratch, without its data and with another address.
              * @default false
              */
             recreate?: boolean;
@@ -3302,30 +3302,30 @@ export interface components {
         /** ResizeServerRequest */
         ResizeServerRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
-            /** @description When it is deleted by itself, with a warning before. Null: never. */
+            /** @description When it is deleted automatically, after warnings. Null: never. */
             expires_at?: string | null;
-            /** @description The plan that it is to have. */
+            /** @description New plan. */
             plan?: string;
             /** @description Whether whatever would delete it is refused, until somebody with `protection_remove` sets this to false. */
             protect?: boolean;
-            /** @description In place of those that it has. */
+            /** @description New tags. They replace all present tags. */
             tags?: string[];
-            /** @description In place of `expires_at`: how long from now on, such as `30m`, `8h` or `14d`. */
+            /** @description Instead of `expires_at`: time from now, such as `30m`, `8h` or `14d`. */
             ttl?: string;
         };
         /** RetryTaskservRequest */
         RetryTaskservRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
             /**
-             * @description Wait for other changes on the same servers to end. False: 409 while there are any.
+             * @description Wait until other changes on the same servers have ended. False: refuse with 409 instead.
              * @default true
              */
             wait?: boolean;
@@ -3356,7 +3356,7 @@ export interface components {
             /** @description The workflow that it started last. */
             last_workflow_id: string | null;
             /**
-             * @description After times that no server was there for: start none, or one.
+             * @description If no server was running at scheduled times: start nothing, or one workflow.
              * @default run_once
              * @enum {unknown}
              */
@@ -3369,12 +3369,12 @@ export interface components {
             /** Format: date-time */
             next_run_at: string;
             /**
-             * @description While its last workflow has not ended: start none, or another.
+             * @description If the previous workflow has not ended: skip this time, or start another one.
              * @default skip
              * @enum {unknown}
              */
             overlap: "skip" | "allow";
-            /** @description By the schema of the type; provider, plan and zone come from the workspace where they are left out. */
+            /** @description Must match the schema of the type. If left out, provider, plan and zone come from the workspace. */
             parameters?: {
                 [key: string]: unknown;
             };
@@ -3422,21 +3422,21 @@ export interface components {
             /** Format: date-time */
             created_at: string;
             created_by: string;
-            /** @description What its provider says otherwise than it was left. Empty: nothing. */
+            /** @description Differences between the recorded state and the provider. Empty: no drift. */
             drift: components["schemas"]["Drift"][];
-            /** @description When it is deleted by itself. Null: never. */
+            /** @description When it is deleted automatically. Null: never. */
             expires_at: string | null;
             /** @example web-01 */
             hostname: string;
             /** @example srv-abc123 */
             id: string;
-            /** @description Null until the provider has given one. */
+            /** @description Null until the provider has assigned one. */
             ip_address: string | null;
-            /** @description When it was last compared with what its provider says. */
+            /** @description When it was last compared with its provider. */
             observed_at: string | null;
             /** @example 2xCPU-4GB */
             plan: string;
-            /** @description Whatever would delete it is refused. */
+            /** @description True if it is protected from deletion. */
             protect: boolean;
             /** @example upcloud */
             provider: string;
@@ -3510,7 +3510,7 @@ export interface components {
             /** @description AWS. */
             access_key_id?: string;
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -3530,26 +3530,26 @@ export interface components {
         /** SetSecretRequest */
         SetSecretRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
-            /** @description At most 64 KiB. Kept encrypted, never answered. */
+            /** @description At most 64 KiB. Stored encrypted and never returned. */
             value: string;
         };
         /** SetSshKeyRequest */
         SetSshKeyRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
             /**
-             * @description Also when servers let only the present key in.
+             * @description Replace the key even if servers accept only the present one.
              * @default false
              */
             force?: boolean;
-            /** @description OpenSSH or PEM, without a passphrase. Kept encrypted, never answered. */
+            /** @description OpenSSH or PEM, without a passphrase. Stored encrypted and never returned. */
             private_key: string;
         };
         /** SshKey */
@@ -3558,9 +3558,9 @@ export interface components {
             created_at: string;
             /** @example SHA256:uNiVztksCsDhcc0u9e8BrQjWYlVZ8Z5Jm3iM3XxkGxk */
             fingerprint: string;
-            /** @description Made by this server, rather than given to it. */
+            /** @description True if the server generated the key; false if it was imported. */
             generated: boolean;
-            /** @description A line for `authorized_keys`. */
+            /** @description The public key, as a line for `authorized_keys`. */
             public_key: string;
             /** Format: date-time */
             updated_at: string;
@@ -3569,11 +3569,11 @@ export interface components {
         /** SubmitWorkflowRequest */
         SubmitWorkflowRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
-            /** @description By the schema of the type; provider, plan and zone come from the workspace where they are left out. */
+            /** @description Must match the schema of the type. If left out, provider, plan and zone come from the workspace. */
             parameters?: {
                 [key: string]: unknown;
             };
@@ -3591,10 +3591,10 @@ export interface components {
             /** Format: date-time */
             created_at: string;
             created_by: string;
-            /** @description When it is deleted by itself. Null: never. */
+            /** @description When it is deleted automatically. Null: never. */
             expires_at: string | null;
             hosts: {
-                /** @description When its health was looked at last. */
+                /** @description When its health was last checked. */
                 checked_at: string | null;
                 /** @description What went wrong there, or what to know about it. */
                 message: string | null;
@@ -3613,7 +3613,7 @@ export interface components {
             id: string;
             /** @example kubernetes */
             name: string;
-            /** @description Whatever would remove it is refused. */
+            /** @description True if it is protected from removal. */
             protect: boolean;
             /** @description Which fields of the config hold a secret. */
             secrets: string[];
@@ -3632,7 +3632,7 @@ export interface components {
             /** Format: date-time */
             updated_at: string;
             /**
-             * @description The version that is wanted on every server.
+             * @description The wanted version on every server.
              * @example 1.28.0
              */
             version: string;
@@ -3686,7 +3686,7 @@ export interface components {
         /** UpdateIdentityProviderRequest */
         UpdateIdentityProviderRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -3734,7 +3734,7 @@ export interface components {
         /** UpdateServiceAccountRequest */
         UpdateServiceAccountRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -3745,31 +3745,31 @@ export interface components {
         /** UpdateTaskservRequest */
         UpdateTaskservRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
-            /** @description Settings to change. Others stay as they are; null puts one back to its default. */
+            /** @description Settings to change. Others stay unchanged; null resets a setting to its default. */
             config?: {
                 [key: string]: unknown;
             };
-            /** @description When it is deleted by itself, with a warning before. Null: never. */
+            /** @description When it is deleted automatically, after warnings. Null: never. */
             expires_at?: string | null;
             /**
-             * @description Servers that leave are forgotten where they cannot be drained or reached.
+             * @description Remove servers even if they cannot be reached or drained.
              * @default false
              */
             force?: boolean;
             /** @description Whether whatever would delete it is refused, until somebody with `protection_remove` sets this to false. */
             protect?: boolean;
-            /** @description Hostnames or ids of all servers that it is to be on. Those left out leave, those that are new join. */
+            /** @description Hostnames or ids of all servers that it should run on. New servers join; servers that are left out are removed. */
             servers?: string[];
-            /** @description In place of `expires_at`: how long from now on, such as `30m`, `8h` or `14d`. */
+            /** @description Instead of `expires_at`: time from now, such as `30m`, `8h` or `14d`. */
             ttl?: string;
-            /** @description The version to change to. */
+            /** @description New version. */
             version?: string;
             /**
-             * @description Wait for other changes on the same servers to end. False: 409 while there are any.
+             * @description Wait until other changes on the same servers have ended. False: refuse with 409 instead.
              * @default true
              */
             wait?: boolean;
@@ -3777,7 +3777,7 @@ export interface components {
         /** UpdateUserRequest */
         UpdateUserRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -3803,7 +3803,7 @@ export interface components {
         UpdateWebhookRequest: {
             active?: boolean;
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -3846,7 +3846,7 @@ export interface components {
         ValidateWorkflowRequest: {
             /** @description YAML of a definition, instead of a type. */
             definition?: string;
-            /** @description By the schema of the type; provider, plan and zone come from the workspace where they are left out. */
+            /** @description Must match the schema of the type. If left out, provider, plan and zone come from the workspace. */
             parameters?: {
                 [key: string]: unknown;
             };
@@ -3898,7 +3898,7 @@ export interface components {
             event: string;
             /**
              * Format: uuid
-             * @description Sent as `webhook-id`: the same in every try.
+             * @description Sent as `webhook-id`: the same in every attempt.
              */
             id: string;
             /** @description When it was last tried. */
@@ -3909,7 +3909,7 @@ export interface components {
             operation_id: string | null;
             /** @description The beginning of the last try's answer. */
             response_excerpt: string | null;
-            /** @description Of the last try's answer. */
+            /** @description From the response to the last attempt. */
             response_status: number | null;
             /** @enum {unknown} */
             status: "pending" | "delivered" | "failed";
@@ -3932,7 +3932,7 @@ export interface components {
             error_code: string | null;
             /** Format: uuid */
             id: string;
-            /** @description How many nodes stand where, by status. */
+            /** @description Number of nodes by status. */
             nodes: {
                 [key: string]: number;
             };
@@ -3942,7 +3942,7 @@ export interface components {
             };
             /** @description The workflow that it is a part of. */
             parent_id: string | null;
-            /** @description Nodes that have ended, per cent. */
+            /** @description Percentage of nodes that have ended. */
             progress: number;
             /** @description The outputs of the type. */
             result: {
@@ -3967,12 +3967,12 @@ export interface components {
         };
         /** WorkflowGraph */
         WorkflowGraph: {
-            /** @description Of all servers that it makes, those of nested workflows included; an amount a currency. */
+            /** @description Cost of all servers that it creates, including nested workflows; one amount per currency. */
             costs: {
                 /** @description Null: the account's own currency. */
                 currency: string | null;
                 hourly: number;
-                /** @description A whole month at most. */
+                /** @description Maximum for a whole month. */
                 monthly: number;
             }[];
             /** @description The longest chain of steps. */
@@ -3990,7 +3990,7 @@ export interface components {
                 kind: string;
                 skipped: boolean;
                 step: string;
-                /** @description Null where it needs results of other steps. */
+                /** @description Null if it depends on results of other steps. */
                 with: {
                     [key: string]: unknown;
                 } | null;
@@ -4000,25 +4000,25 @@ export interface components {
             parameters: {
                 [key: string]: unknown;
             };
-            /** @description What the caller needs. */
+            /** @description Permissions that the caller needs. */
             permissions: string[];
             steps: {
                 id: string;
                 kind: string;
-                /** @description Operations that it becomes. */
+                /** @description Number of operations that the step creates. */
                 nodes: number;
-                /** @description Of them those left out by `when`. */
+                /** @description How many of them are skipped by `when`. */
                 skipped: number;
             }[];
-            /** @description Servers whose price is not told, or whose plan is still to come. */
+            /** @description Servers whose price or plan is not known. */
             unpriced: number;
-            /** @description Steps that may run at the same time, one wave after the other; without those that are left out. */
+            /** @description Steps that can run at the same time, one wave after the other, without skipped steps. */
             waves: string[][];
             workflow_type: string | null;
         };
         /** WorkflowStep */
         WorkflowStep: {
-            /** @description Tries begun. */
+            /** @description Number of attempts started. */
             attempt: number;
             /** @description The same as follow_up_operation_id, for clients that know only this name. */
             cleanup_operation_id: string | null;
@@ -4072,12 +4072,12 @@ export interface components {
         };
         /** WorkflowType */
         WorkflowType: {
-            /** @description Its YAML. Only where one type is asked for. */
+            /** @description The definition in YAML. Only in the answer for a single type. */
             definition?: string;
             /** @example cluster_create */
             name: string;
             /**
-             * @description The server's own, or a file of the workspace.
+             * @description Built in, or a file of the workspace.
              * @enum {unknown}
              */
             origin: "built-in" | "workspace";
@@ -4091,11 +4091,11 @@ export interface components {
         };
         /** Workspace */
         Workspace: {
-            /** @description The one workspace that clients use where none is named. */
+            /** @description True for the one workspace that clients use when none is given. */
             active: boolean;
-            /** @description To the minute. */
+            /** @description Accurate to the minute. */
             last_used: string | null;
-            /** @description What its servers may be together. Absent: no limits. */
+            /** @description Limits on the number, size and cost of its servers. Absent: no limits. */
             limits?: {
                 /** @description Virtual processors of their plans. */
                 cpus: number | null;
@@ -4120,7 +4120,7 @@ export interface components {
             /** Format: date-time */
             updated_at: string;
             updated_by: string;
-            /** @description How many times it has been set. */
+            /** @description Number of times that the secret has been set. */
             version: number;
             workspace: string;
         };
@@ -4228,13 +4228,13 @@ export interface operations {
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 operation_id?: string;
                 outcome?: "allowed" | "denied" | "failed";
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 /** @description A user, with their API tokens; or one `name (token ci)`. */
                 principal?: string;
@@ -4356,7 +4356,7 @@ export interface operations {
     logout: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4403,7 +4403,7 @@ export interface operations {
     changePassword: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4450,7 +4450,7 @@ export interface operations {
     createIdentityProvider: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4503,7 +4503,7 @@ export interface operations {
     deleteIdentityProvider: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4536,7 +4536,7 @@ export interface operations {
     updateIdentityProvider: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4597,11 +4597,11 @@ export interface operations {
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 /** @description Field to sort by, "-" for descending. */
                 sort?: "created_at" | "-created_at" | "last_used_at" | "-last_used_at";
@@ -4628,7 +4628,7 @@ export interface operations {
     endSession: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4826,7 +4826,7 @@ export interface operations {
     enrolTotp: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4853,7 +4853,7 @@ export interface operations {
     confirmTotp: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4880,7 +4880,7 @@ export interface operations {
     removeTotp: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4908,7 +4908,7 @@ export interface operations {
         parameters: {
             query?: {
                 name?: string;
-                /** @description With the definitions of this workspace. */
+                /** @description Include the definitions of this workspace. */
                 workspace?: string;
             };
             header?: never;
@@ -4931,17 +4931,17 @@ export interface operations {
     listEvents: {
         parameters: {
             query?: {
-                /** @description The `id` of an event: only what comes behind it. Absent: the newest. */
+                /** @description Only events after the one with this `id`. Absent: the newest events. */
                 after?: string;
-                /** @description Whether to list checks: without them (`false`, the default), them alone, or both. */
+                /** @description Whether to list checks: `false` (default) leaves them out, `true` lists only checks, `any` lists both. */
                 check_mode?: "false" | "true" | "any";
                 kind?: string;
-                /** @description Events in a JSON answer at most. */
+                /** @description Maximum number of events in a JSON answer. */
                 limit?: number;
                 workspace?: string;
             };
             header?: {
-                /** @description The last `id` that was received; wins over `after`. */
+                /** @description The last `id` that was received. It takes precedence over `after`. */
                 "last-event-id"?: string;
             };
             path?: never;
@@ -4963,7 +4963,7 @@ export interface operations {
     listLimits: {
         parameters: {
             query?: {
-                /** @description Of workspaces only this one. */
+                /** @description Only this workspace. */
                 workspace?: string;
             };
             header?: never;
@@ -5006,20 +5006,20 @@ export interface operations {
     listOperations: {
         parameters: {
             query?: {
-                /** @description Whether to list checks: without them (`false`, the default), them alone, or both. */
+                /** @description Whether to list checks: `false` (default) leaves them out, `true` lists only checks, `any` lists both. */
                 check_mode?: "false" | "true" | "any";
                 /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
                 created_by?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 kind?: string;
                 /** @description Page number, from 1. */
                 page?: number;
                 parent_id?: string;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 resource?: string;
                 /** @description Field to sort by, "-" for descending. */
@@ -5070,7 +5070,7 @@ export interface operations {
     cancelOperation: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5102,11 +5102,11 @@ export interface operations {
             query?: {
                 /** @description Only events with a greater `seq`. */
                 after?: number;
-                /** @description Events in a JSON answer at most. */
+                /** @description Maximum number of events in a JSON answer. */
                 limit?: number;
             };
             header?: {
-                /** @description The last `id` that was received; wins over `after`. */
+                /** @description The last `id` that was received. It takes precedence over `after`. */
                 "last-event-id"?: string;
             };
             path: {
@@ -5138,7 +5138,7 @@ export interface operations {
     waitForOperation: {
         parameters: {
             query?: {
-                /** @description Seconds to wait at most. */
+                /** @description Maximum number of seconds to wait. */
                 timeout?: number;
             };
             header?: never;
@@ -5172,11 +5172,11 @@ export interface operations {
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 plan?: string;
                 provider?: string;
@@ -5228,7 +5228,7 @@ export interface operations {
     deleteOrphan: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5257,7 +5257,7 @@ export interface operations {
     guardOrphan: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5286,7 +5286,7 @@ export interface operations {
     listProviders: {
         parameters: {
             query?: {
-                /** @description As seen with the account that this workspace uses. */
+                /** @description Use the account of this workspace. */
                 workspace?: string;
             };
             header?: never;
@@ -5309,7 +5309,7 @@ export interface operations {
     listPlans: {
         parameters: {
             query?: {
-                /** @description As seen with the account that this workspace uses. */
+                /** @description Use the account of this workspace. */
                 workspace?: string;
             };
             header?: never;
@@ -5335,7 +5335,7 @@ export interface operations {
     listZones: {
         parameters: {
             query?: {
-                /** @description As seen with the account that this workspace uses. */
+                /** @description Use the account of this workspace. */
                 workspace?: string;
             };
             header?: never;
@@ -5365,12 +5365,12 @@ export interface operations {
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 name?: string;
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 /** @description Field to sort by, "-" for descending. */
                 sort?: "created_at" | "-created_at";
@@ -5397,7 +5397,7 @@ export interface operations {
     createSchedule: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5446,7 +5446,7 @@ export interface operations {
     deleteSchedule: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5479,12 +5479,12 @@ export interface operations {
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 hostname?: string;
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 plan?: string;
                 provider?: string;
@@ -5537,9 +5537,9 @@ export interface operations {
     deleteServer: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
-                /** @description Also when it still carries taskservs. */
+                /** @description Delete it even if services are installed on it. */
                 force?: boolean;
                 /** @description Must be the id in the path. */
                 server_id?: string;
@@ -5572,7 +5572,7 @@ export interface operations {
     resizeServer: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5601,7 +5601,7 @@ export interface operations {
     forgetHostKey: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5630,7 +5630,7 @@ export interface operations {
     repairServer: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5659,7 +5659,7 @@ export interface operations {
     restartServer: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5688,7 +5688,7 @@ export interface operations {
     startServer: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5739,7 +5739,7 @@ export interface operations {
     stopServer: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5768,7 +5768,7 @@ export interface operations {
     createServer: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5795,7 +5795,7 @@ export interface operations {
     importServer: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5822,7 +5822,7 @@ export interface operations {
     refreshServer: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5853,13 +5853,13 @@ export interface operations {
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 hostname?: string;
                 name?: string;
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 /** @description Field to sort by, "-" for descending. */
                 sort?: "created_at" | "-created_at" | "name" | "-name";
@@ -5908,13 +5908,13 @@ export interface operations {
     deleteTaskserv: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
-                /** @description Also where another taskserv on the same server requires it. */
+                /** @description Delete it even if another taskserv on the same server requires it. */
                 force?: boolean;
                 /** @description Must be the id in the path. */
                 taskserv_id?: string;
-                /** @description Wait for other changes on the same servers to end. False: 409 while there are any. */
+                /** @description Wait until other changes on the same servers have ended. False: refuse with 409 instead. */
                 wait?: boolean;
                 /** @description Must be the workspace of the taskserv. */
                 workspace?: string;
@@ -5945,7 +5945,7 @@ export interface operations {
     updateTaskserv: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5974,7 +5974,7 @@ export interface operations {
     checkTaskserv: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6003,7 +6003,7 @@ export interface operations {
     getKubeconfig: {
         parameters: {
             query?: {
-                /** @description How long the certificate is good for. */
+                /** @description Validity of the certificate, in hours. */
                 hours?: number;
             };
             header?: never;
@@ -6028,7 +6028,7 @@ export interface operations {
     retryTaskserv: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6057,7 +6057,7 @@ export interface operations {
     createTaskserv: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6088,12 +6088,12 @@ export interface operations {
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 name?: string;
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 /** @description Field to sort by, "-" for descending. */
                 sort?: "created_at" | "-created_at" | "name" | "-name";
@@ -6120,7 +6120,7 @@ export interface operations {
     createToken: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6147,7 +6147,7 @@ export interface operations {
     deleteToken: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6180,12 +6180,12 @@ export interface operations {
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 disabled?: boolean;
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 /** @description Field to sort by, "-" for descending. */
                 sort?: "created_at" | "-created_at" | "username" | "-username";
@@ -6211,7 +6211,7 @@ export interface operations {
     createUser: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6260,7 +6260,7 @@ export interface operations {
     deleteUser: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6289,7 +6289,7 @@ export interface operations {
     updateUser: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6318,7 +6318,7 @@ export interface operations {
     removeTotpOfUser: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6352,11 +6352,11 @@ export interface operations {
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 /** @description Field to sort by, "-" for descending. */
                 sort?: "created_at" | "-created_at";
@@ -6382,7 +6382,7 @@ export interface operations {
     createWebhook: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6431,7 +6431,7 @@ export interface operations {
     deleteWebhook: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6460,7 +6460,7 @@ export interface operations {
     updateWebhook: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6493,13 +6493,13 @@ export interface operations {
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 event?: string;
                 operation_id?: string;
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 /** @description Field to sort by, "-" for descending. */
                 sort?: "created_at" | "-created_at";
@@ -6527,7 +6527,7 @@ export interface operations {
     redeliverWebhook: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6557,7 +6557,7 @@ export interface operations {
     testWebhook: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6586,7 +6586,7 @@ export interface operations {
     listWorkflowTypes: {
         parameters: {
             query?: {
-                /** @description With the types of this workspace. */
+                /** @description Include the types of this workspace. */
                 workspace?: string;
             };
             header?: never;
@@ -6609,7 +6609,7 @@ export interface operations {
     getWorkflowType: {
         parameters: {
             query?: {
-                /** @description With the types of this workspace. */
+                /** @description Include the types of this workspace. */
                 workspace?: string;
             };
             header?: never;
@@ -6639,11 +6639,11 @@ export interface operations {
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
                 created_by?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 /** @description Field to sort by, "-" for descending. */
                 sort?: "created_at" | "-created_at";
@@ -6694,7 +6694,7 @@ export interface operations {
     cancelWorkflow: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6724,7 +6724,7 @@ export interface operations {
     retryWorkflow: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6754,7 +6754,7 @@ export interface operations {
     rollbackWorkflow: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6786,7 +6786,7 @@ export interface operations {
             query?: {
                 /** @description From a Link header. */
                 after?: number;
-                /** @description `with` and `result` are null: for a look at many at once. */
+                /** @description Return null for `with` and `result`, for large workflows. */
                 brief?: boolean;
                 limit?: number;
                 status?: "waiting" | "running" | "retrying" | "completed" | "failed" | "cancelled" | "skipped" | "not_run";
@@ -6815,7 +6815,7 @@ export interface operations {
     approveWorkflowStep: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6847,7 +6847,7 @@ export interface operations {
     submitWorkflow: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6902,12 +6902,12 @@ export interface operations {
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 name?: string;
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 /** @description Field to sort by, "-" for descending. */
                 sort?: "created_at" | "-created_at" | "name" | "-name";
@@ -6955,7 +6955,7 @@ export interface operations {
     deleteWorkspace: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6985,7 +6985,7 @@ export interface operations {
     changeWorkspace: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -7015,7 +7015,7 @@ export interface operations {
     activateWorkspace: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -7068,7 +7068,7 @@ export interface operations {
     setCredentials: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -7099,7 +7099,7 @@ export interface operations {
     deleteCredentials: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -7178,7 +7178,7 @@ export interface operations {
     setSecret: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -7210,7 +7210,7 @@ export interface operations {
     deleteSecret: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -7265,7 +7265,7 @@ export interface operations {
     createServiceAccount: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -7323,7 +7323,7 @@ export interface operations {
     deleteServiceAccount: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -7358,7 +7358,7 @@ export interface operations {
     updateServiceAccount: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -7421,7 +7421,7 @@ export interface operations {
     createServiceAccountToken: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -7479,7 +7479,7 @@ export interface operations {
     setSshKey: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -7509,7 +7509,7 @@ export interface operations {
     createWorkspace: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;

@@ -5,7 +5,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { exportSPKI, generateKeyPair, type JWTPayload } from 'jose';
-import { expectError, expectOk, makeUser, startInstallation, USER_PASSWORD } from '../support/acceptance.ts';
+import { expectError, expectOk, makeUser, PROOF, startInstallation, USER_PASSWORD } from '../support/acceptance.ts';
 import { startIssuer } from '../support/issuer.ts';
 import { type Answer, type Client, createClient, ended, type Operation, until } from '../support/server.ts';
 
@@ -35,8 +35,8 @@ for (const [name, roles] of [
 }
 const DEPLOY = { name: 'deploy', audience: AUDIENCE, service_account: 'deploy@live', claims: { sub: JOB.sub } };
 const setRules = async (...exchange: object[]) =>
-  expectOk(await admin.request('PATCH', '/v1/auth/providers/ci', { exchange }));
-expectOk(await admin.request('POST', '/v1/auth/providers', { name: 'ci', issuer: ci.issuer, exchange: [DEPLOY] }));
+  expectOk(await admin.request('PATCH', '/v1/auth/providers/ci', { exchange, ...PROOF }));
+expectOk(await admin.request('POST', '/v1/auth/providers', { name: 'ci', issuer: ci.issuer, exchange: [DEPLOY], ...PROOF }));
 
 interface Exchanged {
   access_token: string;
@@ -254,7 +254,7 @@ test('with a rule or its provider go the tokens that jobs have, and what they be
   const end = await ended(admin, id, 60);
   assert.equal(end.status, 'failed', JSON.stringify(end));
   assert.match(JSON.stringify(end), /rule .*deploy.* by which a job got a token/);
-  expectOk(await admin.request('PATCH', '/v1/auth/providers/ci', { enabled: true }));
+  expectOk(await admin.request('PATCH', '/v1/auth/providers/ci', { enabled: true, ...PROOF }));
   assert.ok(!(await works(next)));
   await setRules();
   assert.match(await refused(await ci.jobToken(JOB)), /no rule/);
@@ -265,7 +265,7 @@ test('a rule stops when whoever made it is no administrator any more', async () 
   const id = await makeUser(admin, 'mallory', [{ role: 'admin' }]);
   const mallory = await server.login('mallory', USER_PASSWORD);
   const theirs = { ...DEPLOY, name: 'theirs', claims: { sub: 'repo:mallory/mine:ref:refs/heads/main' } };
-  expectOk(await mallory.request('PATCH', '/v1/auth/providers/ci', { exchange: [DEPLOY, theirs] }));
+  expectOk(await mallory.request('PATCH', '/v1/auth/providers/ci', { exchange: [DEPLOY, theirs], proof: { password: USER_PASSWORD } }));
   const own = { ...JOB, sub: theirs.claims.sub };
   const job = createClient(server.url, expectOk(await exchange(await ci.jobToken(own))).access_token);
   expectOk(await job.request('GET', '/v1/auth/me'));
@@ -310,7 +310,7 @@ test('a rule narrows, names one account, and ends with it', async () => {
 
   expectOk(await admin.request('PATCH', '/v1/auth/providers/ci', { enabled: false }));
   assert.match(await refused(await ci.jobToken(JOB)), /no identity provider/);
-  expectOk(await admin.request('PATCH', '/v1/auth/providers/ci', { enabled: true }));
+  expectOk(await admin.request('PATCH', '/v1/auth/providers/ci', { enabled: true, ...PROOF }));
   // One that jobs alone use has no button.
   assert.deepEqual(expectOk(await anonymous.request('GET', '/v1/auth/sso')), []);
   expectError(await anonymous.request('GET', '/v1/auth/sso/ci/start'), 404, 'NOT_FOUND');

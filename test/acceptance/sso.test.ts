@@ -695,14 +695,25 @@ test('sign-ins and exchanges are limited for each address', async () => {
 
 test('what decides who administers takes the password of whoever sets it up', async () => {
   const set = (name: string, body: object) => admin.request('PATCH', `/v1/auth/providers/${name}`, body);
-  expectError(await set('main', { groups_claim: 'nickname' }), 403, 'PROOF_REQUIRED');
-  const guessed = { groups_claim: 'nickname', proof: { password: 'a guess' } };
+  expectError(await set('main', { groups_claim: 'roles' }), 403, 'PROOF_REQUIRED');
+  const guessed = { groups_claim: 'roles', proof: { password: 'a guess' } };
   expectError(await set('main', guessed), 401, 'INVALID_CREDENTIALS');
   expectOk(await admin.request('DELETE', '/v1/auth/providers/other'));
   const { proof: _, ...third } = { ...providerOf('third', other) };
   expectError(await admin.request('POST', '/v1/auth/providers', third), 403, 'PROOF_REQUIRED');
   const harmless = { ...third, group_roles: GROUP_ROLES.slice(1) };
-  expectOk(await admin.request('POST', '/v1/auth/providers', harmless));
+  // So it is with what lets anybody in, whatever they may do.
+  expectError(await admin.request('POST', '/v1/auth/providers', harmless), 403, 'PROOF_REQUIRED');
+  expectOk(await admin.request('POST', '/v1/auth/providers', { ...harmless, ...PROOF }));
+  const account = { name: 'jobs', roles: ['operator'] };
+  expectOk(await admin.request('POST', '/v1/workspaces/north/service-accounts', account));
+  const rule = { name: 'any', audience: 'us', claims: { sub: 'job' }, service_account: 'jobs@north' };
+  const named = [{ group: 'them', role: 'viewer' as const }];
+  const decisive = [
+    ...[{ exchange: [rule] }, { group_roles: named }, { client_id: 'another' }, { groups_claim: 'roles' }],
+    ...[{ device_login: true }, { required_amr: [] }, { enabled: true }, { roles_hold_seconds: 90_000 }],
+  ];
+  for (const change of decisive) expectError(await set('third', change), 403, 'PROOF_REQUIRED');
   expectOk(await set('third', { title: 'The third' }));
   expectError(await set('third', { group_roles: GROUP_ROLES }), 403, 'PROOF_REQUIRED');
   // To switch one off takes none: it is urgent.

@@ -1,7 +1,7 @@
 /** Signing in by an identity provider in a real browser, at a certified provider. */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { startInstallation } from '../support/acceptance.ts';
+import { PROOF, startInstallation } from '../support/acceptance.ts';
 import { startIssuer } from '../support/issuer.ts';
 import { freePort } from '../support/server.ts';
 import { startBrowser, visit } from './support.ts';
@@ -20,6 +20,7 @@ await server.admin.request('POST', '/v1/auth/providers', {
   ...{ name: 'main', title: 'The Issuer', issuer: issuer.issuer },
   ...{ client_id: issuer.clientId, client_secret: issuer.clientSecret },
   group_roles: [{ group: 'readers', role: 'viewer' }],
+  ...PROOF,
 });
 
 /** From the page that was asked for through the pages of the issuer. */

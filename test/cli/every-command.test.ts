@@ -213,6 +213,7 @@ test(EVERY, { skip: needsSshd() || needs('unshare') }, async () => {
   const rules = path.join(home, 'rules.json');
   const rule = { name: 'main', audience: 'here', claims: { sub: 'job' }, service_account: 'deploy@default' };
   await writeFile(rules, JSON.stringify([rule]));
+  cli.answers(ADMIN_PASSWORD);
   await ok(`identity-provider create ci --issuer ${issuer.issuer} --exchange-file ${rules}`);
   await ok('identity-provider list');
   await ok('service-account update deploy --enable');
@@ -220,6 +221,7 @@ test(EVERY, { skip: needsSshd() || needs('unshare') }, async () => {
   const client = '--client-id provisioning --group-role readers=viewer --device-login yes';
   const secretFile = path.join(home, 'secret');
   await writeFile(secretFile, issuer.clientSecret);
+  cli.answers(ADMIN_PASSWORD);
   await ok(`identity-provider update ci --title CI ${client} --client-secret-file ${secretFile}`);
   issuer.people.set('ada', { preferred_username: 'ada', groups: ['readers'] });
   const browser = createBrowser();

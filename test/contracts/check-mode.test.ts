@@ -9,7 +9,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { generateSshKey } from '../../src/transports/keys.ts';
-import { expectError, expectOk, makeServer, makeUser, USER_PASSWORD } from '../support/acceptance.ts';
+import { expectError, expectOk, makeServer, makeUser, PROOF, USER_PASSWORD } from '../support/acceptance.ts';
 import { assertNotStored } from '../support/canaries.ts';
 import { startCloudInstallation } from '../support/cloud-installation.ts';
 import { startIssuer } from '../support/issuer.ts';
@@ -127,11 +127,11 @@ const REQUESTS: Record<string, () => Sent> = {
   }),
   'POST /v1/auth/providers': () => ({
     path: '/v1/auth/providers',
-    body: { name: 'new', issuer: another.issuer, client_id: 'x', client_secret: SECRETS.password },
+    body: { name: 'new', issuer: another.issuer, client_id: 'x', client_secret: SECRETS.password, proof: { password: ADMIN_PASSWORD, totp: codesNow(apps.present)[1] } },
   }),
   'PATCH /v1/auth/providers/{name}': () => ({
     path: '/v1/auth/providers/kept',
-    body: { title: 'Changed', client_secret: SECRETS.password, group_roles: [{ group: 'some', role: 'viewer' }] },
+    body: { title: 'Changed', client_secret: SECRETS.password, group_roles: [{ group: 'some', role: 'viewer' }], proof: { password: ADMIN_PASSWORD, totp: codesNow(apps.present)[1] } },
   }),
   'DELETE /v1/auth/providers/{name}': () => ({ path: '/v1/auth/providers/kept' }),
   'POST /v1/users': () => ({
@@ -399,6 +399,8 @@ before(async () => {
   ids.token = expectOk(await admin.request<{ id: string }>('POST', '/v1/tokens', { name: 'some' })).id;
   const somebody = await server.login('somebody', USER_PASSWORD);
   ids.session = expectOk(await somebody.request<{ session_id: string }>('GET', '/v1/auth/me')).session_id;
+  const kept = { name: 'kept', issuer: issuer.issuer, client_id: 'x', group_roles: [{ group: 'all', role: 'viewer' }] };
+  expectOk(await admin.request('POST', '/v1/auth/providers', { ...kept, ...PROOF }));
   await setUpApp(somebody, USER_PASSWORD);
   const { secret, recovery } = await setUpApp(admin, ADMIN_PASSWORD);
   const another = { password: ADMIN_PASSWORD, totp: recovery };
@@ -406,8 +408,6 @@ before(async () => {
   Object.assign(apps, { present: secret, next });
   const account = { name: 'deploy', roles: ['developer'] };
   expectOk(await admin.request('POST', '/v1/workspaces/default/service-accounts', account));
-  const kept = { name: 'kept', issuer: issuer.issuer, client_id: 'x', group_roles: [{ group: 'all', role: 'viewer' }] };
-  expectOk(await admin.request('POST', '/v1/auth/providers', kept));
   const path = `${server.dataDir}/workspaces/other`;
   expectOk(await admin.request('POST', '/v1/workspaces/create', { name: 'other', path }));
   expectOk(await admin.request('PUT', `/v1/workspaces/other/credentials/${cloud.name}`, cloud.credentials));

@@ -81,9 +81,10 @@ function cookieOf(flows: Flows, request: FastifyRequest): string | null {
 }
 
 /** Only this browser has it, and no script: whoever comes back must be who went. */
-function setCookie(flows: Flows, request: FastifyRequest, reply: FastifyReply, value: string, age: number): void {
+function setCookie(flows: Flows, request: FastifyRequest, reply: FastifyReply, value: string): void {
   const secure = isSecure(flows, request) ? '; Secure' : '';
   const pair = `${cookieName(flows, request)}=${value}`;
+  const age = CODE_SECONDS + CONSENT_SECONDS;
   reply.header('set-cookie', `${pair}; Path=/; Max-Age=${age}; HttpOnly; SameSite=Lax${secure}`);
 }
 
@@ -109,7 +110,7 @@ export async function begin(
       payload: sessions.encryption.encrypt(JSON.stringify(pending), contextOf(key)),
       ...{ seconds: CODE_SECONDS, pollAfter: null },
     });
-    setCookie(flows, request, reply, browser, CODE_SECONDS);
+    setCookie(flows, request, reply, browser);
     return reply.redirect(url.href, 302);
   } catch (error) {
     if (!(error instanceof IssuerError)) throw error;

@@ -46,7 +46,7 @@ export function registerProviderRoutes(app: App, services: Services, auth: Authe
         operationId: 'createIdentityProvider',
         summary: 'Set up an identity provider',
         description:
-          'The issuer is asked how it describes itself. With a `client_id` it shows on the login page, and whoever has a group of `group_roles` gets in, as a user made at the first login; with `exchange`, jobs trade its tokens. Where groups get the role admin in every workspace it asks for `proof`. Needs a login.',
+          'The issuer is asked how it describes itself. With a `client_id` it shows on the login page, and whoever has a group of `group_roles` gets in, as a user made at the first login; with `exchange`, jobs trade its tokens. Where it lets anybody in so, it asks for `proof`. Needs a login.',
         body: CreateProvider,
         response: { 200: IdentityProvider, ...errorResponses(400, 401, 403, 409, 429) },
       },
@@ -88,7 +88,7 @@ export function registerProviderRoutes(app: App, services: Services, auth: Authe
         operationId: 'updateIdentityProvider',
         summary: 'Change an identity provider',
         description:
-          'Its users have what the new `group_roles` give at once. With `enabled` false its sessions end, and its users have no roles. One by which groups have the role admin in every workspace asks for `proof`. Needs a login.',
+          'Its users have what the new `group_roles` give at once. With `enabled` false its sessions end, and its users have no roles. What may let somebody in asks for `proof`, and so does any change of one by which groups have the role admin in every workspace. Needs a login.',
         params: NameParams,
         body: UpdateProvider,
         response: { 200: IdentityProvider, ...errorResponses(400, 401, 403, 404, 409, 429) },

@@ -97,7 +97,7 @@ export async function requireIssuer(
   });
 }
 
-/** @param proof of the caller, where it makes administrators. @throws 400, 403, 409. */
+/** @param proof of the caller, where it lets somebody in. @throws 400, 403, 409. */
 export async function createProvider(
   tools: ProviderTools,
   mutation: Mutation,
@@ -123,7 +123,7 @@ export async function createProvider(
     throw errors.conflict(`There is an identity provider "${name}", or one of the issuer ${issuer}, already.`);
   }
   await setRules(tx, row, groups, exchange, principal.userId);
-  if (await givesAdministrators(tx, id)) await lockCaller(tx, principal, proof);
+  if (letsSomebodyIn(body) || (await givesAdministrators(tx, id))) await lockCaller(tx, principal, proof);
   await adjustAll(mutation, issuer, `the set-up of ${name}`);
   audit({ action: 'identity_provider.create', resource: `identity_provider:${name}`, details: shown(body) });
   return { body: await getProvider(tx, name), location: `/v1/auth/providers/${name}` };
@@ -131,7 +131,8 @@ export async function createProvider(
 
 /**
  * What changes about the roles of its users is carried out at once.
- * @param proof of the caller, where it gives administrators: any of its settings may decide who these are. @throws 400, 403, 404, 409.
+ * @param proof of the caller, where it lets somebody in, or gives administrators: any of its settings may decide who these are.
+ * @throws 400, 403, 404, 409.
  */
 export async function changeProvider(
   tools: ProviderTools,
@@ -161,17 +162,17 @@ export async function changeProvider(
     throw errors.validation([{ field: 'client_id', message }]);
   }
   await setRules(tx, changed, groups, exchange, principal.userId);
-  if (await givesAdministrators(tx, provider.id)) await lockCaller(tx, principal, proof);
+  if (letsSomebodyIn(body) || (await givesAdministrators(tx, provider.id))) await lockCaller(tx, principal, proof);
   const isOff = !changed.enabled || changed.client_id === null;
   // Those that began under another rule about the second factor end as well.
-  if (isOff || fields.required_acr !== undefined || fields.required_amr !== undefined) {
-    await endProviderSessions(tx, provider.id);
-  }
+  const asksOtherwise = fields.required_acr !== undefined || fields.required_amr !== undefined;
+  if (isOff || asksOtherwise) await endProviderSessions(tx, provider.id);
   if (isOff) await forgetGroups(tx, { issuer: provider.issuer });
   const kept = changed.enabled ? await unchangedRules(tx, provider.id, before) : [];
   const accounts = await revokeExchanged(tx, provider.id, kept);
   for (const account of accounts) await notifyUserChanged(tx, account);
   const users = await adjustAll(mutation, provider.issuer, `the set-up of ${name}`);
+  if (asksOtherwise) for (const user of users) await notifyUserChanged(tx, user);
   audit({ action: 'identity_provider.update', resource: `identity_provider:${name}`, details: shown(body) });
   afterCommit(() => [...users, ...accounts].forEach(auth.forgetUser));
   return { body: await getProvider(tx, name) };
@@ -201,6 +202,20 @@ function shown({
   ...rest
 }: Omit<CreateProvider | UpdateProvider, 'proof'>): Record<string, unknown> {
   return { ...rest, ...(secret === undefined ? {} : { client_secret_changed: true }) };
+}
+
+/** Whether a change decides who gets in, otherwise than by letting nobody. */
+function letsSomebodyIn(change: Omit<UpdateProvider, 'proof'>): boolean {
+  const { group_roles: groups = [], exchange = [], client_id: clientId, enabled, device_login: device } = change;
+  const others = [change.groups_claim, change.required_acr, change.required_amr, change.roles_hold_seconds];
+  return (
+    groups.length > 0 ||
+    exchange.length > 0 ||
+    typeof clientId === 'string' ||
+    enabled === true ||
+    device === true ||
+    others.some((value) => value !== undefined)
+  );
 }
 
 /** The names of the rules that are as they were. */

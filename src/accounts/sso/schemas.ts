@@ -145,7 +145,7 @@ const optional = {
   required_amr: Type.Optional(changeable.required_amr),
   group_roles: Type.Optional(groupRoles),
   exchange: Type.Optional(exchange),
-  proof: proof('where groups then give the role admin in every workspace'),
+  proof: proof('where it lets anybody in, or groups give the role admin in every workspace'),
 };
 
 export const CreateProvider = Type.Object(

@@ -116,17 +116,30 @@ const PASSWORD_STDIN = {
   description: 'where your own password is asked for, read it and a code from lines of standard input',
 };
 
-/** The own password and a code, where groups are to have the role admin in every workspace. @param roles false: they have none. */
+/** Whether a change decides who gets in, otherwise than by letting nobody: as the server sees it. */
+function letsSomebodyIn(change: Awaited<ReturnType<typeof settingsOf>> & { enabled?: boolean | undefined }): boolean {
+  const { group_roles: groups = [], exchange = [], client_id: clientId, enabled, device_login: device } = change;
+  const others = [change.groups_claim, change.required_acr, change.required_amr, change.roles_hold_seconds];
+  return (
+    groups.length > 0 ||
+    exchange.length > 0 ||
+    clientId !== undefined ||
+    enabled === true ||
+    device === true ||
+    others.some((value) => value !== undefined)
+  );
+}
+
+/** The own password and a code, where they are asked for: also where groups have the role admin in every workspace. */
 async function proofFor(
   session: Session,
   client: Client,
   options: OptionValues,
-  roles: readonly { role: string; workspace?: string | null }[] | undefined | false,
+  decides: boolean,
+  roles: readonly { role: string; workspace?: string | null }[],
 ) {
-  const administers = roles
-    ? roles.some(({ role, workspace = null }) => role === 'admin' && workspace === null)
-    : false;
-  if (!administers) return undefined;
+  const administers = roles.some(({ role, workspace = null }) => role === 'admin' && workspace === null);
+  if (!decides && !administers) return undefined;
   const lines =
     options.passwordStdin === true ? (await session.terminal.readAll()).trimEnd().split(/\r?\n/) : undefined;
   return proofOf(session, client, lines);
@@ -156,8 +169,8 @@ export const identityProviderCommands: readonly CommandDefinition[] = [
   {
     name: 'identity-provider create',
     summary: 'let an issuer of OpenID Connect vouch for users, or for jobs',
-    description: `At the issuer, allow the redirect URI <server>/v1/auth/sso/<name>/callback. Where groups get the role admin in every
-workspace, it takes your own password as well, and a code where your logins ask for one.`,
+    description: `At the issuer, allow the redirect URI <server>/v1/auth/sso/<name>/callback. Where it lets
+anybody in, it takes your own password as well, and a code where your logins ask for one.`,
     examples: [
       'provisioning identity-provider create keycloak --issuer https://id.example/realms/main --client-id provisioning --client-secret-file ./secret --group-role platform=admin --group-role devs=developer:staging',
       'provisioning identity-provider create github --issuer https://token.actions.githubusercontent.com --exchange-file ./rules.json',
@@ -172,7 +185,7 @@ workspace, it takes your own password as well, and a code where your logins ask 
     async run(session, [name = ''], options) {
       const settings = await settingsOf(options);
       const client = await session.client();
-      const proof = await proofFor(session, client, options, settings.client_id !== undefined && settings.group_roles);
+      const proof = await proofFor(session, client, options, letsSomebodyIn(settings), []);
       const body = { name, issuer: text(options, 'issuer') ?? '', ...settings, ...given({ proof }) };
       session.record(await client.post('/v1/auth/providers', { body }), VIEW);
     },
@@ -180,8 +193,8 @@ workspace, it takes your own password as well, and a code where your logins ask 
   {
     name: 'identity-provider update',
     summary: 'change an identity provider, or switch it off',
-    description: `What changes about the roles of its users is carried out at once. One by which groups have the role admin in every
-workspace takes your own password as well.`,
+    description: `What changes about the roles of its users is carried out at once. What may let somebody in takes
+your own password as well, and so does any change of one by which groups have the role admin in every workspace.`,
     examples: [
       'provisioning identity-provider update keycloak --group-role platform=admin',
       'provisioning identity-provider update keycloak --disable',
@@ -201,7 +214,7 @@ workspace takes your own password as well.`,
       const client = await session.client();
       const before = await client.get('/v1/auth/providers/{name}', { path: { name } });
       const { enabled: on, client_id: clientId, group_roles: roles } = { ...before, ...change };
-      const proof = await proofFor(session, client, options, on && clientId !== null && roles);
+      const proof = await proofFor(session, client, options, letsSomebodyIn(change), on && clientId !== null ? roles : []);
       const body = { ...change, ...given({ proof }) };
       session.record(await client.patch('/v1/auth/providers/{name}', { path: { name }, body }), VIEW);
     },
