@@ -249,7 +249,7 @@ export interface paths {
         put?: never;
         /**
          * Set up an identity provider
-         * @description The issuer is asked how it describes itself. With a `client_id` it shows on the login page, and whoever has a group of `group_roles` gets in, as a user made at the first login; with `exchange`, jobs trade its tokens. Where groups get the role admin in every workspace it asks for `proof`. Needs a login.
+         * @description The issuer is asked how it describes itself. With a `client_id` it shows on the login page, and whoever has a group of `group_roles` gets in, as a user made at the first login; with `exchange`, jobs trade its tokens. Where it lets anybody in so, it asks for `proof`. Needs a login.
          */
         post: operations["createIdentityProvider"];
         delete?: never;
@@ -278,7 +278,7 @@ export interface paths {
         head?: never;
         /**
          * Change an identity provider
-         * @description Its users have what the new `group_roles` give at once. With `enabled` false its sessions end, and its users have no roles. One by which groups have the role admin in every workspace asks for `proof`. Needs a login.
+         * @description Its users have what the new `group_roles` give at once. With `enabled` false its sessions end, and its users have no roles. What may let somebody in asks for `proof`, and so does any change of one by which groups have the role admin in every workspace. Needs a login.
          */
         patch: operations["updateIdentityProvider"];
         trace?: never;
@@ -2144,7 +2144,7 @@ export interface components {
              * @example keycloak
              */
             name: string;
-            /** @description The caller's own password, and a code where logins ask for one. Asked for where groups then give the role admin in every workspace. */
+            /** @description The caller's own password, and a code where logins ask for one. Asked for where it lets anybody in, or groups give the role admin in every workspace. */
             proof?: {
                 password: string;
                 /**
@@ -3704,7 +3704,7 @@ export interface components {
             group_roles?: components["schemas"]["GroupRole"][];
             /** @description Where the groups are, in the user info or the ID token; a path has dots. */
             groups_claim?: string;
-            /** @description The caller's own password, and a code where logins ask for one. Asked for where groups then give the role admin in every workspace. */
+            /** @description The caller's own password, and a code where logins ask for one. Asked for where it lets anybody in, or groups give the role admin in every workspace. */
             proof?: {
                 password: string;
                 /**

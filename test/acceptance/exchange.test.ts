@@ -36,7 +36,9 @@ for (const [name, roles] of [
 const DEPLOY = { name: 'deploy', audience: AUDIENCE, service_account: 'deploy@live', claims: { sub: JOB.sub } };
 const setRules = async (...exchange: object[]) =>
   expectOk(await admin.request('PATCH', '/v1/auth/providers/ci', { exchange, ...PROOF }));
-expectOk(await admin.request('POST', '/v1/auth/providers', { name: 'ci', issuer: ci.issuer, exchange: [DEPLOY], ...PROOF }));
+expectOk(
+  await admin.request('POST', '/v1/auth/providers', { name: 'ci', issuer: ci.issuer, exchange: [DEPLOY], ...PROOF }),
+);
 
 interface Exchanged {
   access_token: string;
@@ -265,7 +267,12 @@ test('a rule stops when whoever made it is no administrator any more', async () 
   const id = await makeUser(admin, 'mallory', [{ role: 'admin' }]);
   const mallory = await server.login('mallory', USER_PASSWORD);
   const theirs = { ...DEPLOY, name: 'theirs', claims: { sub: 'repo:mallory/mine:ref:refs/heads/main' } };
-  expectOk(await mallory.request('PATCH', '/v1/auth/providers/ci', { exchange: [DEPLOY, theirs], proof: { password: USER_PASSWORD } }));
+  expectOk(
+    await mallory.request('PATCH', '/v1/auth/providers/ci', {
+      exchange: [DEPLOY, theirs],
+      proof: { password: USER_PASSWORD },
+    }),
+  );
   const own = { ...JOB, sub: theirs.claims.sub };
   const job = createClient(server.url, expectOk(await exchange(await ci.jobToken(own))).access_token);
   expectOk(await job.request('GET', '/v1/auth/me'));

@@ -49,7 +49,10 @@ test('an administrator sets providers up; their secrets come from files', async 
     ['main', issuer],
     ['plain', plain],
   ] as const) {
-    const made = await ok(['identity-provider', 'create', name, '--issuer', at.issuer, ...common, '-o', 'json'], `${ADMIN_PASSWORD}\n`);
+    const made = await ok(
+      ['identity-provider', 'create', name, '--issuer', at.issuer, ...common, '-o', 'json'],
+      `${ADMIN_PASSWORD}\n`,
+    );
     assert.deepEqual(JSON.parse(made).group_roles, [{ group: 'readers', role: 'viewer', workspace: 'default' }]);
     assert.ok(!made.includes(issuer.clientSecret));
   }
@@ -126,7 +129,10 @@ test('token exchange prints a token for a job', async () => {
     service_account: 'deploy@default',
   };
   await writeFile(rules, JSON.stringify([rule]));
-  await ok(['identity-provider', 'update', 'plain', '--exchange-file', rules, '--password-stdin'], `${ADMIN_PASSWORD}\n`);
+  await ok(
+    ['identity-provider', 'update', 'plain', '--exchange-file', rules, '--password-stdin'],
+    `${ADMIN_PASSWORD}\n`,
+  );
   const token = await plain.jobToken({ sub: 'job', aud: 'https://x.example' });
   const { status, stdout, stderr } = await cli.run(['token', 'exchange', '-o', 'name'], {
     input: `${token}\n`,

@@ -127,11 +127,22 @@ const REQUESTS: Record<string, () => Sent> = {
   }),
   'POST /v1/auth/providers': () => ({
     path: '/v1/auth/providers',
-    body: { name: 'new', issuer: another.issuer, client_id: 'x', client_secret: SECRETS.password, proof: { password: ADMIN_PASSWORD, totp: codesNow(apps.present)[1] } },
+    body: {
+      name: 'new',
+      issuer: another.issuer,
+      client_id: 'x',
+      client_secret: SECRETS.password,
+      proof: { password: ADMIN_PASSWORD, totp: codesNow(apps.present)[1] },
+    },
   }),
   'PATCH /v1/auth/providers/{name}': () => ({
     path: '/v1/auth/providers/kept',
-    body: { title: 'Changed', client_secret: SECRETS.password, group_roles: [{ group: 'some', role: 'viewer' }], proof: { password: ADMIN_PASSWORD, totp: codesNow(apps.present)[1] } },
+    body: {
+      title: 'Changed',
+      client_secret: SECRETS.password,
+      group_roles: [{ group: 'some', role: 'viewer' }],
+      proof: { password: ADMIN_PASSWORD, totp: codesNow(apps.present)[1] },
+    },
   }),
   'DELETE /v1/auth/providers/{name}': () => ({ path: '/v1/auth/providers/kept' }),
   'POST /v1/users': () => ({

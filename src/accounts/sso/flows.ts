@@ -1,8 +1,8 @@
 /** The ways to sign in by an identity provider: a browser that goes there and comes back, and another device. */
 import { createHash, randomBytes } from 'node:crypto';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { type CodeChecks, IssuerError, type Issuers } from '../../access/sso/issuers.ts';
 import { presentTime } from '../../access/sso/identity-store.ts';
+import { type CodeChecks, IssuerError, type Issuers } from '../../access/sso/issuers.ts';
 import { claimPoll, delayPoll, insertPending, takePending } from '../../access/sso/pending-store.ts';
 import { findProvider, type ProviderRow } from '../../access/sso/provider-store.ts';
 import { issuerOfRow } from '../../access/sso/sealing.ts';

@@ -214,7 +214,13 @@ your own password as well, and so does any change of one by which groups have th
       const client = await session.client();
       const before = await client.get('/v1/auth/providers/{name}', { path: { name } });
       const { enabled: on, client_id: clientId, group_roles: roles } = { ...before, ...change };
-      const proof = await proofFor(session, client, options, letsSomebodyIn(change), on && clientId !== null ? roles : []);
+      const proof = await proofFor(
+        session,
+        client,
+        options,
+        letsSomebodyIn(change),
+        on && clientId !== null ? roles : [],
+      );
       const body = { ...change, ...given({ proof }) };
       session.record(await client.patch('/v1/auth/providers/{name}', { path: { name }, body }), VIEW);
     },
