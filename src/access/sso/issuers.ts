@@ -26,6 +26,8 @@ const MAX_ISSUERS = 1_000;
 const MAX_WORDS = 500;
 /** Characters of a subject, as OpenID Connect has it, and kept of a name. */
 const MAX_SUBJECT = 255;
+/** Characters of what is kept of an issuer's tokens for a session. */
+const MAX_TOKENS_TEXT = 32_768;
 /** Before its end an access token is renewed. Milliseconds. */
 const ACCESS_MARGIN_MS = 10_000;
 const DEVICE_GRANT = 'urn:ietf:params:oauth:grant-type:device_code';
@@ -194,6 +196,9 @@ export function createIssuers(egress: Egress): Issuers {
       refresh: answer.refresh_token ?? before?.tokens.refresh ?? null,
       groupsFrom: before?.tokens.groupsFrom ?? 'userinfo',
     };
+    if (JSON.stringify(tokens).length > MAX_TOKENS_TEXT) {
+      throw new IssuerError('refused', `the issuer's tokens are longer than ${MAX_TOKENS_TEXT} characters`);
+    }
     await before?.keep(tokens);
     const asked = config.serverMetadata().userinfo_endpoint !== undefined;
     const userInfo = asked ? await askUserInfo(library, config, answer.access_token, subject) : null;
