@@ -52,6 +52,8 @@ export interface Sessions {
    * counted apart, so that a flood of names does not push out the counts of users.
    */
   tries: { user: TryLimit; nobody: TryLimit };
+  /** Refusals of single sign-on that are written down of each address. */
+  refusals: TryLimit;
   /** Asks the issuer of a session, where that is due. */
   checkSession: SessionCheck;
 }

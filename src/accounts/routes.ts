@@ -26,7 +26,8 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
   const { config, db, encryption, mutate, checkSession } = services;
   const limit = () => createTryLimit(config.accountLoginLimit, ACCOUNT_WINDOW_MS);
   const tries = { user: limit(), nobody: limit() };
-  const sessions = { config, db, encryption, tokens: auth.tokens, tries, checkSession };
+  const refusals = createTryLimit(config.loginRateLimit, 60_000);
+  const sessions = { config, db, encryption, tokens: auth.tokens, tries, refusals, checkSession };
   const tools = { ...services, proofTries: limit() };
 
   app.post(

@@ -685,10 +685,21 @@ test('sign-ins and exchanges are limited for each address', async () => {
     new Set(
       await Promise.all(Array.from({ length: 12 }, async () => (await limited.request(method, route, body)).status)),
     );
+  const denied = async () =>
+    [...(await auditRows('auth.login')), ...(await auditRows('auth.exchange'))].filter(
+      ({ outcome }) => outcome === 'denied',
+    );
+  const before = (await denied()).length;
   assert.ok((await statuses('GET', `/v1/auth/sso/main/callback?state=${'A'.repeat(43)}`)).has(429));
   assert.ok((await statuses('POST', '/v1/auth/sso/token', { ticket: 'A'.repeat(43) })).has(429));
   assert.ok((await statuses('POST', '/v1/auth/sso/device/token', { device: 'A'.repeat(43) })).has(429));
   assert.ok((await statuses('POST', '/v1/auth/exchange', { subject_token: 'x' })).has(429));
+  // Strangers do not fill the audit log: one line here, and that there were more.
+  const rows = await denied();
+  assert.equal(rows.length - before, 2);
+  assert.ok(
+    rows.some(({ details }) => details?.reason === 'further refusals of this address are left out for a minute'),
+  );
   assert.ok((await statuses('GET', '/v1/auth/sso/none/start')).has(429));
   assert.ok((await statuses('POST', '/v1/auth/sso/none/device')).has(429));
 });

@@ -137,12 +137,7 @@ const REQUESTS: Record<string, () => Sent> = {
   }),
   'PATCH /v1/auth/providers/{name}': () => ({
     path: '/v1/auth/providers/kept',
-    body: {
-      title: 'Changed',
-      client_secret: SECRETS.password,
-      group_roles: [{ group: 'some', role: 'viewer' }],
-      proof: { password: ADMIN_PASSWORD, totp: codesNow(apps.present)[1] },
-    },
+    body: { title: 'Changed', client_secret: SECRETS.password, group_roles: [] },
   }),
   'DELETE /v1/auth/providers/{name}': () => ({ path: '/v1/auth/providers/kept' }),
   'POST /v1/users': () => ({

@@ -21,7 +21,9 @@ import type { Database, Queryable } from '../../database/pool.ts';
 import { uuidv7 } from '../../database/uuid.ts';
 import { errors } from '../../errors.ts';
 import { insertAudit } from '../../http/mutation.ts';
+import type { TryLimit } from '../../http/rate-limit.ts';
 import { harmlessText } from '../../util/harmless.ts';
+import { noteRefusal } from './sign-in.ts';
 
 /** Of one token of a job: it tries again where an answer was lost, and no more. */
 const MAX_USES = 5;
@@ -36,6 +38,7 @@ export interface ExchangeTools {
   db: Database;
   encryption: Encryption;
   issuers: Issuers;
+  refusals: TryLimit;
 }
 
 export interface Exchanged {
@@ -76,13 +79,9 @@ export async function exchange(
     });
   } catch (error) {
     if (!(error instanceof Refusal || error instanceof IssuerError)) throw error;
-    await insertAudit(tools.db, request, 'anonymous', 'denied', {
-      action: 'auth.exchange',
-      details: {
-        ...(provider === null ? {} : { provider: provider.name }),
-        reason: error.message,
-        token: told(claimed),
-      },
+    await noteRefusal(tools, request, 'auth.exchange', {
+      ...(provider === null ? {} : { provider: provider.name }),
+      ...{ reason: error.message, token: told(claimed) },
     });
     throw errors.exchangeRefused();
   }

@@ -114,7 +114,7 @@ export async function begin(
     return reply.redirect(url.href, 302);
   } catch (error) {
     if (!(error instanceof IssuerError)) throw error;
-    await auditRefusal(sessions.db, request, name, error.message);
+    await auditRefusal(sessions, request, name, error.message);
     return reply.redirect(failureUrl(destination, 'unavailable'), 302);
   }
 }
@@ -130,7 +130,7 @@ export async function comeBack(
   const { sessions, issuers } = flows;
   const provider = await loginProvider(flows, name);
   const refused = async (reason: string, destination: Destination, code: string) => {
-    await auditRefusal(sessions.db, request, name, reason);
+    await auditRefusal(sessions, request, name, reason);
     return reply.redirect(failureUrl(destination, code), 302);
   };
   const key = hashOf(query.state ?? '');
@@ -199,7 +199,12 @@ export async function consentTo(
   const browser = cookieOf(flows, request);
   const isTheirs = browser !== null && found?.binding?.equals(hashOf(browser)) === true;
   if (found === null || !isTheirs || found.provider_id !== provider.id) {
-    await auditRefusal(db, request, name, 'a sign-in of a command line that was confirmed late, twice or elsewhere');
+    await auditRefusal(
+      flows.sessions,
+      request,
+      name,
+      'a sign-in of a command line that was confirmed late, twice or elsewhere',
+    );
     throw errors.ssoExpired();
   }
   const asked = JSON.parse(encryption.decrypt(found.payload, contextOf(key))) as PendingConsent;
@@ -248,7 +253,7 @@ export async function tradeTicket(
   if (found === null || provider === null || !provider.enabled || provider.client_id === null)
     throw errors.ssoExpired();
   if (shown === null || found.binding === null || !hashOf(shown).equals(found.binding)) {
-    await auditRefusal(db, request, provider.name, 'a ticket that was given to somebody else');
+    await auditRefusal(sessions, request, provider.name, 'a ticket that was given to somebody else');
     throw errors.ssoExpired();
   }
   const waited = JSON.parse(encryption.decrypt(found.payload, contextOf(key))) as Asked;
@@ -281,7 +286,7 @@ export async function beginDevice(flows: Flows, request: FastifyRequest, name: s
   if (!provider.device_login) throw errors.noDeviceLogin(provider.title);
   const begun = await issuers.beginDevice(issuerOfRow(sessions.encryption, provider)).catch(async (error) => {
     if (!(error instanceof IssuerError)) throw error;
-    await auditRefusal(sessions.db, request, name, error.message);
+    await auditRefusal(sessions, request, name, error.message);
     throw errors.ssoRefused();
   });
   if (begun === null) throw errors.noDeviceLogin(provider.title);
@@ -331,7 +336,7 @@ export async function pollDevice(
     if (!(error instanceof IssuerError)) throw error;
     if (error.kind === 'unavailable') return { pending: true as const, slower: false };
     await takePending(db, key, 'device');
-    await auditRefusal(db, request, provider.name, error.message);
+    await auditRefusal(sessions, request, provider.name, error.message);
     throw errors.ssoRefused();
   });
   if ('pending' in seen) {

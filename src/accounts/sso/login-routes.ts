@@ -166,7 +166,7 @@ export function registerSsoRoutes(app: App, services: Services, sessions: Sessio
       },
     },
     async (request, reply) => {
-      const given = await exchange(services, request, request.body);
+      const given = await exchange({ ...services, refusals: sessions.refusals }, request, request.body);
       return sendJson(reply.header('cache-control', 'no-store'), JSON.stringify(given));
     },
   );

@@ -26,6 +26,7 @@ import type { Queryable } from '../../database/pool.ts';
 import { uuidv7 } from '../../database/uuid.ts';
 import { type ApplicationError, errors } from '../../errors.ts';
 import { insertAudit } from '../../http/mutation.ts';
+import { addressOf } from '../../http/rate-limit.ts';
 import { clientOf, issuePair, type Sessions } from '../login.ts';
 import type { TokenPair } from '../schemas.ts';
 import { adjustRoles } from './roles.ts';
@@ -87,22 +88,35 @@ export async function signIn(
     }),
   );
   if ('token' in opened) return opened;
-  await auditRefusal(sessions.db, request, provider.name, opened.reason, vouched);
+  await auditRefusal(sessions, request, provider.name, opened.reason, vouched);
   throw opened.error;
 }
 
 /** A sign-in that came to nothing, in words for administrators. */
 export async function auditRefusal(
-  db: Queryable,
+  sessions: Pick<Sessions, 'db' | 'refusals'>,
   request: FastifyRequest,
   provider: string,
   reason: string,
   who?: Pick<Vouched, 'subject' | 'username'>,
 ): Promise<void> {
-  await insertAudit(db, request, 'anonymous', 'denied', {
-    action: 'auth.login',
-    details: { provider, reason, ...(who === undefined ? {} : { subject: who.subject, username: who.username }) },
+  await noteRefusal(sessions, request, 'auth.login', {
+    ...{ provider, reason },
+    ...(who === undefined ? {} : { subject: who.subject, username: who.username }),
   });
+}
+
+/** Of each address some in a minute, and then that there were more: strangers must not fill the audit log. */
+export async function noteRefusal(
+  { db, refusals }: Pick<Sessions, 'db' | 'refusals'>,
+  request: FastifyRequest,
+  action: 'auth.login' | 'auth.exchange',
+  details: Record<string, unknown>,
+): Promise<void> {
+  const tooMany = refusals.begin(addressOf(request));
+  if (tooMany !== null && !tooMany.first) return;
+  const more = { reason: 'further refusals of this address are left out for a minute' };
+  await insertAudit(db, request, 'anonymous', 'denied', { action, details: tooMany === null ? details : more });
 }
 
 /** The user whom this identity is bound to, made at the first time, held, with the roles of their groups. */

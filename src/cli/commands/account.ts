@@ -58,7 +58,10 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead of logging in.`,
         flags: '--totp <code>',
         description: 'code of the authenticator app (default: the command asks for it if needed)',
       },
-      { flags: '--sso', description: 'log in by an identity provider: in a browser or, where it is allowed, with a code on any device' },
+      {
+        flags: '--sso',
+        description: 'log in by an identity provider: in a browser or, where it is allowed, with a code on any device',
+      },
       { flags: '--provider <name>', description: 'which one, where the server has several' },
       {
         flags: '--paste',
