@@ -38,9 +38,10 @@ export function CreateServerPage() {
   const only = known.providers.data?.length === 1 ? known.providers.data[0]?.name : undefined;
   const [entered, setEntered] = useState<Record<string, unknown>>({});
   const values: Record<string, unknown> = {
-    workspace: given.workspace ?? activeWorkspaceOf(known.workspaces.data),
-    provider: only,
     ...entered,
+    // Other fields may have been filled in before these were known.
+    workspace: entered.workspace ?? given.workspace ?? activeWorkspaceOf(known.workspaces.data),
+    provider: entered.provider ?? only,
   };
   const navigate = useNavigate();
   const provider = String(values.provider ?? '');

@@ -30,7 +30,11 @@ const SCHEMA: FieldSchema = {
 export function ImportServerPage() {
   const known = useQuery(workspaces);
   const [entered, setEntered] = useState<Record<string, unknown>>({});
-  const values: Record<string, unknown> = { workspace: activeWorkspaceOf(known.data), ...entered };
+  const values: Record<string, unknown> = {
+    ...entered,
+    // Other fields may have been filled in before it was known.
+    workspace: entered.workspace ?? activeWorkspaceOf(known.data),
+  };
   const navigate = useNavigate();
   const { user, port, host_key, ...rest } = values;
   const ssh = Object.fromEntries(Object.entries({ user, port, host_key }).filter(([, value]) => value !== undefined));
