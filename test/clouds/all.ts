@@ -79,7 +79,7 @@ export async function startCloud(name: (typeof CLOUDS)[number], settings: CloudS
   const base = { workspace: 'w', hostname: 'web-1', plan: '2xCPU-4GB', tags: [] };
   switch (name) {
     case 'upcloud': {
-      const fake = await startFakeUpcloud({ ...settings, settle });
+      const fake = await startFakeUpcloud({ ...settings, settle: { create: settleMs, stop: settleMs } });
       const { endpoint, token } = fake;
       return {
         ...{ name, fake, zone: 'de-fra1', created: fake.created, secrets: { 'token of UpCloud': token } },
@@ -116,11 +116,12 @@ export async function startCloud(name: (typeof CLOUDS)[number], settings: CloudS
             },
             remove: () => {
               fake.servers.delete(server.uuid);
-              fake.storages.delete(server.storage);
+              const disks = server.devices.flatMap(({ storage }) => fake.storages.get(storage) ?? []);
+              for (const { uuid } of disks) fake.storages.delete(uuid);
               return {
                 restore: () => {
                   fake.servers.set(server.uuid, server);
-                  fake.storages.add(server.storage);
+                  for (const disk of disks) fake.storages.set(disk.uuid, disk);
                 },
               };
             },

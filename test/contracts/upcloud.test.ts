@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { untilObserved } from '../../src/providers/observer.ts';
 import { createUpcloudProvider } from '../../src/providers/upcloud/provider.ts';
 import { type FakeUpcloud, startFakeUpcloud } from '../clouds/upcloud.ts';
 import {
@@ -13,6 +14,7 @@ import {
   specsIn,
 } from './cloud.testsuite.ts';
 
+const NEVER = new AbortController().signal;
 const spec = specsIn('de-fra1');
 const open = opener(startFakeUpcloud, (fake) => createUpcloudProvider(settingsFor(fake)));
 
@@ -36,9 +38,19 @@ cloudSuite({
     [401, 'AUTHENTICATION_FAILED', 'AUTHENTICATION_FAILED', /token/],
     [404, 'ZONE_NOT_FOUND', 'INVALID_REQUEST', /ZONE_NOT_FOUND/],
     [400, 'PLAN_INVALID', 'INVALID_REQUEST', /PLAN_INVALID/],
-    [409, 'RESOURCE_ALREADY_EXISTS', 'CONFLICT', /RESOURCE_ALREADY_EXISTS/],
+    [409, 'RESOURCE_ALREADY_EXISTS', 'CONFLICT', /name is taken/],
+    // These codes are upcloud-go-api's (error_codes.go).
+    [409, 'TAG_EXISTS', 'CONFLICT', /name is taken/],
+    [400, 'DUPLICATE_LABEL_KEYS', 'INVALID_REQUEST', /each key once/],
+    [400, 'INVALID_LABEL_KEY', 'INVALID_REQUEST', /2 to 32 characters/],
+    [409, 'STORAGE_IN_USE', 'CONFLICT', /detach it there/],
+    [409, 'STORAGE_ATTACHED_AS_DISK', 'CONFLICT', /detach it there/],
+    [403, 'TRIAL_PLAN', 'FORBIDDEN', /end the trial/],
   ],
-  passing: [],
+  passing: [
+    [409, 'SERVER_STATE_ILLEGAL'],
+    [409, 'DEVICE_ADDRESS_NOT_IN_USE'],
+  ],
   problem: true,
   pages: { servers: 205, reads: 4 },
 });
@@ -73,6 +85,85 @@ describe('the upcloud provider', () => {
     // Made a moment ago, it is in maintenance still: deleting waits, stops and deletes.
     await it.provider.deleteServer(ref, options);
     assert.deepEqual([it.fake.servers.size, it.fake.storages.size], [0, 0]);
+  });
+
+  // The defaults of UpCloud's own clients keep disks and backups: upcloud-api deletes with `storages=0&backups=keep`.
+  test('P42: a disk that was attached later stays with its backups, and so does a backup of the server’s own', async () => {
+    await using it = await open();
+    for (const forgetLabels of [false, true]) {
+      const options = permitted();
+      const { ref } = await it.provider.ensureServer(spec(), options);
+      const [own = ''] = it.fake.servers.get(ref)?.devices.map(({ storage }) => storage) ?? [];
+      const disk = it.fake.storages.get(own);
+      assert.equal(disk?.labels.find(({ key }) => key === 'provisioning-operation')?.value, options.operationId);
+      // As earlier versions made them.
+      if (forgetLabels && disk !== undefined) disk.labels = [];
+      const data = await storageOf(it.fake, 'POST', '', { title: 'data', size: 10, zone: 'de-fra1' });
+      await attach(it.fake, ref, data);
+      const kept = [
+        data,
+        await storageOf(it.fake, 'POST', `/${data}/backup`, { title: 'of data' }),
+        await storageOf(it.fake, 'POST', `/${own}/backup`, { title: 'of its own' }),
+      ];
+      const notices: string[] = [];
+      await it.provider.deleteServer(ref, { ...options, onNotice: (notice) => notices.push(notice) });
+      assert.equal(it.fake.servers.size, 0);
+      assert.deepEqual([...it.fake.storages.keys()].toSorted(), kept.toSorted());
+      assert.equal(notices.length, 1);
+      assert.ok(notices[0]?.includes(data) && notices[0].includes('"data"'), notices[0]);
+      it.fake.storages.clear();
+    }
+  });
+
+  test('P42: of a server that was made elsewhere, no disk is deleted', async () => {
+    await using it = await open();
+    const options = permitted();
+    const { ref } = await it.provider.ensureServer(spec(), options);
+    const server = it.fake.servers.get(ref);
+    if (server !== undefined) server.labels = [{ key: 'env', value: 'prod' }];
+    await it.provider.labelServer?.(ref, { operationId: options.operationId, workspace: 'w', tags: [] }, options);
+    const notices: string[] = [];
+    await it.provider.deleteServer(ref, { ...options, onNotice: (notice) => notices.push(notice) });
+    assert.deepEqual([it.fake.servers.size, it.fake.storages.size, notices.length], [0, 1, 1]);
+  });
+
+  // upcloud-api says of both: "API responds immediately, with state: started".
+  test('P43: a server that restarts does not count as running before it has', async () => {
+    await using it = await open();
+    const options = permitted();
+    const { ref } = await it.provider.ensureServer(spec(), options);
+    await untilObserved(it.provider, ref, (server) => server?.status === 'running', NEVER);
+    await it.provider.restartServer(ref, options);
+    assert.equal((await it.provider.readServer?.(ref))?.status, 'starting');
+    await untilObserved(it.provider, ref, (server) => server?.status === 'running', NEVER);
+    assert.equal(it.fake.servers.get(ref)?.state, 'started');
+  });
+
+  // upcloud-go-api has four states of a server, of which UpCloud's reference lets one be deleted.
+  test('a broken server is tried again, with whom to ask', async () => {
+    await using it = await open();
+    const options = permitted();
+    const { ref } = await it.provider.ensureServer(spec(), options);
+    const server = it.fake.servers.get(ref);
+    await untilObserved(it.provider, ref, (seen) => seen?.status === 'running', NEVER);
+    if (server !== undefined) server.state = 'error';
+    await assert.rejects(it.provider.deleteServer(ref, options), {
+      ...{ code: 'CONFLICT', retryable: true },
+      message: /\(error\).*support/,
+    });
+    assert.deepEqual([it.fake.servers.size, it.fake.storages.size], [1, 1]);
+  });
+
+  test('plans with a GPU are not offered', async () => {
+    await using it = await open();
+    assert.ok(!(await it.provider.listPlans()).some(({ name }) => name.startsWith('GPU-')));
+  });
+
+  test('P36: labels that UpCloud keeps for itself are no tags', async () => {
+    await using it = await open();
+    const { ref } = await it.provider.ensureServer(spec({ tags: ['env=prod'] }), permitted());
+    it.fake.servers.get(ref)?.labels.push({ key: '_managed', value: 'yes' });
+    assert.deepEqual((await it.provider.readServer?.(ref))?.tags, ['env=prod']);
   });
 
   test('P41: the host key goes to cloud-init, where there is no user data', async () => {
@@ -113,6 +204,23 @@ describe('the upcloud provider', () => {
     );
   });
 });
+
+/** Somebody else's call. @returns the UUID of the storage that it answers. */
+async function storageOf(fake: FakeUpcloud, method: string, path: string, storage: object): Promise<string> {
+  const { body } = await call(fake, method, `/storage${path}`, { storage });
+  return body.storage.uuid;
+}
+
+async function attach(fake: FakeUpcloud, server: string, storage: string): Promise<void> {
+  const { status } = await call(fake, 'POST', `/server/${server}/storage/attach`, { storage_device: { storage } });
+  assert.equal(status, 200);
+}
+
+async function call({ endpoint, token }: FakeUpcloud, method: string, path: string, body: object) {
+  const headers = { authorization: `Bearer ${token}` };
+  const answer = await fetch(`${endpoint}/1.3${path}`, { method, headers, body: JSON.stringify(body) });
+  return { status: answer.status, body: await answer.json() };
+}
 
 function settingsFor(fake: FakeUpcloud) {
   return {

@@ -65,7 +65,9 @@ export function readPlans(body: unknown, prices: ReadonlyMap<string, PlanPrices>
     const name = text(plan.name);
     const cpus = numeric(plan.core_number);
     const memory = numeric(plan.memory_amount);
-    if (name === undefined || cpus === undefined || memory === undefined) return [];
+    // What a GPU needs besides (a zone that has one, an image with drivers) cannot be asked for.
+    const gpus = numeric(plan.gpu_amount) ?? 0;
+    if (name === undefined || cpus === undefined || memory === undefined || gpus > 0) return [];
     return {
       name,
       cpus,

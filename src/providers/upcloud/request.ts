@@ -11,7 +11,7 @@ import {
 import { DEFAULT_IMAGE, nearestImages } from '../images.ts';
 import { hostnameProblems, type LabelRules, labelOf, PLAN_LABEL, tagProblems } from '../labels.ts';
 import type { Catalog, Template, UpcloudPlan } from './catalog.ts';
-import { SENT_LABEL } from './servers.ts';
+import { diskTitle, SENT_LABEL } from './servers.ts';
 
 /** A server with a plan that brings no disk gets one of this size. Gibibytes. */
 const DEFAULT_DISK_GB = 25;
@@ -85,6 +85,7 @@ export function createBody(
   }
   const key = spec.ssh_public_key ?? null;
   const userData = spec.user_data || hostKeyConfig(spec);
+  const labels = labelsOf(spec, operationId, installation);
   return {
     server: {
       zone: spec.zone,
@@ -99,13 +100,14 @@ export function createBody(
         username: 'root',
         ...(key === null ? {} : { ssh_keys: { ssh_key: [key] } }),
       },
-      labels: { label: labelsOf(spec, operationId, installation) },
+      labels: { label: labels },
       networking: { interfaces: { interface: interfacesOf(spec.networks ?? ['public']) } },
-      storage_devices: { storage_device: [diskOf(spec, plan, template)] },
+      storage_devices: { storage_device: [{ ...diskOf(spec, plan, template), labels }] },
     },
   };
 }
 
+/** Of the server and of its disk, which is told by them from others that are attached later. */
 function labelsOf(spec: ServerSpec, operationId: string, installation: string): { key: string; value: string }[] {
   return [
     { key: OPERATION_LABEL, value: operationId },
@@ -133,7 +135,7 @@ function diskOf(spec: ServerSpec, plan: UpcloudPlan, template: Template): Record
   return {
     action: 'clone',
     storage: template.uuid,
-    title: `${spec.hostname.slice(0, 60)}-disk`,
+    title: diskTitle(spec.hostname),
     size: Math.max(plan.storage_gb ?? DEFAULT_DISK_GB, template.size),
     ...(plan.tier === null ? {} : { tier: plan.tier }),
   };

@@ -11,6 +11,9 @@ import { fields, items, text } from '../wire.ts';
 /** When the create was sent: tells two servers apart that were made in the same second, the API's own measure. */
 export const SENT_LABEL = 'provisioning-sent';
 
+/** Keys that start so are UpCloud's own: a request that sets one is refused. */
+const RESERVED_KEY = '_';
+
 /** A server as the API shows it, in a list (no addresses) or alone. */
 export interface UpcloudServer {
   uuid: string;
@@ -23,11 +26,22 @@ export interface UpcloudServer {
   address: string | null;
   /** Seconds since 1970; null in lists. */
   created: number | null;
+  /** What is attached; nothing in lists. */
+  disks: Disk[];
+}
+
+/** A storage as the server has it. */
+export interface Disk {
+  uuid: string;
+  title: string;
+  /** Where it is attached: `virtio:0`. */
+  address: string;
+  labels: ReadonlyMap<string, string>;
 }
 
 /** @returns null for what is no server. */
 export function readServer(value: unknown): UpcloudServer | null {
-  const { uuid, hostname, title, state, plan, zone, labels, ip_addresses, created } = fields(value);
+  const { uuid, hostname, title, state, plan, zone, labels, ip_addresses, created, storage_devices } = fields(value);
   const id = text(uuid);
   const status = text(state);
   if (id === undefined || status === undefined) return null;
@@ -37,15 +51,38 @@ export function readServer(value: unknown): UpcloudServer | null {
     state: status,
     plan: text(plan) ?? 'custom',
     zone: text(zone) ?? '',
-    labels: readLabels(labels),
+    labels: labelsIn(fields(labels).label),
     address: chooseAddress(items(fields(ip_addresses).ip_address) ?? []),
     created: typeof created === 'number' ? created : null,
+    disks: (items(fields(storage_devices).storage_device) ?? []).map((device) => ({
+      uuid: text(device.storage) ?? '',
+      title: text(device.storage_title) ?? '',
+      address: text(device.address) ?? '',
+      labels: labelsIn(device.labels),
+    })),
   };
 }
 
-function readLabels(value: unknown): ReadonlyMap<string, string> {
-  const labels = items(fields(value).label) ?? [];
-  return new Map(labels.map((label) => [text(label.key) ?? '', text(label.value) ?? '']));
+/** A disk's title: UpCloud takes 64 characters. */
+export function diskTitle(hostname: string): string {
+  return `${hostname.slice(0, 59)}-disk`;
+}
+
+/**
+ * The disk that was made with the server. Undefined where the server was not made here, or its disk is not attached any more.
+ */
+export function ownDisk({ labels, hostname, disks }: UpcloudServer): Disk | undefined {
+  const sent = labels.get(SENT_LABEL);
+  if (sent === undefined) return undefined;
+  const made = disks.find((disk) => disk.labels.get(SENT_LABEL) === sent);
+  if (made !== undefined) return made;
+  // Earlier versions gave it no labels.
+  const [titled, another] = disks.filter(({ title }) => title === diskTitle(hostname));
+  return another === undefined ? titled : undefined;
+}
+
+function labelsIn(value: unknown): ReadonlyMap<string, string> {
+  return new Map((items(value) ?? []).map((label) => [text(label.key) ?? '', text(label.value) ?? '']));
 }
 
 const PREFERENCE = ['public IPv4', 'public IPv6', 'private IPv4', 'utility IPv4', 'private IPv6'];
@@ -80,6 +117,6 @@ export function toProviderServer(server: UpcloudServer, address = server.address
     operation_id: labels.get(OPERATION_LABEL) ?? null,
     workspace: labels.get(WORKSPACE_LABEL) ?? null,
     installation: labels.get(INSTALLATION_LABEL) ?? null,
-    tags: tagsOf(labels),
+    tags: tagsOf(labels, RESERVED_KEY),
   };
 }

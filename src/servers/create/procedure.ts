@@ -135,6 +135,8 @@ async function waitUntilRunning(
     seen = await untilObserved(provider, ref, settled, call.signal, tellOf(call));
   }
   if (seen === null) {
+    const why = await provider.whyGone?.(ref, lookOptions(call));
+    if (why) throw why;
     throw new OperationError(
       'SERVER_VANISHED',
       `${provider.name} no longer has the server ${ref}; somebody deleted it while it was being made.`,
