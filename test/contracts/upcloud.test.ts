@@ -208,7 +208,7 @@ describe('the upcloud provider', () => {
 /** Somebody else's call. @returns the UUID of the storage that it answers. */
 async function storageOf(fake: FakeUpcloud, method: string, path: string, storage: object): Promise<string> {
   const { body } = await call(fake, method, `/storage${path}`, { storage });
-  return body.storage.uuid;
+  return body.storage?.uuid ?? assert.fail('no storage');
 }
 
 async function attach(fake: FakeUpcloud, server: string, storage: string): Promise<void> {
@@ -219,7 +219,8 @@ async function attach(fake: FakeUpcloud, server: string, storage: string): Promi
 async function call({ endpoint, token }: FakeUpcloud, method: string, path: string, body: object) {
   const headers = { authorization: `Bearer ${token}` };
   const answer = await fetch(`${endpoint}/1.3${path}`, { method, headers, body: JSON.stringify(body) });
-  return { status: answer.status, body: await answer.json() };
+  const shown: { storage?: { uuid: string } } = JSON.parse(await answer.text());
+  return { status: answer.status, body: shown };
 }
 
 function settingsFor(fake: FakeUpcloud) {

@@ -9,11 +9,11 @@ import {
   type ServerSpec,
 } from '../contract.ts';
 import { DEFAULT_IMAGE } from '../images.ts';
-import { type Catalog, catalogReader, findImage } from './catalog.ts';
+import { type Catalog, catalogReader, findImage, typeFor } from './catalog.ts';
 import { labelServer, resizeServer } from './changing.ts';
 import { type Aws, type AwsSettings, createAws, isAwsCode, type Sent } from './client.ts';
 import { listed } from './errors.ts';
-import { describe, toProviderServer } from './instances.ts';
+import { describe, toProviderServer, whyGone } from './instances.ts';
 import { runInput, specProblems } from './request.ts';
 
 /** Servers under change at once. */
@@ -43,10 +43,8 @@ export function createAwsProvider(settings: AwsSettings): Provider {
     listPlans: async (options) => (await catalog(options)).plans,
     listZones: async (options) => (await catalog(options)).zones,
     validate: async (spec, options) => {
-      const [offered, image] = await Promise.all([
-        catalog(options),
-        findImage(aws, spec.image ?? DEFAULT_IMAGE, options),
-      ]);
+      const offered = await catalog(options);
+      const image = await imageFor(aws, spec, offered, options);
       return specProblems(spec, offered, image);
     },
     findServer: (operationId, options) => find(aws, operationId, options),
@@ -58,6 +56,7 @@ export function createAwsProvider(settings: AwsSettings): Provider {
       const servers = await observe(options);
       return new Map(servers.filter(({ ref }) => wanted.has(ref)).map((server) => [server.ref, server]));
     },
+    whyGone: (ref, options = {}) => whyGone(aws, { ref }, options),
     startServer: (ref, options) =>
       power(aws, ref, 'start the server', options, ({ sdk, client, abortSignal }) =>
         client.send(new sdk.StartInstancesCommand({ InstanceIds: [ref] }), { abortSignal }),
@@ -75,6 +74,12 @@ export function createAwsProvider(settings: AwsSettings): Provider {
   };
 }
 
+/** Of the processor that the plan means. */
+function imageFor(aws: Aws, { image, plan, zone }: ServerSpec, offered: Catalog, options?: CallOptions) {
+  const architecture = typeFor(plan, zone, offered)?.architecture ?? 'x86_64';
+  return findImage(aws, image ?? DEFAULT_IMAGE, architecture, options);
+}
+
 async function find(aws: Aws, operationId: string, options?: CallOptions): Promise<ProviderServer | null> {
   const { servers } = await describe(aws, { Name: `tag:${OPERATION_LABEL}`, Values: [operationId] }, options);
   return servers.find((server) => server.operation_id === operationId) ?? null;
@@ -88,7 +93,8 @@ async function ensureServer(
 ): Promise<ProviderServer> {
   const found = await find(aws, options.operationId, options);
   if (found !== null) return found;
-  const [offered, image] = await Promise.all([catalog(options), findImage(aws, spec.image ?? DEFAULT_IMAGE, options)]);
+  const offered = await catalog(options);
+  const image = await imageFor(aws, spec, offered, options);
   const input = runInput(spec, options.operationId, offered, image, aws.settings);
   try {
     const { Instances: instances } = await aws.change(
@@ -100,19 +106,30 @@ async function ensureServer(
     const server = made === undefined ? null : toProviderServer(made);
     if (server !== null) return server;
   } catch (error) {
+    if (isAwsCode(error, 'IdempotentInstanceTerminated')) throw await terminated(aws, spec, options);
     // An earlier try went through with an older image, and the lists do not show it yet: the next look will.
     if (!isAwsCode(error, 'IdempotentParameterMismatch')) throw error;
     const earlier = await find(aws, options.operationId, options);
     if (earlier !== null) return earlier;
     throw error;
   }
-  throw new ProviderError('NOT_FOUND', `The server ${spec.hostname} was terminated while it was being made.`, {
-    retryable: false,
-    details: { operation_id: options.operationId },
-  });
+  throw await terminated(aws, spec, options);
 }
 
-/** EC2 takes "already so" as success, and a terminated instance for one in a wrong state. */
+/** A token makes one instance, also where that has ended. */
+async function terminated(aws: Aws, { hostname }: ServerSpec, options: MutationOptions): Promise<ProviderError> {
+  const { operationId } = options;
+  const gone = `The server ${hostname} was terminated while it was being made.`;
+  return (
+    (await whyGone(aws, { operationId }, options)) ??
+    new ProviderError('NOT_FOUND', gone, { retryable: false, details: { operation_id: operationId } })
+  );
+}
+
+/**
+ * EC2 takes "already so" as success, and a terminated instance for one in a wrong state. One that it has forgotten has no tags,
+ * on which the right to change it hangs.
+ */
 async function power(
   aws: Aws,
   ref: string,
@@ -123,7 +140,9 @@ async function power(
   try {
     await aws.change(what, send, options);
   } catch (error) {
-    if (isAwsCode(error, 'IncorrectInstanceState', 'IncorrectState')) await requireServer(aws, ref, options);
+    if (isAwsCode(error, 'IncorrectInstanceState', 'IncorrectState', 'UnauthorizedOperation')) {
+      await requireServer(aws, ref, options);
+    }
     throw error;
   }
 }
@@ -131,6 +150,11 @@ async function power(
 async function readOne(aws: Aws, ref: string, options?: CallOptions): Promise<ProviderServer | null> {
   const { servers } = await describe(aws, { Name: 'instance-id', Values: [ref] }, options);
   return servers[0] ?? null;
+}
+
+async function isThere(aws: Aws, ref: string, options: CallOptions): Promise<boolean> {
+  const server = await readOne(aws, ref, options);
+  return server !== null && server.status !== 'deleting';
 }
 
 /** @throws NOT_FOUND where it is terminated or unknown. */
@@ -158,6 +182,7 @@ async function deleteServer(aws: Aws, ref: string, options: MutationOptions): Pr
       options,
     );
   } catch (error) {
-    if (!isAwsCode(error, 'InvalidInstanceID.NotFound')) throw error;
+    if (isAwsCode(error, 'InvalidInstanceID.NotFound')) return;
+    if (!isAwsCode(error, 'UnauthorizedOperation') || (await isThere(aws, ref, options))) throw error;
   }
 }

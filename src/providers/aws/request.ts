@@ -30,7 +30,7 @@ export function specProblems(spec: ServerSpec, catalog: Catalog, image: Image | 
   return [
     ...place,
     ...(place.length === 0 ? offerProblems(spec, catalog) : []),
-    ...(image === null ? imageProblems(spec) : []),
+    ...(image === null ? imageProblems(spec) : processorProblems(spec, catalog, image)),
     ...networkProblems(spec),
     ...userDataProblems('AWS', cloudInit(spec, { rootKey: true }), MAX_USER_DATA),
     ...hostnameProblems(spec),
@@ -49,6 +49,15 @@ function imageProblems({ image }: ServerSpec): SpecProblem[] {
   const name = image ?? DEFAULT_IMAGE;
   const message = `AWS has no image "${name}" in this region. Use a known name or the id of an image (ami-…).`;
   return [{ field: 'image', message, near_matches: nearestImages(name, KNOWN_IMAGES) }];
+}
+
+/** An image of another processor than the plan's does not boot. */
+function processorProblems({ plan, zone, image: name }: ServerSpec, catalog: Catalog, image: Image): SpecProblem[] {
+  const { architecture } = typeFor(plan, zone, catalog) ?? {};
+  const { Architecture: builtFor = architecture } = image;
+  if (architecture === undefined || builtFor === architecture) return [];
+  const message = `The image "${name}" is made for ${builtFor}, and the plan "${plan}" runs ${architecture}.`;
+  return [{ field: 'image', message, near_matches: KNOWN_IMAGES.slice(0, 3) }];
 }
 
 function networkProblems({ networks }: ServerSpec): SpecProblem[] {
