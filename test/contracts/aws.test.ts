@@ -122,7 +122,7 @@ describe('the aws provider', () => {
     ['Server.InsufficientInstanceCapacity', 'CAPACITY_EXHAUSTED', /another zone or plan/],
     ['Server.InternalError', 'FAILED', /Server\.InternalError/],
   ] as const) {
-    test(`P45: a launch that ends with ${code} says why, and is not tried again`, async () => {
+    test(`P48: a launch that ends with ${code} says why, and is not tried again`, async () => {
       await using it = await open();
       it.fake.ending.launches = { code, message: `${code}: reason of EC2` };
       const options = permitted();
@@ -136,7 +136,7 @@ describe('the aws provider', () => {
     });
   }
 
-  test('P45: an instance that somebody terminated did not end by itself', async () => {
+  test('P48: an instance that somebody terminated did not end by itself', async () => {
     await using it = await open();
     const options = permitted();
     const { ref } = await it.provider.ensureServer(spec(), options);

@@ -67,7 +67,7 @@ async function readZones(aws: Aws, options: CallOptions): Promise<Zone[]> {
   );
 }
 
-/** Which types stand in which zones. */
+/** Which types stand in which zones: of all families, as what is wanted of them follows from the sizes. */
 async function readOffers(aws: Aws, options: CallOptions): Promise<Map<string, Set<string>>> {
   const offers = new Map<string, Set<string>>();
   let token: string | undefined;
@@ -78,7 +78,7 @@ async function readOffers(aws: Aws, options: CallOptions): Promise<Map<string, S
         client.send(
           new sdk.DescribeInstanceTypeOfferingsCommand({
             LocationType: 'availability-zone',
-            Filters: [{ Name: 'instance-type', Values: TYPES }],
+            MaxResults: 1_000,
             NextToken: token,
           }),
           { abortSignal },

@@ -1,4 +1,4 @@
-import type { Image, RunInstancesCommandInput, Tag } from '@aws-sdk/client-ec2';
+import type { BlockDeviceMapping, Image, RunInstancesCommandInput, Tag } from '@aws-sdk/client-ec2';
 import { cloudInit } from '../cloud-init.ts';
 import { planProblems, userDataProblems, zoneProblems } from '../cloud-spec.ts';
 import {
@@ -105,14 +105,22 @@ export function runInput(
     Placement: { AvailabilityZone: spec.zone },
     UserData: Buffer.from(cloudInit(spec, { rootKey: true })).toString('base64'),
     MetadataOptions: { HttpTokens: 'required' },
-    // The disk goes with the server, whatever the image says.
-    BlockDeviceMappings: [{ DeviceName: image.RootDeviceName ?? '/dev/xvda', Ebs: { DeleteOnTermination: true } }],
+    BlockDeviceMappings: [rootDisk(image)],
     TagSpecifications: (['instance', 'volume', 'network-interface'] as const).map((kind) => ({
       ResourceType: kind,
       Tags: tags,
     })),
     ...networkOf(spec, settings.securityGroups),
   };
+}
+
+/** As large as the image's. It goes with the server, whatever the image says. */
+function rootDisk({
+  RootDeviceName: name = '/dev/xvda',
+  BlockDeviceMappings: mappings = [],
+}: Image): BlockDeviceMapping {
+  const { VolumeSize } = mappings.find(({ DeviceName }) => DeviceName === name)?.Ebs ?? {};
+  return { DeviceName: name, Ebs: { DeleteOnTermination: true, VolumeSize } };
 }
 
 function networkOf({ networks }: ServerSpec, securityGroups: readonly string[]): Partial<RunInstancesCommandInput> {
