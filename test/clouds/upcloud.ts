@@ -237,7 +237,18 @@ function details(server: FakeUpcloudServer, storages: FakeUpcloud['storages']): 
   const { uuid, hostname, title, plan, zone, labels, state, created, addresses, devices } = server;
   const { core_number: cpus, memory_amount: memory } = sizeOf(server);
   return {
-    ...{ boot_order: 'disk', core_number: cpus, created, firewall: 'off', hostname, title, uuid, zone, plan, state },
+    ...{
+      boot_order: 'disk',
+      core_number: String(cpus),
+      created,
+      firewall: 'off',
+      hostname,
+      title,
+      uuid,
+      zone,
+      plan,
+      state,
+    },
     ip_addresses: { ip_address: addresses },
     labels: { label: labels },
     license: 0,
