@@ -44,6 +44,8 @@ export interface Cloud {
   lines: { create: RegExp; look: RegExp; observe: RegExp; remove: RegExp };
   /** Creates are refused so; null: no more. `problem`: in UpCloud's newer shape. */
   refuse(refusal: { status: number; code: string; message: string; problem?: boolean } | null): void;
+  /** Where launches that were accepted may end: they do so soon, until null is given. */
+  endLaunches?(reason: { code: string; message: string } | null): void;
   /** Body of the request that gives a workspace this account. */
   credentials: Record<string, string>;
   /** What is accepted as credentials, by token or key id. */
@@ -204,6 +206,9 @@ export async function startCloud(name: (typeof CLOUDS)[number], settings: CloudS
         }),
         refuse: (refusal) => {
           fake.refusing.creates = refusal;
+        },
+        endLaunches: (reason) => {
+          fake.ending.launches = reason;
         },
         made: (operationId) => {
           const server = fake.alive().find(({ tags }) => tags.get('provisioning-operation') === operationId);

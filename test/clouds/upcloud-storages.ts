@@ -46,9 +46,12 @@ export function problem(status: number, code: string, title: string): FakeReply 
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: a part of a request body
-export function newStorage({ title, size, zone, tier = 'maxiops', labels = [] }: any): FakeStorage {
-  const uuid = `01${randomUUID().slice(2)}`;
+export function newStorage({ title, size, zone, tier = 'maxiops', labels = [] }: any, uuid = newUuid()): FakeStorage {
   return { uuid, title, size: Number(size), zone, tier, type: 'normal', origin: null, labels };
+}
+
+function newUuid(): string {
+  return `01${randomUUID().slice(2)}`;
 }
 
 export function deviceRow({ storage, address, type }: FakeDevice, found: FakeStorage | undefined) {

@@ -97,12 +97,20 @@ describe('the aws provider', () => {
     const encoded = 'x'.repeat(2_500);
     const message = `You are not authorized to perform this operation. Encoded authorization failure message: ${encoded}`;
     it.fake.refusing.creates = { status: 403, code: 'UnauthorizedOperation', message };
-    await assert.rejects(it.provider.ensureServer(spec(), permitted()), (error: ProviderError) => {
-      assert.equal(error.details.encoded_authorization_message, encoded);
-      assert.match(error.message, /not authorized to perform this operation \(Unauthor.*decode-authorization-message/);
+    const notices: string[] = [];
+    const options = { ...permitted(), onNotice: (notice: string) => void notices.push(notice) };
+    await assert.rejects(it.provider.ensureServer(spec(), options), (error: ProviderError) => {
+      assert.match(
+        error.message,
+        /not authorized to perform this operation \(UnauthorizedOperation\)\. Give the account/,
+      );
       assert.ok(!error.message.includes('xxx'));
       return true;
     });
+    assert.deepEqual(
+      notices.map((notice) => notice.replace(/^.*: /, '')),
+      [`aws sts decode-authorization-message --encoded-message ${encoded}`],
+    );
   });
 
   test('P32: an image of the Marketplace is told apart from an account that is not opened', async () => {

@@ -16,7 +16,7 @@ const THROTTLED =
 /** What EC2 says why something is not authorized, for whoever may decode it. */
 const ENCODED = /Encoded authorization failure message: ([\w-]+)/;
 /** Some 2,000 characters are usual. */
-const MAX_ENCODED = 16_384;
+const MAX_ENCODED = 12_288;
 
 const CHOOSE = choiceRemedies('aws');
 const SUBSCRIBE = 'Subscribe the account to the image’s product at the page that AWS names, or choose another image.';
@@ -69,8 +69,7 @@ const VERDICTS: [RegExp, Verdict][] = [
     {
       code: 'FORBIDDEN',
       retryable: false,
-      remedy:
-        'Give the account the rights of the policy in docs/providers/aws.md. `aws sts decode-authorization-message` reads the encoded message in the details, where there is one.',
+      remedy: 'Give the account the rights of the policy in docs/providers/aws.md.',
     },
   ],
   [

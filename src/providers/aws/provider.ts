@@ -48,7 +48,7 @@ export function createAwsProvider(settings: AwsSettings): Provider {
       return specProblems(spec, offered, image);
     },
     findServer: (operationId, options) => find(aws, operationId, options),
-    ensureServer: (spec, options) => ensureServer(aws, catalog, spec, options),
+    ensureServer: (spec, options) => telling(options, ensureServer(aws, catalog, spec, options)),
     readServer: (ref, options) => readOne(aws, ref, options),
     observeServers: async (refs, options) => {
       if (refs.length === 0) return new Map();
@@ -58,20 +58,40 @@ export function createAwsProvider(settings: AwsSettings): Provider {
     },
     whyGone: (ref, options = {}) => whyGone(aws, { ref }, options),
     startServer: (ref, options) =>
-      power(aws, ref, 'start the server', options, ({ sdk, client, abortSignal }) =>
-        client.send(new sdk.StartInstancesCommand({ InstanceIds: [ref] }), { abortSignal }),
+      telling(
+        options,
+        power(aws, ref, 'start the server', options, ({ sdk, client, abortSignal }) =>
+          client.send(new sdk.StartInstancesCommand({ InstanceIds: [ref] }), { abortSignal }),
+        ),
       ),
     stopServer: (ref, options) =>
-      power(aws, ref, 'stop the server', options, ({ sdk, client, abortSignal }) =>
-        client.send(new sdk.StopInstancesCommand({ InstanceIds: [ref] }), { abortSignal }),
+      telling(
+        options,
+        power(aws, ref, 'stop the server', options, ({ sdk, client, abortSignal }) =>
+          client.send(new sdk.StopInstancesCommand({ InstanceIds: [ref] }), { abortSignal }),
+        ),
       ),
-    restartServer: (ref, options) => restartServer(aws, ref, options),
-    deleteServer: (ref, options) => deleteServer(aws, ref, options),
+    restartServer: (ref, options) => telling(options, restartServer(aws, ref, options)),
+    deleteServer: (ref, options) => telling(options, deleteServer(aws, ref, options)),
     listServers: (options) => observe(options),
-    labelServer: (ref, labels, options) => labelServer(aws, ref, labels, options),
-    resizeServer: async (ref, to, options) => resizeServer(aws, await catalog(options), ref, to, options),
+    labelServer: (ref, labels, options) => telling(options, labelServer(aws, ref, labels, options)),
+    resizeServer: async (ref, to, options) =>
+      telling(options, resizeServer(aws, await catalog(options), ref, to, options)),
     close: async () => aws.close(),
   };
+}
+
+/** Tells whoever asked what AWS says in code of why it is not allowed: too long for an error's message. */
+async function telling<T>({ onNotice }: MutationOptions, work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    const encoded = error instanceof ProviderError ? error.details.encoded_authorization_message : undefined;
+    if (encoded !== undefined) {
+      onNotice?.(`Why AWS does not allow it: aws sts decode-authorization-message --encoded-message ${encoded}`);
+    }
+    throw error;
+  }
 }
 
 /** Of the processor that the plan means. */
