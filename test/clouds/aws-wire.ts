@@ -36,7 +36,7 @@ export function refusal(status: number, code: string, message: string): FakeRepl
   };
 }
 
-export interface Filter {
+interface Filter {
   name: string;
   values: string[];
 }

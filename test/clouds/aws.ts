@@ -205,7 +205,7 @@ function whatIsForbidden(state: State, action: string, parameters: URLSearchPara
 }
 
 /** As long as EC2's are. */
-export const ENCODED = randomBytes(900).toString('base64url');
+const ENCODED = randomBytes(900).toString('base64url');
 
 /** An instance that is asked for by its id is shown as it is. */
 function isForOne(parameters: URLSearchParams): boolean {

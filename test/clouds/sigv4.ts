@@ -5,7 +5,7 @@ import type { FakeRequest } from './fake.ts';
 /** How far a signature's time may be from now. Milliseconds. */
 const MAX_SKEW_MS = 300_000;
 
-export interface Signer {
+interface Signer {
   keyId: string;
   region: string;
   service: string;

@@ -5,7 +5,7 @@
  */
 
 /** A number, a text, a number as text, anything, or what is inside. */
-export type Shape = 'number' | 'text' | 'digits' | 'yes/no' | '*' | { [field: string]: Shape } | [Shape];
+type Shape = 'number' | 'text' | 'digits' | 'yes/no' | '*' | { [field: string]: Shape } | [Shape];
 
 const label: Shape = { key: 'text', value: 'text' };
 const labels: Shape = { label: [label] };
