@@ -20,11 +20,14 @@ create table provisioning.api_tokens (
   expires_at timestamp with time zone,
   last_used_at timestamp with time zone,
   revoked_at timestamp with time zone,
+  narrowed jsonb,
+  created_by_id uuid,
   constraint api_tokens_hash_key UNIQUE (hash),
   constraint api_tokens_pkey PRIMARY KEY (id),
   constraint api_tokens_user_id_fkey FOREIGN KEY (user_id) REFERENCES provisioning.users(id) ON DELETE CASCADE,
   constraint api_tokens_user_id_name_key UNIQUE (user_id, name)
 );
+CREATE INDEX api_tokens_made_for_others ON provisioning.api_tokens USING btree (created_by_id) WHERE (created_by_id <> user_id);
 
 create table provisioning.audit_checkpoints (
   number bigint not null,
@@ -169,6 +172,7 @@ create table provisioning.operations (
   title text,
   check_mode boolean not null default false,
   owner_id uuid,
+  event_bytes bigint not null default 0,
   constraint operations_pkey PRIMARY KEY (id),
   constraint operations_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
 );
@@ -179,6 +183,8 @@ CREATE UNIQUE INDEX operations_one_active ON provisioning.operations USING btree
 CREATE INDEX operations_parent ON provisioning.operations USING btree (parent_id) WHERE (parent_id IS NOT NULL);
 CREATE INDEX operations_resource ON provisioning.operations USING btree (resource, created_at, id) WHERE (resource IS NOT NULL);
 CREATE INDEX operations_status ON provisioning.operations USING btree (status, created_at, id);
+CREATE INDEX operations_under_way_owner ON provisioning.operations USING btree (owner_id, kind) WHERE (status = ANY (ARRAY['pending'::text, 'running'::text]));
+CREATE INDEX operations_under_way_workspace ON provisioning.operations USING btree (workspace, kind) WHERE (status = ANY (ARRAY['pending'::text, 'running'::text]));
 CREATE INDEX operations_workspace ON provisioning.operations USING btree (workspace, created_at, id);
 
 create table provisioning.orphans (
@@ -205,6 +211,25 @@ create table provisioning.orphans (
 );
 CREATE INDEX orphans_seen ON provisioning.orphans USING btree (first_seen_at, id);
 
+create table provisioning.paces (
+  key text not null,
+  next_at timestamp with time zone not null,
+  constraint paces_pkey PRIMARY KEY (key)
+);
+
+create table provisioning.plan_sizes (
+  workspace text not null,
+  provider text not null,
+  plan text not null,
+  zone text not null,
+  cpus double precision not null,
+  memory_mb double precision not null,
+  monthly_cost double precision,
+  seen_at timestamp with time zone not null default now(),
+  constraint plan_sizes_pkey PRIMARY KEY (workspace, provider, plan, zone),
+  constraint plan_sizes_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name) ON DELETE CASCADE
+);
+
 create table provisioning.provider_credentials (
   workspace text not null,
   provider text not null,
@@ -215,6 +240,13 @@ create table provisioning.provider_credentials (
   updated_by text not null,
   constraint provider_credentials_pkey PRIMARY KEY (workspace, provider),
   constraint provider_credentials_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name) ON DELETE CASCADE
+);
+
+create table provisioning.recovery_codes (
+  user_id uuid not null,
+  digest bytea not null,
+  constraint recovery_codes_pkey PRIMARY KEY (user_id, digest),
+  constraint recovery_codes_user_id_fkey FOREIGN KEY (user_id) REFERENCES provisioning.users(id) ON DELETE CASCADE
 );
 
 create table provisioning.refresh_tokens (
@@ -282,6 +314,19 @@ create table provisioning.schedules (
 );
 CREATE INDEX schedules_due ON provisioning.schedules USING btree (next_run_at);
 
+create table provisioning.second_factors (
+  user_id uuid not null,
+  secret text,
+  pending_secret text,
+  confirmed_at timestamp with time zone,
+  last_step bigint,
+  failures integer not null default 0,
+  failing_since timestamp with time zone,
+  pending_at timestamp with time zone,
+  constraint second_factors_pkey PRIMARY KEY (user_id),
+  constraint second_factors_user_id_fkey FOREIGN KEY (user_id) REFERENCES provisioning.users(id) ON DELETE CASCADE
+);
+
 create table provisioning.server_ssh (
   server_id text not null,
   ssh_user text not null default 'root'::text,
@@ -334,12 +379,37 @@ CREATE INDEX servers_tags ON provisioning.servers USING gin (tags);
 CREATE INDEX servers_workspace ON provisioning.servers USING btree (workspace, created_at, id);
 CREATE INDEX servers_zone ON provisioning.servers USING btree (zone, created_at, id);
 
+create table provisioning.sessions (
+  id uuid not null,
+  user_id uuid not null,
+  origin text not null default 'password'::text,
+  created_at timestamp with time zone not null default now(),
+  last_used_at timestamp with time zone not null default now(),
+  address text,
+  user_agent text,
+  access_ttl integer,
+  expires_at timestamp with time zone not null,
+  ends_at timestamp with time zone not null,
+  constraint sessions_pkey PRIMARY KEY (id),
+  constraint sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES provisioning.users(id) ON DELETE CASCADE
+);
+CREATE INDEX sessions_user ON provisioning.sessions USING btree (user_id, last_used_at);
+
 create table provisioning.settings (
   key text not null,
   value text not null,
   sealed boolean not null default false,
   constraint settings_pkey PRIMARY KEY (key)
 );
+
+create table provisioning.shared_counts (
+  key text not null,
+  process uuid not null,
+  count bigint not null,
+  expires_at timestamp with time zone not null,
+  constraint shared_counts_pkey PRIMARY KEY (key, process)
+);
+CREATE INDEX shared_counts_expires ON provisioning.shared_counts USING btree (expires_at);
 
 create table provisioning.ssh_keys (
   workspace text not null,
@@ -418,13 +488,17 @@ CREATE INDEX taskservs_workspace ON provisioning.taskservs USING btree (workspac
 create table provisioning.users (
   id uuid not null,
   username text not null,
-  password_hash text not null,
+  password_hash text,
   disabled boolean not null default false,
   token_generation integer not null default 0,
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
-  constraint users_pkey PRIMARY KEY (id)
+  service_workspace text,
+  created_by text,
+  constraint users_pkey PRIMARY KEY (id),
+  constraint users_service_workspace_fkey FOREIGN KEY (service_workspace) REFERENCES provisioning.workspaces(name) ON DELETE CASCADE
 );
+CREATE INDEX users_service_workspace ON provisioning.users USING btree (service_workspace) WHERE (service_workspace IS NOT NULL);
 CREATE UNIQUE INDEX users_username ON provisioning.users USING btree (lower(username));
 
 create table provisioning.webhook_cursor (
@@ -573,6 +647,7 @@ create table provisioning.workspaces (
   active boolean not null default false,
   last_used timestamp with time zone,
   created_at timestamp with time zone not null default now(),
+  limits jsonb not null default '{}'::jsonb,
   constraint workspaces_path_key UNIQUE (path),
   constraint workspaces_pkey PRIMARY KEY (name)
 );
@@ -745,13 +820,13 @@ CREATE TRIGGER audit_log_is_append_only BEFORE DELETE OR UPDATE ON provisioning.
 
 CREATE TRIGGER audit_log_is_not_truncated BEFORE TRUNCATE ON provisioning.audit_log FOR EACH STATEMENT EXECUTE FUNCTION provisioning.audit_log_is_append_only();
 
-CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.servers FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
-
 CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.operations FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 
-CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.schedules FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
+CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.servers FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 
 CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.taskservs FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
+
+CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.schedules FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 
 CREATE TRIGGER server_departs AFTER DELETE ON provisioning.servers FOR EACH ROW EXECUTE FUNCTION provisioning.server_departs();
 

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { ConfigError, loadConfig } from '../src/config.ts';
+import { LIMITS } from '../src/limits/catalogue.ts';
 
 interface Setting {
   meaning: string;
@@ -53,7 +54,7 @@ const SETTINGS: Record<string, Setting> = {
   ADMIN_PASSWORD: {
     meaning: 'password of the first user `admin`, at the first start',
     default: '(generated, shown once)',
-    values: '8 to 1024 characters',
+    values: 'as `PASSWORD_MIN_LENGTH` asks, to 1024 characters',
   },
   JWT_SECRET: {
     meaning: 'what tokens are signed with',
@@ -68,18 +69,37 @@ const SETTINGS: Record<string, Setting> = {
   MASTER_KEY_PREVIOUS: { meaning: 'master keys of before', default: '(none)', values: `${BYTES} each, with commas` },
   TOKEN_TTL: { meaning: 'seconds that an access token is valid' },
   REFRESH_TTL: { meaning: 'seconds that a refresh token is valid' },
+  SESSION_TTL: { meaning: 'seconds after which a session ends, however often it is refreshed' },
+  API_TOKEN_TTL: { meaning: 'seconds that an API token is valid where nobody says otherwise' },
+  API_TOKEN_MAX_TTL: { meaning: 'seconds that an API token may be valid; 0: as long as they like, also for ever' },
+  PASSWORD_MIN_LENGTH: { meaning: 'characters of a new password at least' },
+  ADMIN_TOTP: {
+    meaning:
+      'whether the roles of administrators count only with [a second factor](guides/users-and-tokens.md#second-factor), also for their workflows, schedules and webhooks; the same on all replicas',
+    values: '`true`, `false`',
+  },
   WORKSPACE_ROOTS: {
     meaning: 'directories in which workspaces may lie',
     default: '`<data dir>/workspaces:/opt/workspaces`',
     values: 'directories, with colons',
   },
   RATE_LIMIT: { meaning: 'requests a minute for a caller, a fifth of it for what sets off work; 0: no limit' },
+  ADDRESS_RATE_LIMIT: {
+    meaning: 'requests a minute from an address, counted before anybody is authenticated; 0: no limit',
+    default: 'ten times `RATE_LIMIT`',
+  },
   LOGIN_RATE_LIMIT: { meaning: 'login tries a minute for an address; 0: no limit' },
   ACCOUNT_LOGIN_LIMIT: {
     meaning:
-      'failed login tries in 15 minutes for a user, from addresses where they have not logged in before; 0: no limit',
+      'failed login tries in 15 minutes for a user, from addresses where they have not logged in before, and wrong passwords of one who is logged in and is asked for it; 0: no limit',
   },
   BODY_LIMIT: { meaning: 'bytes of a request body' },
+  ...Object.fromEntries(
+    Object.values(LIMITS).map(({ setting, per, counts, default: fallback, min }) => [
+      setting,
+      { meaning: `for each ${per}: ${counts}${min === 0 ? '; 0: no limit' : ''}`, default: `\`${fallback}\`` },
+    ]),
+  ),
   WORKER_CONCURRENCY: { meaning: 'procedures at once in this process, for each provider' },
   HOSTS_AT_ONCE: { meaning: 'servers that one operation works on at once' },
   EVALUATION_THREADS: {

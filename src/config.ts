@@ -8,7 +8,9 @@ import path from 'node:path';
 import { parse } from 'smol-toml';
 import { type AuditDestination, readAuditDestination } from './access/audit-destination.ts';
 import { defaultThreads } from './evaluation/pool.ts';
+import { LIMIT_SETTING_NAMES, type LimitSettings, readLimitSettings } from './limits/catalogue.ts';
 import { type AllowedNetwork, type EgressSettings, readAllowedNetwork } from './outbound/egress.ts';
+import { isWide } from './outbound/wide-network.ts';
 import { CLOUD_SETTING_NAMES, type CloudSettings, readCloudSettings } from './providers/cloud-settings.ts';
 import { parseFaults, type SimulatedFaults } from './providers/simulated/faults.ts';
 
@@ -47,16 +49,30 @@ export interface Config {
   tokenTtl: number;
   /** Seconds. */
   refreshTtl: number;
+  /** Seconds after which a session ends however often it is renewed. */
+  sessionTtl: number;
+  /** Seconds that an API token holds where nobody says otherwise. */
+  apiTokenTtl: number;
+  /** Seconds that an API token may hold; 0: as long as they like, also for ever. */
+  apiTokenMaxTtl: number;
+  /** Characters of a new password at least. */
+  passwordMinLength: number;
+  /** Whether administrators have no roles until they have set up a second factor. */
+  adminTotp: boolean;
   /** Absolute directories in which workspaces may lie. */
   workspaceRoots: string[];
   /** Requests a minute for a principal; 0: no limit. */
   rateLimit: number;
+  /** Requests a minute from an address, before anybody is authenticated; 0: no limit. */
+  addressRateLimit: number;
   /** Login tries a minute for an address; 0: no limit. */
   loginRateLimit: number;
   /** Failed login tries in 15 minutes for a user name, from addresses where its user has not logged in; 0: no limit. */
   accountLoginLimit: number;
   /** Bytes of a request body at most. */
   bodyLimit: number;
+  /** What users, workspaces and the installation may use at most. */
+  limits: LimitSettings;
   /** Procedures at once in this process, for each provider. */
   workerConcurrency: number;
   /** Servers that one operation works on at once. */
@@ -122,11 +138,18 @@ const NAMES = [
   'MASTER_KEY_PREVIOUS',
   'TOKEN_TTL',
   'REFRESH_TTL',
+  'SESSION_TTL',
+  'API_TOKEN_TTL',
+  'API_TOKEN_MAX_TTL',
+  'PASSWORD_MIN_LENGTH',
+  'ADMIN_TOTP',
   'WORKSPACE_ROOTS',
   'RATE_LIMIT',
+  'ADDRESS_RATE_LIMIT',
   'LOGIN_RATE_LIMIT',
   'ACCOUNT_LOGIN_LIMIT',
   'BODY_LIMIT',
+  ...LIMIT_SETTING_NAMES,
   'WORKER_CONCURRENCY',
   'HOSTS_AT_ONCE',
   'EVALUATION_THREADS',
@@ -157,6 +180,8 @@ const NAMES = [
   'DEFAULT_PLAN',
   'DEFAULT_ZONE',
 ];
+/** A whole team may stand behind one address; few of its members are ever near their own limit. */
+const USERS_AT_AN_ADDRESS = 10;
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
 
 /**
@@ -175,6 +200,7 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
   if (adminPassword !== null && (adminPassword.length < 8 || adminPassword.length > 1024)) {
     throw new ConfigError('PROVISIONING_ADMIN_PASSWORD must have 8 to 1024 characters.');
   }
+  const rateLimit = integer(value, 'RATE_LIMIT', 6_000, 0, 10_000_000);
   return {
     role: oneOf(value, 'ROLE', ['all', 'api', 'worker'] as const, 'all'),
     host: value('HOST') ?? '127.0.0.1',
@@ -189,14 +215,21 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
     previousMasterKeys: masterKeys(value('MASTER_KEY_PREVIOUS'), 'MASTER_KEY_PREVIOUS'),
     tokenTtl: integer(value, 'TOKEN_TTL', 86_400, 1, 31_536_000),
     refreshTtl: integer(value, 'REFRESH_TTL', 604_800, 1, 31_536_000),
+    sessionTtl: integer(value, 'SESSION_TTL', 2_592_000, 1, 31_536_000),
+    apiTokenTtl: integer(value, 'API_TOKEN_TTL', 7_776_000, 1, 315_360_000),
+    apiTokenMaxTtl: integer(value, 'API_TOKEN_MAX_TTL', 31_536_000, 0, 315_360_000),
+    passwordMinLength: integer(value, 'PASSWORD_MIN_LENGTH', 12, 8, 128),
+    adminTotp: oneOf(value, 'ADMIN_TOTP', ['true', 'false'], 'false') === 'true',
     workspaceRoots: (value('WORKSPACE_ROOTS') ?? `${path.join(dataDir, 'workspaces')}:/opt/workspaces`)
       .split(':')
       .filter((root) => root !== '')
       .map((root) => path.resolve(root)),
-    rateLimit: integer(value, 'RATE_LIMIT', 6_000, 0, 10_000_000),
+    rateLimit,
+    addressRateLimit: integer(value, 'ADDRESS_RATE_LIMIT', USERS_AT_AN_ADDRESS * rateLimit, 0, 100_000_000),
     loginRateLimit: integer(value, 'LOGIN_RATE_LIMIT', 10, 0, 1_000_000),
     accountLoginLimit: integer(value, 'ACCOUNT_LOGIN_LIMIT', 20, 0, 1_000_000),
     bodyLimit: integer(value, 'BODY_LIMIT', 1_048_576, 1_024, 104_857_600),
+    limits: readLimitSettings((name, fallback, min, max) => integer(value, name, fallback, min, max)),
     workerConcurrency: integer(value, 'WORKER_CONCURRENCY', 100, 1, 100_000),
     hostsAtOnce: integer(value, 'HOSTS_AT_ONCE', 20, 1, 1_000),
     evaluationThreads: integer(value, 'EVALUATION_THREADS', defaultThreads(), 1, 64),
@@ -368,9 +401,11 @@ function trustProxy(text: string): Config['trustProxy'] {
   if (/^\d+$/.test(text)) return integer(() => text, 'TRUST_PROXY', 1, 1, MAX_PROXIES);
   const networks = list(text);
   const wrong = networks.find((network) => !isNetwork(network));
-  const all = networks.find((network) => /\/0+$/.test(network));
-  if (all !== undefined) throw believesEverybody(all);
-  if (wrong === undefined && networks.length > 0) return networks;
+  if (wrong === undefined && networks.length > 0) {
+    const wide = networks.find((network) => isWide(readAllowedNetwork(network).network));
+    if (wide !== undefined) throw believesEverybody(wide);
+    return networks;
+  }
   throw new ConfigError(
     `PROVISIONING_TRUST_PROXY must be the number of proxies in front (1 to ${MAX_PROXIES}), or their addresses and networks with commas, not "${text}".`,
   );

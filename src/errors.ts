@@ -34,6 +34,18 @@ export class ApplicationError extends Error {
   }
 }
 
+/** Which limit was met, in the `details` of an error. */
+export interface LimitDetails {
+  /** As GET /v1/limits names it. */
+  limit: string;
+  per: string;
+  workspace?: string;
+  used: number;
+  allowed: number;
+  /** How much more the request asks for, where that is not one; null: nobody can tell. */
+  wanted?: number | null;
+}
+
 /** One wrong field of a request. `field` is a JSON path (`tags[2]`), `near_matches` the closest valid values. */
 export interface FieldProblem {
   field: string;
@@ -69,7 +81,27 @@ export const errors = {
   invalidCredentials: () => make(401, 'INVALID_CREDENTIALS', 'The user name or the password is wrong.'),
   invalidRefreshToken: () =>
     make(401, 'INVALID_REFRESH_TOKEN', 'The refresh token is invalid, expired or already used. Log in again.'),
+  totpRequired: () =>
+    make(401, 'TOTP_REQUIRED', 'The password is right; a code is asked for besides. Send it as "totp".'),
+  invalidTotp: () =>
+    make(
+      401,
+      'INVALID_TOTP',
+      'The code is wrong, or was used before. Take the next one that the app shows, or a recovery code.',
+    ),
   // 403
+  secondFactorNeeded: () =>
+    make(
+      403,
+      'TOTP_ENROLMENT_REQUIRED',
+      'Administrators of this installation need a second factor. Set it up (POST /v1/auth/totp, "provisioning totp enable"); until then your roles do not count.',
+    ),
+  proofRequired: () =>
+    make(
+      403,
+      'PROOF_REQUIRED',
+      'A session alone does not do this. Send your own password, and a code where logins ask for one, as "proof".',
+    ),
   forbidden: (permission: string, workspace?: string) =>
     make(
       403,
@@ -148,6 +180,8 @@ export const errors = {
       'IDEMPOTENCY_KEY_REUSED',
       'This Idempotency-Key was used before with a different request. Use a new key for a new request.',
     ),
+  /** A count is full. */
+  limitReached: (message: string, details: LimitDetails) => make(409, 'LIMIT_REACHED', message, details),
   /** @param location of what the request made; null: it made nothing that has one. */
   answerLost: (location: string | null) =>
     make(
@@ -171,11 +205,15 @@ export const errors = {
       'EXPECTATION_FAILED',
       `"Expect: ${expectation}" is not known here; leave it out, or send "100-continue".`,
     ),
-  rateLimited: (retryAfter: number) =>
-    new ApplicationError(429, 'RATE_LIMITED', `Too many requests. Try again in ${retryAfter} s.`, { retryAfter }),
-  tooManyStreams: (limit: number) =>
-    new ApplicationError(429, 'TOO_MANY_STREAMS', `More than ${limit} event streams at once. Close some of them.`, {
+  rateLimited: (retryAfter: number, details?: LimitDetails) =>
+    new ApplicationError(429, 'RATE_LIMITED', `Too many requests. Try again in ${retryAfter} s.`, {
+      retryAfter,
+      details,
+    }),
+  tooManyOpen: (code: 'TOO_MANY_STREAMS' | 'TOO_MANY_REQUESTS', what: string, details: LimitDetails) =>
+    new ApplicationError(429, code, `More than ${details.allowed} ${what} at once. Close some of them.`, {
       retryAfter: 5,
+      details,
     }),
   // 5xx
   internal: () =>

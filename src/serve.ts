@@ -1,14 +1,17 @@
-/** The commands that are the server or work on its database: `serve`, `migrate`, `backup`, `restore`. */
+/** The commands that are the server or work on its database: `serve`, `migrate`, `backup`, `restore`, … */
 import { once } from 'node:events';
 import type { Logger } from 'pino';
 import { auditKey } from './access/audit-sealer.ts';
 import { findMasterKey, openEncryption } from './access/master-key.ts';
+import { resetLogin } from './accounts/reset-login.ts';
 import { backUp } from './backup/backup.ts';
-import { BackupError } from './backup/format.ts';
+import { readIdentities } from './backup/encryption.ts';
+import { BackupError } from './backup/errors.ts';
 import { restore } from './backup/restore.ts';
 import { type Config, ConfigError, loadConfig } from './config.ts';
 import { DiskError } from './database/disk.ts';
-import { createDatabase, createPool } from './database/pool.ts';
+import { type ConnectionSettings, createDatabase, createPool } from './database/pool.ts';
+import { ApplicationError } from './errors.ts';
 import { createLogger, migrateDatabase, startServer, withDatabase, withSharedDatabase } from './server.ts';
 import { nameSources } from './stack-traces.ts';
 
@@ -51,19 +54,32 @@ export async function migrate(flags: ServeFlags): Promise<void> {
   }
 }
 
+export interface BackupFlags extends ServeFlags {
+  files: boolean;
+  recipient?: string[];
+}
+
+export interface RestoreFlags extends ServeFlags {
+  files: boolean;
+  force?: true;
+  identity?: string;
+}
+
 /** Writes a backup of the database and the workspaces' files. */
-export async function backup(file: string, flags: ServeFlags & { files: boolean }): Promise<void> {
+export async function backup(file: string, flags: BackupFlags): Promise<void> {
   try {
     const config = configFrom(flags);
     const logger = createLogger(config);
     const signal = stopSignal(logger);
-    const options = { file, dataDir: config.dataDir, withFiles: flags.files, signal };
+    const { files: withFiles, recipient: recipients = [] } = flags;
+    const options = { file, dataDir: config.dataDir, withFiles, recipients, signal };
     const made = await withSharedDatabase(config, logger, (settings) => backUp(settings, options), { signal });
     const { place } = await findMasterKey(config, made.masterKeyId);
     const mebibytes = (made.bytes / 1024 / 1024).toFixed(1);
     say(`Backup written to ${file}: ${made.tables} tables, ${made.files} files, ${mebibytes} MiB.`);
     for (const skipped of made.skipped.slice(0, MAX_TOLD)) say(`  not taken along: ${skipped}`);
     if (made.skipped.length > MAX_TOLD) say(`  and ${made.skipped.length - MAX_TOLD} more`);
+    if (recipients.length > 0) say(`Encrypted: only the secret keys of its recipients (${recipients.length}) open it.`);
     say(`The master key is NOT in it: keep a copy of ${place} in another place. Without it the secrets do not open.`);
     process.exit(0);
   } catch (error) {
@@ -97,11 +113,12 @@ export async function printAuditKey(flags: ServeFlags): Promise<void> {
 }
 
 /** Puts a backup into an empty database. */
-export async function restoreFrom(file: string, flags: ServeFlags & { files: boolean; force?: true }): Promise<void> {
+export async function restoreFrom(file: string, flags: RestoreFlags): Promise<void> {
   try {
     const config = configFrom(flags);
     const logger = createLogger(config);
-    const options = { file, config, logger, force: flags.force === true, withFiles: flags.files };
+    const identities = flags.identity === undefined ? [] : await readIdentities(flags.identity);
+    const options = { file, config, logger, force: flags.force === true, withFiles: flags.files, identities };
     const done = await withDatabase(config, logger, (db, settings) => restore(settings, db, options), {
       signal: stopSignal(logger),
     });
@@ -124,13 +141,31 @@ export async function restoreFrom(file: string, flags: ServeFlags & { files: boo
   }
 }
 
+/** Lets a user in again whom no administrator can help. */
+export async function resetLoginOf(user: string, flags: ServeFlags): Promise<void> {
+  try {
+    const config = configFrom(flags);
+    const logger = createLogger(config);
+    const reset = async (settings: ConnectionSettings) => {
+      const db = createDatabase(createPool(settings, { max: 1, applicationName: 'provisioning reset-login' }));
+      return resetLogin(db, user).finally(() => db.destroy());
+    };
+    const password = await withSharedDatabase(config, logger, reset, { signal: stopSignal(logger) });
+    say(`The user "${user}" logs in with the password  ${password}  and no code. It is not shown again.`);
+    say('All their sessions and API tokens have ended.');
+    process.exit(0);
+  } catch (error) {
+    endProcess(error);
+  }
+}
+
 function say(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
 function endProcess(error: unknown): never {
   process.stderr.write(`provisioning: ${error instanceof Error ? error.message : String(error)}\n`);
-  const told = error instanceof ConfigError || error instanceof BackupError || error instanceof DiskError;
+  const told = [ApplicationError, ConfigError, BackupError, DiskError].some((kind) => error instanceof kind);
   if (!told && error instanceof Error) process.stderr.write(`${nameSources(error.stack ?? '')}\n`);
   process.exit(error instanceof ConfigError ? USAGE_EXIT_STATUS : 1);
 }

@@ -30,6 +30,12 @@ export const me = queryOptions({
   staleTime: 60_000,
 });
 
+/** Whether signing in asks for a code. */
+export const totpState = queryOptions({
+  queryKey: ['totp'],
+  queryFn: ({ signal }) => client.get('/v1/auth/totp', { signal }),
+});
+
 export const providers = queryOptions({
   queryKey: ['providers'],
   queryFn: ({ signal }) => client.get('/v1/providers', { signal }),
@@ -120,6 +126,12 @@ export const secretsOf = (name: string) =>
   queryOptions({
     queryKey: ['/v1/workspaces', name, 'secrets'],
     queryFn: ({ signal }) => client.get('/v1/workspaces/{name}/secrets', { path: { name }, signal }),
+  });
+
+export const limitsOf = (workspace: string) =>
+  queryOptions({
+    queryKey: ['/v1/limits', workspace],
+    queryFn: ({ signal }) => client.get('/v1/limits', { query: { workspace }, signal }),
   });
 
 export const workflowById = (id: string) =>

@@ -80,6 +80,18 @@ export async function setActiveWorkspace(tx: Queryable, name: string): Promise<v
   await sql`update provisioning.workspaces set active = true where name = ${name} and not active`.execute(tx);
 }
 
+/** Sets some limits; null takes one off. @returns the workspace as JSON text; null: there is none. */
+export async function setLimits(
+  tx: Queryable,
+  name: string,
+  change: Partial<Record<string, number | null>>,
+): Promise<string | null> {
+  const { rows } = await sql<{ json: string }>`
+    update provisioning.workspaces set limits = jsonb_strip_nulls(limits || ${JSON.stringify(change)}::jsonb)
+    where name = ${name} returning ${WORKSPACE_JSON} as json`.execute(tx);
+  return rows[0]?.json ?? null;
+}
+
 /** The active workspace; null: there is none at all. */
 export async function activeWorkspace(db: Queryable): Promise<string | null> {
   const row = await db
@@ -97,11 +109,26 @@ export async function nextActiveWorkspace(tx: Queryable): Promise<string | null>
   return rows[0]?.name ?? null;
 }
 
-/** Also takes away the roles bound to it, on every replica: a later workspace of that name starts without them. */
+/**
+ * Also takes away the roles bound to it, of users and of API tokens, and its service accounts, on every replica: a later one
+ * starts without them.
+ */
 export async function deleteWorkspaceRow(tx: Queryable, name: string): Promise<void> {
+  const bound = JSON.stringify([{ workspace: name }]);
+  const others = (column: string) => sql`
+    (select coalesce(jsonb_agg(binding), '[]') from jsonb_array_elements(${sql.raw(column)}) binding
+     where binding ->> 'workspace' is distinct from ${name})`;
   await sql`
-    with unbound as (delete from provisioning.role_bindings where workspace = ${name} returning user_id)
-    select pg_notify(${USERS_CHANNEL}, user_id::text) from unbound group by user_id`.execute(tx);
+    with unbound as (delete from provisioning.role_bindings where workspace = ${name} returning user_id),
+      unbound_tokens as (
+        update provisioning.api_tokens
+        set roles = ${others('roles')}, narrowed = case when narrowed is not null then ${others('narrowed')} end
+        where roles @> ${bound}::jsonb or narrowed @> ${bound}::jsonb
+        returning user_id)
+    select pg_notify(${USERS_CHANNEL}, id::text) from (
+      select user_id as id from unbound
+      union select user_id from unbound_tokens
+      union select id from provisioning.users where service_workspace = ${name}) as affected`.execute(tx);
   await tx.deleteFrom('provisioning.workspaces').where('name', '=', name).execute();
 }
 

@@ -18,7 +18,7 @@ export const TYPE_LABEL = 'provisioning-type';
 /** Tag that the console shows as the instance's name. */
 export const NAME_TAG = 'Name';
 /** Tags that start so are Amazon's own (of Auto Scaling, CloudFormation, …): nobody can set them. */
-export const RESERVED_TAG = 'aws:';
+const RESERVED_TAG = 'aws:';
 /** The most that one page holds. */
 const PAGE_SIZE = 1_000;
 

@@ -83,7 +83,7 @@ export function isCode(error: unknown, code: ProviderError['code']): boolean {
   return error instanceof ProviderError && error.code === code;
 }
 
-export function notFound(ref: string): ProviderError {
+function notFound(ref: string): ProviderError {
   return new ProviderError('NOT_FOUND', `UpCloud has no server ${ref}.`, { retryable: false, details: { ref } });
 }
 
