@@ -55,7 +55,8 @@ function imageProblems({ image }: ServerSpec): SpecProblem[] {
 function processorProblems({ plan, zone, image: name }: ServerSpec, catalog: Catalog, image: Image): SpecProblem[] {
   const { architecture } = typeFor(plan, zone, catalog) ?? {};
   const { Architecture: builtFor = architecture } = image;
-  if (architecture === undefined || builtFor === architecture) return [];
+  // What else there is (i386) runs on some types of x86: EC2 knows.
+  if (architecture === undefined || (builtFor === 'arm64') === (architecture === 'arm64')) return [];
   const message = `The image "${name}" is made for ${builtFor}, and the plan "${plan}" runs ${architecture}.`;
   return [{ field: 'image', message, near_matches: KNOWN_IMAGES.slice(0, 3) }];
 }
