@@ -51,7 +51,7 @@ async function remove(http: CloudHttp, ref: string, state: string, options: Muta
   }
   for (const { uuid, title } of others) {
     options.onNotice?.(
-      `The disk ${uuid} ("${title}") was not made with the server: it stays at UpCloud, and is billed.`,
+      `The disk ${uuid} ("${title}") was not made with the server: it stays at UpCloud, and costs what it did.`,
     );
   }
 }

@@ -54,12 +54,14 @@ export function readServer(value: unknown): UpcloudServer | null {
     labels: labelsIn(fields(labels).label),
     address: chooseAddress(items(fields(ip_addresses).ip_address) ?? []),
     created: typeof created === 'number' ? created : null,
-    disks: (items(fields(storage_devices).storage_device) ?? []).map((device) => ({
-      uuid: text(device.storage) ?? '',
-      title: text(device.storage_title) ?? '',
-      address: text(device.address) ?? '',
-      labels: labelsIn(device.labels),
-    })),
+    // A drive without a disk in it has no storage.
+    disks: (items(fields(storage_devices).storage_device) ?? []).flatMap((device) => {
+      const { storage, storage_title: title, address, labels: own } = device;
+      const disk = text(storage);
+      return disk === undefined
+        ? []
+        : [{ uuid: disk, title: text(title) ?? '', address: text(address) ?? '', labels: labelsIn(own) }];
+    }),
   };
 }
 
