@@ -61,7 +61,7 @@ describe('the hetzner provider', () => {
       env: 'prod',
       blue: '',
     });
-    assert.match(made?.userData ?? '', /multipart\/mixed[\s\S]*hostname: "web-1"[\s\S]*#!\/bin\/sh\ntrue/);
+    assert.match(made?.userData ?? '', /multipart\/mixed[\s\S]*#!\/bin\/sh\ntrue[\s\S]*hostname: "web-1"/);
     assert.deepEqual((await it.provider.listServers())[0]?.tags, ['blue', 'env=prod']);
     // A second server of the workspace uses the same key.
     const second = await it.provider.ensureServer(spec({ ssh_public_key: KEY }), permitted());

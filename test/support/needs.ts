@@ -4,6 +4,7 @@ import path from 'node:path';
 /** Debian's package of each program that tests run beyond Node and npm. */
 const PACKAGES = {
   bash: 'bash',
+  'cloud-init': 'cloud-init',
   curl: 'curl',
   fish: 'fish',
   go: 'golang-go',

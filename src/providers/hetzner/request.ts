@@ -14,8 +14,8 @@ import { nearestPlans } from '../plan-names.ts';
 import { type Catalog, imageFor, typeFor } from './catalog.ts';
 import { HOSTNAME_LABEL, TYPE_LABEL } from './servers.ts';
 
-/** Hetzner takes this much user data. Bytes. */
-const MAX_USER_DATA = 32_768;
+/** Hetzner takes this much user data, in bytes, and lets root in with the key itself. */
+const USER_DATA = { rootKey: false, limit: 32_768, compressed: 'base64' } as const;
 /** A server's name has 63 characters at most; the operation takes 13 of them. */
 const MAX_HOSTNAME_PART = 50;
 const LABEL_RULES: LabelRules = {
@@ -33,7 +33,7 @@ export function specProblems(spec: ServerSpec, catalog: Catalog): SpecProblem[] 
     ...plan,
     ...(zone.length + plan.length === 0 ? offerProblems(spec, catalog) : []),
     ...networkProblems(spec),
-    ...userDataProblems('Hetzner', cloudInit(spec, { rootKey: false }), MAX_USER_DATA),
+    ...userDataProblems('Hetzner', spec, USER_DATA),
     ...hostnameProblems(spec),
     ...tagProblems(spec, LABEL_RULES),
   ];
@@ -96,7 +96,7 @@ export function createBody(
     location: spec.zone,
     image: Number(image.id),
     ssh_keys: keyId === null ? [] : [keyId],
-    user_data: cloudInit(spec, { rootKey: false }),
+    user_data: cloudInit(spec, USER_DATA).toString(),
     labels: {
       [OPERATION_LABEL]: operationId,
       [INSTALLATION_LABEL]: installation,
