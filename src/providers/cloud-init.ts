@@ -38,8 +38,8 @@ export function cloudInit(spec: ServerSpec, { rootKey, limit, compressed }: Clou
       ? configOf([...names, ...key])
       : compose([
           partOf(own),
-          ...(key.length === 0 ? [] : [textPart(configOf([ADDING, ...key]))]),
           textPart(configOf(names)),
+          ...(key.length === 0 ? [] : [textPart(configOf([ADDING, ...key]))]),
         ]),
   );
   if (compressed === null || document.length <= limit) return document;

@@ -60,7 +60,7 @@ describe('the aws provider', () => {
       blue: '',
     });
     assert.equal(made?.image, 'ami-00000000000debian', 'the newest image');
-    assert.match(made?.userData ?? '', /#!\/bin\/sh\ntrue[\s\S]*ssh-ed25519 AAAA x[\s\S]*hostname: "web-1"/);
+    assert.match(made?.userData ?? '', /#!\/bin\/sh\ntrue[\s\S]*hostname: "web-1"[\s\S]*ssh-ed25519 AAAA x/);
     assert.deepEqual((await it.provider.listServers())[0]?.tags, ['blue', 'env=prod']);
     await it.provider.deleteServer(ref, options);
     while ((await it.provider.observeServers([ref])).size > 0);

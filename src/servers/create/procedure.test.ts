@@ -44,7 +44,7 @@ test('the host key counts only where it is certain that the server was made with
   assert.equal(await given(make(cloud(), { recorded: server })), null, 'made by a version that sends none');
 });
 
-test('P42: a server that comes up off is switched on, so often and no more, with pauses between', async () => {
+test('P45: a server that comes up off is switched on, so often and no more, with pauses between', async () => {
   /** @param stays so many starts do not bring it up. */
   const lives = async (stays: number) => {
     const calls = { starts: 0, looks: 0 };

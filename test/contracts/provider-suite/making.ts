@@ -76,7 +76,7 @@ export function makingTests(suite: Suite): void {
     await untilStatus(server.ref, 'running');
   });
 
-  test('P42: a server that is off once it is made is switched on, with few calls', async () => {
+  test('P45: a server that is off once it is made is switched on, with few calls', async () => {
     const options = newOperation();
     const spec = newSpec();
     const { provider } = suite.setup;
