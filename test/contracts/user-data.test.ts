@@ -29,7 +29,7 @@ interface Verdict {
 const JUDGE = path.join(import.meta.dirname, '../support/cloud-init-judge.py');
 const KEY = `ssh-ed25519 ${Buffer.concat([Buffer.from([0, 0, 0, 11]), Buffer.from('ssh-ed25519'), Buffer.from([0, 0, 0, 32]), Buffer.alloc(32, 7)]).toString('base64')} provisioning`;
 const OTHER = KEY.replace('provisioning', 'other').replace('BwcH', 'CAgI');
-const HOST_KEY = { private_key: '-----BEGIN…\nprivate\n-----END…\n', public_key: 'ssh-ed25519 AAAAhost x' };
+const HOST_KEY = { private_key: '-----BEGIN-----\nprivate\n-----END-----\n', public_key: 'ssh-ed25519 AAAAhost x' };
 const LIMIT = { calls: 60_000, perSeconds: 60 };
 const base64 = (bytes: string | Buffer) => Buffer.from(bytes).toString('base64');
 const gzipped = (text: string) => base64(gzipSync(text));

@@ -10,7 +10,7 @@ import { type Client, ended, type Operation } from '../support/server.ts';
 
 const PATIENCE_SECONDS = 60;
 const OURS = ['operation', 'workspace', 'installation'].map((word) => `provisioning-${word}`);
-const OTHER: Record<string, string> = { upcloud: '4xCPU-8GB', hetzner: 'cx32', aws: 't3.large' };
+const OTHER: Record<string, string> = { upcloud: '4xCPU-8GB', hetzner: 'cx33', aws: 't3.large' };
 
 /** All servers of an installation open its secrets with this key. */
 const startClouds = () => startCloudInstallation({ MASTER_KEY: randomBytes(32).toString('base64') });

@@ -119,7 +119,7 @@ export const serverCommands: readonly CommandDefinition[] = [
     examples: [
       'provisioning server create web-01 --provider upcloud --plan 2xCPU-4GB --zone de-fra1',
       'provisioning server create web-01 --provider docker --plan 1xCPU-1GB --zone local --check',
-      'provisioning server create test-01 --provider hetzner --plan cx22 --zone fsn1 --ttl 8h',
+      'provisioning server create test-01 --provider hetzner --plan cx23 --zone nbg1 --ttl 8h',
     ],
     arguments: [{ name: 'hostname', description: 'name of the new server' }],
     options: [
