@@ -117,7 +117,10 @@ export const PRICING = {
   ...{ currency: 'EUR', vat_rate: '19.00' },
   image: { price_per_gb_month: money(0.01) },
   floating_ip: { price_monthly: money(3) },
-  floating_ips: [],
+  floating_ips: ['ipv4', 'ipv6'].map((type) => ({
+    type,
+    prices: LOCATIONS.map(({ name }) => ({ location: name, price_monthly: money(3) })),
+  })),
   primary_ips: ['ipv4', 'ipv6'].map((type) => ({
     type,
     prices: LOCATIONS.map(({ name }) => ({

@@ -58,11 +58,9 @@ export async function resizeServer(
   }
   const before = await readServer(http, ref, options);
   const body = { server_type: type.name, upgrade_disk: false };
-  if (before.type !== type.name) {
+  if (before.type !== type.name || before.status !== 'off') {
     const answer = await http.change('change the plan', 'POST', `${pathOf(ref)}/actions/change_type`, body, options);
     await actions.done(answer, 'change the plan', options);
-  } else if (before.status !== 'off') {
-    throw new ProviderError('CONFLICT', 'A server must be stopped for its plan to be changed.', { retryable: true });
   }
   const labels = new Map([...before.labels, [PLAN_LABEL, plan], [TYPE_LABEL, type.name]]);
   await setLabels(http, ref, before.labels, labels, options);
