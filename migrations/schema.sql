@@ -169,6 +169,7 @@ create table provisioning.operations (
   title text,
   check_mode boolean not null default false,
   owner_id uuid,
+  event_bytes bigint not null default 0,
   constraint operations_pkey PRIMARY KEY (id),
   constraint operations_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
 );
@@ -179,6 +180,8 @@ CREATE UNIQUE INDEX operations_one_active ON provisioning.operations USING btree
 CREATE INDEX operations_parent ON provisioning.operations USING btree (parent_id) WHERE (parent_id IS NOT NULL);
 CREATE INDEX operations_resource ON provisioning.operations USING btree (resource, created_at, id) WHERE (resource IS NOT NULL);
 CREATE INDEX operations_status ON provisioning.operations USING btree (status, created_at, id);
+CREATE INDEX operations_under_way_owner ON provisioning.operations USING btree (owner_id, kind) WHERE (status = ANY (ARRAY['pending'::text, 'running'::text]));
+CREATE INDEX operations_under_way_workspace ON provisioning.operations USING btree (workspace, kind) WHERE (status = ANY (ARRAY['pending'::text, 'running'::text]));
 CREATE INDEX operations_workspace ON provisioning.operations USING btree (workspace, created_at, id);
 
 create table provisioning.orphans (
@@ -204,6 +207,25 @@ create table provisioning.orphans (
   constraint orphans_pkey PRIMARY KEY (provider, ref)
 );
 CREATE INDEX orphans_seen ON provisioning.orphans USING btree (first_seen_at, id);
+
+create table provisioning.paces (
+  key text not null,
+  next_at timestamp with time zone not null,
+  constraint paces_pkey PRIMARY KEY (key)
+);
+
+create table provisioning.plan_sizes (
+  workspace text not null,
+  provider text not null,
+  plan text not null,
+  zone text not null,
+  cpus double precision not null,
+  memory_mb double precision not null,
+  monthly_cost double precision,
+  seen_at timestamp with time zone not null default now(),
+  constraint plan_sizes_pkey PRIMARY KEY (workspace, provider, plan, zone),
+  constraint plan_sizes_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name) ON DELETE CASCADE
+);
 
 create table provisioning.provider_credentials (
   workspace text not null,
@@ -340,6 +362,15 @@ create table provisioning.settings (
   sealed boolean not null default false,
   constraint settings_pkey PRIMARY KEY (key)
 );
+
+create table provisioning.shared_counts (
+  key text not null,
+  process uuid not null,
+  count bigint not null,
+  expires_at timestamp with time zone not null,
+  constraint shared_counts_pkey PRIMARY KEY (key, process)
+);
+CREATE INDEX shared_counts_expires ON provisioning.shared_counts USING btree (expires_at);
 
 create table provisioning.ssh_keys (
   workspace text not null,
@@ -573,6 +604,7 @@ create table provisioning.workspaces (
   active boolean not null default false,
   last_used timestamp with time zone,
   created_at timestamp with time zone not null default now(),
+  limits jsonb not null default '{}'::jsonb,
   constraint workspaces_path_key UNIQUE (path),
   constraint workspaces_pkey PRIMARY KEY (name)
 );
@@ -747,9 +779,9 @@ CREATE TRIGGER audit_log_is_not_truncated BEFORE TRUNCATE ON provisioning.audit_
 
 CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.servers FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 
-CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.operations FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
-
 CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.schedules FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
+
+CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.operations FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 
 CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.taskservs FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 

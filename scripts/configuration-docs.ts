@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { ConfigError, loadConfig } from '../src/config.ts';
+import { LIMITS } from '../src/limits/catalogue.ts';
 
 interface Setting {
   meaning: string;
@@ -74,12 +75,22 @@ const SETTINGS: Record<string, Setting> = {
     values: 'directories, with colons',
   },
   RATE_LIMIT: { meaning: 'requests a minute for a caller, a fifth of it for what sets off work; 0: no limit' },
+  ADDRESS_RATE_LIMIT: {
+    meaning: 'requests a minute from an address, counted before anybody is authenticated; 0: no limit',
+    default: 'ten times `RATE_LIMIT`',
+  },
   LOGIN_RATE_LIMIT: { meaning: 'login tries a minute for an address; 0: no limit' },
   ACCOUNT_LOGIN_LIMIT: {
     meaning:
       'failed login tries in 15 minutes for a user, from addresses where they have not logged in before; 0: no limit',
   },
   BODY_LIMIT: { meaning: 'bytes of a request body' },
+  ...Object.fromEntries(
+    Object.values(LIMITS).map(({ setting, per, counts, default: fallback, min }) => [
+      setting,
+      { meaning: `for each ${per}: ${counts}${min === 0 ? '; 0: no limit' : ''}`, default: `\`${fallback}\`` },
+    ]),
+  ),
   WORKER_CONCURRENCY: { meaning: 'procedures at once in this process, for each provider' },
   HOSTS_AT_ONCE: { meaning: 'servers that one operation works on at once' },
   EVALUATION_THREADS: {

@@ -3,7 +3,6 @@ import swagger from '@fastify/swagger';
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyReply,
-  type FastifyRequest,
   type LightMyRequestResponse,
   LogController,
 } from 'fastify';
@@ -16,6 +15,7 @@ import { uuidv7 } from './database/uuid.ts';
 import { ApplicationError, errors } from './errors.ts';
 import { installCheckMode } from './http/check-mode.ts';
 import { type Access, maybePrincipalOf, principalOf, setPrincipal } from './http/context.ts';
+import { createDenials } from './http/denials.ts';
 import { errorBody, installErrorHandler } from './http/error-handler.ts';
 import {
   acceptJsonOnly,
@@ -25,9 +25,8 @@ import {
   refuseUnreadableAddress,
   requireHost,
 } from './http/input.ts';
-import { insertAudit } from './http/mutation.ts';
 import { finishOpenApi } from './http/openapi.ts';
-import { addressOf, createTryLimit, installRateLimit, type TryLimit } from './http/rate-limit.ts';
+import { createAddressLimit, installRateLimit } from './http/rate-limit.ts';
 import { answersOf } from './http/schemas.ts';
 import type { App, Services } from './http/section.ts';
 import { pagePolicyFor, securityHeaders } from './http/security-headers.ts';
@@ -40,6 +39,7 @@ import { registerOrphanRoutes } from './servers/orphans/routes.ts';
 import { registerServerRoutes } from './servers/routes.ts';
 import { installAssistants } from './system/assistants.ts';
 import { installDashboard } from './system/dashboard.ts';
+import { registerLimitRoutes } from './system/limit-routes.ts';
 import { registerProviderRoutes } from './system/provider-routes.ts';
 import type { Readiness } from './system/readiness.ts';
 import { registerSystemRoutes } from './system/routes.ts';
@@ -97,8 +97,10 @@ export async function buildApp(
 
   answerWhatNodeWould(app.server);
   installValidation(app);
-  const told = createTryLimit(1, TOLD_AGAIN_MS);
-  installErrorHandler(app, (request, error) => auditDenial(services, told, request, error), options.readiness.disk);
+  app.decorate('limits', services.limits);
+  const denials = createDenials(services.db, app.log);
+  app.addHook('onClose', () => denials.stop());
+  installErrorHandler(app, denials.note, options.readiness.disk);
   acceptJsonOnly(app);
   if (config.corsOrigins.length > 0) {
     await app.register(cors, {
@@ -110,10 +112,12 @@ export async function buildApp(
   refuseUnknownInput(app);
   installCheckMode(app);
   refuseUnreadableAddress(app);
+  const limitAddress = createAddressLimit(services.limits.counts, config.addressRateLimit);
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(securityHeaders(request.url)).header('x-request-id', request.id);
     requireHost(request);
     const access = request.routeOptions.config.access;
+    if (access !== 'public') limitAddress(request);
     if (access === undefined || access === 'public') return;
     if (options.readiness.draining) throw errors.unavailable('The server is shutting down. Try again in a moment.');
     setPrincipal(request, await auth.authenticate(request));
@@ -124,7 +128,7 @@ export async function buildApp(
     if (options.readiness.leaving) reply.header('connection', 'close');
     done(null, payload);
   });
-  await installRateLimit(app, config.rateLimit);
+  await installRateLimit(app, services.limits.counts, config.rateLimit);
   const readsAreLogged = ['debug', 'trace'].includes(config.logLevel);
   app.addHook('onResponse', (request, reply, done) => {
     const isRead = request.method === 'GET';
@@ -152,6 +156,7 @@ export async function buildApp(
     registerSecretsRoutes(api as App, services);
     registerSshKeyRoutes(api as App, services);
     registerProviderRoutes(api as App, services);
+    registerLimitRoutes(api as App, services);
     for (const { endpoints } of OPERATION_KINDS) {
       for (const endpoint of endpoints) endpoint.register(api as App, services);
     }
@@ -233,22 +238,4 @@ function installDocsPage(app: App): void {
       return reply.status(statusCode).header('content-type', headers['content-type']).send(rawPayload);
     });
   }
-}
-
-/** The same denial is told once in so long where a client may ask all the time. Milliseconds. */
-const TOLD_AGAIN_MS = 60_000;
-
-/** @param told knows what was told a moment ago: logins that were too many by address, hidden things by caller. */
-function auditDenial(services: Services, told: TryLimit, request: FastifyRequest, error: ApplicationError): void {
-  if (request.method === 'GET' && error.status === 401) return;
-  const isLogin = request.url.startsWith('/v1/auth/');
-  if (error.status === 429 && (!isLogin || told.begin(addressOf(request)) !== null)) return;
-  const who = maybePrincipalOf(request)?.label ?? 'anonymous';
-  const action = `${request.method} ${request.routeOptions.url ?? request.url.split('?')[0]}`;
-  const asked = `${action} ${JSON.stringify(request.params)} ${who}`;
-  if (request.method === 'GET' && error.status === 404 && told.begin(asked) !== null) return;
-  insertAudit(services.db, request, who, 'denied', {
-    action,
-    details: { code: error.code, message: error.message, ...(error.status === 404 ? { hidden: true } : {}) },
-  }).catch((failure: unknown) => request.log.error({ err: failure }, 'a denial could not be written to the audit log'));
 }

@@ -8,6 +8,7 @@ import path from 'node:path';
 import { parse } from 'smol-toml';
 import { type AuditDestination, readAuditDestination } from './access/audit-destination.ts';
 import { defaultThreads } from './evaluation/pool.ts';
+import { LIMIT_SETTING_NAMES, type LimitSettings, readLimitSettings } from './limits/catalogue.ts';
 import { type AllowedNetwork, type EgressSettings, readAllowedNetwork } from './outbound/egress.ts';
 import { CLOUD_SETTING_NAMES, type CloudSettings, readCloudSettings } from './providers/cloud-settings.ts';
 import { parseFaults, type SimulatedFaults } from './providers/simulated/faults.ts';
@@ -51,12 +52,16 @@ export interface Config {
   workspaceRoots: string[];
   /** Requests a minute for a principal; 0: no limit. */
   rateLimit: number;
+  /** Requests a minute from an address, before anybody is authenticated; 0: no limit. */
+  addressRateLimit: number;
   /** Login tries a minute for an address; 0: no limit. */
   loginRateLimit: number;
   /** Failed login tries in 15 minutes for a user name, from addresses where its user has not logged in; 0: no limit. */
   accountLoginLimit: number;
   /** Bytes of a request body at most. */
   bodyLimit: number;
+  /** What users, workspaces and the installation may use at most. */
+  limits: LimitSettings;
   /** Procedures at once in this process, for each provider. */
   workerConcurrency: number;
   /** Servers that one operation works on at once. */
@@ -124,9 +129,11 @@ const NAMES = [
   'REFRESH_TTL',
   'WORKSPACE_ROOTS',
   'RATE_LIMIT',
+  'ADDRESS_RATE_LIMIT',
   'LOGIN_RATE_LIMIT',
   'ACCOUNT_LOGIN_LIMIT',
   'BODY_LIMIT',
+  ...LIMIT_SETTING_NAMES,
   'WORKER_CONCURRENCY',
   'HOSTS_AT_ONCE',
   'EVALUATION_THREADS',
@@ -157,6 +164,8 @@ const NAMES = [
   'DEFAULT_PLAN',
   'DEFAULT_ZONE',
 ];
+/** A whole team may stand behind one address; few of its members are ever near their own limit. */
+const USERS_AT_AN_ADDRESS = 10;
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'];
 
 /**
@@ -175,6 +184,7 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
   if (adminPassword !== null && (adminPassword.length < 8 || adminPassword.length > 1024)) {
     throw new ConfigError('PROVISIONING_ADMIN_PASSWORD must have 8 to 1024 characters.');
   }
+  const rateLimit = integer(value, 'RATE_LIMIT', 6_000, 0, 10_000_000);
   return {
     role: oneOf(value, 'ROLE', ['all', 'api', 'worker'] as const, 'all'),
     host: value('HOST') ?? '127.0.0.1',
@@ -193,10 +203,12 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
       .split(':')
       .filter((root) => root !== '')
       .map((root) => path.resolve(root)),
-    rateLimit: integer(value, 'RATE_LIMIT', 6_000, 0, 10_000_000),
+    rateLimit,
+    addressRateLimit: integer(value, 'ADDRESS_RATE_LIMIT', USERS_AT_AN_ADDRESS * rateLimit, 0, 100_000_000),
     loginRateLimit: integer(value, 'LOGIN_RATE_LIMIT', 10, 0, 1_000_000),
     accountLoginLimit: integer(value, 'ACCOUNT_LOGIN_LIMIT', 20, 0, 1_000_000),
     bodyLimit: integer(value, 'BODY_LIMIT', 1_048_576, 1_024, 104_857_600),
+    limits: readLimitSettings((name, fallback, min, max) => integer(value, name, fallback, min, max)),
     workerConcurrency: integer(value, 'WORKER_CONCURRENCY', 100, 1, 100_000),
     hostsAtOnce: integer(value, 'HOSTS_AT_ONCE', 20, 1, 1_000),
     evaluationThreads: integer(value, 'EVALUATION_THREADS', defaultThreads(), 1, 64),

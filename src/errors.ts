@@ -34,6 +34,18 @@ export class ApplicationError extends Error {
   }
 }
 
+/** Which limit was met, in the `details` of an error. */
+export interface LimitDetails {
+  /** As GET /v1/limits names it. */
+  limit: string;
+  per: string;
+  workspace?: string;
+  used: number;
+  allowed: number;
+  /** How much more the request asks for, where that is not one; null: nobody can tell. */
+  wanted?: number | null;
+}
+
 /** One wrong field of a request. `field` is a JSON path (`tags[2]`), `near_matches` the closest valid values. */
 export interface FieldProblem {
   field: string;
@@ -148,6 +160,8 @@ export const errors = {
       'IDEMPOTENCY_KEY_REUSED',
       'This Idempotency-Key was used before with a different request. Use a new key for a new request.',
     ),
+  /** A count is full. */
+  limitReached: (message: string, details: LimitDetails) => make(409, 'LIMIT_REACHED', message, details),
   /** @param location of what the request made; null: it made nothing that has one. */
   answerLost: (location: string | null) =>
     make(
@@ -171,11 +185,15 @@ export const errors = {
       'EXPECTATION_FAILED',
       `"Expect: ${expectation}" is not known here; leave it out, or send "100-continue".`,
     ),
-  rateLimited: (retryAfter: number) =>
-    new ApplicationError(429, 'RATE_LIMITED', `Too many requests. Try again in ${retryAfter} s.`, { retryAfter }),
-  tooManyStreams: (limit: number) =>
-    new ApplicationError(429, 'TOO_MANY_STREAMS', `More than ${limit} event streams at once. Close some of them.`, {
+  rateLimited: (retryAfter: number, details?: LimitDetails) =>
+    new ApplicationError(429, 'RATE_LIMITED', `Too many requests. Try again in ${retryAfter} s.`, {
+      retryAfter,
+      details,
+    }),
+  tooManyOpen: (code: 'TOO_MANY_STREAMS' | 'TOO_MANY_REQUESTS', what: string, details: LimitDetails) =>
+    new ApplicationError(429, code, `More than ${details.allowed} ${what} at once. Close some of them.`, {
       retryAfter: 5,
+      details,
     }),
   // 5xx
   internal: () =>

@@ -32,6 +32,7 @@ program
   .description('write everything to a file, while servers go on working; the master key is not in it')
   .argument('<file>', 'the file to make')
   .option('--no-files', 'without the files of workspaces')
+  .option('--recipient <key>', 'encrypt it to this public key of age ("age1…"); may be given again', collect)
   .option(...configFile)
   .option(...dataDir)
   .action(async (file, flags) => (await server()).backup(file, flags));
@@ -41,6 +42,7 @@ program
   .description('put a backup into an empty database; all servers of it must be stopped')
   .argument('<file>', 'what "provisioning backup" made')
   .option('--force', 'also into a database that is not empty: everything in it is LOST')
+  .option('--identity <file>', 'the file with the secret key of age, for a backup that is encrypted')
   .option('--no-files', 'without the files of workspaces')
   .option(...configFile)
   .option(...dataDir)
@@ -52,6 +54,11 @@ program
   .option(...configFile)
   .option(...dataDir)
   .action(async (flags) => (await server()).printAuditKey(flags));
+
+/** The values of an option that may be given again. */
+function collect(value: string, list: string[] = []): string[] {
+  return [...list, value];
+}
 
 addCommands(program, terminal, process.env);
 

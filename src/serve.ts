@@ -4,7 +4,8 @@ import type { Logger } from 'pino';
 import { auditKey } from './access/audit-sealer.ts';
 import { findMasterKey, openEncryption } from './access/master-key.ts';
 import { backUp } from './backup/backup.ts';
-import { BackupError } from './backup/format.ts';
+import { readIdentities } from './backup/encryption.ts';
+import { BackupError } from './backup/errors.ts';
 import { restore } from './backup/restore.ts';
 import { type Config, ConfigError, loadConfig } from './config.ts';
 import { DiskError } from './database/disk.ts';
@@ -51,19 +52,32 @@ export async function migrate(flags: ServeFlags): Promise<void> {
   }
 }
 
+export interface BackupFlags extends ServeFlags {
+  files: boolean;
+  recipient?: string[];
+}
+
+export interface RestoreFlags extends ServeFlags {
+  files: boolean;
+  force?: true;
+  identity?: string;
+}
+
 /** Writes a backup of the database and the workspaces' files. */
-export async function backup(file: string, flags: ServeFlags & { files: boolean }): Promise<void> {
+export async function backup(file: string, flags: BackupFlags): Promise<void> {
   try {
     const config = configFrom(flags);
     const logger = createLogger(config);
     const signal = stopSignal(logger);
-    const options = { file, dataDir: config.dataDir, withFiles: flags.files, signal };
+    const { files: withFiles, recipient: recipients = [] } = flags;
+    const options = { file, dataDir: config.dataDir, withFiles, recipients, signal };
     const made = await withSharedDatabase(config, logger, (settings) => backUp(settings, options), { signal });
     const { place } = await findMasterKey(config, made.masterKeyId);
     const mebibytes = (made.bytes / 1024 / 1024).toFixed(1);
     say(`Backup written to ${file}: ${made.tables} tables, ${made.files} files, ${mebibytes} MiB.`);
     for (const skipped of made.skipped.slice(0, MAX_TOLD)) say(`  not taken along: ${skipped}`);
     if (made.skipped.length > MAX_TOLD) say(`  and ${made.skipped.length - MAX_TOLD} more`);
+    if (recipients.length > 0) say(`Encrypted: only the secret keys of its recipients (${recipients.length}) open it.`);
     say(`The master key is NOT in it: keep a copy of ${place} in another place. Without it the secrets do not open.`);
     process.exit(0);
   } catch (error) {
@@ -97,11 +111,12 @@ export async function printAuditKey(flags: ServeFlags): Promise<void> {
 }
 
 /** Puts a backup into an empty database. */
-export async function restoreFrom(file: string, flags: ServeFlags & { files: boolean; force?: true }): Promise<void> {
+export async function restoreFrom(file: string, flags: RestoreFlags): Promise<void> {
   try {
     const config = configFrom(flags);
     const logger = createLogger(config);
-    const options = { file, config, logger, force: flags.force === true, withFiles: flags.files };
+    const identities = flags.identity === undefined ? [] : await readIdentities(flags.identity);
+    const options = { file, config, logger, force: flags.force === true, withFiles: flags.files, identities };
     const done = await withDatabase(config, logger, (db, settings) => restore(settings, db, options), {
       signal: stopSignal(logger),
     });

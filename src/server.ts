@@ -7,7 +7,7 @@ import { createEncryption, type Encryption } from './access/encryption.ts';
 import { prepareInstallation } from './access/installation.ts';
 import { openEncryption } from './access/master-key.ts';
 import { buildApp } from './app.ts';
-import { BackupError } from './backup/format.ts';
+import { BackupError } from './backup/errors.ts';
 import { type Config, ConfigError } from './config.ts';
 import { asDiskError, createDiskWatch, isDiskRefusal } from './database/disk.ts';
 import { type EmbeddedPostgres, runningEmbeddedPostgres, startEmbeddedPostgres } from './database/embedded.ts';
@@ -21,6 +21,8 @@ import { closeEvaluation, limitEvaluation } from './evaluation/pool.ts';
 import { createMutate } from './http/mutation.ts';
 import type { App } from './http/section.ts';
 import { openTls } from './http/tls.ts';
+import { createLimits } from './limits/limits.ts';
+import { startSharedCounts } from './limits/shared-counts.ts';
 import { OPERATION_KINDS } from './operation-kinds.ts';
 import { createFollower } from './operations/follow.ts';
 import { createEgressPolicy } from './outbound/egress.ts';
@@ -331,6 +333,9 @@ async function start(
     () => embedded?.ensureRunning() ?? Promise.resolve(),
   );
   opened.push(() => listener.close());
+  const counts = await startSharedCounts(db, (error, message) => logger.warn({ err: error }, message));
+  opened.push(() => counts.stop());
+  const limits = createLimits(db, config.limits, counts);
   const providers = await openProviders(config, db, encryption, logger);
   opened.push(() => providers.close());
   const egress = createEgressPolicy(config.egress);
@@ -360,6 +365,7 @@ async function start(
     alone: embedded !== null,
     retentionDays: config.retentionDays,
     poolSize: config.poolSize,
+    output: limits.output,
     onFenced: () => {
       logger.fatal(
         'the other replicas have declared this one dead (it did not answer for too long); it ends now, start it again',
@@ -383,12 +389,13 @@ async function start(
     encryption,
     installation,
     egress,
+    limits,
   };
   const follower = createFollower(db, engine.signals, logger);
   opened.push(async () => follower.close());
   const runtime = { services, follower, nodes: new Map(nodesOf(OPERATION_KINDS)) };
   engine.register(
-    allProcedures({ db, providers, encryption, ssh: sshTools, engine }, { runtime, hosts: hostTools, egress }),
+    allProcedures({ db, providers, encryption, ssh: sshTools, engine }, { runtime, hosts: hostTools, egress, limits }),
   );
   const authenticator = createAuthenticator({ db, listener, secret });
   const app = await buildApp(services, authenticator, { logger, readiness, pool, follower, tls });

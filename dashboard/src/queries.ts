@@ -122,6 +122,12 @@ export const secretsOf = (name: string) =>
     queryFn: ({ signal }) => client.get('/v1/workspaces/{name}/secrets', { path: { name }, signal }),
   });
 
+export const limitsOf = (workspace: string) =>
+  queryOptions({
+    queryKey: ['/v1/limits', workspace],
+    queryFn: ({ signal }) => client.get('/v1/limits', { query: { workspace }, signal }),
+  });
+
 export const workflowById = (id: string) =>
   queryOptions({
     queryKey: ['/v1/workflows', id],

@@ -24,6 +24,7 @@ export const PERMISSIONS = [
   'workspace_create',
   'workspace_update',
   'workspace_delete',
+  'workspace_limit',
   'credential_write',
   'secret_read',
   'secret_write',
@@ -114,6 +115,7 @@ export const OWN_ONLY: Partial<Record<Role, readonly Permission[]>> = {
 /** Permissions over the whole installation: only a binding to all workspaces (`workspace: null`) grants them. */
 export const GLOBAL_PERMISSIONS: readonly Permission[] = [
   'workspace_create',
+  'workspace_limit',
   'user_read',
   'user_write',
   'audit_read',

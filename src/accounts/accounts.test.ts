@@ -17,6 +17,7 @@ import { createMutate } from '../http/mutation.ts';
 import { installRateLimit } from '../http/rate-limit.ts';
 import type { App, Services } from '../http/section.ts';
 import { installValidation } from '../http/validation.ts';
+import { startSharedCounts } from '../limits/shared-counts.ts';
 import { registerAuthRoutes } from './routes.ts';
 
 const PASSWORD = 'correct horse';
@@ -42,7 +43,9 @@ async function startReplica(config: Config, secret: string): Promise<{ app: App;
     setPrincipal(request, await auth.authenticate(request));
     if (access !== 'authenticated' && !isPermitted(principalOf(request), access)) throw errors.forbidden(access);
   });
-  await installRateLimit(app, config.rateLimit);
+  const counts = await startSharedCounts(db, (error) => app.log.error(error));
+  opened.push(() => counts.stop());
+  await installRateLimit(app, counts, config.rateLimit);
   const services = { config, db, listener, mutate: createMutate(db, encryption, encryption) };
   registerAuthRoutes(app, services as unknown as Services, auth);
   opened.push(() => app.close());

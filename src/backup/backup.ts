@@ -1,14 +1,16 @@
 import { createWriteStream } from 'node:fs';
 import { lstat, open, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { Readable } from 'node:stream';
+import { PassThrough, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import type pg from 'pg';
 import { type ConnectionSettings, createClient } from '../database/pool.ts';
 import { VERSION } from '../version.ts';
+import { encryptTo } from './encryption.ts';
+import { BackupError } from './errors.ts';
 import { readFiles, type WorkspacePlace } from './files.ts';
-import { BackupError, encode, FORMAT, type Manifest, type Part } from './format.ts';
+import { encode, FORMAT, type Manifest, type Part } from './format.ts';
 import { listSequences, listTables, readRows } from './tables.ts';
 
 /** Nothing is wrong with the database where the file cannot be written. */
@@ -26,24 +28,26 @@ export interface BackupSummary {
 
 /**
  * Writes a backup of the whole database, as it stands at one moment, to a file that only its owner may read. Servers may
- * go on working. The file appears whole or not at all.
+ * go on working. The file appears whole or not at all, encrypted to the recipients where there are any.
  * @throws BackupError where there is a file of that name, or nothing to back up.
  */
 export async function backUp(
   settings: ConnectionSettings,
-  options: { file: string; dataDir: string; withFiles: boolean; signal?: AbortSignal },
+  options: { file: string; dataDir: string; withFiles: boolean; recipients: readonly string[]; signal?: AbortSignal },
 ): Promise<BackupSummary> {
   const file = path.resolve(options.file);
   if ((await lstat(file).catch(() => null)) !== null)
     throw new BackupError(`${file} exists already. Choose another name.`);
   const partial = `${file}.${process.pid}.partial`;
   const summary: BackupSummary = { bytes: 0, tables: 0, files: 0, skipped: [], masterKeyId: null };
+  const encrypt = options.recipients.length === 0 ? null : await encryptTo(options.recipients);
   const client = createClient(settings, 'provisioning backup');
   await client.connect();
   try {
     await pipeline(
       Readable.from(encode(partsOf(client, options, summary)), { objectMode: false }),
       createGzip(),
+      encrypt ?? new PassThrough(),
       createWriteStream(partial, { flags: 'wx', mode: 0o600 }),
       options.signal === undefined ? {} : { signal: options.signal },
     );

@@ -4,7 +4,10 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
+import { pipeline } from 'node:stream';
 import { createGunzip } from 'node:zlib';
+import { decryptWith } from './encryption.ts';
+import { BackupError, damaged } from './errors.ts';
 
 /** Raised when an older program can no longer read what a newer one writes. */
 export const FORMAT = 1;
@@ -12,11 +15,6 @@ const MAGIC = Buffer.from('provisioning backup\n');
 const HEADER_BYTES = 5;
 /** Of one frame: what reading holds in memory. Longer content is several frames. */
 const MAX_FRAME_BYTES = 1024 * 1024;
-
-/** A backup that cannot be made or restored. The message says why, and what to do. */
-export class BackupError extends Error {
-  override readonly name = 'BackupError';
-}
 
 /** What the backup is of. */
 export interface Manifest {
@@ -79,11 +77,12 @@ function* framesOf(part: Part): Generator<Buffer> {
 
 /**
  * The parts of a file. Only once they have all come is it certain that the file is whole.
+ * @param identities secret keys that may open it, where it is encrypted.
  * @throws BackupError where it is damaged, cut off or something else.
  */
-export async function* decode(file: string): AsyncGenerator<Part> {
-  const source = createReadStream(file);
-  const bytes = source.on('error', (error) => bytes.destroy(error)).pipe(createGunzip());
+export async function* decode(file: string, identities: readonly string[] = []): AsyncGenerator<Part> {
+  const bytes = createGunzip();
+  pipeline(createReadStream(file), decryptWith(file, identities), bytes, () => 'whoever reads gets the error');
   const hash = createHash('sha256').update(MAGIC);
   let held = Buffer.alloc(0);
   let begun = false;
@@ -115,7 +114,6 @@ export async function* decode(file: string): AsyncGenerator<Part> {
   } catch (error) {
     throw explained(file, error);
   } finally {
-    source.destroy();
     bytes.destroy();
   }
   if (!begun) throw new BackupError(`${file} is not a backup.`);
@@ -147,10 +145,6 @@ function parsed<T>(file: string, payload: Buffer): T {
   } catch {
     throw damaged(file);
   }
-}
-
-function damaged(file: string): BackupError {
-  return new BackupError(`${file} is damaged or cut off. Nothing was restored from it; take another backup.`);
 }
 
 function explained(file: string, error: unknown): unknown {

@@ -6,8 +6,9 @@ import { knownMigrations, migrate, withMigrationLock } from '../database/migrate
 import { type ConnectionSettings, createClient, type Database, PROCESS_TAG } from '../database/pool.ts';
 import { migrateEngine } from '../engine/engine.ts';
 import { announceExpiriesAgain } from '../servers/expiry/store.ts';
+import { BackupError } from './errors.ts';
 import { type FilesRestored, writeFiles } from './files.ts';
-import { BackupError, decode, FORMAT, type Manifest } from './format.ts';
+import { decode, FORMAT, type Manifest, type Part } from './format.ts';
 import { emptyTables, listTables, type RowsWriter, SCHEMAS, setSequence, writeRows } from './tables.ts';
 
 /** What was restored, to be told to whoever did it. */
@@ -25,6 +26,8 @@ export interface RestoreOptions {
   /** Also over what is in the database, which is then lost. */
   force: boolean;
   withFiles: boolean;
+  /** Secret keys, for a backup that is encrypted. */
+  identities: readonly string[];
   logger: Logger;
 }
 
@@ -36,9 +39,9 @@ export interface RestoreOptions {
 export async function restore(
   settings: ConnectionSettings,
   db: Database,
-  { file, config, force, withFiles, logger }: RestoreOptions,
+  { file, config, force, withFiles, identities, logger }: RestoreOptions,
 ): Promise<RestoreSummary> {
-  const manifest = await verify(file);
+  const manifest = await verify(file, identities);
   const known = await knownMigrations();
   const unknown = manifest.migrations.filter((name) => !known.includes(name));
   if (unknown.length > 0) {
@@ -63,12 +66,14 @@ export async function restore(
     });
     const tables = await withClient(settings, async (client) => {
       await requireEngine(client, manifest, file);
-      return load(client, file, manifest, config.dataDir);
+      return load(client, decode(file, identities), manifest, config.dataDir);
     });
     const migrated = await withMigrationLock(settings, () => migrate(db));
     await db.transaction().execute(replaceSigningKey);
     await db.transaction().execute(announceExpiriesAgain);
-    const files = await restoreFiles(db, file, config, withFiles);
+    const files = withFiles
+      ? await restoreFiles(db, decode(file, identities), config)
+      : { written: 0, kept: [], refused: [] };
     return { manifest, tables, migrated, files };
   } catch (error) {
     // On a connection of its own: that of the failure may be in the middle of something.
@@ -89,9 +94,9 @@ async function withClient<T>(settings: ConnectionSettings, work: (client: pg.Cli
 }
 
 /** Reads the file to its end. @returns what it is of. */
-async function verify(file: string): Promise<Manifest> {
+async function verify(file: string, identities: readonly string[]): Promise<Manifest> {
   let manifest: Manifest | undefined;
-  for await (const part of decode(file)) {
+  for await (const part of decode(file, identities)) {
     if (part.type !== 'manifest') continue;
     manifest = part.head;
     if (manifest.format > FORMAT) {
@@ -141,7 +146,12 @@ async function requireEngine(client: pg.Client, manifest: Manifest, file: string
 }
 
 /** Everything but the files, in one transaction. @returns how many tables. */
-async function load(client: pg.Client, file: string, manifest: Manifest, dataDir: string): Promise<number> {
+async function load(
+  client: pg.Client,
+  parts: AsyncIterable<Part>,
+  manifest: Manifest,
+  dataDir: string,
+): Promise<number> {
   const known = await listTables(client);
   let tables = 0;
   const open: { table: RowsWriter | null } = { table: null };
@@ -151,7 +161,7 @@ async function load(client: pg.Client, file: string, manifest: Manifest, dataDir
   };
   await client.query('begin');
   await emptyTables(client, known);
-  for await (const part of decode(file)) {
+  for await (const part of parts) {
     if (part.type === 'content') {
       await open.table?.write(part.bytes);
       continue;
@@ -176,12 +186,10 @@ async function load(client: pg.Client, file: string, manifest: Manifest, dataDir
 
 async function restoreFiles(
   db: Database,
-  file: string,
+  parts: AsyncIterable<Part>,
   config: RestoreOptions['config'],
-  withFiles: boolean,
 ): Promise<FilesRestored> {
-  if (!withFiles) return { written: 0, kept: [], refused: [] };
   const rows = await db.selectFrom('provisioning.workspaces').select(['name', 'path']).execute();
   const workspaces = new Map(rows.map((row) => [row.name, row.path]));
-  return writeFiles(decode(file), workspaces, config.workspaceRoots);
+  return writeFiles(parts, workspaces, config.workspaceRoots);
 }

@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import type pg from 'pg';
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
-import { BackupError } from './format.ts';
+import { BackupError } from './errors.ts';
 
 /** The application's, the engine's and the simulated cloud's. */
 export const SCHEMAS = ['provisioning', 'dbos', 'simulated_cloud'];
@@ -10,7 +10,9 @@ export const SCHEMAS = ['provisioning', 'dbos', 'simulated_cloud'];
 const LEFT_OUT = [
   'provisioning.migrations',
   'provisioning.migrations_lock',
+  'provisioning.paces',
   'provisioning.replicas',
+  'provisioning.shared_counts',
   'dbos.dbos_migrations',
 ];
 /** Bytes of rows gathered before they are passed on. */

@@ -8,6 +8,7 @@ import { auditCommands } from './commands/audit.ts';
 import { clusterCommands } from './commands/cluster.ts';
 import { completionCommands } from './commands/completion.ts';
 import { contextCommands } from './commands/context.ts';
+import { limitCommands } from './commands/limits.ts';
 import { operationCommands } from './commands/operation.ts';
 import { orphanCommands } from './commands/orphan.ts';
 import { providerCommands } from './commands/provider.ts';
@@ -42,6 +43,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
   ...operationCommands,
   ...workspaceCommands,
   ...workspaceSecretCommands,
+  ...limitCommands,
   ...providerCommands,
   ...userCommands,
   ...tokenCommands,

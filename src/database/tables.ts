@@ -59,6 +59,8 @@ export interface Tables {
     path: string;
     active: Generated<boolean>;
     last_used: NullableTimestamp;
+    /** What its servers may be together (src/limits/workspace-room.ts). */
+    limits: ColumnType<Record<string, number>, string | undefined, string>;
     created_at: Timestamp;
   };
   'provisioning.operations': {
@@ -77,6 +79,8 @@ export interface Tables {
     error_code: string | null;
     progress: Generated<number>;
     last_seq: Generated<number>;
+    /** What is kept of its output, as `bytesOf` counts it. */
+    event_bytes: Generated<string>;
     /** Name of the user who asked for it, for display. */
     created_by: string;
     /** Whose it is. Null: the server's own, or of somebody whom nobody remembers. */

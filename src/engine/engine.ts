@@ -16,7 +16,7 @@ import {
 } from './dbos.ts';
 import { endInTransaction } from './ending.ts';
 import { createEnqueue, type Enqueue, procedureOf } from './enqueue.ts';
-import { createEventWriter, type EventWriter, logEvent } from './events.ts';
+import { createEventWriter, type EventWriter, logEvent, type OutputBudget } from './events.ts';
 import { skipNeedlessLooks } from './first-execution.ts';
 import { createGathering, type Gathering } from './gather.ts';
 import { startMaintenance } from './maintenance.ts';
@@ -126,6 +126,8 @@ export interface EngineOptions {
   retentionDays: number;
   /** Connections of the engine's own. */
   poolSize: number;
+  /** How much output of operations is kept; absent: all. */
+  output?: OutputBudget;
   /** Called when the others have given this process up. It must end. */
   onFenced: () => void;
 }
@@ -310,7 +312,9 @@ async function startWorker(
       options.onFenced();
     },
   });
-  const events: EventWriter = createEventWriter({ db, logger, signals, replicaId: replica.id });
+  const events: EventWriter = createEventWriter({
+    ...{ db, logger, signals, replicaId: replica.id, output: options.output },
+  });
   const runner = createRunner({ ...options, events, replica: () => replica });
   for (const procedure of options.procedures.values()) {
     DBOS.registerWorkflow(

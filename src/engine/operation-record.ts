@@ -107,6 +107,8 @@ export interface BegunOperation {
   workspace: string;
   createdBy: string;
   ownerId: string | null;
+  /** What is kept of its output. */
+  eventBytes: number;
   /** Whether this call is the one that moved it from `pending` to `running`. */
   first: boolean;
 }
@@ -120,19 +122,21 @@ export async function beginOperation(db: Queryable, id: string): Promise<BegunOp
     workspace: string;
     created_by: string;
     owner_id: string | null;
+    event_bytes: number;
     first: boolean;
   }>`
     with begun as (
       update provisioning.operations set status = 'running', updated_at = now(), last_seq = last_seq + 1
       where id = ${id} and status = 'pending'
       returning last_seq, input, cancel_requested_at is not null as cancel_requested, workspace, created_by,
-                owner_id),
+                owner_id, event_bytes),
     logged as (
       insert into provisioning.operation_events (operation_id, seq, type, data)
       select ${id}::uuid, last_seq, 'status', jsonb_build_object('status', 'running') from begun)
-    select 'running' as status, input, cancel_requested, workspace, created_by, owner_id, true as first from begun
+    select 'running' as status, input, cancel_requested, workspace, created_by, owner_id,
+           event_bytes::float8 as event_bytes, true as first from begun
     union all
-    select status, input, cancel_requested_at is not null, workspace, created_by, owner_id, false
+    select status, input, cancel_requested_at is not null, workspace, created_by, owner_id, event_bytes::float8, false
     from provisioning.operations where id = ${id} and not exists (select from begun)`.execute(db);
   const row = rows[0];
   if (row === undefined) return null;
@@ -143,8 +147,21 @@ export async function beginOperation(db: Queryable, id: string): Promise<BegunOp
     workspace: row.workspace,
     createdBy: row.created_by,
     ownerId: row.owner_id,
+    eventBytes: row.event_bytes,
     first: row.first,
   };
+}
+
+/** What an event takes besides its line. Bytes. */
+const EVENT_BYTES = 100;
+
+/** What an event counts towards its operation's output. */
+export function bytesOf({ data: { line } }: NewEvent): number {
+  return EVENT_BYTES + (typeof line === 'string' ? Buffer.byteLength(line) : 0);
+}
+
+function sumOf(amounts: readonly number[]): number {
+  return amounts.reduce((sum, amount) => sum + amount, 0);
 }
 
 /** Events as the columns that `unnest` takes. */
@@ -153,6 +170,7 @@ function columns(events: NewEvent[]) {
     types: events.map((event) => event.type),
     times: events.map((event) => event.at.toISOString()),
     data: events.map((event) => harmlessJson(event.data)),
+    bytes: events.map(bytesOf),
   };
 }
 
@@ -166,13 +184,13 @@ export async function completeOperation(
   result: Record<string, unknown>,
   events: NewEvent[],
 ): Promise<boolean> {
-  const { types, times, data } = columns(events);
+  const { types, times, data, bytes } = columns(events);
   const json = harmlessJson(result);
   const { rows } = await sql`
     with done as (
       update provisioning.operations
       set status = 'completed', result = ${json}::jsonb, progress = 100, updated_at = now(), finished_at = now(),
-          last_seq = last_seq + ${events.length + 1}::int
+          last_seq = last_seq + ${events.length + 1}::int, event_bytes = event_bytes + ${sumOf(bytes)}::bigint
       where id = ${id} and status = 'running' and cancel_requested_at is null
       returning last_seq),
     logged as (
@@ -245,17 +263,18 @@ export async function appendEvents(
   events: (NewEvent & { operationId: string })[],
   replicaId?: string,
 ): Promise<number> {
-  const { types, times, data } = columns(events);
+  const { types, times, data, bytes } = columns(events);
   const operationIds = events.map((event) => event.operationId);
   const { rows } = await sql<{ stored: number }>`
     with incoming as (
-      select operation_id, at, type, data, n, row_number() over (partition by operation_id order by n) as k
-      from unnest(${operationIds}::uuid[], ${times}::timestamptz[], ${types}::text[], ${data}::jsonb[])
-        with ordinality as e (operation_id, at, type, data, n)),
+      select operation_id, at, type, data, bytes, n, row_number() over (partition by operation_id order by n) as k
+      from unnest(${operationIds}::uuid[], ${times}::timestamptz[], ${types}::text[], ${data}::jsonb[], ${bytes}::int[])
+        with ordinality as e (operation_id, at, type, data, bytes, n)),
     bumped as (
       update provisioning.operations o
-      set last_seq = o.last_seq + c.events, progress = greatest(o.progress, c.progress), updated_at = now()
-      from (select operation_id, count(*)::int as events,
+      set last_seq = o.last_seq + c.events, progress = greatest(o.progress, c.progress), updated_at = now(),
+          event_bytes = o.event_bytes + c.bytes
+      from (select operation_id, count(*)::int as events, sum(bytes) as bytes,
                    coalesce(max((data ->> 'progress')::int) filter (where type = 'progress'), 0) as progress
             from incoming group by operation_id) c
       where o.id = c.operation_id

@@ -96,6 +96,7 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
   const carryOut = async (procedure: Procedure, operationId: string, begun: BegunOperation) => {
     const controller: Controllers = { cancel: new AbortController(), handOver: new AbortController() };
     controllers.set(operationId, controller);
+    events.begin(operationId, begun);
     if (begun.cancelRequested) controller.cancel.abort(cancelled());
     if (stopping) controller.handOver.abort(handedOver());
     if (begun.first) signals.operationsChanged([operationId]);
@@ -109,7 +110,10 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
         }
       });
     } finally {
-      if (controllers.get(operationId) === controller) controllers.delete(operationId);
+      if (controllers.get(operationId) === controller) {
+        controllers.delete(operationId);
+        events.end(operationId);
+      }
     }
   };
 

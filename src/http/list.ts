@@ -4,7 +4,14 @@ import { type RawBuilder, sql } from 'kysely';
 import { type TProperties, type TSchema, Type } from 'typebox';
 import type { Database } from '../database/pool.ts';
 import { errors } from '../errors.ts';
-import { sendJson } from './context.ts';
+import type { Limits } from '../limits/limits.ts';
+import { principalOf, sendJson } from './context.ts';
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    limits: Pick<Limits, 'open'>;
+  }
+}
 
 /** Rows in one page at most. */
 const MAX_PER_PAGE = 1_000;
@@ -81,8 +88,10 @@ interface Page {
 }
 
 /**
- * Answers a list request: the whole list as one array (streamed), or a page by number or cursor with Link headers.
+ * Answers a list request: the whole list as one array (streamed; of long ones a user has only so many at once), or a
+ * page by number or cursor with Link headers.
  * @param scope further conditions, such as the workspaces the caller may see.
+ * @throws 429 where the caller is being sent too many long lists.
  */
 export async function sendList(
   db: Database,
@@ -106,6 +115,11 @@ export async function sendList(
   }
   const first = await readPage(reader, { limit: STREAM_BATCH });
   if (first.rows < STREAM_BATCH) return sendJson(reply, `[${first.text}]`);
+  // Whoever takes a long list slowly holds what is read for it.
+  const close = await request.server.limits.open('whole_lists', principalOf(request).userId);
+  // Whoever left meanwhile closed it already, and that is told only once.
+  if (reply.raw.closed) close();
+  else reply.raw.once('close', close);
   return reply.type('application/json; charset=utf-8').send(Readable.from(wholeList(reader, first)));
 }
 

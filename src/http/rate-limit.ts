@@ -1,12 +1,14 @@
-/** How many requests a caller may make. Each replica counts by itself. */
+/** How many requests a caller may make: all replicas count together, each hears of the others a second later. */
 import rateLimit, { type FastifyRateLimitStore, normalizeIP, type RateLimitOptions } from '@fastify/rate-limit';
 import type { FastifyRequest } from 'fastify';
 import { errors } from '../errors.ts';
+import type { SharedCounts } from '../limits/shared-counts.ts';
 import { maybePrincipalOf } from './context.ts';
 import type { App } from './section.ts';
 
 const WINDOW_MS = 60_000;
-/** Callers remembered at most for each limit. */
+const WINDOW_SECONDS = WINDOW_MS / 1_000;
+/** Callers remembered at most for each limit on tries. */
 const MAX_CALLERS = 20_000;
 /** What sets off work at a provider may be called this part of the general rate. */
 const EXPENSIVE_SHARE = 5;
@@ -15,20 +17,54 @@ const EXPENSIVE_SHARE = 5;
  * Limits each user, and each address where there is none, on all routes but public ones.
  * @param limit requests a minute; 0: as many as they like
  */
-export async function installRateLimit(app: App, limit: number): Promise<void> {
+export async function installRateLimit(app: App, counts: SharedCounts, limit: number): Promise<void> {
   await app.register(rateLimit, {
     global: limit > 0,
     max: (request) =>
       request.routeOptions.config.expensive === true ? Math.max(1, Math.floor(limit / EXPENSIVE_SHARE)) : limit,
     timeWindow: WINDOW_MS,
-    store: RateStore,
+    store: storeOf(counts, 'requests'),
     enableDraftSpec: true,
     skipOnError: true,
     allowList: (request) => request.routeOptions.config.access === 'public',
     keyGenerator: (request) =>
       request.routeOptions.config.expensive === true ? `expensive ${callerOf(request)}` : callerOf(request),
-    errorResponseBuilder: (_request, { ttl }) => errors.rateLimited(Math.max(1, Math.ceil(ttl / 1_000))),
+    errorResponseBuilder: (request, { ttl, max }) => {
+      const per = maybePrincipalOf(request) === undefined ? 'address' : 'user';
+      const own = request.routeOptions.config.rateLimit === undefined ? 'requests' : 'tries';
+      return errors.rateLimited(secondsOf(ttl), { limit: own, per, used: max, allowed: max });
+    },
   });
+}
+
+/** How many requests a caller has made in the present minute, over all replicas. */
+export async function requestsOf(counts: SharedCounts, userId: string): Promise<number> {
+  const key = `requests ${userId}`;
+  return (await counts.read([key])).get(key) ?? 0;
+}
+
+/**
+ * Limits each address before anybody is authenticated: who sends nothing valid is held up as well.
+ * @param limit requests a minute; 0: as many as they like
+ * @returns what throws 429.
+ */
+export function createAddressLimit(counts: SharedCounts, limit: number): (request: FastifyRequest) => void {
+  if (limit === 0) return () => {};
+  return (request) => {
+    const key = `address ${addressOf(request)}`;
+    const used = counts.add(key, 1, WINDOW_SECONDS);
+    if (used <= limit) return;
+    throw errors.rateLimited(secondsOf(counts.endsIn(key)), {
+      limit: 'address_requests',
+      per: 'address',
+      used,
+      allowed: limit,
+    });
+  };
+}
+
+function secondsOf(milliseconds: number): number {
+  return Math.max(1, Math.ceil(milliseconds / 1_000));
 }
 
 /**
@@ -100,15 +136,19 @@ class Windows {
   }
 }
 
-/** The library's own store goes by the wall clock, and keeps callers out for as long as that is set back. */
-class RateStore implements FastifyRateLimitStore {
-  readonly #windows = new Windows(WINDOW_MS);
+/** The library's own store counts in this process alone, and goes by a clock that may be set. */
+function storeOf(counts: SharedCounts, name: string): new () => FastifyRateLimitStore {
+  return class RateStore implements FastifyRateLimitStore {
+    incr(caller: string, callback: (error: Error | null, result?: { current: number; ttl: number }) => void): void {
+      const key = `${name} ${caller}`;
+      const current = counts.add(key, 1, WINDOW_SECONDS);
+      callback(null, { current, ttl: counts.endsIn(key) });
+    }
 
-  incr(key: string, callback: (error: Error | null, result?: { current: number; ttl: number }) => void): void {
-    callback(null, this.#windows.count(key));
-  }
-
-  child(): FastifyRateLimitStore {
-    return new RateStore();
-  }
+    /** For a route with a limit of its own: the same name in all replicas. */
+    child(route: object): FastifyRateLimitStore {
+      const { routeInfo } = route as { routeInfo?: { method?: unknown; url?: unknown } };
+      return new (storeOf(counts, `${routeInfo?.method} ${routeInfo?.url}`))();
+    }
+  };
 }

@@ -11,6 +11,7 @@ import type { Config } from '../config.ts';
 import type { Listener } from '../database/listener.ts';
 import type { Database } from '../database/pool.ts';
 import type { Engine } from '../engine/engine.ts';
+import type { Limits } from '../limits/limits.ts';
 import type { EgressPolicy } from '../outbound/egress.ts';
 import type { ProviderRegistry } from '../providers/registry.ts';
 import type { Hosts } from '../transports/hosts.ts';
@@ -40,4 +41,5 @@ export interface Services {
   installation: string;
   /** Where users may have the server connect to. */
   egress: EgressPolicy;
+  limits: Limits;
 }

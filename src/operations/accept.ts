@@ -1,6 +1,7 @@
 import { uuidv7 } from '../database/uuid.ts';
 import type { Engine } from '../engine/engine.ts';
 import { type Answer, CheckedOnly, type Mutation } from '../http/mutation.ts';
+import type { Limits } from '../limits/limits.ts';
 import { noteUse } from './last-used.ts';
 
 /** What a change would make, change and delete, in the shape of every check's `result.plan`. */
@@ -45,11 +46,13 @@ export interface Accepted extends Answer {
 
 /**
  * Accepts an operation: its row, its place on the queue and its line of the audit log commit with the caller's
- * transaction, or not at all. Call it when all that can be said against the request has been said: in a request that is
- * only to be checked it does not return, and what the transaction has written is rolled back.
+ * transaction, or not at all. What a caller asks for is held against the limits of operations; nodes of a workflow wait
+ * for room before (`running/submit.ts`), and undoing is never held up. Call it when all that can be said against the
+ * request has been said: in a request that is only to be checked it does not return, and what the transaction has
+ * written is rolled back.
  */
 export async function accept(
-  { engine }: { engine: Engine },
+  { engine, limits }: { engine: Engine; limits: Limits },
   { tx, principal, parentId, audit, afterCommit, checkMode }: Mutation,
   acceptance: Acceptance,
 ): Promise<Accepted> {
@@ -61,6 +64,7 @@ export async function accept(
     input: { ...acceptance.input },
   };
   const location = `/v1/operations/${id}`;
+  if (parentId === null) await limits.operations.requireRoom(tx, { userId: principal.userId, workspace }, kind);
   const { action = kind, resource: of = resource, details } = acceptance.audit ?? {};
   if (checkMode) {
     throw new CheckedOnly(async (again) => {

@@ -8,6 +8,7 @@ import Fastify from 'fastify';
 import { createTestDatabase } from '../../test/support/database.ts';
 import { createEncryption } from '../access/encryption.ts';
 import type { Principal } from '../access/permissions.ts';
+import { loadConfig } from '../config.ts';
 import type { Queryable } from '../database/pool.ts';
 import type { RoleBinding } from '../database/tables.ts';
 import { uuidv7 } from '../database/uuid.ts';
@@ -23,6 +24,8 @@ import { installErrorHandler } from '../http/error-handler.ts';
 import { createMutate } from '../http/mutation.ts';
 import type { App, Services } from '../http/section.ts';
 import { installValidation } from '../http/validation.ts';
+import { createLimits } from '../limits/limits.ts';
+import { startSharedCounts } from '../limits/shared-counts.ts';
 import { createFollower } from './follow.ts';
 import { registerOperationRoutes } from './routes.ts';
 import { feedHorizon, readFeed } from './store.ts';
@@ -66,6 +69,8 @@ const engine = {
 };
 const cancelledEnd = { status: 'cancelled', error: null, errorCode: null, result: null } as const;
 
+const STREAMS = 50;
+
 async function startApp(): Promise<{ app: App; url: string }> {
   const app = Fastify({ forceCloseConnections: 'idle' }) as unknown as App;
   installValidation(app);
@@ -78,7 +83,11 @@ async function startApp(): Promise<{ app: App; url: string }> {
   const mutate = createMutate(db, encryption, encryption);
   const follower = createFollower(db, engine.signals, app.log);
   app.addHook('onClose', async () => follower.close());
-  registerOperationRoutes(app, { db, engine, mutate } as unknown as Services, follower);
+  const counts = await startSharedCounts(db, (error) => app.log.error(error));
+  app.addHook('onClose', () => counts.stop());
+  const limits = createLimits(db, { ...loadConfig().limits, streams: STREAMS }, counts);
+  app.decorate('limits', limits);
+  registerOperationRoutes(app, { db, engine, limits, mutate } as unknown as Services, follower);
   return { app, url: await app.listen({ port: 0, host: '127.0.0.1' }) };
 }
 
@@ -349,7 +358,7 @@ describe('events of an operation', () => {
 
   test('a user has only so many streams', async () => {
     const id = await newOperation({ running: true });
-    const streams = await Promise.all(Array.from({ length: 50 }, () => open(`/v1/operations/${id}/events`)));
+    const streams = await Promise.all(Array.from({ length: STREAMS }, () => open(`/v1/operations/${id}/events`)));
     const surplus = await open(`/v1/operations/${id}/events`);
     assert.equal(surplus.response.status, 429);
     assert.equal(surplus.response.headers.get('retry-after'), '5');

@@ -31,10 +31,10 @@ const tags = ['Operations'];
  * @param recheck looks at a token again, for streams that outlive it: `authenticate`.
  */
 export function registerOperationRoutes(app: App, services: Services, follower: Follower, recheck?: Recheck): void {
-  const { db, engine, mutate } = services;
+  const { db, engine, limits, mutate } = services;
   const feed = createFeed(db, follower, app.log);
-  const openRequests = createOpenRequests(recheck);
-  const own = { db, engine, follower, feed, openRequests };
+  const openRequests = createOpenRequests(limits, recheck);
+  const own = { db, engine, follower, feed, limits, openRequests };
   app.addHook('preClose', async () => {
     openRequests.closeAll();
     feed.close();

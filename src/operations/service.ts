@@ -4,6 +4,7 @@ import type { Database, Queryable } from '../database/pool.ts';
 import type { Engine } from '../engine/engine.ts';
 import { errors } from '../errors.ts';
 import type { Answer, Mutation } from '../http/mutation.ts';
+import type { Limits } from '../limits/limits.ts';
 import { isFinal } from './events.ts';
 import type { Follower } from './follow.ts';
 import { isUuid } from './schemas.ts';
@@ -63,9 +64,9 @@ export async function cancelOperation(
   };
 }
 
-/** The operation once it has ended, or as it stands after `timeoutMs`. */
+/** The operation once it has ended, or as it stands after `timeoutMs`. @throws 429 where the caller has too many open. */
 export async function waitForOperation(
-  services: OperationServices,
+  services: OperationServices & { limits: Pick<Limits, 'open'> },
   principal: Principal,
   reply: FastifyReply,
   id: string,
@@ -73,7 +74,8 @@ export async function waitForOperation(
 ): Promise<string> {
   const operation = await findOperation(services.db, principal, id);
   if (isFinal(operation.status) || timeoutMs === 0) return operation.json;
-  await untilEnded(services, reply, id.toLowerCase(), timeoutMs);
+  const close = await services.limits.open('long_polls', principal.userId);
+  await untilEnded(services, reply, id.toLowerCase(), timeoutMs).finally(close);
   return (await findOperation(services.db, principal, id)).json;
 }
 

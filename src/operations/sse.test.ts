@@ -24,7 +24,8 @@ test('a stream goes on only while the token holds with the same roles', async ()
   };
   const request = {} as FastifyRequest;
   setPrincipal(request, viewer);
-  const holds = (answer: () => Principal) => createOpenRequests(async () => answer()).stillHolds(request);
+  const holds = (answer: () => Principal) =>
+    createOpenRequests({ open: async () => () => {} }, async () => answer()).stillHolds(request);
   const refuse = (error: Error) => () => {
     throw error;
   };

@@ -5,11 +5,10 @@ import { isDeepStrictEqual } from 'node:util';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Principal } from '../access/permissions.ts';
 import { isDatabaseUnavailable } from '../database/pool.ts';
-import { ApplicationError, errors } from '../errors.ts';
+import { ApplicationError } from '../errors.ts';
 import { principalOf } from '../http/context.ts';
+import type { Limits } from '../limits/limits.ts';
 
-/** Open streams of one user at most: more than any dashboard needs, less than would hurt the others. */
-const MAX_STREAMS = 50;
 /** Proxies cut a connection that is silent for 30 to 60 s. */
 const HEARTBEAT_MS = 15_000;
 /** A client that takes nothing for so long is gone. */
@@ -29,7 +28,7 @@ export interface OpenRequests {
    * The same for an event stream, of which a user may have only so many.
    * @throws 429 when the caller has too many.
    */
-  openStream(request: FastifyRequest, reply: FastifyReply): OpenRequest;
+  openStream(request: FastifyRequest, reply: FastifyReply): Promise<OpenRequest>;
   /** Whether the caller still is who they were when the request came, with the same roles. */
   stillHolds(request: FastifyRequest): Promise<boolean>;
   closeAll(): void;
@@ -43,8 +42,10 @@ interface OpenRequest {
   release(): void;
 }
 
-export function createOpenRequests(recheck: Recheck = async (request) => principalOf(request)): OpenRequests {
-  const streams = new Map<Principal['userId'], number>();
+export function createOpenRequests(
+  limits: Pick<Limits, 'open'>,
+  recheck: Recheck = async (request) => principalOf(request),
+): OpenRequests {
   const requests = new Map<AbortController, FastifyReply>();
   let closed = false;
 
@@ -68,19 +69,14 @@ export function createOpenRequests(recheck: Recheck = async (request) => princip
 
   return {
     open,
-    openStream(request, reply) {
-      const { userId } = principalOf(request);
-      const count = streams.get(userId) ?? 0;
-      if (count >= MAX_STREAMS) throw errors.tooManyStreams(MAX_STREAMS);
-      streams.set(userId, count + 1);
+    async openStream(request, reply) {
+      const close = await limits.open('streams', principalOf(request).userId);
       const { signal, release } = open(reply, MAX_AGE_MS);
       return {
         signal,
         release() {
           release();
-          const left = (streams.get(userId) ?? 1) - 1;
-          if (left === 0) streams.delete(userId);
-          else streams.set(userId, left);
+          close();
         },
       };
     },
@@ -142,13 +138,13 @@ export interface StreamSource {
 }
 
 /** Takes the connection over and streams until the source ends, the client leaves or the server closes. */
-export function stream(
+export async function stream(
   request: FastifyRequest,
   reply: FastifyReply,
   source: StreamSource,
   openRequests: OpenRequests,
-): FastifyReply {
-  const { signal, release } = openRequests.openStream(request, reply);
+): Promise<FastifyReply> {
+  const { signal, release } = await openRequests.openStream(request, reply);
   reply.hijack();
   const { raw } = reply;
   for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) raw.setHeader(name, value);

@@ -271,6 +271,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/limits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the limits that hold for the caller, and what is used of them
+         * @description With those of each workspace that the caller may see, at most 100 in the order of their names.
+         */
+        get: operations["listLimits"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/metrics": {
         parameters: {
             query?: never;
@@ -1279,7 +1299,11 @@ export interface paths {
         delete: operations["deleteWorkspace"];
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Change the limits of a workspace
+         * @description What its servers may be together. Held against whatever makes a server or gives it a larger plan, over all replicas, with what is under way. What is there stays, also where it is past a new limit.
+         */
+        patch: operations["changeWorkspace"];
         trace?: never;
     };
     "/v1/workspaces/{name}/activate": {
@@ -1562,7 +1586,7 @@ export interface components {
             /** Format: uuid */
             id: string;
             /** @description Held in one workspace at least. */
-            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "protection_remove" | "taskserv_kubeconfig" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "credential_write" | "secret_read" | "secret_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "user_read" | "user_write" | "audit_read")[];
+            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "protection_remove" | "taskserv_kubeconfig" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "workspace_limit" | "credential_write" | "secret_read" | "secret_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "user_read" | "user_write" | "audit_read")[];
             roles: components["schemas"]["RoleBinding"][];
             /** @description The API token of this request; null after a login. */
             token_id: string | null;
@@ -1635,6 +1659,25 @@ export interface components {
         ChangePasswordResponse: {
             /** @enum {boolean} */
             password_changed: true;
+        };
+        /** ChangeWorkspaceRequest */
+        ChangeWorkspaceRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            /** @description Those that are left out stay; null takes one off. */
+            limits: {
+                /** @description Virtual processors of their plans. */
+                cpus?: number | null;
+                /** @description Memory of their plans, in GiB. */
+                memory?: number | null;
+                /** @description What they cost a month at most, in what their providers bill in. A cloud that tells no price is refused. */
+                monthly_cost?: number | null;
+                /** @description Servers, those in the making and existing machines included. */
+                servers?: number | null;
+            };
         };
         /** CheckModeRequest */
         CheckModeRequest: {
@@ -2012,6 +2055,17 @@ export interface components {
             deleted: true;
             /** @description To the minute. */
             last_used: string | null;
+            /** @description What its servers may be together. Absent: no limits. */
+            limits?: {
+                /** @description Virtual processors of their plans. */
+                cpus: number | null;
+                /** @description Memory of their plans, in GiB. */
+                memory: number | null;
+                /** @description What they cost a month at most, in what their providers bill in. A cloud that tells no price is refused. */
+                monthly_cost: number | null;
+                /** @description Servers, those in the making and existing machines included. */
+                servers: number | null;
+            };
             /** @description At most 63 lower-case letters, digits and hyphens, a letter or digit first. */
             name: string;
             /** @description Directory of its files, inside one of the workspace roots. */
@@ -2162,6 +2216,21 @@ export interface components {
              * @example provisioning:alice
              */
             user: string;
+        };
+        /** Limit */
+        Limit: {
+            /** @description What is counted. */
+            counts: string;
+            /** @description Null: none. */
+            limit: number | null;
+            /** @description As `details.limit` of the error names it. */
+            name: string;
+            /** @description What it holds for: the user, a workspace, an operation, … */
+            per: string;
+            /** @description By the caller, or in the workspace. Null: it is counted for each thing by itself. */
+            used: number | null;
+            /** @description Null: it is no limit of a workspace. */
+            workspace: string | null;
         };
         /** LoginRequest */
         LoginRequest: {
@@ -3015,6 +3084,17 @@ export interface components {
             active: boolean;
             /** @description To the minute. */
             last_used: string | null;
+            /** @description What its servers may be together. Absent: no limits. */
+            limits?: {
+                /** @description Virtual processors of their plans. */
+                cpus: number | null;
+                /** @description Memory of their plans, in GiB. */
+                memory: number | null;
+                /** @description What they cost a month at most, in what their providers bill in. A cloud that tells no price is refused. */
+                monthly_cost: number | null;
+                /** @description Servers, those in the making and existing machines included. */
+                servers: number | null;
+            };
             /** @description At most 63 lower-case letters, digits and hyphens, a letter or digit first. */
             name: string;
             /** @description Directory of its files, inside one of the workspace roots. */
@@ -3388,6 +3468,29 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["FeedEvent"][];
+                };
+            };
+        };
+    };
+    listLimits: {
+        parameters: {
+            query?: {
+                /** @description Of workspaces only this one. */
+                workspace?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Limit"][];
                 };
             };
         };
@@ -5358,6 +5461,36 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DeleteWorkspaceResponse"];
+                };
+            };
+        };
+    };
+    changeWorkspace: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description Name of the workspace. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangeWorkspaceRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Workspace"];
                 };
             };
         };

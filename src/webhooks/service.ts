@@ -23,8 +23,6 @@ import {
   type WebhookRecord,
 } from './store.ts';
 
-/** In an installation. Every event is held against each of them. */
-const MAX_WEBHOOKS = 1_000;
 /** How long the secret before goes on signing beside the new one. Hours. */
 const OVERLAP_HOURS = 24;
 const DEFAULT_EVENTS = ['operation.completed', 'operation.failed', 'operation.cancelled'];
@@ -99,9 +97,10 @@ export async function createWebhook(services: Services, mutation: Mutation, body
   requireSound(services, workspace, { url, secret });
   requireMay(principal, workspace);
   if (workspace !== null) await requireWorkspace(tx, workspace);
-  if ((await countWebhooks(tx)) >= MAX_WEBHOOKS) {
-    throw errors.conflict(`There are ${MAX_WEBHOOKS} webhooks already. Delete some first.`);
-  }
+  // Every event is held against each of them.
+  await services.limits.requireCount(tx, 'webhooks', null, countWebhooks);
+  if (workspace !== null)
+    await services.limits.requireCount(tx, 'workspace_webhooks', workspace, (db) => countWebhooks(db, workspace));
   const id = uuidv7();
   if (active) await skipWhatNobodyHeard(tx);
   const json = await insertWebhook(tx, {

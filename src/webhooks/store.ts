@@ -27,9 +27,11 @@ export async function findWebhook(db: Queryable, id: string, lock = false): Prom
   return rows[0] ?? null;
 }
 
-export async function countWebhooks(tx: Queryable): Promise<number> {
+/** @param workspace of it alone; null: all. */
+export async function countWebhooks(db: Queryable, workspace: string | null = null): Promise<number> {
   const { rows } = await sql<{ total: number }>`
-    select count(*)::int as total from provisioning.webhooks`.execute(tx);
+    select count(*)::int as total from provisioning.webhooks
+    where ${workspace}::text is null or workspace = ${workspace}::text`.execute(db);
   return rows[0]?.total ?? 0;
 }
 

@@ -6,7 +6,7 @@ import type { DefinitionData, Loaded } from './definition/definition.ts';
 import type { Kind } from './kinds/plain-rules.ts';
 import type { Planned } from './planning/contract.ts';
 import { unpackPlan } from './planning/pack.ts';
-import { type CronQuestion, timeOf } from './schedules/cron.ts';
+import { type CronQuestion, requireApart, timeOf } from './schedules/cron.ts';
 import type { NodeToRender, PlanRequest, Rendered, WORKFLOW_TASKS } from './tasks.ts';
 
 type Task<Name extends keyof typeof WORKFLOW_TASKS> = (typeof WORKFLOW_TASKS)[Name];
@@ -124,7 +124,12 @@ export function renderOutput(
   return evaluate<Task<'workflow.output'>>('workflow.output', output, budget, `outputs.${output.name}`);
 }
 
-/** When a cron expression comes first. @throws 400 where it cannot be read, or never does. */
-export async function firstTime(question: CronQuestion, budget: Budget): Promise<Date> {
-  return timeOf(await evaluate<Task<'schedule.next'>>('schedule.next', question, budget, 'cron'));
+/**
+ * When a cron expression comes first.
+ * @throws 400 where it cannot be read, never comes, or comes again within `apart` seconds.
+ */
+export async function firstTime(question: CronQuestion, apart: number, budget: Budget): Promise<Date> {
+  const found = await evaluate<Task<'schedule.first'>>('schedule.first', question, budget, 'cron');
+  requireApart(found, apart);
+  return timeOf(found);
 }

@@ -78,6 +78,7 @@ export async function prepareWorkflow(
     throwProblems(problems);
     throw new Error('a workflow that cannot be planned has no problem');
   }
+  requireNodes(services, nodeCount({ plan }));
   await requirePermissions(principal, request.workspace, definition, plan, budget);
   await requireSecretsOf(services, principal, request.workspace, plan);
   await checkOutside(services, principal, request.workspace, { definition, plan, given }, budget);
@@ -98,6 +99,21 @@ export async function prepareWorkflow(
     settings,
     ...sealed,
   };
+}
+
+/** How many nodes a run makes, those of nested ones included, as far as they are known. */
+export function nodeCount({ plan }: Pick<PreparedWorkflow, 'plan'>): number {
+  return nodesIn(plan).length;
+}
+
+/** @throws 409 where a workflow makes too many nodes. */
+export function requireNodes({ limits }: Pick<Services, 'limits'>, used: number): void {
+  const allowed = limits.settings.workflow_nodes;
+  if (used <= allowed) return;
+  throw errors.limitReached(
+    `The workflow makes ${used} nodes, and a workflow may have ${allowed} (limit workflow_nodes). Split it.`,
+    { limit: 'workflow_nodes', per: 'workflow', used, allowed },
+  );
 }
 
 /** @throws 403 for a secret of the workspace that is not the caller's to use. */

@@ -41,7 +41,7 @@ export function registerWorkflowRoutes(app: App, services: Services, follower: F
 
 function registerRunRoutes(app: App, services: Services, follower: Follower): void {
   const { db, engine, mutate } = services;
-  const openRequests = createOpenRequests();
+  const openRequests = createOpenRequests(services.limits);
   const waiting = { db, engine, follower, openRequests };
   app.addHook('preClose', async () => {
     openRequests.closeAll();

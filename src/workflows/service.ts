@@ -16,7 +16,7 @@ import { requireWorkspace, workspaceDirectory } from '../workspaces/service.ts';
 import { readWorkspaceSettings } from '../workspaces/settings.ts';
 import { patternOf } from './definition/secrets.ts';
 import { rulesOf } from './kinds/rules.ts';
-import type { PreparedWorkflow } from './prepare.ts';
+import { nodeCount, type PreparedWorkflow, requireNodes } from './prepare.ts';
 import {
   decide,
   insertRun,
@@ -29,20 +29,24 @@ import {
 } from './running/store.ts';
 import { insertGiven, insertSecrets, readSecrets } from './secrets/store.ts';
 import { lockPermitted, requireVisible } from './service-rollback.ts';
-import { findWorkflow, holderOfWorkflow, type WorkflowRecord } from './store.ts';
+import { countNodesAround, findWorkflow, holderOfWorkflow, type WorkflowRecord } from './store.ts';
 
 /** How long the answer to a cancel waits for the end. */
 const CANCEL_WAIT_MS = 5_000;
 
 /** Accepts a workflow: its operation, its graph and the start of its procedure commit together. */
 export async function submitWorkflow(
-  services: Pick<Services, 'engine' | 'encryption'>,
+  services: Pick<Services, 'engine' | 'encryption' | 'limits'>,
   mutation: Mutation,
   workspace: string,
   prepared: PreparedWorkflow,
 ): Promise<Accepted> {
   await requireWorkspace(mutation.tx, mutation.principal, 'workflow_submit', workspace);
   const { plan } = prepared;
+  if (mutation.parentId !== null) {
+    // Its plan may hold more than was known when the outermost one was submitted.
+    requireNodes(services, (await countNodesAround(mutation.tx, mutation.parentId)) + nodeCount(prepared));
+  }
   const nodes = plan.nodes.map(
     (node) => ({ ...node, status: node.skipped ? 'skipped' : 'waiting', operationId: null }) as NewNode,
   );
@@ -73,7 +77,7 @@ function snapshotOf({ type, definition, plan, settings }: PreparedWorkflow, prin
 }
 
 async function startRun(
-  services: Pick<Services, 'engine'>,
+  services: Pick<Services, 'engine' | 'limits'>,
   mutation: Mutation,
   workspace: string,
   run: Snapshot,

@@ -9,6 +9,25 @@ const MAX_SERVERS = 20_000;
 /** Taskservs likewise. */
 const MAX_TASKSERVS = 20_000;
 
+/** How many nodes the run and all that belong to the same outermost run have by now. */
+export async function countNodesAround(tx: Queryable, workflowId: string): Promise<number> {
+  const outermost = await sql<{ id: string }>`
+    with recursive outwards as (
+      select id, parent_id from provisioning.operations where id = ${workflowId}::uuid
+      union all
+      select o.id, o.parent_id from provisioning.operations o join outwards on o.id = outwards.parent_id)
+    select id, pg_advisory_xact_lock(hashtextextended('nodes of ' || id, 0)) from outwards where parent_id is null`.execute(
+    tx,
+  );
+  const { rows } = await sql<{ nodes: number }>`
+    with recursive runs as (
+      select id from unnest(${outermost.rows.map(({ id }) => id)}::uuid[]) as outermost (id)
+      union all
+      select o.id from provisioning.operations o join runs on o.parent_id = runs.id where o.kind = 'workflow.run')
+    select count(*)::int as nodes from provisioning.workflow_nodes n join runs on n.workflow_id = runs.id`.execute(tx);
+  return rows[0]?.nodes ?? 0;
+}
+
 /** The workspace's servers as expressions see them, oldest first. */
 export async function serversForExpressions(db: Queryable, workspace: string): Promise<Json[]> {
   return db

@@ -18,7 +18,7 @@ import { checkWith } from './kinds/check.ts';
 import { type Kind, withDefaults } from './kinds/plain-rules.ts';
 import { type PackedPlan, packPlan } from './planning/pack.ts';
 import { planWorkflow } from './planning/plan.ts';
-import { findNext } from './schedules/cron.ts';
+import { findFirst } from './schedules/cron.ts';
 
 /** What a workflow is planned from. */
 export interface PlanRequest {
@@ -167,5 +167,5 @@ export const WORKFLOW_TASKS = {
   'workflow.fields': fields,
   'workflow.when': when,
   'workflow.output': output,
-  'schedule.next': findNext,
+  'schedule.first': findFirst,
 };

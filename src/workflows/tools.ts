@@ -1,3 +1,4 @@
+import type { Limits } from '../limits/limits.ts';
 import type { EgressPolicy } from '../outbound/egress.ts';
 import type { HostTools } from '../taskservs/procedures/input.ts';
 import type { Runtime } from './running/runtime.ts';
@@ -8,4 +9,6 @@ export interface WorkflowTools {
   hosts: HostTools;
   /** Where wait nodes may look. */
   egress: EgressPolicy;
+  /** How often. */
+  limits: Pick<Limits, 'turnToCheck'>;
 }

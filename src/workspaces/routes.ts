@@ -4,7 +4,9 @@ import { principalOf, sendJson } from '../http/context.ts';
 import { sendList } from '../http/list.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
+import { learnSizes } from '../limits/workspace-room.ts';
 import {
+  changeWorkspaceBody,
   createWorkspaceBody,
   DeletedWorkspaceSchema,
   deleteWorkspaceBody,
@@ -13,13 +15,13 @@ import {
   workspaceList,
   workspaceParams,
 } from './schemas.ts';
-import { activateWorkspace, createWorkspace, deleteWorkspace, getWorkspace } from './service.ts';
+import { activateWorkspace, changeLimits, createWorkspace, deleteWorkspace, getWorkspace } from './service.ts';
 import { withinNames } from './store.ts';
 
 const tags = ['Workspaces'];
 
 export function registerWorkspaceRoutes(app: App, services: Services): void {
-  const { config, db, mutate } = services;
+  const { config, db, mutate, providers } = services;
 
   app.get(
     '/v1/workspaces',
@@ -88,6 +90,34 @@ export function registerWorkspaceRoutes(app: App, services: Services): void {
       },
     },
     async (request, reply) => mutate(request, reply, (mutation) => activateWorkspace(mutation, request.params.name)),
+  );
+
+  app.patch(
+    '/v1/workspaces/:name',
+    {
+      config: { access: 'workspace_limit' },
+      schema: {
+        operationId: 'changeWorkspace',
+        summary: 'Change the limits of a workspace',
+        description:
+          'What its servers may be together. Held against whatever makes a server or gives it a larger plan, over all replicas, with what is under way. What is there stays, also where it is past a new limit.',
+        tags,
+        params: workspaceParams,
+        body: changeWorkspaceBody,
+        response: { 200: WorkspaceSchema, ...errorResponses(400, 401, 403, 404, 409) },
+      },
+    },
+    async (request, reply) => {
+      const { name } = request.params;
+      return mutate(request, reply, {
+        // What stands in it has to be known for a limit to hold.
+        prepare: async () => {
+          await getWorkspace(db, principalOf(request), name);
+          await learnSizes(db, providers, name, [], true);
+        },
+        work: (mutation) => changeLimits(mutation, name, request.body.limits),
+      });
+    },
   );
 
   app.delete(

@@ -1,5 +1,5 @@
 import { sql } from 'kysely';
-import { Type } from 'typebox';
+import { type Static, Type } from 'typebox';
 import { createdFilters } from '../http/created-filters.ts';
 import { filter, type ListDefinition, listQuerySchema } from '../http/list.ts';
 
@@ -10,20 +10,39 @@ const WorkspaceName = Type.String({
   description: 'At most 63 lower-case letters, digits and hyphens, a letter or digit first.',
 });
 
+const most = (description: string) =>
+  Type.Union([Type.Number({ minimum: 0, maximum: 1e12 }), Type.Null()], { description });
+const limitFields = {
+  servers: most('Servers, those in the making and existing machines included.'),
+  cpus: most('Virtual processors of their plans.'),
+  memory: most('Memory of their plans, in GiB.'),
+  monthly_cost: most(
+    'What they cost a month at most, in what their providers bill in. A cloud that tells no price is refused.',
+  ),
+};
+const closed = { additionalProperties: false } as const;
+
 export const WorkspaceSchema = Type.Object(
   {
     name: WorkspaceName,
     path: Type.String({ description: 'Directory of its files, inside one of the workspace roots.' }),
     active: Type.Boolean({ description: 'The one workspace that clients use where none is named.' }),
     last_used: Type.Union([Type.String({ format: 'date-time' }), Type.Null()], { description: 'To the minute.' }),
+    limits: Type.Optional(
+      Type.Object(limitFields, { ...closed, description: 'What its servers may be together. Absent: no limits.' }),
+    ),
   },
   { title: 'Workspace', additionalProperties: false },
 );
 
+const FIELDS = `'name', name, 'path', path, 'active', active,
+  'last_used', to_char(last_used at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`;
+const LIMITS = `'servers', limits -> 'servers', 'cpus', limits -> 'cpus', 'memory', limits -> 'memory',
+  'monthly_cost', limits -> 'monthly_cost'`;
+
 /** The row as clients see it, as JSON text. */
-export const WORKSPACE_JSON = sql.raw<string>(`json_build_object(
-  'name', name, 'path', path, 'active', active,
-  'last_used', to_char(last_used at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))::text`);
+export const WORKSPACE_JSON = sql.raw<string>(`(case when limits = '{}' then json_build_object(${FIELDS})
+  else json_build_object(${FIELDS}, 'limits', json_build_object(${LIMITS})) end)::text`);
 
 export const workspaceList: ListDefinition = {
   table: 'provisioning.workspaces',
@@ -58,6 +77,17 @@ export const createWorkspaceBody = Type.Object(
   },
   { additionalProperties: false },
 );
+
+export const changeWorkspaceBody = Type.Object(
+  {
+    limits: Type.Object(
+      { ...Type.Partial(Type.Object(limitFields)).properties },
+      { ...closed, minProperties: 1, description: 'Those that are left out stay; null takes one off.' },
+    ),
+  },
+  closed,
+);
+export type ChangeWorkspace = Static<typeof changeWorkspaceBody>;
 
 /** May be absent. */
 export const deleteWorkspaceBody = Type.Unsafe<{ name?: string } | null | undefined>({

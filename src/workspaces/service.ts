@@ -7,7 +7,7 @@ import type { Answer, Mutation } from '../http/mutation.ts';
 import { refuseProtected } from '../operations/protection.ts';
 import { nearMatches } from '../util/near-matches.ts';
 import { checkWorkspaceDirectory, makeWorkspaceDirectory, resolveWorkspacePath } from './paths.ts';
-import { WORKSPACE_NAME_PATTERN } from './schemas.ts';
+import { type ChangeWorkspace, WORKSPACE_NAME_PATTERN } from './schemas.ts';
 import {
   anyWorkspace,
   countContents,
@@ -20,6 +20,7 @@ import {
   nextActiveWorkspace,
   protectedIn,
   setActiveWorkspace,
+  setLimits,
   type WorkspaceRow,
   workspaceNames,
   workspaceSharing,
@@ -103,6 +104,18 @@ export async function activateWorkspace({ tx, principal, audit }: Mutation, name
   await setActiveWorkspace(tx, name);
   audit({ action: 'workspace.activate', workspace: name, resource: `workspace:${name}` });
   return { body: (await findWorkspace(tx, name))?.json ?? unknown(name) };
+}
+
+/** Sets what its servers may be together; null: no limit. What is there already stays. @throws 403, 404. */
+export async function changeLimits(
+  { tx, principal, audit }: Mutation,
+  name: string,
+  change: ChangeWorkspace['limits'],
+): Promise<Answer> {
+  requireVisible(principal, name);
+  const json = (await setLimits(tx, name, change)) ?? unknown(name);
+  audit({ action: 'workspace.limits', workspace: name, resource: `workspace:${name}`, details: { ...change } });
+  return { body: json };
 }
 
 /**

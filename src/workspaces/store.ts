@@ -80,6 +80,18 @@ export async function setActiveWorkspace(tx: Queryable, name: string): Promise<v
   await sql`update provisioning.workspaces set active = true where name = ${name} and not active`.execute(tx);
 }
 
+/** Sets some limits; null takes one off. @returns the workspace as JSON text; null: there is none. */
+export async function setLimits(
+  tx: Queryable,
+  name: string,
+  change: Partial<Record<string, number | null>>,
+): Promise<string | null> {
+  const { rows } = await sql<{ json: string }>`
+    update provisioning.workspaces set limits = jsonb_strip_nulls(limits || ${JSON.stringify(change)}::jsonb)
+    where name = ${name} returning ${WORKSPACE_JSON} as json`.execute(tx);
+  return rows[0]?.json ?? null;
+}
+
 /** The active workspace; null: there is none at all. */
 export async function activeWorkspace(db: Queryable): Promise<string | null> {
   const row = await db

@@ -45,7 +45,7 @@ const OPERATOR = {
 } as const;
 type Verdict = 'all' | 'own' | 'global';
 const MAY: Record<string, Record<string, Verdict>> = {
-  admin: { ...OPERATOR, user_read: 'global', user_write: 'global', audit_read: 'global' },
+  admin: { ...OPERATOR, user_read: 'global', user_write: 'global', audit_read: 'global', workspace_limit: 'global' },
   operator: OPERATOR,
   developer: {
     ...READER,

@@ -84,9 +84,18 @@ test('what cannot be is refused before anything is done', async () => {
   expectError(await patch(id, {}), 400);
   expectError(await patch(id, { hostname: 'other' }), 400);
   expectError(await patch(id, { tags: ['not a tag'] }), 400);
-  const restart = expectOk(await admin.request<Operation>('POST', `/v1/servers/${id}/restart`));
-  assert.equal(expectError(await patch(id, { plan: '4xCPU-8GB' }), 409).error, 'RESOURCE_BUSY');
-  await ended(admin, restart.id);
+  // Its restart goes on for as long as the cloud cannot write to it.
+  const cloud = await installation.database.pool.connect();
+  try {
+    await cloud.query('begin');
+    await cloud.query(`select from simulated_cloud.servers where hostname = 'strict' for update`);
+    const restart = expectOk(await admin.request<Operation>('POST', `/v1/servers/${id}/restart`));
+    assert.equal(expectError(await patch(id, { plan: '4xCPU-8GB' }), 409).error, 'RESOURCE_BUSY');
+    await cloud.query('commit');
+    await ended(admin, restart.id);
+  } finally {
+    cloud.release(true);
+  }
 });
 
 test('check_mode tells the change and its steps', async () => {

@@ -13,6 +13,7 @@ import { stepsOf, submit, submitBatch } from '../support/workflows.ts';
 const root = await mkdtemp(path.join(tmpdir(), 'provisioning-test-given-'));
 const installation = await startInstallation({
   WORKSPACE_ROOTS: root,
+  LIMIT_SCHEDULE_INTERVAL: '0',
   MASTER_KEY: randomBytes(32).toString('base64'),
 });
 after(async () => {

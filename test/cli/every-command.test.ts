@@ -150,6 +150,9 @@ test(EVERY, { skip: needsSshd() || needs('unshare') }, async () => {
   await ok(`workspace create staging --path ${path.join(server.dataDir, 'workspaces', 'staging')}`);
   await ok('workspace list');
   await ok('workspace activate staging');
+  await ok('workspace limit staging --servers 20 --monthly-cost 500');
+  await ok('workspace limit staging --servers none');
+  await ok('limits --workspace staging');
   await ok('workspace ssh-key staging --set', await readFile(await privateKey(), 'utf8'));
   await ok('workspace credentials set staging hetzner', JSON.stringify({ token: hetzner.token }));
   await ok('workspace credentials list staging');

@@ -79,6 +79,7 @@ const REQUESTS: Record<string, () => Sent> = {
     body: { name: 'new', path: `${server.dataDir}/workspaces/deep/new`, activate: true },
   }),
   'POST /v1/workspaces/{name}/activate': () => ({ path: '/v1/workspaces/other/activate' }),
+  'PATCH /v1/workspaces/{name}': () => ({ path: '/v1/workspaces/other', body: { limits: { servers: 1 } } }),
   'DELETE /v1/workspaces/{name}': () => ({ path: '/v1/workspaces/other' }),
   'PUT /v1/workspaces/{name}/credentials/{provider}': () => ({
     path: `/v1/workspaces/default/credentials/${cloud.name}`,
@@ -253,7 +254,7 @@ const CHECKED_IDS = 'select id::text from provisioning.operations where check_mo
 const CHECKS = `operation_id::text in (${CHECKED_IDS})`;
 
 /** Tables of what is never rolled back, of what goes on by itself, and of what the simulated cloud was asked. */
-const ASIDE = ['audit_log', 'audit_checkpoints', 'replicas', 'webhook_cursor', 'calls'];
+const ASIDE = ['audit_log', 'audit_checkpoints', 'replicas', 'webhook_cursor', 'calls', 'shared_counts'];
 /** What of a table counts; else all of it. */
 const ROWS: Record<string, string> = {
   'provisioning.operations': 'not check_mode',

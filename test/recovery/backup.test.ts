@@ -8,7 +8,7 @@ import { after, test } from 'node:test';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import pg from 'pg';
 import { pino } from 'pino';
-import { BackupError } from '../../src/backup/format.ts';
+import { BackupError } from '../../src/backup/errors.ts';
 import { restore } from '../../src/backup/restore.ts';
 import { startEmbeddedPostgres } from '../../src/database/embedded.ts';
 import { askForServer, expectError, expectOk, makeServer, type Server } from '../support/acceptance.ts';
@@ -229,6 +229,7 @@ test('a damaged, cut off or foreign file is refused before anything is written',
       config: { dataDir: directory, workspaceRoots: [] },
       force: true,
       withFiles: true,
+      identities: [],
       logger,
     };
     await assert.rejects(restore(database.settings, database.db, options), (error) => {

@@ -3,6 +3,8 @@ import path from 'node:path';
 
 /** Debian's package of each program that tests run beyond Node and npm. */
 const PACKAGES = {
+  age: 'age',
+  'age-keygen': 'age',
   bash: 'bash',
   'cloud-init': 'cloud-init',
   curl: 'curl',

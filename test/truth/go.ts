@@ -37,7 +37,10 @@ export async function openGo(folder: string): Promise<{ skip: string | false; pr
     if (!existsSync(binary)) await build(folder, home);
   } catch (error) {
     const words = error instanceof Error ? error.message : String(error);
-    return { skip: skipped(`needs the Go modules of ${path.basename(folder)}/go.mod: ${words.slice(-500)}`), program: none };
+    return {
+      skip: skipped(`needs the Go modules of ${path.basename(folder)}/go.mod: ${words.slice(-500)}`),
+      program: none,
+    };
   }
   const program: GoProgram = {
     async run(args, { env = {}, input = '' } = {}) {

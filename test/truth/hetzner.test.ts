@@ -39,7 +39,9 @@ test(`hcloud-go leads servers through their whole life at the stand-in (${versio
   assert.deepEqual([fake.servers.size, fake.keys.size, fake.networks.size], [0, 0, 1]);
 });
 
-test(`hcloud-python leads servers through their whole life at the stand-in (${python.versions})`, { skip: python.skip }, async () => {
+test(`hcloud-python leads servers through their whole life at the stand-in (${python.versions})`, {
+  skip: python.skip,
+}, async () => {
   await using fake = await startFakeHetzner(LIVELY);
   fake.failing.set('reboot_server', FAILING);
   const script = new URL('hcloud_life.py', import.meta.url).pathname;

@@ -9,6 +9,7 @@ import type { Schemas } from '../../../src/sdk/client.ts';
 import { Action, then } from '../components/action.tsx';
 import { FormDialog } from '../components/form-dialog.tsx';
 import type { FieldSchema } from '../components/json-schema.ts';
+import { WorkspaceLimits } from '../components/limits.tsx';
 import type { ListColumn } from '../components/list.tsx';
 import { ListPage } from '../components/list-page.tsx';
 import { Facts, PageHead, Surface, To } from '../components/page.tsx';
@@ -135,6 +136,7 @@ export function WorkspacePage() {
       <Permitted to="secret_read">
         <Secrets workspace={name} />
       </Permitted>
+      <WorkspaceLimits workspace={name} />
     </Stack>
   );
 }

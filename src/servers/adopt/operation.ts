@@ -3,6 +3,7 @@ import { isPermitted, permittedWorkspaces } from '../../access/permissions.ts';
 import { errors } from '../../errors.ts';
 import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
+import { requireWorkspaceRoom } from '../../limits/workspace-room.ts';
 import { type Accepted, accept } from '../../operations/accept.ts';
 import { defineInternalOperation } from '../../operations/define.ts';
 import { nearMatches } from '../../util/near-matches.ts';
@@ -35,6 +36,8 @@ export async function acceptAdoption(services: Services, mutation: Mutation, bod
   refuseContradictions(services, body);
   await requireWorkspace(tx, principal, 'server_create', workspace);
   if (!isPermitted(principal, 'credential_write', workspace)) throw errors.forbidden('credential_write', workspace);
+  // How large it is, and how many there are, shows when they are taken over: each is held against the limits then.
+  await requireWorkspaceRoom(tx, workspace, { place: null });
   const checkMode = body.check_mode === true;
   const input: AdoptInput = {
     ...{ provider, server, label, hostname, check_mode: checkMode },

@@ -1,6 +1,8 @@
 import { readClock } from '../../database/clock.ts';
 import { type Database, isUniqueViolation } from '../../database/pool.ts';
 import { defineProcedure, OperationError, type Procedure, type StepCall } from '../../engine/procedure.ts';
+import { ApplicationError } from '../../errors.ts';
+import { learnSizes, requireWorkspaceRoom } from '../../limits/workspace-room.ts';
 import { type Provider, ProviderError } from '../../providers/contract.ts';
 import { readInstallationId } from '../../providers/installation.ts';
 import type { ProviderRegistry } from '../../providers/registry.ts';
@@ -36,6 +38,12 @@ export function adoptProcedure(db: Database, providers: ProviderRegistry): Proce
         'take them over',
         async (call) => {
           const done: Taken = { adopted: [], refused: [...found.refused] };
+          const places = found.candidates.map(({ server: { plan, zone } }) => ({
+            provider: input.provider,
+            plan,
+            zone,
+          }));
+          await learnSizes(db, providers, workspace, places);
           for (const candidate of found.candidates)
             await take(db, input.provider, withProvider, candidate, {
               ...{ workspace, createdBy, ownerId, call, done },
@@ -158,7 +166,7 @@ interface Entered {
 /** Enters the row. */
 async function enter(db: Database, server: Parameters<typeof insertServer>[1] & { ref: string }): Promise<Entered> {
   const refused = (reason: string): Entered => ({ refused: reason, through: false });
-  const { id, provider, ref, workspace, hostname } = server;
+  const { id, provider, ref, workspace, hostname, plan, zone } = server;
   try {
     return await db.transaction().execute(async (tx) => {
       await lockRef(tx, provider, ref);
@@ -167,12 +175,14 @@ async function enter(db: Database, server: Parameters<typeof insertServer>[1] & 
       if (holder !== null) return refused(`It is server ${holder.id} already.`);
       const deletion = await deletionOf(tx, provider, ref);
       if (deletion !== null) return refused(`Operation ${deletion} is deleting it.`);
+      await requireWorkspaceRoom(tx, workspace, { place: { provider, plan, zone } });
       await insertServer(tx, server);
       await updateServer(tx, id, { status: 'creating', providerRef: ref });
       if (await isProtectedOrphan(tx, provider, ref)) await writeGuards(tx, 'servers', id, { protect: true });
       return { refused: null, through: false };
     });
   } catch (error) {
+    if (error instanceof ApplicationError) return refused(error.message);
     if (!isUniqueViolation(error, 'servers_workspace_hostname_key')) throw error;
     return refused(`The hostname "${hostname}" is taken in workspace "${workspace}".`);
   }

@@ -5,6 +5,7 @@ import { shortId, uuidv7 } from '../../database/uuid.ts';
 import { errors } from '../../errors.ts';
 import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
+import { learnSizes, type Placed, requireWorkspaceRoom } from '../../limits/workspace-room.ts';
 import { type Accepted, accept } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
 import type { ServerSpec } from '../../providers/contract.ts';
@@ -57,6 +58,8 @@ export const createServer = defineOperation({
         }),
       askedOf: ({ provider }) => String(provider),
     },
+    prepare: ({ db, providers }, _principal, { workspace, fields }) =>
+      learnSizes(db, providers, workspace, [placeOf(fields as unknown as CreateServer)]),
     // Its resource is the new server.
     gathers: true,
     // The fields were held against the schema of this very request.
@@ -79,6 +82,11 @@ async function checkCreate(services: Services, principal: Principal, body: Creat
   await requireWorkspace(services.db, principal, 'server_create', body.workspace);
   const problems = await providerProblems(services.providers, body.provider, specOf(body));
   if (problems !== null && problems.length > 0) throw errors.validation(problems);
+  await learnSizes(services.db, services.providers, body.workspace, [placeOf(body)]);
+}
+
+function placeOf({ provider, plan, zone }: CreateServer): Placed {
+  return { provider, plan, zone };
 }
 
 function specOf(body: CreateServer): ServerSpec {
@@ -100,6 +108,7 @@ async function acceptCreate(services: Services, mutation: Mutation, body: Create
   requireNoId(body.hostname);
   const guards = await readGuards(tx, body);
   const checkMode = body.check_mode === true;
+  await requireWorkspaceRoom(tx, body.workspace, { place: placeOf(body) });
   // The workspace's key is made with its first server.
   const wanted = withHostKey(services, body.provider, specOf(body));
   const spec = checkMode ? specOf(body) : await withSshKey(services, mutation, body.provider, wanted);

@@ -17,7 +17,9 @@ import { bringForward, type DueExpiry, dueExpiries, lockDueExpiry, noteExpiry } 
 
 /** How often it is looked what is due. Milliseconds. */
 const LOOK_MS = 1_000;
-/** After so long it is tried again where something else was being done with it. Milliseconds. */
+/** Refusals that pass by themselves: something else is being done with it, or its owner or workspace is at a limit. */
+const BUSY = ['RESOURCE_BUSY', 'LIMIT_REACHED'];
+/** After so long it is tried again after one of them. Milliseconds. */
 const BUSY_MS = 60_000;
 /** After so long it is tried again where its deletion was refused or has failed. Milliseconds. */
 const AGAIN_MS = 3_600_000;
@@ -91,7 +93,7 @@ async function lookAt(tools: ExpiryTools, kind: Expiring, id: string): Promise<v
     await inTransaction(tools, kind, id, async (tx, row) => {
       // It was about an expiry that it no longer has.
       if (row.expires_at.getTime() !== due.expires_at.getTime()) return [null, []];
-      const busy = known && (error.code === 'RESOURCE_BUSY' || error.retryable);
+      const busy = known && (BUSY.includes(error.code) || error.retryable);
       const wait = busy ? BUSY_MS : AGAIN_MS;
       await noteExpiry(tx, `${kind.type}s`, id, {
         due: new Date(row.now.getTime() + wait),

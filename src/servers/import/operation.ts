@@ -6,6 +6,7 @@ import { shortId, uuidv7 } from '../../database/uuid.ts';
 import { errors } from '../../errors.ts';
 import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
+import { requireWorkspaceRoom } from '../../limits/workspace-room.ts';
 import { type Accepted, accept } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
 import { readHostKey } from '../../transports/keys.ts';
@@ -50,6 +51,7 @@ async function acceptImport(services: Services, mutation: Mutation, given: Impor
   const checkMode = body.check_mode === true;
   await requireWorkspace(tx, principal, 'server_create', workspace);
   requireNoId(hostname);
+  await requireWorkspaceRoom(tx, workspace, { place: null });
   const ssh = sshOf(body);
   await lockMachine(tx, address, ssh.port);
   await refuseKnown(mutation, workspace, address, ssh.port);

@@ -5,6 +5,7 @@ import { uuidv7 } from '../../database/uuid.ts';
 import { errors } from '../../errors.ts';
 import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
+import { learnSizes, lockWorkspaceRoom, requireWorkspaceRoom } from '../../limits/workspace-room.ts';
 import { type Accepted, accept } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
 import { EXISTING } from '../existing.ts';
@@ -31,6 +32,10 @@ export const repairServer = defineOperation({
     body: Type.Optional(RepairServer),
     refusals: [400, 404, 409],
     checkMode: 'operation',
+    prepare: async ({ db, providers }, _principal, { params, body }) => {
+      const server = body?.recreate === true ? await readKnown(db, params.id) : null;
+      if (server !== null) await learnSizes(db, providers, server.workspace, []);
+    },
     accept: (services, mutation, { params, body }) => acceptRepair(services, mutation, params.id, body ?? {}),
   },
   procedure: ({ db, providers, encryption }: ServerTools) => repairProcedure(db, providers, encryption),
@@ -44,6 +49,8 @@ async function acceptRepair(
   body: NonNullable<RepairServer>,
 ): Promise<Accepted> {
   const { tx } = mutation;
+  const known = body.recreate === true ? await readKnown(tx, id) : null;
+  if (known !== null) await lockWorkspaceRoom(tx, known.workspace);
   const server = await lockPermitted(mutation, id, 'server_update');
   if (server.provider === EXISTING) {
     throw errors.conflict(`Server ${id} is an existing machine that no provider made: nobody here can repair it.`, {
@@ -54,7 +61,11 @@ async function acceptRepair(
   if (holder !== null) throw errors.resourceBusy(`Server ${id}`, holder.id, holder.kind);
   const checkMode = body.check_mode === true;
   const recreate = body.recreate === true;
-  if (recreate) await requireUnprotected(tx, id);
+  if (recreate) {
+    await requireUnprotected(tx, id);
+    const { workspace, provider, plan, zone } = server;
+    await requireWorkspaceRoom(tx, workspace, { place: { provider, plan, zone }, instead: { id, plan: null } });
+  }
   const operationId = uuidv7();
   const input: RepairInput = {
     ...{ server_id: id, provider: server.provider, provider_ref: server.provider_ref },

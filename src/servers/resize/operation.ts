@@ -3,6 +3,7 @@ import type { Principal } from '../../access/permissions.ts';
 import { errors } from '../../errors.ts';
 import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
+import { learnSizes, lockWorkspaceRoom, requireWorkspaceRoom } from '../../limits/workspace-room.ts';
 import type { Accepted } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
 import { ProviderError } from '../../providers/contract.ts';
@@ -105,6 +106,9 @@ async function requireOffered(
   const server = await readKnown(db, id);
   if (server === null || server.provider === EXISTING) return;
   const { workspace, hostname, zone } = server;
+  if (newPlan !== undefined) {
+    await learnSizes(db, providers, workspace, [{ provider: server.provider, plan: newPlan, zone }]);
+  }
   try {
     const provider = await providers.for(server.provider, workspace);
     if (newPlan !== undefined && provider.resizeServer === undefined) throw cannot(server.provider, id, 'plan');
@@ -133,6 +137,8 @@ async function acceptResize(
   id: string,
   { plan: newPlan, tags: newTags, ...guards }: PatchServer,
 ): Promise<Accepted> {
+  const known = newPlan === undefined ? null : await readKnown(mutation.tx, id);
+  if (known !== null) await lockWorkspaceRoom(mutation.tx, known.workspace);
   const server = await lockPermitted(mutation, id, 'server_update');
   const guarded = hasGuards(guards)
     ? await applyGuards(mutation, guardedServer(server), await readGuards(mutation.tx, guards))
@@ -143,6 +149,12 @@ async function acceptResize(
     });
   }
   const { zone, plan: previousPlan, tags: previousTags } = server;
+  if (newPlan !== undefined && newPlan !== previousPlan) {
+    await requireWorkspaceRoom(mutation.tx, server.workspace, {
+      place: { provider: server.provider, plan: newPlan, zone },
+      instead: { id, plan: previousPlan },
+    });
+  }
   const extra: Omit<
     ResizeInput,
     'server_id' | 'provider' | 'provider_ref' | 'create_operation_id' | 'previous_status'

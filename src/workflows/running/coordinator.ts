@@ -42,6 +42,8 @@ interface Run extends CoordinatorOptions {
   total: number;
   /** Operations that have been asked to stop. */
   asked: Set<string>;
+  /** How often in a row nodes found no room among the operations under way. */
+  full: number;
 }
 
 /** @throws the signal's reason when this replica hands its work over. */
@@ -77,6 +79,7 @@ export async function coordinate(options: CoordinatorOptions): Promise<Outcome> 
     },
     total: nodes.filter(({ status }) => status !== 'skipped').length,
     asked: new Set(),
+    full: 0,
   };
   try {
     return await wokenByCancel(wake, call, () => untilEnded(run));
@@ -192,7 +195,7 @@ async function goOn(run: Run): Promise<void> {
   while (stopReason(run) === null) {
     const ready = scheduler.takeReady(new Date());
     if (ready.length === 0) return;
-    const { submitted, refused } = await submitNodes(run.submit, ready);
+    const { submitted, refused, held, full } = await submitNodes(run.submit, ready);
     for (const [node, { operationId, attempt }] of submitted) {
       node.attempt = attempt;
       node.startedAt = new Date();
@@ -203,12 +206,29 @@ async function goOn(run: Run): Promise<void> {
       run,
       refused.map((refusal) => [refusal.node, refusedMove(refusal)]),
     );
-    const left = ready.filter((node) => !submitted.has(node) && !refused.some((refusal) => refusal.node === node));
+    const settled = new Set([...submitted.keys(), ...held, ...refused.map(({ node }) => node)]);
+    const left = ready.filter((node) => !settled.has(node));
     const lost = left.find(({ status }) => status === 'waiting');
     if (lost !== undefined) throw takenElsewhere(lost.key);
     // What their last try left behind is still being tidied up.
     for (const node of left) node.nextAttemptAt = new Date(Date.now() + TIDY_MS);
+    // Not all runs at once, and less often where there is none for long.
+    const patience = Math.min(MAX_ROOM_MS, ROOM_MS * 2 ** run.full) * (0.5 + Math.random() / 2);
+    const until = new Date(Date.now() + patience);
+    for (const node of held) scheduler.postponed(node, until);
+    await tellFull(run, full);
+    if (full !== null) return;
   }
+}
+
+/** How long nodes without room wait before they look again: at first, and at most. */
+const ROOM_MS = 1_000;
+const MAX_ROOM_MS = 4_000;
+
+/** Says why nodes wait for room, when they begin to. */
+async function tellFull(run: Run, full: string | null): Promise<void> {
+  if (full !== null && run.full === 0) await run.call.log(`${full} The next steps wait until there is room.`);
+  run.full = full === null ? 0 : run.full + 1;
 }
 
 /** How long a node waits before it looks again whether its last try has been tidied up after. */

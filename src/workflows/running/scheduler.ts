@@ -46,7 +46,7 @@ export interface Scheduler {
   readonly steps: ReadonlyMap<string, StepState>;
   /** Nodes whose operation has not ended, by its id. */
   readonly running: Map<string, NodeState>;
-  /** Nodes that wait for their next try. */
+  /** Nodes that wait for their next try, or were postponed. */
   readonly retrying: Set<NodeState>;
   /** The first node that failed without leave to go on, and whether any such asks for a rollback. */
   readonly failure: { node: NodeState; rollback: boolean } | null;
@@ -58,6 +58,8 @@ export interface Scheduler {
   takeDoomed(): NodeState[];
   /** Nodes that may start now, best first, at most as many as the limits leave. */
   takeReady(now: Date): NodeState[];
+  /** Takes back a node that was handed out and not begun: it is ready again at that time. */
+  postponed(node: NodeState, until: Date): void;
   /** Notes that a node's operation runs. */
   started(node: NodeState, operationId: string): void;
   /** Notes that a node's try is over: for good, or until its next one. */
@@ -198,6 +200,10 @@ export function createScheduler(options: {
       // Counted here only to respect the limits among themselves; `started` counts for good.
       for (const node of taken) node.step.running -= 1;
       return taken;
+    },
+    postponed(node, until) {
+      node.nextAttemptAt = until;
+      retrying.add(node);
     },
     started(node, operationId) {
       retrying.delete(node);

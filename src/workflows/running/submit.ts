@@ -3,6 +3,8 @@ import type { Json, JsonObject } from '../../documents/json.ts';
 import { ApplicationError } from '../../errors.ts';
 import type { Budget } from '../../evaluation/pool.ts';
 import { insertAudit, mutateUnasked, UNASKED } from '../../http/mutation.ts';
+import { takesRoom as kindTakesRoom } from '../../limits/under-way.ts';
+import { lockWorkspaceRoom } from '../../limits/workspace-room.ts';
 import { PROTECTED } from '../../operations/protection.ts';
 import { workspaceDirectory } from '../../workspaces/service.ts';
 import { renderFields } from '../evaluation.ts';
@@ -53,6 +55,17 @@ class NodeRefused extends Error {
   }
 }
 
+/** Ends a transaction that has made more operations than there is room for. */
+class NoRoom extends Error {
+  override readonly name = 'NoRoom';
+  /** For how many there is. */
+  readonly left: number;
+  constructor(left: number, reason: string) {
+    super(reason);
+    this.left = left;
+  }
+}
+
 export interface SubmitOptions {
   runtime: Runtime;
   workflowId: string;
@@ -70,20 +83,22 @@ export interface SubmitOptions {
 /**
  * Makes operations of nodes, many in one transaction: the nodes' rows say that they run and with which operation when
  * the operations exist, and not otherwise.
- * @returns the operation of each node that was submitted; the others are refused, or taken by nobody yet.
+ * @returns the operation of each node that was submitted; the others are refused, held until there is room for them, or
+ * taken by nobody yet.
  */
-export async function submitNodes(
-  options: SubmitOptions,
-  nodes: readonly NodeState[],
-): Promise<{ submitted: Map<NodeState, { operationId: string; attempt: number }>; refused: Refusal[] }> {
-  const submitted = new Map<NodeState, { operationId: string; attempt: number }>();
-  const refused: Refusal[] = [];
+export async function submitNodes(options: SubmitOptions, nodes: readonly NodeState[]): Promise<Submission> {
+  const submission: Submission = { submitted: new Map(), refused: [], held: [], full: null };
   for (let start = 0; start < nodes.length; start += BATCH) {
     let batch = nodes.slice(start, start + BATCH);
+    if (submission.full !== null) submission.held.push(...batch.filter(takesRoom));
+    if (submission.full !== null) batch = batch.filter((node) => !takesRoom(node));
     while (batch.length > 0) {
       options.guard();
       try {
-        for (const [node, made] of await submitBatch(options, batch)) submitted.set(node, made);
+        const { made, held, full } = await submitBatch(options, batch);
+        for (const [node, operation] of made) submission.submitted.set(node, operation);
+        submission.held.push(...held);
+        submission.full ??= full;
         await options.starts.after();
         break;
       } catch (error) {
@@ -92,12 +107,27 @@ export async function submitNodes(
         const node = batch.find((candidate) => candidate.position === position);
         if (node === undefined) throw error;
         if (error.denied) await recordDenial(options, node, error);
-        refused.push({ node, message, code, retryable });
+        submission.refused.push({ node, message, code, retryable });
         batch = batch.filter((candidate) => candidate !== node);
       }
     }
   }
-  return { submitted, refused };
+  return submission;
+}
+
+/** What became of nodes that were to be submitted. */
+export interface Submission {
+  submitted: Map<NodeState, { operationId: string; attempt: number }>;
+  refused: Refusal[];
+  /** There is no room for them among the operations under way. */
+  held: NodeState[];
+  /** What leaves no room; null: nothing does. */
+  full: string | null;
+}
+
+/** A nested workflow does nothing itself: where its nodes have no room it waits for them. */
+function takesRoom({ step }: NodeState): boolean {
+  return step.planned.kind !== 'workflow' && kindTakesRoom(step.planned.kind);
 }
 
 /** As a refused request leaves a line in the audit log, so does a refused node. */
@@ -123,8 +153,26 @@ interface Ready {
   given: Given;
 }
 
-async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) {
-  const { runtime, workflowId, run } = options;
+/** Leaves out the nodes that have no room among the operations under way. */
+function fit(
+  nodes: readonly NodeState[],
+  { left, reason }: { left: number; reason: string },
+): { fitting: readonly NodeState[] } & Pick<Submission, 'held' | 'full'> {
+  const held = nodes.filter(takesRoom).slice(left);
+  if (held.length === 0) return { fitting: nodes, held, full: null };
+  return { fitting: nodes.filter((node) => !held.includes(node)), held, full: reason };
+}
+
+async function submitBatch(
+  options: SubmitOptions,
+  all: readonly NodeState[],
+): Promise<{ made: Submission['submitted'] } & Pick<Submission, 'held' | 'full'>> {
+  const { runtime, workflowId, run, workspace } = options;
+  const { operations } = runtime.services.limits;
+  const place = { userId: run.authority.userId, workspace };
+  // Nothing is evaluated for those that are going to wait.
+  const { fitting: batch, ...waiting } = fit(all, await operations.room(place, all.filter(takesRoom).length));
+  if (batch.length === 0) return { made: new Map(), ...waiting };
   const acting = (db: Queryable) => actingFor(db, run.authority, `workflow ${workflowId}`);
   const before = await acting(runtime.services.db);
   const inputs = await readInputs(
@@ -148,34 +196,53 @@ async function submitBatch(options: SubmitOptions, batch: readonly NodeState[]) 
     if (fields === undefined) throw new Error(`${node.key} of workflow ${workflowId} was not rendered`);
     ready.set(node.position, await makeReady(options, before, node, fields, input.fields === null));
   }
-  return mutateUnasked(runtime.services.db, before.principal, workflowId, async (transaction) => {
-    // Asked again: what a node prepares may take a while.
-    const now = await acting(transaction.tx);
-    const mutation = { ...transaction, principal: now.principal };
-    const made = new Map<NodeState, { operationId: string; attempt: number }>();
-    const rows: Parameters<typeof setOperations>[2][number][] = [];
-    const claimed = await claimNodes(mutation.tx, workflowId, batch);
-    const gathering = runtime.services.engine.gather();
-    const engine = { ...runtime.services.engine, submit: gathering.submit };
-    const gathered = { ...runtime.services, engine };
-    for (const { position, attempt } of claimed.sort((a, b) => a.position - b.position)) {
-      const one = ready.get(position);
-      if (one === undefined) throw new Error(`node ${position} of workflow ${workflowId} is gone`);
-      const handler = handlerOf(runtime, one.request.kind);
-      const { id: operationId } = await refusing(position, async () => {
-        requireStillPermitted(now, neededFor(one.request.kind), options.workspace);
-        const services = handler.gathers === true ? gathered : runtime.services;
-        return handler.accept(services, mutation, one.request, one.prepared);
-      });
-      rows.push({ position, operationId, fields: one.rendered });
-      await insertGiven(mutation.tx, runtime.services.encryption, workflowId, one.given);
-      made.set(one.node, { operationId, attempt });
-      options.onOperation(operationId);
+  const commit = (nodes: readonly NodeState[]) =>
+    mutateUnasked(runtime.services.db, before.principal, workflowId, async (transaction) => {
+      // Before any server: in this order requests lock them as well.
+      if (nodes.some(({ step }) => step.planned.kind.startsWith('server.'))) {
+        await lockWorkspaceRoom(transaction.tx, workspace);
+      }
+      // Asked again: what a node prepares may take a while.
+      const now = await acting(transaction.tx);
+      const mutation = { ...transaction, principal: now.principal };
+      const made = new Map<NodeState, { operationId: string; attempt: number }>();
+      const rows: Parameters<typeof setOperations>[2][number][] = [];
+      const claimed = await claimNodes(mutation.tx, workflowId, nodes);
+      const gathering = runtime.services.engine.gather();
+      const engine = { ...runtime.services.engine, submit: gathering.submit };
+      const gathered = { ...runtime.services, engine };
+      for (const { position, attempt } of claimed.sort((a, b) => a.position - b.position)) {
+        const one = ready.get(position);
+        if (one === undefined) throw new Error(`node ${position} of workflow ${workflowId} is gone`);
+        const handler = handlerOf(runtime, one.request.kind);
+        const { id: operationId } = await refusing(position, async () => {
+          requireStillPermitted(now, neededFor(one.request.kind), options.workspace);
+          const services = handler.gathers === true ? gathered : runtime.services;
+          return handler.accept(services, mutation, one.request, one.prepared);
+        });
+        rows.push({ position, operationId, fields: one.rendered });
+        await insertGiven(mutation.tx, runtime.services.encryption, workflowId, one.given);
+        made.set(one.node, { operationId, attempt });
+        options.onOperation(operationId);
+      }
+      await gathering.flush(mutation.tx);
+      await setOperations(mutation.tx, workflowId, rows);
+      const takers = [...made.keys()].filter(takesRoom).length;
+      const { left, reason } = await operations.roomFor(mutation.tx, place, takers);
+      if (left < takers) throw new NoRoom(left, reason);
+      return made;
+    });
+  for (let nodes: readonly NodeState[] = batch; ; ) {
+    try {
+      return { made: nodes.length === 0 ? new Map() : await commit(nodes), ...waiting };
+    } catch (error) {
+      if (!(error instanceof NoRoom)) throw error;
+      const { fitting, held } = fit(nodes, { left: error.left, reason: error.message });
+      nodes = fitting;
+      waiting.held = [...waiting.held, ...held];
+      waiting.full ??= error.message;
     }
-    await gathering.flush(mutation.tx);
-    await setOperations(mutation.tx, workflowId, rows);
-    return made;
-  });
+  }
 }
 
 async function makeReady(

@@ -3,6 +3,7 @@ import { errors, type FieldProblem } from '../../errors.ts';
 
 /** Minute, hour, day, month, weekday; with seconds in front of them six. */
 const FIELDS = [5, 6];
+const MINUTE_MS = 60_000;
 
 /**
  * Refuses what can end (a year, a date) or can be read in two ways.
@@ -53,9 +54,37 @@ export function findNext({ cron, timezone, after }: CronQuestion): NextTime {
   }
 }
 
+/** The first time, and how many seconds lie between two times at least (60: as many or more); or what is wrong. */
+export type FirstTime = { next: string; apart: number } | { problem: FieldProblem };
+
+/** As `findNext`. Two times that lie less than a minute apart lie as near in every minute that has any. */
+export function findFirst(question: CronQuestion): FirstTime {
+  const found = findNext(question);
+  if ('problem' in found) return found;
+  const minute = Math.floor(Date.parse(found.next) / MINUTE_MS) * MINUTE_MS;
+  let apart = MINUTE_MS / 1_000;
+  let last: number | null = null;
+  while (last === null || last < minute + MINUTE_MS) {
+    const following = findNext({ ...question, after: new Date(last ?? minute - 1).toISOString() });
+    if ('problem' in following) break;
+    const time = Date.parse(following.next);
+    if (last !== null) apart = Math.min(apart, (time - last) / 1_000);
+    last = time;
+  }
+  return { ...found, apart };
+}
+
 /** One name for all ways to write it: the library keeps something for each that it has met. @throws RangeError. */
 function zoneNamed(timezone: string): string {
   return new Intl.DateTimeFormat('en', { timeZone: timezone }).resolvedOptions().timeZone;
+}
+
+/** @throws 400 where its times lie nearer than that. Seconds. */
+export function requireApart(found: FirstTime, atLeast: number): void {
+  if ('problem' in found || found.apart >= atLeast) return;
+  throw refusedCron(
+    `comes again after ${found.apart} s; the times of a schedule lie at least ${atLeast} s apart (limit schedule_interval). Write one second in the first field, or five fields`,
+  );
 }
 
 /** @throws 400 */

@@ -17,7 +17,14 @@ import { prepareWorkflow } from '../prepare.ts';
 import { SubmitWorkflow } from '../schemas.ts';
 import { referencedIn } from '../secrets/given.ts';
 import { requireRecurring } from './cron.ts';
-import { deleteScheduleRow, findSchedule, insertSchedule, SCHEDULE_JSON, sealScheduleSecrets } from './store.ts';
+import {
+  countSchedules,
+  deleteScheduleRow,
+  findSchedule,
+  insertSchedule,
+  SCHEDULE_JSON,
+  sealScheduleSecrets,
+} from './store.ts';
 
 const tags = ['Schedules'];
 const closed = { additionalProperties: false } as const;
@@ -95,7 +102,7 @@ const SCHEDULE_LIST: ListDefinition = {
 
 /** Workflows by the clock. */
 export function registerScheduleRoutes(app: App, services: Services): void {
-  const { db, mutate } = services;
+  const { db, limits, mutate } = services;
 
   app.post(
     '/v1/schedules',
@@ -119,12 +126,16 @@ export function registerScheduleRoutes(app: App, services: Services): void {
       return mutate(request, reply, {
         async prepare() {
           const budget = requestBudget(principal.userId);
-          const next = await firstTime({ cron, timezone, after: new Date().toISOString() }, budget);
+          const question = { cron, timezone, after: new Date().toISOString() };
+          const next = await firstTime(question, limits.settings.schedule_interval, budget);
           const { parameters, given } = await prepareWorkflow(services, principal, body, budget);
           return { next, parameters, given };
         },
         work: async ({ tx, audit }, { next, parameters, given }) => {
           const id = uuidv7();
+          await limits.requireCount(tx, 'workspace_schedules', workspace, (locked) =>
+            countSchedules(locked, workspace),
+          );
           try {
             const json = await insertSchedule(tx, {
               id,

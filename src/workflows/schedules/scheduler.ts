@@ -65,13 +65,14 @@ export function startSchedules(runtime: Runtime, logger: Logger): { stop(): Prom
 }
 
 async function runDue(runtime: Runtime, logger: Logger, id: string): Promise<void> {
-  const { db, encryption } = runtime.services;
+  const { db, encryption, limits } = runtime.services;
+  const apart = limits.settings.schedule_interval;
   try {
     const due = await db.transaction().execute((tx) => lockDue(tx, id));
     if (due === null) return;
     const reason = whyNot(due);
     if (reason !== null) {
-      await db.transaction().execute((tx) => moveOn(tx, id, reason, 'active'));
+      await db.transaction().execute((tx) => moveOn(tx, id, apart, reason, 'active'));
       return;
     }
     const { workspace, workflow_type, parameters, authority } = due;
@@ -82,16 +83,21 @@ async function runDue(runtime: Runtime, logger: Logger, id: string): Promise<voi
     const request = { workspace, workflow_type, parameters, given };
     const prepared = await prepareWorkflow(runtime.services, principal, request);
     await mutateUnasked(db, principal, null, async (mutation) => {
-      // Another replica may have been faster.
+      // Another replica may have been faster, for this time and even for one after it.
       const still = await lockDue(mutation.tx, id);
       if (still === null) return;
+      const late = whyNot(still);
+      if (late !== null) {
+        await moveOn(mutation.tx, id, apart, late, 'active');
+        return;
+      }
       const { id: workflowId } = await submitWorkflow(runtime.services, mutation, workspace, prepared);
       const referenced = referencedIn(prepared.parameters, prepared.given);
       if (referenced.size > given.size) {
         const secrets = sealScheduleSecrets(encryption, id, referenced);
         await replaceParameters(mutation.tx, { id, parameters: prepared.parameters, secrets });
       }
-      const { next, error } = nextOf(still);
+      const { next, error } = nextOf(still, apart);
       await advance(mutation.tx, id, next, { workflowId, error, state: 'active' });
     });
   } catch (error) {
@@ -102,7 +108,7 @@ async function runDue(runtime: Runtime, logger: Logger, id: string): Promise<voi
     const message = known ? error.message : 'an unexpected error; the log of the server has the details';
     const state = known && error.code === 'AUTHORITY_ENDED' ? 'authority_ended' : 'active';
     await db.transaction().execute(async (tx) => {
-      const due = await moveOn(tx, id, message, state);
+      const due = await moveOn(tx, id, apart, message, state);
       if (due === null || !known || !error.denied) return;
       await insertAudit(tx, UNASKED, `${due.authority.name} (schedule ${id})`, 'denied', {
         ...{ action: 'workflow.submit', workspace: due.workspace, resource: `schedule:${id}` },
@@ -122,21 +128,27 @@ function whyNot({ busy, overlap, missed, next_run_at }: DueSchedule): string | n
 async function moveOn(
   tx: Queryable,
   id: string,
+  apart: number,
   error: string,
   state: 'active' | 'authority_ended',
 ): Promise<DueSchedule | null> {
   const due = await lockDue(tx, id);
   if (due === null) return null;
-  const after = nextOf(due);
+  const after = nextOf(due, apart);
   const whole = after.error === null ? error : `${error}; ${after.error}`;
   await advance(tx, id, after.next, { workflowId: null, error: harmlessText(whole), state });
   return due;
 }
 
-/** When it is due next; with the reason where that is never. */
-function nextOf({ cron, timezone }: DueSchedule): { next: Date; error: string | null } {
+/** When it is due next, `apart` seconds later at the earliest; with the reason where that is never. */
+function nextOf(
+  { cron, timezone, next_run_at: last }: DueSchedule,
+  apart: number,
+): { next: Date; error: string | null } {
+  // Of an earlier version, or made while nearer times were allowed.
+  const after = new Date(Math.max(Date.now(), last.getTime() + apart * 1_000 - 1)).toISOString();
   try {
-    return { next: timeOf(findNext({ cron, timezone, after: new Date().toISOString() })), error: null };
+    return { next: timeOf(findNext({ cron, timezone, after })), error: null };
   } catch (error) {
     if (!(error instanceof ApplicationError)) throw error;
     return { next: NEVER, error: `"${cron}" names no further time: delete this schedule` };

@@ -5,7 +5,8 @@ import { expectError, expectOk, makeClient, startInstallation } from '../../../t
 import { until } from '../../../test/support/server.ts';
 import { makes, type WorkflowRecord } from '../../../test/support/workflows.ts';
 
-const installation = await startInstallation();
+// Times come when a test says so, and as often as that.
+const installation = await startInstallation({ LIMIT_SCHEDULE_INTERVAL: '0' });
 await installation.replica();
 after(() => installation.close());
 const { admin } = installation.server;
@@ -98,6 +99,36 @@ test('overlap: skip starts none while the last one runs and goes on after it; al
   }
   for (const run of [...(await started('allows')), ...(await started('skips'))])
     await admin.request('POST', `/v1/workflows/${run.id}/cancel`);
+});
+
+test('overlap: skip starts none where another replica did while this one was on its way', async () => {
+  const { id } = await create('overtaken');
+  const { id: other } = expectOk(
+    await admin.request<{ id: string }>('POST', '/v1/workflows/submit', {
+      ...{ workspace: 'default', workflow_type: 'batch', parameters: named('meanwhile', 600) },
+    }),
+  );
+  const client = await pool.connect();
+  try {
+    // Whoever starts the workflow waits here, after having found that the last one has ended.
+    await client.query('begin');
+    await client.query('lock table provisioning.users in access exclusive mode');
+    await pool.query('update provisioning.schedules set next_run_at = now() where id = $1', [id]);
+    await until(async () => {
+      const { rows } = await pool.query(
+        `select from pg_locks where relation = 'provisioning.users'::regclass and not granted`,
+      );
+      return rows.length > 0;
+    }, 'a replica to wait');
+    await pool.query('update provisioning.schedules set last_workflow_id = $2 where id = $1', [id, other]);
+    await client.query('commit');
+  } finally {
+    client.release(true);
+  }
+  await until(async () => (await read(id)).last_error !== null, 'the schedule to move on');
+  assert.equal((await read(id)).last_error, 'its last workflow has not ended');
+  assert.equal((await started('overtaken')).length, 0);
+  await admin.request('POST', `/v1/workflows/${other}/cancel`);
 });
 
 test('a missed time is skipped or made up for once, however many were missed; one that is late is not missed', async () => {

@@ -64,6 +64,12 @@ export async function findSchedule(db: Queryable, id: string) {
   return row ?? null;
 }
 
+export async function countSchedules(db: Queryable, workspace: string): Promise<number> {
+  const { rows } = await sql<{ total: number }>`
+    select count(*)::int as total from provisioning.schedules where workspace = ${workspace}`.execute(db);
+  return rows[0]?.total ?? 0;
+}
+
 export async function deleteScheduleRow(tx: Queryable, id: string): Promise<void> {
   await tx.deleteFrom('provisioning.schedules').where('id', '=', id).execute();
 }

@@ -2,6 +2,7 @@ import type { JsonObject } from '../../documents/json.ts';
 import { defineInternalOperation } from '../../operations/define.ts';
 import { acceptOwn } from '../own-node.ts';
 import type { WorkflowTools } from '../tools.ts';
+import { createChecks } from './checks.ts';
 import { waitNode } from './node.ts';
 import { waitProcedure } from './procedure.ts';
 
@@ -9,7 +10,7 @@ import { waitProcedure } from './procedure.ts';
 export const wait = defineInternalOperation({
   kind: 'workflow.wait',
   startedBy: 'a node of a workflow',
-  procedure: ({ egress }: WorkflowTools) => waitProcedure(egress),
+  procedure: ({ egress, limits }: WorkflowTools) => waitProcedure(createChecks(egress, limits)),
   node: {
     ...waitNode,
     accept: (services, mutation, node) =>

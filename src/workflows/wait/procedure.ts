@@ -1,23 +1,22 @@
 import { defineProcedure, OperationError, type Procedure } from '../../engine/procedure.ts';
-import type { EgressPolicy } from '../../outbound/egress.ts';
 import { sleep } from '../../util/sleep.ts';
-import { tryHttp, tryTcp } from '../checks.ts';
 import { WORKFLOW_QUEUE } from '../queue.ts';
+import type { Check, Checks } from './checks.ts';
 
 interface WaitInput {
-  check:
-    | { seconds: number }
-    | ({ every?: number; within?: number } & ({ http: string; status?: number } | { tcp: string }));
+  check: { seconds: number } | ({ every?: number; within?: number } & Check);
 }
 
 /** Where a check does not say. Seconds. */
 const EVERY = 2;
 const WITHIN = 300;
+/** A check that is under way when the time is over may still come to its end. Milliseconds. */
+const TRY_MS = 15_000;
 /** Longer timers than this are not trusted: clocks are set. Milliseconds. */
 const LONGEST_SLEEP_MS = 600_000;
 
 /** Waits for a time, or until something answers. */
-export function waitProcedure(egress: EgressPolicy): Procedure {
+export function waitProcedure(checks: Checks): Procedure {
   return defineProcedure<WaitInput>({
     kind: 'workflow.wait',
     queue: () => WORKFLOW_QUEUE,
@@ -32,12 +31,8 @@ export function waitProcedure(egress: EgressPolicy): Procedure {
       const tries = await step(
         'wait for an answer',
         async (call) => {
-          const allowed = egress('check', workspace);
           for (let tries = 1; ; tries += 1) {
-            const problem =
-              'http' in check
-                ? await tryHttp(check.http, check.status ?? null, allowed, call.signal)
-                : await tryTcp(check.tcp, allowed, call.signal);
+            const problem = await inTime(until, call.signal, (signal) => checks.ask(workspace, check, signal));
             if (problem === null) return tries;
             if (tries === 1) await call.log(`Not yet: ${problem}`);
             if (Date.now() >= until) throw new OperationError('NO_ANSWER', `${problem} (tried for ${seconds} s)`);
@@ -49,6 +44,21 @@ export function waitProcedure(egress: EgressPolicy): Procedure {
       return finish(async () => ({ answered: 'http' in check ? check.http : check.tcp, tries }));
     },
   });
+}
+
+/** @throws NO_ANSWER where the turn to check has not come long after the time was over; the signal's reason. */
+async function inTime<T>(until: number, signal: AbortSignal, ask: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const late = new AbortController();
+  const error = new OperationError(
+    'NO_ANSWER',
+    'Too many checks waited for their turn (limits target_checks, workspace_checks).',
+  );
+  const timer = setTimeout(() => late.abort(error), Math.max(0, until - Date.now()) + TRY_MS);
+  try {
+    return await ask(AbortSignal.any([signal, late.signal]));
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 async function sleepUntil(time: number, signal: AbortSignal): Promise<void> {

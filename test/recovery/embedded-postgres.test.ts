@@ -3,10 +3,10 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { createDataDir, type Owner, postmasters, query, startOwner } from '../../test/support/embedded.ts';
-import { MAIN, until } from '../../test/support/server.ts';
-import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded.ts';
-import { signalProcess } from './embedded-process.ts';
+import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/database/embedded.ts';
+import { signalProcess } from '../../src/database/embedded-process.ts';
+import { createDataDir, type Owner, postmasters, query, startOwner } from '../support/embedded.ts';
+import { MAIN, until } from '../support/server.ts';
 
 // What is looked for in /proc: these tests must see with their own eyes that no process is left.
 const onLinux = { skip: process.platform === 'linux' ? false : 'skipped: /proc is absent' };

@@ -1,0 +1,123 @@
+/**
+ * Backups that only the holder of a key can open, in the format of age (age-encryption.org/v1): `age` and its
+ * hardware plug-ins make the keys, and `age --decrypt` opens the files as well.
+ */
+import { open } from 'node:fs/promises';
+import { BackupError, damaged } from './errors.ts';
+
+const HEADER = Buffer.from('age-encryption.org/v1\n');
+/** A file of keys that is longer is something else. */
+const MAX_IDENTITY_BYTES = 64 * 1024;
+
+type Bytes = AsyncIterable<Uint8Array>;
+
+/**
+ * Encrypts a stream.
+ * @param recipients public keys, `age1…`; whoever holds the secret key of one of them can open it.
+ * @throws BackupError where one of them is no such key; it is not told, for it may be a secret given by mistake.
+ */
+export async function encryptTo(recipients: readonly string[]): Promise<(source: Bytes) => Bytes> {
+  // Not earlier: few need it, and it takes long to load.
+  const { Encrypter } = await import('age-encryption');
+  const encrypter = new Encrypter();
+  for (const [n, recipient] of recipients.entries()) {
+    try {
+      encrypter.addRecipient(recipient);
+    } catch {
+      throw new BackupError(
+        `Recipient ${n + 1} is no public key of age. It begins with "age1"; "age-keygen" prints it when it makes a key.`,
+      );
+    }
+  }
+  return async function* encrypted(source) {
+    yield* await encrypter.encrypt(ReadableStream.from(source));
+  };
+}
+
+/**
+ * The secret keys in a file as `age-keygen` makes it, `AGE-SECRET-KEY-…` a line.
+ * @throws BackupError where it cannot be read or holds something else.
+ */
+export async function readIdentities(file: string): Promise<string[]> {
+  const text = await readBounded(file).catch((error: Error) => {
+    throw new BackupError(`${file} cannot be read: ${error.message}`);
+  });
+  if (text.startsWith('age-encryption.org/') || text.startsWith('-----BEGIN AGE')) {
+    throw new BackupError(
+      `${file} is itself encrypted. Open it first: age --decrypt ${file} | provisioning restore … --identity /dev/stdin`,
+    );
+  }
+  const lines = text.split('\n').map((line) => line.trim());
+  const identities = lines.filter((line) => line !== '' && !line.startsWith('#'));
+  if (identities.length === 0 || !identities.every((line) => /^AGE-SECRET-KEY-[0-9A-Z-]+$/.test(line))) {
+    throw new BackupError(`${file} holds no secret keys of age: lines that begin with "AGE-SECRET-KEY-".`);
+  }
+  return identities;
+}
+
+async function readBounded(file: string): Promise<string> {
+  const handle = await open(file);
+  const read: Buffer[] = [];
+  let length = 0;
+  // Closes the file.
+  for await (const chunk of handle.createReadStream()) {
+    read.push(chunk as Buffer);
+    length += (chunk as Buffer).length;
+    if (length > MAX_IDENTITY_BYTES) throw new Error('it is too long for a file of keys');
+  }
+  return Buffer.concat(read).toString('utf8');
+}
+
+/**
+ * Opens a stream that is encrypted, and passes on one that is not.
+ * @param file what messages call it.
+ * @throws BackupError where none of the keys opens it.
+ */
+export function decryptWith(file: string, identities: readonly string[]): (source: Bytes) => Bytes {
+  return async function* decrypted(source) {
+    const { isEncrypted, bytes } = await lookAhead(source);
+    if (!isEncrypted) {
+      yield* bytes;
+      return;
+    }
+    if (identities.length === 0) {
+      throw new BackupError(`${file} is encrypted. Give the file with the secret key: --identity FILE`);
+    }
+    const { Decrypter } = await import('age-encryption');
+    const decrypter = new Decrypter();
+    try {
+      for (const identity of identities) decrypter.addIdentity(identity);
+    } catch {
+      throw new BackupError('A secret key in the file of --identity is damaged.');
+    }
+    // Its own errors name neither the file nor what to do; those of reading pass.
+    let opened = false;
+    try {
+      const plain = await decrypter.decrypt(ReadableStream.from(bytes));
+      opened = true;
+      yield* plain;
+    } catch (error) {
+      if (error instanceof Error && 'code' in error) throw error;
+      if (!opened && error instanceof Error && error.message.startsWith('no identity matched')) {
+        throw new BackupError(`${file} is encrypted to other keys than those in the file of --identity.`);
+      }
+      throw damaged(file);
+    }
+  };
+}
+
+/** Whether a stream begins as age's do, and the whole of it. */
+async function lookAhead(source: Bytes): Promise<{ isEncrypted: boolean; bytes: Bytes }> {
+  const chunks = source[Symbol.asyncIterator]();
+  let head = Buffer.alloc(0);
+  while (head.length < HEADER.length) {
+    const { value, done } = await chunks.next();
+    if (done === true) break;
+    head = Buffer.concat([head, value]);
+  }
+  const whole = async function* () {
+    yield head;
+    yield* { [Symbol.asyncIterator]: () => chunks };
+  };
+  return { isEncrypted: head.subarray(0, HEADER.length).equals(HEADER), bytes: whole() };
+}
