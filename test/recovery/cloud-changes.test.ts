@@ -121,7 +121,13 @@ test('a repair goes on after a kill -9: each difference is mended once', async (
   for (const [place, { cloud, there, before }] of jobs.entries()) {
     const { result } = await completed(admin, ids.get(cloud) ?? '');
     assert.equal((result?.repaired as unknown[] | undefined)?.length, 3);
-    assert.equal(counts[place]?.(), 3, `${cloud.name} was asked for more than a label, a plan and a start`);
+    // Hetzner starts a server when it has changed its plan.
+    const changes = cloud.name === 'hetzner' ? 2 : 3;
+    assert.equal(
+      counts[place]?.(),
+      changes,
+      `${cloud.name} was asked for something else than a label, a plan and a start`,
+    );
     assert.equal(there.labels().env, 'prod');
     const { id: look } = expectOk(
       await admin.request<Operation>('POST', '/v1/servers/refresh', { servers: [before.id], workspace: 'default' }),

@@ -45,7 +45,10 @@ export function createProcedure(db: Database, providers: ProviderRegistry, encry
       }
       const server = await untilRunning(step, spec, {
         withProvider: (work) => withAccount(providers, input.provider, spec.workspace, work),
-        note: (ref) => noteRef(db, serverId, ref),
+        note: async (ref) => {
+          const holder = await noteRef(db, serverId, ref);
+          if (holder !== null) throw refTaken(input.provider, ref, holder);
+        },
       });
       const { ref, ip_address: ipAddress } = server;
       return finish(async (tx) => {
@@ -83,6 +86,20 @@ export function createProcedure(db: Database, providers: ProviderRegistry, encry
       };
     },
   });
+}
+
+/** A provider used an id again before the server that had it was forgotten here: that passes where it is being deleted. */
+function refTaken(provider: string, ref: string, holder: { id: string; hostname: string; status: string }) {
+  const { id, hostname, status } = holder;
+  const passes = status === 'deleting';
+  const what = passes
+    ? 'It is being deleted, and then the id is free.'
+    : 'Refresh that server, and delete it here where the provider has it no more.';
+  return new OperationError(
+    'PROVIDER_ID_REUSED',
+    `${provider} gave the new server the id ${ref}, which is that of ${hostname} (${id}) here. ${what}`,
+    { retryable: passes },
+  );
 }
 
 /** Works with the account that the workspace uses at the time. */
