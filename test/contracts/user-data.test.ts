@@ -14,6 +14,7 @@ import { text as textOf } from 'node:stream/consumers';
 import { after, before, describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import type { Provider } from '../../src/providers/contract.ts';
+import { createBody } from '../../src/providers/upcloud/request.ts';
 import { CLOUDS, type Cloud, startCloud } from '../clouds/all.ts';
 import { findProgram, needs } from '../support/needs.ts';
 
@@ -171,6 +172,18 @@ async function judge(cloud: string, cases: Record<string, string>): Promise<Reco
   child.stdin.end(JSON.stringify({ cloud, cases }));
   return JSON.parse(await textOf(child.stdout)) as Record<string, Verdict>;
 }
+
+test('a template of UpCloud without cloud-init gets the script as it is', () => {
+  // `template_type` of a storage: upcloud-go-api/upcloud/storage.go, StorageTemplateTypeNative and …CloudInit.
+  const template = { uuid: 't', title: 'T', neutral: 'debian-12', size: 10, zone: null };
+  const plan = { name: 'p', native_name: 'p', cpus: 1, memory_mb: 1_024, storage_gb: 10, tier: null };
+  const spec = { workspace: 'w', hostname: 'h', plan: 'p', zone: 'z', tags: [], user_data: SCRIPT };
+  for (const native of [true, false]) {
+    const catalog = { plans: [plan], zones: [], templates: [{ ...template, native }] };
+    const { user_data } = createBody(spec, randomUUID(), 'i', catalog).server as { user_data: string };
+    assert.equal(user_data === SCRIPT, native);
+  }
+});
 
 for (const name of CLOUDS) {
   describe(`user data at ${name}`, () => {
