@@ -20,11 +20,14 @@ create table provisioning.api_tokens (
   expires_at timestamp with time zone,
   last_used_at timestamp with time zone,
   revoked_at timestamp with time zone,
+  narrowed jsonb,
+  created_by_id uuid,
   constraint api_tokens_hash_key UNIQUE (hash),
   constraint api_tokens_pkey PRIMARY KEY (id),
   constraint api_tokens_user_id_fkey FOREIGN KEY (user_id) REFERENCES provisioning.users(id) ON DELETE CASCADE,
   constraint api_tokens_user_id_name_key UNIQUE (user_id, name)
 );
+CREATE INDEX api_tokens_made_for_others ON provisioning.api_tokens USING btree (created_by_id) WHERE (created_by_id <> user_id);
 
 create table provisioning.audit_checkpoints (
   number bigint not null,
@@ -239,6 +242,13 @@ create table provisioning.provider_credentials (
   constraint provider_credentials_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name) ON DELETE CASCADE
 );
 
+create table provisioning.recovery_codes (
+  user_id uuid not null,
+  digest bytea not null,
+  constraint recovery_codes_pkey PRIMARY KEY (user_id, digest),
+  constraint recovery_codes_user_id_fkey FOREIGN KEY (user_id) REFERENCES provisioning.users(id) ON DELETE CASCADE
+);
+
 create table provisioning.refresh_tokens (
   hash bytea not null,
   family uuid not null,
@@ -304,6 +314,19 @@ create table provisioning.schedules (
 );
 CREATE INDEX schedules_due ON provisioning.schedules USING btree (next_run_at);
 
+create table provisioning.second_factors (
+  user_id uuid not null,
+  secret text,
+  pending_secret text,
+  confirmed_at timestamp with time zone,
+  last_step bigint,
+  failures integer not null default 0,
+  failing_since timestamp with time zone,
+  pending_at timestamp with time zone,
+  constraint second_factors_pkey PRIMARY KEY (user_id),
+  constraint second_factors_user_id_fkey FOREIGN KEY (user_id) REFERENCES provisioning.users(id) ON DELETE CASCADE
+);
+
 create table provisioning.server_ssh (
   server_id text not null,
   ssh_user text not null default 'root'::text,
@@ -355,6 +378,22 @@ CREATE INDEX servers_status ON provisioning.servers USING btree (status, created
 CREATE INDEX servers_tags ON provisioning.servers USING gin (tags);
 CREATE INDEX servers_workspace ON provisioning.servers USING btree (workspace, created_at, id);
 CREATE INDEX servers_zone ON provisioning.servers USING btree (zone, created_at, id);
+
+create table provisioning.sessions (
+  id uuid not null,
+  user_id uuid not null,
+  origin text not null default 'password'::text,
+  created_at timestamp with time zone not null default now(),
+  last_used_at timestamp with time zone not null default now(),
+  address text,
+  user_agent text,
+  access_ttl integer,
+  expires_at timestamp with time zone not null,
+  ends_at timestamp with time zone not null,
+  constraint sessions_pkey PRIMARY KEY (id),
+  constraint sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES provisioning.users(id) ON DELETE CASCADE
+);
+CREATE INDEX sessions_user ON provisioning.sessions USING btree (user_id, last_used_at);
 
 create table provisioning.settings (
   key text not null,
@@ -449,13 +488,17 @@ CREATE INDEX taskservs_workspace ON provisioning.taskservs USING btree (workspac
 create table provisioning.users (
   id uuid not null,
   username text not null,
-  password_hash text not null,
+  password_hash text,
   disabled boolean not null default false,
   token_generation integer not null default 0,
   created_at timestamp with time zone not null default now(),
   updated_at timestamp with time zone not null default now(),
-  constraint users_pkey PRIMARY KEY (id)
+  service_workspace text,
+  created_by text,
+  constraint users_pkey PRIMARY KEY (id),
+  constraint users_service_workspace_fkey FOREIGN KEY (service_workspace) REFERENCES provisioning.workspaces(name) ON DELETE CASCADE
 );
+CREATE INDEX users_service_workspace ON provisioning.users USING btree (service_workspace) WHERE (service_workspace IS NOT NULL);
 CREATE UNIQUE INDEX users_username ON provisioning.users USING btree (lower(username));
 
 create table provisioning.webhook_cursor (
@@ -777,13 +820,13 @@ CREATE TRIGGER audit_log_is_append_only BEFORE DELETE OR UPDATE ON provisioning.
 
 CREATE TRIGGER audit_log_is_not_truncated BEFORE TRUNCATE ON provisioning.audit_log FOR EACH STATEMENT EXECUTE FUNCTION provisioning.audit_log_is_append_only();
 
-CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.servers FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
-
-CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.schedules FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
-
 CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.operations FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 
+CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.servers FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
+
 CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.taskservs FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
+
+CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.schedules FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 
 CREATE TRIGGER server_departs AFTER DELETE ON provisioning.servers FOR EACH ROW EXECUTE FUNCTION provisioning.server_departs();
 

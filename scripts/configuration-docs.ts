@@ -54,7 +54,7 @@ const SETTINGS: Record<string, Setting> = {
   ADMIN_PASSWORD: {
     meaning: 'password of the first user `admin`, at the first start',
     default: '(generated, shown once)',
-    values: '8 to 1024 characters',
+    values: 'as `PASSWORD_MIN_LENGTH` asks, to 1024 characters',
   },
   JWT_SECRET: {
     meaning: 'what tokens are signed with',
@@ -69,6 +69,15 @@ const SETTINGS: Record<string, Setting> = {
   MASTER_KEY_PREVIOUS: { meaning: 'master keys of before', default: '(none)', values: `${BYTES} each, with commas` },
   TOKEN_TTL: { meaning: 'seconds that an access token is valid' },
   REFRESH_TTL: { meaning: 'seconds that a refresh token is valid' },
+  SESSION_TTL: { meaning: 'seconds after which a session ends, however often it is refreshed' },
+  API_TOKEN_TTL: { meaning: 'seconds that an API token is valid where nobody says otherwise' },
+  API_TOKEN_MAX_TTL: { meaning: 'seconds that an API token may be valid; 0: as long as they like, also for ever' },
+  PASSWORD_MIN_LENGTH: { meaning: 'characters of a new password at least' },
+  ADMIN_TOTP: {
+    meaning:
+      'whether the roles of administrators count only with [a second factor](guides/users-and-tokens.md#second-factor), also for their workflows, schedules and webhooks; the same on all replicas',
+    values: '`true`, `false`',
+  },
   WORKSPACE_ROOTS: {
     meaning: 'directories in which workspaces may lie',
     default: '`<data dir>/workspaces:/opt/workspaces`',
@@ -82,7 +91,7 @@ const SETTINGS: Record<string, Setting> = {
   LOGIN_RATE_LIMIT: { meaning: 'login tries a minute for an address; 0: no limit' },
   ACCOUNT_LOGIN_LIMIT: {
     meaning:
-      'failed login tries in 15 minutes for a user, from addresses where they have not logged in before; 0: no limit',
+      'failed login tries in 15 minutes for a user, from addresses where they have not logged in before, and wrong passwords of one who is logged in and is asked for it; 0: no limit',
   },
   BODY_LIMIT: { meaning: 'bytes of a request body' },
   ...Object.fromEntries(

@@ -121,7 +121,9 @@ export async function buildApp(
     if (access === undefined || access === 'public') return;
     if (options.readiness.draining) throw errors.unavailable('The server is shutting down. Try again in a moment.');
     setPrincipal(request, await auth.authenticate(request));
-    if (access !== 'authenticated' && !isPermitted(principalOf(request), access)) throw errors.forbidden(access);
+    const principal = principalOf(request);
+    if (access === 'authenticated' || isPermitted(principal, access)) return;
+    throw principal.lacksSecondFactor ? errors.secondFactorNeeded() : errors.forbidden(access);
   });
   app.addHook('onSend', (_request, reply, payload, done) => {
     // A connection kept alive would hold the stop up for as long as it may idle.

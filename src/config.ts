@@ -10,6 +10,7 @@ import { type AuditDestination, readAuditDestination } from './access/audit-dest
 import { defaultThreads } from './evaluation/pool.ts';
 import { LIMIT_SETTING_NAMES, type LimitSettings, readLimitSettings } from './limits/catalogue.ts';
 import { type AllowedNetwork, type EgressSettings, readAllowedNetwork } from './outbound/egress.ts';
+import { isWide } from './outbound/wide-network.ts';
 import { CLOUD_SETTING_NAMES, type CloudSettings, readCloudSettings } from './providers/cloud-settings.ts';
 import { parseFaults, type SimulatedFaults } from './providers/simulated/faults.ts';
 
@@ -48,6 +49,16 @@ export interface Config {
   tokenTtl: number;
   /** Seconds. */
   refreshTtl: number;
+  /** Seconds after which a session ends however often it is renewed. */
+  sessionTtl: number;
+  /** Seconds that an API token holds where nobody says otherwise. */
+  apiTokenTtl: number;
+  /** Seconds that an API token may hold; 0: as long as they like, also for ever. */
+  apiTokenMaxTtl: number;
+  /** Characters of a new password at least. */
+  passwordMinLength: number;
+  /** Whether administrators have no roles until they have set up a second factor. */
+  adminTotp: boolean;
   /** Absolute directories in which workspaces may lie. */
   workspaceRoots: string[];
   /** Requests a minute for a principal; 0: no limit. */
@@ -127,6 +138,11 @@ const NAMES = [
   'MASTER_KEY_PREVIOUS',
   'TOKEN_TTL',
   'REFRESH_TTL',
+  'SESSION_TTL',
+  'API_TOKEN_TTL',
+  'API_TOKEN_MAX_TTL',
+  'PASSWORD_MIN_LENGTH',
+  'ADMIN_TOTP',
   'WORKSPACE_ROOTS',
   'RATE_LIMIT',
   'ADDRESS_RATE_LIMIT',
@@ -199,6 +215,11 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
     previousMasterKeys: masterKeys(value('MASTER_KEY_PREVIOUS'), 'MASTER_KEY_PREVIOUS'),
     tokenTtl: integer(value, 'TOKEN_TTL', 86_400, 1, 31_536_000),
     refreshTtl: integer(value, 'REFRESH_TTL', 604_800, 1, 31_536_000),
+    sessionTtl: integer(value, 'SESSION_TTL', 2_592_000, 1, 31_536_000),
+    apiTokenTtl: integer(value, 'API_TOKEN_TTL', 7_776_000, 1, 315_360_000),
+    apiTokenMaxTtl: integer(value, 'API_TOKEN_MAX_TTL', 31_536_000, 0, 315_360_000),
+    passwordMinLength: integer(value, 'PASSWORD_MIN_LENGTH', 12, 8, 128),
+    adminTotp: oneOf(value, 'ADMIN_TOTP', ['true', 'false'], 'false') === 'true',
     workspaceRoots: (value('WORKSPACE_ROOTS') ?? `${path.join(dataDir, 'workspaces')}:/opt/workspaces`)
       .split(':')
       .filter((root) => root !== '')
@@ -380,9 +401,11 @@ function trustProxy(text: string): Config['trustProxy'] {
   if (/^\d+$/.test(text)) return integer(() => text, 'TRUST_PROXY', 1, 1, MAX_PROXIES);
   const networks = list(text);
   const wrong = networks.find((network) => !isNetwork(network));
-  const all = networks.find((network) => /\/0+$/.test(network));
-  if (all !== undefined) throw believesEverybody(all);
-  if (wrong === undefined && networks.length > 0) return networks;
+  if (wrong === undefined && networks.length > 0) {
+    const wide = networks.find((network) => isWide(readAllowedNetwork(network).network));
+    if (wide !== undefined) throw believesEverybody(wide);
+    return networks;
+  }
   throw new ConfigError(
     `PROVISIONING_TRUST_PROXY must be the number of proxies in front (1 to ${MAX_PROXIES}), or their addresses and networks with commas, not "${text}".`,
   );

@@ -81,7 +81,27 @@ export const errors = {
   invalidCredentials: () => make(401, 'INVALID_CREDENTIALS', 'The user name or the password is wrong.'),
   invalidRefreshToken: () =>
     make(401, 'INVALID_REFRESH_TOKEN', 'The refresh token is invalid, expired or already used. Log in again.'),
+  totpRequired: () =>
+    make(401, 'TOTP_REQUIRED', 'The password is right; a code is asked for besides. Send it as "totp".'),
+  invalidTotp: () =>
+    make(
+      401,
+      'INVALID_TOTP',
+      'The code is wrong, or was used before. Take the next one that the app shows, or a recovery code.',
+    ),
   // 403
+  secondFactorNeeded: () =>
+    make(
+      403,
+      'TOTP_ENROLMENT_REQUIRED',
+      'Administrators of this installation need a second factor. Set it up (POST /v1/auth/totp, "provisioning totp enable"); until then your roles do not count.',
+    ),
+  proofRequired: () =>
+    make(
+      403,
+      'PROOF_REQUIRED',
+      'A session alone does not do this. Send your own password, and a code where logins ask for one, as "proof".',
+    ),
   forbidden: (permission: string, workspace?: string) =>
     make(
       403,

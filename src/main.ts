@@ -49,6 +49,16 @@ program
   .action(async (file, flags) => (await server()).restoreFrom(file, flags));
 
 program
+  .command('reset-login')
+  .description(
+    'give a user a new password and take their second factor off, where no administrator can log in to do it',
+  )
+  .argument('<user>', 'the name of the user')
+  .option(...configFile)
+  .option(...dataDir)
+  .action(async (user, flags) => (await server()).resetLoginOf(user, flags));
+
+program
   .command('audit-key')
   .description('print the key of the audit log\'s checkpoints, for "provisioning audit verify" elsewhere')
   .option(...configFile)

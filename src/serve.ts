@@ -1,15 +1,17 @@
-/** The commands that are the server or work on its database: `serve`, `migrate`, `backup`, `restore`. */
+/** The commands that are the server or work on its database: `serve`, `migrate`, `backup`, `restore`, … */
 import { once } from 'node:events';
 import type { Logger } from 'pino';
 import { auditKey } from './access/audit-sealer.ts';
 import { findMasterKey, openEncryption } from './access/master-key.ts';
+import { resetLogin } from './accounts/reset-login.ts';
 import { backUp } from './backup/backup.ts';
 import { readIdentities } from './backup/encryption.ts';
 import { BackupError } from './backup/errors.ts';
 import { restore } from './backup/restore.ts';
 import { type Config, ConfigError, loadConfig } from './config.ts';
 import { DiskError } from './database/disk.ts';
-import { createDatabase, createPool } from './database/pool.ts';
+import { type ConnectionSettings, createDatabase, createPool } from './database/pool.ts';
+import { ApplicationError } from './errors.ts';
 import { createLogger, migrateDatabase, startServer, withDatabase, withSharedDatabase } from './server.ts';
 import { nameSources } from './stack-traces.ts';
 
@@ -139,13 +141,31 @@ export async function restoreFrom(file: string, flags: RestoreFlags): Promise<vo
   }
 }
 
+/** Lets a user in again whom no administrator can help. */
+export async function resetLoginOf(user: string, flags: ServeFlags): Promise<void> {
+  try {
+    const config = configFrom(flags);
+    const logger = createLogger(config);
+    const reset = async (settings: ConnectionSettings) => {
+      const db = createDatabase(createPool(settings, { max: 1, applicationName: 'provisioning reset-login' }));
+      return resetLogin(db, user).finally(() => db.destroy());
+    };
+    const password = await withSharedDatabase(config, logger, reset, { signal: stopSignal(logger) });
+    say(`The user "${user}" logs in with the password  ${password}  and no code. It is not shown again.`);
+    say('All their sessions and API tokens have ended.');
+    process.exit(0);
+  } catch (error) {
+    endProcess(error);
+  }
+}
+
 function say(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
 function endProcess(error: unknown): never {
   process.stderr.write(`provisioning: ${error instanceof Error ? error.message : String(error)}\n`);
-  const told = error instanceof ConfigError || error instanceof BackupError || error instanceof DiskError;
+  const told = [ApplicationError, ConfigError, BackupError, DiskError].some((kind) => error instanceof kind);
   if (!told && error instanceof Error) process.stderr.write(`${nameSources(error.stack ?? '')}\n`);
   process.exit(error instanceof ConfigError ? USAGE_EXIT_STATUS : 1);
 }

@@ -397,7 +397,7 @@ async function start(
   engine.register(
     allProcedures({ db, providers, encryption, ssh: sshTools, engine }, { runtime, hosts: hostTools, egress, limits }),
   );
-  const authenticator = createAuthenticator({ db, listener, secret });
+  const authenticator = createAuthenticator({ db, listener, secret, adminTotp: config.adminTotp });
   const app = await buildApp(services, authenticator, { logger, readiness, pool, follower, tls });
   // Making the application ready keeps the process busy for seconds on a slow machine. A replica that is silent for so
   // long counts as dead: it joins afterwards.

@@ -30,6 +30,12 @@ export const me = queryOptions({
   staleTime: 60_000,
 });
 
+/** Whether signing in asks for a code. */
+export const totpState = queryOptions({
+  queryKey: ['totp'],
+  queryFn: ({ signal }) => client.get('/v1/auth/totp', { signal }),
+});
+
 export const providers = queryOptions({
   queryKey: ['providers'],
   queryFn: ({ signal }) => client.get('/v1/providers', { signal }),

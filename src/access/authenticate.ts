@@ -3,6 +3,8 @@ import type { Listener } from '../database/listener.ts';
 import type { Database } from '../database/pool.ts';
 import { errors } from '../errors.ts';
 import type { Principal } from './permissions.ts';
+import { waitsForSecondFactor } from './second-factor-rule.ts';
+import { readSessionState, type SessionState, touchSession } from './session-store.ts';
 import { readUserState, USERS_CHANNEL, type UserState } from './store.ts';
 import { intersectBindings } from './token-roles.ts';
 import { type ApiTokenState, findApiToken, touchApiToken } from './token-store.ts';
@@ -12,7 +14,7 @@ export { USERS_CHANNEL };
 
 /** A change is told by NOTIFY at once; this bounds what a lost message could cost. */
 const CACHE_TTL_MS = 5_000;
-/** Users, and API tokens, remembered at most. */
+/** Users, sessions and API tokens remembered at most, each. */
 const CACHE_SIZE = 10_000;
 /** `last_used_at` is kept to the minute. */
 const TOUCH_INTERVAL_MS = 60_000;
@@ -68,21 +70,32 @@ function createCache<T>(trusted: () => boolean): Cache<T> {
   };
 }
 
-/** Reads `Authorization: Bearer` with an access token or an API token, and what the user may do at this moment. */
-export function createAuthenticator(options: { db: Database; listener: Listener; secret: string }): Authenticator {
-  const { db, listener } = options;
+/**
+ * Reads `Authorization: Bearer` with an access token or an API token, and what the user may do at this moment.
+ * @param options `adminTotp`: administrators have no roles until they have a second factor.
+ */
+export function createAuthenticator(options: {
+  db: Database;
+  listener: Listener;
+  secret: string;
+  adminTotp: boolean;
+}): Authenticator {
+  const { db, listener, adminTotp } = options;
   const tokens = createTokens(options.secret);
   const trusted = () => listener.connected;
   const users = createCache<UserState>(trusted);
+  const sessions = createCache<SessionState>(trusted);
   const apiTokens = createCache<ApiTokenState>(trusted);
   const touched = new Map<string, number>();
 
   const forgetUser = (userId: string) => {
     users.delete(userId);
+    sessions.deleteWhere((session) => session.user_id === userId);
     apiTokens.deleteWhere((token) => token.user_id === userId);
   };
   listener.listen(USERS_CHANNEL, forgetUser, () => {
     users.clear();
+    sessions.clear();
     apiTokens.clear();
   });
 
@@ -95,9 +108,24 @@ export function createAuthenticator(options: { db: Database; listener: Listener;
   const byAccessToken = async (token: string): Promise<Principal> => {
     const claims = tokens.verify('access', token);
     if (claims === null) throw errors.unauthenticated('The token is invalid or has expired. Log in again.');
-    const user = await enabledUser(claims.sub);
-    if (claims.gen !== user.token_generation) throw errors.unauthenticated('The token has ended. Log in again.');
-    return { userId: user.id, name: user.username, label: user.username, tokenId: null, bindings: user.bindings };
+    const { sub, sid } = claims;
+    const user = await enabledUser(sub);
+    const session = sid === undefined ? undefined : await sessions.get(sid, () => readSessionState(db, sid));
+    // A token without a session is of a version that asked for no second factor.
+    const vouched = session !== null && (session !== undefined || !user.totp);
+    if (claims.gen !== user.token_generation || !vouched) {
+      throw errors.unauthenticated('The token has ended. Log in again.');
+    }
+    if (session !== undefined) touch(session.id, touchSession);
+    const who = { userId: user.id, name: user.username, label: user.username, tokenId: null };
+    return { ...who, ...(session && { sessionId: session.id }), ...rolesOf(user) };
+  };
+
+  /** What the user may do by themselves. */
+  const rolesOf = (user: UserState): Pick<Principal, 'bindings' | 'lacksSecondFactor'> => {
+    return adminTotp && waitsForSecondFactor(user)
+      ? { bindings: [], lacksSecondFactor: true }
+      : { bindings: user.bindings };
   };
 
   const byApiToken = async (secret: string): Promise<Principal> => {
@@ -107,23 +135,25 @@ export function createAuthenticator(options: { db: Database; listener: Listener;
       throw errors.unauthenticated('The API token is unknown, expired or revoked.');
     }
     const user = await enabledUser(token.user_id);
-    touch(token.id);
+    touch(token.id, touchApiToken);
+    const held = rolesOf(user);
     return {
       userId: user.id,
       name: user.username,
       label: `${user.username} (token ${token.name})`,
       tokenId: token.id,
-      bindings: intersectBindings(token.roles, user.bindings),
+      ...held,
+      bindings: intersectBindings(token.roles, held.bindings),
     };
   };
 
   /** Not on the request's way: nobody waits for it, and a failure costs a minute of precision. */
-  const touch = (tokenId: string) => {
+  const touch = (id: string, note: (db: Database, id: string) => Promise<void>) => {
     const now = performance.now();
-    if (now - (touched.get(tokenId) ?? Number.NEGATIVE_INFINITY) < TOUCH_INTERVAL_MS) return;
+    if (now - (touched.get(id) ?? Number.NEGATIVE_INFINITY) < TOUCH_INTERVAL_MS) return;
     if (touched.size >= CACHE_SIZE) touched.clear();
-    touched.set(tokenId, now);
-    touchApiToken(db, tokenId).catch(() => touched.delete(tokenId));
+    touched.set(id, now);
+    note(db, id).catch(() => touched.delete(id));
   };
 
   return {

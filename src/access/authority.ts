@@ -1,8 +1,10 @@
 /** On whose behalf something goes on after the request that asked for it, and what is left of that later. */
 import { sql } from 'kysely';
+import type { Config } from '../config.ts';
 import type { Queryable } from '../database/pool.ts';
 import type { RoleBinding } from '../database/tables.ts';
 import type { Principal } from './permissions.ts';
+import { waitsForSecondFactor } from './second-factor-rule.ts';
 import { intersectBindings } from './token-roles.ts';
 
 /** As it is stored: who, with which API token, and what they were permitted when they asked. */
@@ -29,33 +31,50 @@ export interface PresentAuthority {
 interface Holder {
   present: boolean;
   disabled: boolean;
-  held: RoleBinding[];
+  service_workspace: string | null;
+  totp: boolean;
+  bindings: RoleBinding[];
   /** Null: the token is deleted, revoked or expired. */
   token_roles: RoleBinding[] | null;
 }
 
-/** What that user and that token may do now of what they were permitted then. */
-export async function presentAuthority(db: Queryable, authority: Authority): Promise<PresentAuthority> {
+/**
+ * What that user and that token may do now of what they were permitted then.
+ * @param adminTotp administrators have no roles until they have a second factor.
+ */
+export async function presentAuthority(
+  db: Queryable,
+  authority: Authority,
+  { adminTotp }: Pick<Config, 'adminTotp'>,
+): Promise<PresentAuthority> {
   const { rows } = await sql<Holder>`
-    select u.id is not null as present, coalesce(u.disabled, false) as disabled,
+    select u.id is not null as present, coalesce(u.disabled, false) as disabled, u.service_workspace,
+           exists (select from provisioning.second_factors f where f.user_id = u.id and f.secret is not null) as totp,
            (select coalesce(json_agg(json_build_object('role', b.role, 'workspace', b.workspace)), '[]')
-            from provisioning.role_bindings b where b.user_id = a.user_id) as held,
-           t.roles as token_roles
+            from provisioning.role_bindings b where b.user_id = a.user_id) as bindings,
+           coalesce(t.narrowed, t.roles) as token_roles
     from (select ${authority.userId}::uuid as user_id, ${authority.tokenId}::uuid as token_id) a
       left join provisioning.users u on u.id = a.user_id
       left join provisioning.api_tokens t on t.id = a.token_id and t.user_id = a.user_id
         and t.revoked_at is null and (t.expires_at is null or t.expires_at > now())`.execute(db);
-  return leftOf(authority, rows[0]);
+  return leftOf(authority, rows[0], adminTotp);
 }
 
-function leftOf({ name, tokenId, bindings }: Authority, holder: Holder | undefined): PresentAuthority {
+function leftOf(
+  { name, tokenId, bindings }: Authority,
+  holder: Holder | undefined,
+  adminTotp: boolean,
+): PresentAuthority {
   const ended = (reason: string): PresentAuthority => ({ bindings: [], ended: reason });
   if (holder === undefined || !holder.present) return ended(`the user "${name}" has been deleted`);
   if (holder.disabled) return ended(`the user "${name}" is disabled`);
   if (tokenId !== null && holder.token_roles === null) {
     return ended(`the API token of "${name}" that asked for it has been revoked or has expired`);
   }
-  const held = holder.token_roles === null ? holder.held : intersectBindings(holder.token_roles, holder.held);
+  if (adminTotp && waitsForSecondFactor(holder)) {
+    return ended(`the administrator "${name}" has no second factor, which PROVISIONING_ADMIN_TOTP asks for`);
+  }
+  const held = holder.token_roles === null ? holder.bindings : intersectBindings(holder.token_roles, holder.bindings);
   const left = intersectBindings(bindings, held);
   return left.length === 0
     ? ended(`the user "${name}" has none of the roles any more that it was asked for with`)

@@ -13,7 +13,7 @@ import {
   type Role,
   requirePermission,
 } from './permissions.ts';
-import { holdsBinding, intersectBindings } from './token-roles.ts';
+import { holdsBinding, intersectBindings, narrowBindings } from './token-roles.ts';
 
 function principal(role: Role, workspace: string | null): Principal {
   return { userId: 'ann-id', name: 'ann', label: 'ann', tokenId: null, bindings: [{ role, workspace }] };
@@ -93,4 +93,31 @@ test('what a token and its owner have in common is never more than either', () =
   assert.deepEqual(intersectBindings([{ role: 'forgotten', workspace: null }], of('admin')), []);
   assert.ok(holdsBinding(of('admin'), { role: 'operator', workspace: 'a' }));
   assert.ok(!holdsBinding(of('operator', 'a'), { role: 'operator', workspace: null }));
+});
+
+test('what is narrowed to permissions stays so, in common with anything and passed on', () => {
+  const narrowed = (permissions: string[], role: Role = 'operator') => [{ role, workspace: null, permissions }];
+  const wide = [{ role: 'operator', workspace: null }];
+  const reads = narrowed(['server_read', 'server_create']);
+  assert.deepEqual(intersectBindings(wide, reads), reads);
+  assert.deepEqual(intersectBindings(reads, narrowed(['server_read', 'webhook_read'])), narrowed(['server_read']));
+  assert.deepEqual(intersectBindings(reads, narrowed(['webhook_read'])), []);
+  const asViewer = {
+    ...principal('viewer', null),
+    bindings: intersectBindings(reads, [{ role: 'viewer', workspace: 'a' }]),
+  };
+  assert.deepEqual(
+    PERMISSIONS.filter((permission) => isPermitted(asViewer, permission)),
+    ['server_read'],
+  );
+  assert.ok(holdsBinding(wide, { role: 'operator', workspace: null, permissions: ['server_read'] }));
+  assert.ok(!holdsBinding(reads, { role: 'operator', workspace: null }));
+  assert.ok(!holdsBinding(reads, { role: 'operator', workspace: null, permissions: ['server_read', 'webhook_read'] }));
+  // A permission that the role does not have is not had by naming it.
+  assert.ok(!isPermitted({ ...principal('viewer', null), bindings: narrowed(['user_write'], 'viewer') }, 'user_write'));
+  assert.deepEqual(narrowBindings(wide, ['a', 'b'], ['server_read', 'user_write']), [
+    { role: 'operator', workspace: 'a', permissions: ['server_read'] },
+    { role: 'operator', workspace: 'b', permissions: ['server_read'] },
+  ]);
+  assert.deepEqual(narrowBindings([{ role: 'viewer', workspace: 'a' }], ['b'], undefined), []);
 });

@@ -33,6 +33,8 @@ export const PERMISSIONS = [
   'provider_read',
   'catalog_read',
   'system_metrics',
+  'service_account_read',
+  'service_account_write',
   'user_read',
   'user_write',
   'audit_read',
@@ -76,6 +78,7 @@ export const ROLES = {
     'secret_write',
     'webhook_read',
     'webhook_write',
+    'service_account_read',
   ],
   // Delete, change, cancel, and use of secrets: only what they made themselves (OWN_ONLY).
   developer: [
@@ -131,11 +134,17 @@ export interface Principal {
   label: string;
   /** Null for a login; the token's id where one was used. */
   tokenId: string | null;
+  /** Of a login; absent where its access token is of a version that knew no sessions. */
+  sessionId?: string;
+  /** They have no roles until they set up the second factor that is asked of them. */
+  lacksSecondFactor?: true;
   bindings: readonly RoleBinding[];
 }
 
-function rolePermissions(role: string): readonly Permission[] {
-  return role in ROLES ? ROLES[role as Role] : [];
+/** Whether the binding grants the permission, wherever it holds. */
+function grants({ role, permissions }: RoleBinding, permission: Permission): boolean {
+  const held: readonly Permission[] = role in ROLES ? ROLES[role as Role] : [];
+  return held.includes(permission) && (permissions === undefined || permissions.includes(permission));
 }
 
 /** Whether the principal holds the permission in the workspace, or anywhere at all where none is given. */
@@ -143,7 +152,7 @@ export function isPermitted(principal: Principal, permission: Permission, worksp
   const global = GLOBAL_PERMISSIONS.includes(permission);
   return principal.bindings.some(
     (binding) =>
-      rolePermissions(binding.role).includes(permission) &&
+      grants(binding, permission) &&
       (binding.workspace === null || (!global && (workspace === undefined || binding.workspace === workspace))),
   );
 }
@@ -152,7 +161,7 @@ export function isPermitted(principal: Principal, permission: Permission, worksp
 export function isPermittedOverOthers(principal: Principal, permission: Permission, workspace: string): boolean {
   return principal.bindings.some(
     (binding) =>
-      rolePermissions(binding.role).includes(permission) &&
+      grants(binding, permission) &&
       (binding.workspace === null || binding.workspace === workspace) &&
       !(OWN_ONLY[binding.role as Role] ?? []).includes(permission),
   );
@@ -161,9 +170,8 @@ export function isPermittedOverOthers(principal: Principal, permission: Permissi
 /** The workspaces in which the permission holds; null: in all. @param overOthers also over what others made. */
 export function permittedWorkspaces(principal: Principal, permission: Permission, overOthers = false): string[] | null {
   const holding = principal.bindings.filter(
-    ({ role }) =>
-      rolePermissions(role).includes(permission) &&
-      !(overOthers && (OWN_ONLY[role as Role] ?? []).includes(permission)),
+    (binding) =>
+      grants(binding, permission) && !(overOthers && (OWN_ONLY[binding.role as Role] ?? []).includes(permission)),
   );
   if (holding.some((binding) => binding.workspace === null)) return null;
   return [...new Set(holding.flatMap((binding) => binding.workspace ?? []))];

@@ -58,11 +58,15 @@ async function keptKey(tx: Queryable, encryption: Encryption): Promise<string> {
 
 /**
  * Ends every session, and has the next start make another signing key: whoever read the one of a backup can do nothing with
- * it. Answers that are encrypted under that key are forgotten.
+ * it. Answers that are encrypted under that key are forgotten; that their requests were carried out is not.
  */
 export async function replaceSigningKey(db: Queryable): Promise<void> {
   await sql`delete from provisioning.settings where key = ${SIGNING_KEY}`.execute(db);
-  await sql`delete from provisioning.idempotency_keys where response_sealed and not request_keyed`.execute(db);
+  await sql`
+    update provisioning.idempotency_keys set response_body = null where response_sealed and not request_keyed`.execute(
+    db,
+  );
   await sql`update provisioning.users set token_generation = token_generation + 1`.execute(db);
+  await sql`delete from provisioning.sessions`.execute(db);
   await sql`update provisioning.refresh_tokens set revoked_at = now() where revoked_at is null`.execute(db);
 }

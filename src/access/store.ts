@@ -12,22 +12,31 @@ export interface UserState {
   disabled: boolean;
   token_generation: number;
   bindings: RoleBinding[];
+  /** The workspace that owns this service account; null: a person. */
+  service_workspace: string | null;
+  /** A second factor is asked for at the login. */
+  totp: boolean;
 }
 
 export interface UserCredentials extends UserState {
-  password_hash: string;
+  /** Null: no password opens it. */
+  password_hash: string | null;
 }
 
 const BINDINGS = `(select coalesce(json_agg(json_build_object('role', b.role, 'workspace', b.workspace)
   order by b.role, b.workspace nulls first), '[]'::json) from provisioning.role_bindings b where b.user_id = users.id)`;
 const TIME = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`;
 
+const HAS_TOTP = `exists (select from provisioning.second_factors f where f.user_id = users.id and f.secret is not null)`;
+
 /** A user as clients see it, as JSON text. */
 export const USER_JSON = sql.raw<string>(`json_build_object(
-  'id', id, 'username', username, 'disabled', disabled, 'roles', ${BINDINGS},
+  'id', id, 'username', username, 'disabled', disabled, 'roles', ${BINDINGS}, 'totp_enabled', ${HAS_TOTP},
   'created_at', ${TIME('created_at')}, 'updated_at', ${TIME('updated_at')})::text`);
 
-const STATE = sql.raw(`id, username, disabled, token_generation, ${BINDINGS} as bindings`);
+const STATE = sql.raw(
+  `id, username, disabled, token_generation, service_workspace, ${HAS_TOTP} as totp, ${BINDINGS} as bindings`,
+);
 
 /** Null when there is none. */
 export async function readUserState(db: Queryable, id: string): Promise<UserState | null> {
@@ -74,21 +83,32 @@ export async function anyUser(db: Queryable): Promise<boolean> {
   return (await db.selectFrom('provisioning.users').select('id').limit(1).executeTakeFirst()) !== undefined;
 }
 
-/** Null when there is none. */
+/** Null when there is none, or it is a service account. */
 export async function readUserJson(db: Queryable, id: string): Promise<string | null> {
   const { rows } = await sql<{ json: string }>`
-    select ${USER_JSON} as json from provisioning.users where id = ${id}`.execute(db);
+    select ${USER_JSON} as json from provisioning.users where id = ${id} and service_workspace is null`.execute(db);
   return rows[0]?.json ?? null;
 }
 
 /** @throws on the unique index `users_username` when the name is taken. */
 export async function insertUser(
   tx: Queryable,
-  user: { id: string; username: string; passwordHash: string; bindings: readonly RoleBinding[] },
+  user: {
+    id: string;
+    username: string;
+    /** Null: no password opens it. */
+    passwordHash: string | null;
+    bindings: readonly RoleBinding[];
+    /** Of a service account. */
+    service?: { workspace: string; createdBy: string };
+  },
 ): Promise<void> {
   await tx
     .insertInto('provisioning.users')
-    .values({ id: user.id, username: user.username, password_hash: user.passwordHash })
+    .values({
+      ...{ id: user.id, username: user.username, password_hash: user.passwordHash },
+      ...(user.service && { service_workspace: user.service.workspace, created_by: user.service.createdBy }),
+    })
     .execute();
   await insertBindings(tx, user.id, user.bindings);
 }
@@ -148,9 +168,10 @@ export async function notifyUserChanged(tx: Queryable, id: string): Promise<void
   await sql`select pg_notify(${USERS_CHANNEL}, ${id})`.execute(tx);
 }
 
-/** Ends every access and refresh token of the user. */
+/** Ends every session of the user, with every access and refresh token. */
 export async function endSessions(tx: Queryable, userId: string): Promise<void> {
   await sql`update provisioning.users set token_generation = token_generation + 1 where id = ${userId}`.execute(tx);
+  await tx.deleteFrom('provisioning.sessions').where('user_id', '=', userId).execute();
   await sql`
     update provisioning.refresh_tokens set revoked_at = now()
     where user_id = ${userId} and revoked_at is null`.execute(tx);
@@ -180,13 +201,6 @@ export async function spendRefreshToken(
   const known = await sql<{ family: string }>`
     select family from provisioning.refresh_tokens where hash = ${hash} and user_id = ${userId}`.execute(tx);
   return known.rows[0] === undefined ? null : { family: known.rows[0].family, fresh: false };
-}
-
-export async function revokeFamily(tx: Queryable, family: string): Promise<void> {
-  await sql`
-    update provisioning.refresh_tokens set revoked_at = now() where family = ${family} and revoked_at is null`.execute(
-    tx,
-  );
 }
 
 /** All workspaces; those named go on existing until the transaction ends. */

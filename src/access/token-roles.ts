@@ -28,15 +28,54 @@ export function intersectBindings(wanted: readonly RoleBinding[], held: readonly
     for (const b of held) {
       if (a.workspace !== null && b.workspace !== null && a.workspace !== b.workspace) continue;
       const workspace = a.workspace ?? b.workspace;
-      for (const role of common(a.role, b.role)) result.set(`${role} ${workspace ?? '*'}`, { role, workspace });
+      const permissions = commonPermissions(a, b);
+      if (permissions?.length === 0) continue;
+      for (const role of common(a.role, b.role)) {
+        const binding = { role, workspace, ...(permissions === undefined ? {} : { permissions }) };
+        result.set(`${role} ${workspace ?? '*'} ${permissions?.join() ?? '*'}`, binding);
+      }
     }
   }
   return [...result.values()];
 }
 
+/** Undefined: both are narrowed to none. */
+function commonPermissions({ permissions: a }: RoleBinding, { permissions: b }: RoleBinding): string[] | undefined {
+  if (a === undefined || b === undefined) return a ?? b;
+  return a.filter((permission) => b.includes(permission));
+}
+
+/** What is left of bindings in these workspaces, with these permissions. Undefined: all of them. */
+export function narrowBindings(
+  bindings: readonly RoleBinding[],
+  workspaces: readonly string[] | undefined,
+  permissions: readonly Permission[] | undefined,
+): RoleBinding[] {
+  return bindings.flatMap((binding) => {
+    const narrowed = permissions === undefined ? binding : withPermissions(binding, permissions);
+    if (narrowed === null) return [];
+    if (workspaces === undefined) return [narrowed];
+    const { workspace } = narrowed;
+    if (workspace !== null) return workspaces.includes(workspace) ? [narrowed] : [];
+    return workspaces.map((name) => ({ ...narrowed, workspace: name }));
+  });
+}
+
+/** Null: the binding grants none of them. */
+function withPermissions(binding: RoleBinding, wanted: readonly Permission[]): RoleBinding | null {
+  const held: readonly Permission[] = isRole(binding.role) ? ROLES[binding.role] : [];
+  const permissions = wanted.filter(
+    (permission) => held.includes(permission) && (binding.permissions?.includes(permission) ?? true),
+  );
+  return permissions.length === 0 ? null : { ...binding, permissions };
+}
+
 /** Whether the holder may pass this binding on whole. */
 export function holdsBinding(held: readonly RoleBinding[], wanted: RoleBinding): boolean {
   return intersectBindings([wanted], held).some(
-    (binding) => binding.role === wanted.role && binding.workspace === wanted.workspace,
+    (binding) =>
+      binding.role === wanted.role &&
+      binding.workspace === wanted.workspace &&
+      binding.permissions?.length === wanted.permissions?.length,
   );
 }

@@ -13,8 +13,11 @@ export interface ApiTokenState {
 }
 
 const TIME = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`;
+/** What a token was given, wherever that is kept. */
+const TOKEN_ROLES = sql.raw<RoleBinding[]>('coalesce(narrowed, roles)');
 const FIELDS = `'id', id, 'name', name, 'user', (select username from provisioning.users u where u.id = api_tokens.user_id),
-  'roles', roles, 'created_at', ${TIME('created_at')}, 'expires_at', ${TIME('expires_at')},
+  'created_by', (select username from provisioning.users u where u.id = coalesce(api_tokens.created_by_id, api_tokens.user_id)),
+  'roles', coalesce(narrowed, roles), 'created_at', ${TIME('created_at')}, 'expires_at', ${TIME('expires_at')},
   'last_used_at', ${TIME('last_used_at')}, 'revoked_at', ${TIME('revoked_at')}`;
 
 /** An API token as clients see it, as JSON text: all but its secret. */
@@ -24,7 +27,7 @@ export const API_TOKEN_JSON = sql.raw<string>(`json_build_object(${FIELDS})::tex
 export async function findApiToken(db: Queryable, hash: Buffer): Promise<ApiTokenState | null> {
   const row = await db
     .selectFrom('provisioning.api_tokens')
-    .select(['id', 'user_id', 'name', 'roles', 'expires_at', 'revoked_at'])
+    .select(['id', 'user_id', 'name', 'expires_at', 'revoked_at', TOKEN_ROLES.as('roles')])
     .where('hash', '=', hash)
     .executeTakeFirst();
   return row ?? null;
@@ -33,15 +36,28 @@ export async function findApiToken(db: Queryable, hash: Buffer): Promise<ApiToke
 /** Takes the place of one of that name that no longer works. @throws on `api_tokens_user_id_name_key` when it does. */
 export async function insertApiToken(
   tx: Queryable,
-  token: { id: string; userId: string; name: string; hash: Buffer; roles: readonly RoleBinding[]; expiresIn?: number },
+  token: {
+    id: string;
+    userId: string;
+    /** Who takes the secret into their hands. */
+    createdById: string;
+    name: string;
+    hash: Buffer;
+    roles: readonly RoleBinding[];
+    /** Seconds; null: it does not expire. */
+    expiresIn: number | null;
+  },
 ): Promise<void> {
+  const isNarrowed = token.roles.some(({ permissions }) => permissions !== undefined);
+  const roles = JSON.stringify(token.roles);
   await sql`
     delete from provisioning.api_tokens where user_id = ${token.userId} and name = ${token.name}
       and (revoked_at is not null or expires_at <= now())`.execute(tx);
   await sql`
-    insert into provisioning.api_tokens (id, user_id, name, hash, roles, expires_at)
-    values (${token.id}, ${token.userId}, ${token.name}, ${token.hash}, ${JSON.stringify(token.roles)}::jsonb,
-            now() + make_interval(secs => ${token.expiresIn ?? null}::float8))`.execute(tx);
+    insert into provisioning.api_tokens (id, user_id, created_by_id, name, hash, roles, narrowed, expires_at)
+    values (${token.id}, ${token.userId}, ${token.createdById}, ${token.name}, ${token.hash},
+            ${isNarrowed ? '[]' : roles}::jsonb, ${isNarrowed ? roles : null}::jsonb,
+            now() + make_interval(secs => ${token.expiresIn}::float8))`.execute(tx);
 }
 
 export async function countApiTokens(tx: Queryable, userId: string): Promise<number> {
@@ -64,6 +80,32 @@ export async function deleteApiToken(tx: Queryable, id: string): Promise<void> {
 export async function revokeApiTokens(tx: Queryable, userId: string): Promise<void> {
   await sql`
     update provisioning.api_tokens set revoked_at = now() where user_id = ${userId} and revoked_at is null`.execute(tx);
+}
+
+/** A token that somebody made for a service account. */
+export interface MadeToken {
+  id: string;
+  user_id: string;
+  /** Of the account. */
+  workspace: string;
+  roles: RoleBinding[];
+}
+
+/** Those that hold, of service accounts, made by this user. */
+export async function tokensMadeBy(tx: Queryable, userId: string): Promise<MadeToken[]> {
+  const { rows } = await sql<MadeToken>`
+    select t.id, t.user_id, u.service_workspace as workspace, ${TOKEN_ROLES} as roles
+    from provisioning.api_tokens t join provisioning.users u on u.id = t.user_id
+    where t.created_by_id = ${userId} and t.created_by_id <> t.user_id and u.service_workspace is not null
+      and t.revoked_at is null and (t.expires_at is null or t.expires_at > now())
+    order by t.id`.execute(tx);
+  return rows;
+}
+
+export async function revokeTokens(tx: Queryable, ids: readonly string[]): Promise<void> {
+  await sql`
+    update provisioning.api_tokens set revoked_at = now()
+    where id = any(${[...ids]}::uuid[]) and revoked_at is null`.execute(tx);
 }
 
 /** To the minute. */

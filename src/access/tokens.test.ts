@@ -5,7 +5,7 @@ import { createTokens, isApiToken, newApiTokenSecret } from './tokens.ts';
 
 const SECRET = 'a secret of the tests, longer than 32 bytes';
 const tokens = createTokens(SECRET);
-const subject = { id: randomUUID(), roles: ['admin', 'admin'], generation: 3 };
+const subject = { id: randomUUID(), roles: ['admin', 'admin'], generation: 3, sessionId: randomUUID() };
 
 function forge(header: object, claims: object, secret = SECRET, hash = 'sha256'): string {
   const text = [header, claims].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.');
@@ -22,6 +22,7 @@ test('an access token says whom it is for', () => {
   const claims = tokens.verify('access', token);
   assert.equal(claims?.sub, subject.id);
   assert.equal(claims?.gen, 3);
+  assert.equal(claims?.sid, subject.sessionId);
   assert.deepEqual(claims?.roles, ['admin']);
   assert.equal(claims?.exp, expiresAt.getTime() / 1_000);
   assert.notEqual(tokens.issue('access', subject, 60).token, token);

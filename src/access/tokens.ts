@@ -26,6 +26,8 @@ interface TokenClaims {
   typ: TokenType;
   /** The user's token generation when it was made. Another one now: the token has ended. */
   gen: number;
+  /** The session's id. Absent in those of versions that knew no sessions. */
+  sid?: string;
 }
 
 /** Whom a token is for. */
@@ -33,6 +35,7 @@ interface TokenSubject {
   id: string;
   roles: readonly string[];
   generation: number;
+  sessionId: string;
 }
 
 /** Makes and checks the tokens of one installation. */
@@ -84,6 +87,7 @@ export function createTokens(secret: string): Tokens {
         jti: uuidv7(),
         typ: type,
         gen: subject.generation,
+        sid: subject.sessionId,
       };
       return { token: sign(claims), expiresAt: new Date(claims.exp * 1_000) };
     },
@@ -96,11 +100,12 @@ export function createTokens(secret: string): Tokens {
 
 function isClaims(value: unknown): value is TokenClaims {
   if (typeof value !== 'object' || value === null) return false;
-  const { sub, gen, exp, typ } = value as Record<string, unknown>;
+  const { sub, gen, exp, typ, sid } = value as Record<string, unknown>;
   return (
     typeof sub === 'string' &&
     UUID.test(sub) &&
     Number.isSafeInteger(gen) &&
+    (sid === undefined || (typeof sid === 'string' && UUID.test(sid))) &&
     typeof exp === 'number' &&
     (typ === 'access' || typ === 'refresh')
   );

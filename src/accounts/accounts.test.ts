@@ -33,7 +33,7 @@ after(async () => {
 async function startReplica(config: Config, secret: string): Promise<{ app: App; listener: Listener }> {
   const listener = await startListener(testDatabase.settings, [USERS_CHANNEL]);
   opened.push(() => listener.close());
-  const auth = createAuthenticator({ db, listener, secret });
+  const auth = createAuthenticator({ db, listener, secret, adminTotp: config.adminTotp });
   const app = Fastify() as unknown as App;
   installValidation(app);
   installErrorHandler(app, () => {});
@@ -46,7 +46,7 @@ async function startReplica(config: Config, secret: string): Promise<{ app: App;
   const counts = await startSharedCounts(db, (error) => app.log.error(error));
   opened.push(() => counts.stop());
   await installRateLimit(app, counts, config.rateLimit);
-  const services = { config, db, listener, mutate: createMutate(db, encryption, encryption) };
+  const services = { config, db, listener, encryption, mutate: createMutate(db, encryption, encryption) };
   registerAuthRoutes(app, services as unknown as Services, auth);
   opened.push(() => app.close());
   return { app, listener };
@@ -79,7 +79,12 @@ async function login(username = 'admin', password = PASSWORD) {
 }
 async function createUser(username: string, ...roles: object[]): Promise<string> {
   const { token } = await login();
-  const { status, body } = await call(one, 'POST', '/v1/users', token, { username, password: PASSWORD, roles });
+  const { status, body } = await call(one, 'POST', '/v1/users', token, {
+    username,
+    password: PASSWORD,
+    roles,
+    proof: { password: PASSWORD },
+  });
   assert.equal(status, 200, JSON.stringify(body));
   return body.id;
 }
@@ -96,14 +101,12 @@ async function ends(token: string): Promise<void> {
 test('of many replicas at their first start one makes the user and has its password', async () => {
   await using fresh = await createTestDatabase();
   const prepared = await Promise.all(
-    Array.from({ length: 4 }, () =>
-      prepareInstallation(fresh.db, { jwtSecret: null, adminPassword: null }, encryption),
-    ),
+    Array.from({ length: 4 }, () => prepareInstallation(fresh.db, { ...config, adminPassword: null }, encryption)),
   );
   const passwords = prepared.flatMap(({ generatedAdminPassword }) => generatedAdminPassword ?? []);
   assert.equal(passwords.length, 1);
   assert.match(passwords[0] ?? '', /^[\w-]{24}$/);
-  const again = await prepareInstallation(fresh.db, { jwtSecret: null, adminPassword: null }, encryption);
+  const again = await prepareInstallation(fresh.db, { ...config, adminPassword: null }, encryption);
   assert.deepEqual(again, { secret: prepared[0]?.secret, generatedAdminPassword: null });
 });
 

@@ -12,6 +12,8 @@ export const USERNAME_PATTERN = '^[a-z0-9][a-z0-9._-]{0,62}$';
 const MAX_BINDINGS = 200;
 /** Ten years. */
 const MAX_TOKEN_SECONDS = 315_360_000;
+/** A year. */
+const MAX_ACCESS_SECONDS = 31_536_000;
 
 const time = (description?: string) => Type.String({ format: 'date-time', ...(description ? { description } : {}) });
 const orNull = (description: string) =>
@@ -22,8 +24,22 @@ const givenPassword = Type.String({ minLength: 1, maxLength: PASSWORD_LENGTH.max
 /** Text that Postgres can hold. */
 const plainText = (maxLength: number) => Type.String({ minLength: 1, maxLength, pattern: '^[^\\u0000]*$' });
 
+const code = (description: string) => Type.String({ minLength: 6, maxLength: 32, description, examples: ['492039'] });
+
 export const Login = Type.Object(
-  { username: Type.String({ minLength: 1, maxLength: 256, examples: ['admin'] }), password: givenPassword },
+  {
+    username: Type.String({ minLength: 1, maxLength: 256, examples: ['admin'] }),
+    password: givenPassword,
+    totp: Type.Optional(code('The code that the app shows, or a recovery code. Asked for by 401 `TOTP_REQUIRED`.')),
+    expires_in: Type.Optional(
+      Type.Integer({
+        minimum: 60,
+        maximum: MAX_ACCESS_SECONDS,
+        description:
+          'Seconds that access tokens of this session are to hold; at most, and by default, as the server is set.',
+      }),
+    ),
+  },
   { additionalProperties: false },
 );
 export type Login = Static<typeof Login>;
@@ -44,13 +60,66 @@ export const TokenPair = Type.Object(
 export type TokenPair = Static<typeof TokenPair>;
 
 export const ChangePassword = Type.Object(
-  { current_password: givenPassword, new_password: newPassword },
+  {
+    current_password: givenPassword,
+    new_password: newPassword,
+    totp: Type.Optional(code('Where logins ask for one.')),
+  },
   { additionalProperties: false },
 );
 export type ChangePassword = Static<typeof ChangePassword>;
 
+export const TotpState = Type.Object(
+  {
+    enabled: Type.Boolean({ description: 'Logins ask for a code.' }),
+    pending: Type.Boolean({ description: 'A secret waits for its first code.' }),
+    required: Type.Boolean({ description: 'The roles of the caller do not count until it is enabled.' }),
+    recovery_codes: Type.Integer({ description: 'How many are left.' }),
+  },
+  { title: 'TotpState' },
+);
+export type TotpState = Static<typeof TotpState>;
+
+const proofFields = { password: givenPassword, totp: Type.Optional(code('Where logins ask for one.')) };
+/** The caller's password, and a code where logins ask for one. */
+export const ProofInput = Type.Object(proofFields, { additionalProperties: false });
+export type ProofInput = Static<typeof ProofInput>;
+const proof = (description: string) =>
+  Type.Optional(
+    Type.Object(proofFields, {
+      additionalProperties: false,
+      description: `The caller's own password, and a code where logins ask for one. Asked for ${description}.`,
+    }),
+  );
+
+export const TotpEnrolment = Type.Object(
+  {
+    secret: Type.String({ description: 'In base32, for an app. It is shown this once.' }),
+    otpauth_url: Type.String({ description: 'The same as apps read it, for a QR code.' }),
+  },
+  { title: 'TotpEnrolment' },
+);
+
+export const ConfirmTotp = Type.Object({ code: code('That the app shows now.') }, { additionalProperties: false });
+
+export const ConfirmedTotp = Type.Object(
+  {
+    enabled: Type.Literal(true),
+    recovery_codes: Type.Array(Type.String(), {
+      description: 'Each is good for one login without the app. They are shown this once.',
+    }),
+  },
+  { title: 'ConfirmedTotp' },
+);
+
 const Binding = Type.Object(
-  { role: Type.Enum(ROLE_NAMES), workspace: Type.Union([Type.String(), Type.Null()]) },
+  {
+    role: Type.Enum(ROLE_NAMES),
+    workspace: Type.Union([Type.String(), Type.Null()]),
+    permissions: Type.Optional(
+      Type.Array(Type.Enum([...PERMISSIONS]), { description: "Of the role's, these alone. Absent: all." }),
+    ),
+  },
   { title: 'RoleBinding' },
 );
 const RolesInput = Type.Array(
@@ -78,6 +147,9 @@ export const Me = Type.Object(
     token_id: Type.Union([Type.String({ format: 'uuid' }), Type.Null()], {
       description: 'The API token of this request; null after a login.',
     }),
+    session_id: Type.Union([Type.String({ format: 'uuid' }), Type.Null()], {
+      description: 'The session of this request; null with an API token.',
+    }),
   },
   { title: 'Caller' },
 );
@@ -88,6 +160,7 @@ export const User = Type.Object(
     username: Type.String(),
     disabled: Type.Boolean(),
     roles: Type.Array(Binding),
+    totp_enabled: Type.Boolean({ description: 'Logins ask for a code.' }),
     created_at: time(),
     updated_at: time(),
   },
@@ -104,6 +177,7 @@ export const CreateUser = Type.Object(
     }),
     password: newPassword,
     roles: Type.Optional(RolesInput),
+    proof: proof('where the user is to be an administrator of the installation'),
   },
   { additionalProperties: false },
 );
@@ -114,6 +188,7 @@ export const UpdateUser = Type.Object(
     password: Type.Optional(newPassword),
     disabled: Type.Optional(Type.Boolean()),
     roles: Type.Optional(RolesInput),
+    proof: proof('for a new password, and where the user becomes an administrator of the installation'),
   },
   { additionalProperties: false, minProperties: 1 },
 );
@@ -127,13 +202,18 @@ export const ApiToken = Type.Object(
     id: Type.String({ format: 'uuid' }),
     name: Type.String(),
     user: Type.String({ description: 'Name of its owner.' }),
+    created_by: Type.Union([Type.String(), Type.Null()], {
+      description: 'Who made it: its owner or, for a service account, a user. Null: that user has been deleted.',
+    }),
     roles: Type.Array(Binding, {
       description: 'Each counts only as far as the owner holds it too, at the moment of use.',
     }),
     created_at: time(),
     expires_at: orNull('Null: never.'),
     last_used_at: orNull('To the minute.'),
-    revoked_at: orNull('Set when its owner got a new password.'),
+    revoked_at: orNull(
+      'Set when its owner got a new password, or the user who made it for a service account could not make it any more.',
+    ),
   },
   { title: 'ApiToken' },
 );
@@ -147,8 +227,21 @@ export const CreateApiToken = Type.Object(
   {
     name: plainText(100),
     roles: Type.Optional(RolesInput),
+    workspaces: Type.Optional(
+      Type.Array(Type.String({ minLength: 1, maxLength: 63 }), {
+        minItems: 1,
+        maxItems: MAX_BINDINGS,
+        description: 'Of the roles, only what holds in these.',
+      }),
+    ),
+    permissions: Type.Optional(
+      Type.Array(Type.Enum([...PERMISSIONS]), { minItems: 1, description: 'Of the roles, only these.' }),
+    ),
     expires_in: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: MAX_TOKEN_SECONDS, description: 'Seconds. Absent: it does not expire.' }),
+      Type.Union([Type.Integer({ minimum: 1, maximum: MAX_TOKEN_SECONDS }), Type.Null()], {
+        description:
+          'Seconds; null: it does not expire. Absent: as the server is set (90 days). The server may be set to allow less.',
+      }),
     ),
   },
   { additionalProperties: false },
@@ -157,6 +250,19 @@ export type CreateApiToken = Static<typeof CreateApiToken>;
 
 const name = { username: { column: 'username', type: 'text' } } as const;
 const created = { created_at: { column: 'created_at', type: 'timestamptz' } } as const;
+
+/** Text by which one asks for what belongs to a user. */
+export const ofUser = (what: string) =>
+  filter<string>(
+    Type.String({
+      minLength: 1,
+      maxLength: 256,
+      pattern: '^[^\\u0000]*$',
+      description: `${what} of this user, \`*\` for everybody. Others than the caller need \`user_read\`.`,
+    }),
+    (value) =>
+      value === '*' ? sql`true` : sql`user_id = (select u.id from provisioning.users u where u.username = ${value})`,
+  );
 
 export const USER_LIST: ListDefinition = {
   table: 'provisioning.users',
@@ -178,16 +284,7 @@ export const API_TOKEN_LIST: ListDefinition = {
   id: 'id',
   idType: 'uuid',
   filters: {
-    user: filter<string>(
-      Type.String({
-        minLength: 1,
-        maxLength: 256,
-        pattern: '^[^\\u0000]*$',
-        description: 'Tokens of this user, `*` for everybody. Others than the caller need `user_read`.',
-      }),
-      (value) =>
-        value === '*' ? sql`true` : sql`user_id = (select u.id from provisioning.users u where u.username = ${value})`,
-    ),
+    user: ofUser('Tokens'),
     name: filter<string>(plainText(100), (value) => sql`name = ${value}`),
     ...createdFilters(),
   },

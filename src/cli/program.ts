@@ -14,9 +14,12 @@ import { orphanCommands } from './commands/orphan.ts';
 import { providerCommands } from './commands/provider.ts';
 import { scheduleCommands } from './commands/schedule.ts';
 import { serverCommands } from './commands/server.ts';
+import { serviceAccountCommands } from './commands/service-account.ts';
+import { sessionCommands } from './commands/session.ts';
 import { systemCommands } from './commands/system.ts';
 import { taskservCommands } from './commands/taskserv.ts';
 import { tokenCommands } from './commands/token.ts';
+import { totpCommands } from './commands/totp.ts';
 import { userCommands } from './commands/user.ts';
 import { webhookCommands } from './commands/webhook.ts';
 import { workflowCommands } from './commands/workflow.ts';
@@ -31,6 +34,8 @@ import type { Terminal } from './terminal.ts';
 /** Every command that talks to a server. */
 export const COMMANDS: readonly CommandDefinition[] = [
   ...accountCommands,
+  ...sessionCommands,
+  ...totpCommands,
   ...contextCommands,
   ...serverCommands,
   ...existingServerCommands,
@@ -47,6 +52,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
   ...providerCommands,
   ...userCommands,
   ...tokenCommands,
+  ...serviceAccountCommands,
   ...auditCommands,
   ...systemCommands,
   apiCommand,
@@ -69,7 +75,10 @@ const GROUPS: Record<string, string> = {
   workspace: 'named directories that group servers and their defaults',
   provider: 'the places where servers can be made',
   user: 'who may log in, and what they may',
+  session: 'logins that have not ended',
+  totp: 'codes of an authenticator app, which logins ask for besides the password',
   token: 'API tokens for programs',
+  'service-account': 'users for programs, which a workspace owns',
 };
 
 /** Adds every command to the program. */

@@ -219,12 +219,40 @@ export interface Tables {
   'provisioning.users': {
     id: string;
     username: string;
-    password_hash: string;
+    /** Null: no password opens it. */
+    password_hash: string | null;
     disabled: Generated<boolean>;
     token_generation: Generated<number>;
+    /** The workspace that owns this service account; null: a person. */
+    service_workspace: ColumnType<string | null, string | undefined, never>;
+    created_by: ColumnType<string | null, string | undefined, never>;
     created_at: Timestamp;
     updated_at: Timestamp;
   };
+  'provisioning.sessions': {
+    id: string;
+    user_id: string;
+    origin: Generated<string>;
+    created_at: Timestamp;
+    last_used_at: Timestamp;
+    address: string | null;
+    user_agent: string | null;
+    access_ttl: number | null;
+    expires_at: Date;
+    ends_at: Date;
+  };
+  'provisioning.second_factors': {
+    user_id: string;
+    secret: string | null;
+    pending_secret: string | null;
+    confirmed_at: NullableTimestamp;
+    last_step: ColumnType<string | null, number, number>;
+    failures: Generated<number>;
+    failing_since: NullableTimestamp;
+    /** When the pending secret was made. */
+    pending_at: NullableTimestamp;
+  };
+  'provisioning.recovery_codes': { user_id: string; digest: Buffer };
   'provisioning.departed_users': { username: string; departed_at: Timestamp };
   'provisioning.name_references': { username: string; what: string };
   'provisioning.role_bindings': { user_id: string; role: string; workspace: string | null };
@@ -243,10 +271,14 @@ export interface Tables {
     name: string;
     hash: Buffer;
     roles: ColumnType<RoleBinding[], string, string>;
+    /** In the place of `roles`, where a binding is narrowed to single permissions. */
+    narrowed: ColumnType<RoleBinding[] | null, string | null, never>;
     created_at: Timestamp;
     expires_at: NullableTimestamp;
     last_used_at: NullableTimestamp;
     revoked_at: NullableTimestamp;
+    /** Null: its owner, or a version that did not note it. */
+    created_by_id: string | null;
   };
   'provisioning.idempotency_keys': {
     principal: string;
@@ -450,6 +482,8 @@ export interface Tables {
 export interface RoleBinding {
   role: string;
   workspace: string | null;
+  /** Of the role's permissions these alone; absent: all. */
+  permissions?: string[];
 }
 
 /** One thing that the provider says otherwise than we left it. */

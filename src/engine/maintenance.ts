@@ -49,6 +49,7 @@ export async function maintain(options: MaintenanceOptions, stopped: () => boole
       tx,
     );
     await sql`delete from provisioning.refresh_tokens where expires_at < now()`.execute(tx);
+    await sql`delete from provisioning.sessions where expires_at < now()`.execute(tx);
     return true;
   });
   if (!locked) return;

@@ -148,7 +148,7 @@ export interface paths {
         put?: never;
         /**
          * Login and receive access token
-         * @description Tries are limited for each address, and failed tries for each user name from addresses where the user has not logged in before.
+         * @description Begins a session. Where the user has a second factor, the code goes with it: without one the answer is 401 `TOTP_REQUIRED`. Tries are limited for each address, failed tries for each user name from addresses where the user has not logged in before, and wrong codes for each user.
          */
         post: operations["login"];
         delete?: never;
@@ -168,7 +168,7 @@ export interface paths {
         put?: never;
         /**
          * End every login of the caller
-         * @description Every access and refresh token of the user ends at once, on every replica. API tokens stay; they end when deleted, when they expire, or with a new password.
+         * @description Every access and refresh token of the user ends at once, on every replica. API tokens stay; they end when deleted, when they expire, or with a new password. Needs a login.
          */
         post: operations["logout"];
         delete?: never;
@@ -205,7 +205,7 @@ export interface paths {
         put?: never;
         /**
          * Change the own password
-         * @description Every token of the user ends at once, on every replica: access, refresh and API tokens, those of this request too. Log in again afterwards.
+         * @description Every token of the user ends at once, on every replica: access, refresh and API tokens, those of this request too, and those that they have made for service accounts. Log in again afterwards. Needs a login and, where logins ask for one, a code.
          */
         post: operations["changePassword"];
         delete?: never;
@@ -225,9 +225,107 @@ export interface paths {
         put?: never;
         /**
          * Refresh access token using refresh token
-         * @description A refresh token is good for one use and answers with the next. Using one again means that it was stolen: every refresh token that came of the same login is revoked.
+         * @description A refresh token is good for one use and answers with the next. Using one again means that it was stolen: the session ends.
          */
         post: operations["refreshTokens"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/auth/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List sessions
+         * @description The caller's logins that have not ended, last used first. With `user_read`, `?user=` shows those of another user, or `*` of everybody; without it an API token sees none.
+         */
+        get: operations["listSessions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/auth/sessions/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * End a session
+         * @description Its access and refresh tokens end at once, on every replica. One of another user needs `user_write`.
+         */
+        delete: operations["endSession"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/auth/totp": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether logins of the caller ask for a code */
+        get: operations["getTotp"];
+        put?: never;
+        /**
+         * Set up an authenticator app
+         * @description Answers a secret for an app that makes one-time passwords by time (RFC 6238). Logins ask for codes once one has been confirmed. Where they do already, the present app has to vouch for the change, and stays until the new one is confirmed.
+         */
+        post: operations["enrolTotp"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/auth/totp/confirm": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Confirm an authenticator app by a code of it
+         * @description From now on logins ask for codes. Other sessions of the caller end; API tokens go on. Answers recovery codes in the place of all earlier ones.
+         */
+        post: operations["confirmTotp"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/auth/totp/remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take the second factor off */
+        post: operations["removeTotp"];
         delete?: never;
         options?: never;
         head?: never;
@@ -878,13 +976,13 @@ export interface paths {
         };
         /**
          * List API tokens
-         * @description The caller's own. With `user_read`, `?user=` shows those of another user, or `*` of everybody.
+         * @description The caller's own; an API token sees itself. With `user_read`, `?user=` shows those of another user, or `*` of everybody.
          */
         get: operations["listTokens"];
         put?: never;
         /**
          * Create an API token
-         * @description For CI and scripts: sent as `Authorization: Bearer prv_…`. Its secret is in this answer only. Without `roles` it gets those the caller holds now; later it never has more than its owner has at that moment. Needs a login: an API token cannot make further ones.
+         * @description For CI and scripts: sent as `Authorization: Bearer prv_…`. Its secret is in this answer only. Without `roles` it gets those the caller holds now, narrowed to `workspaces` and `permissions` where these are given; later it never has more than its owner has at that moment. Needs a login: an API token cannot make further ones.
          */
         post: operations["createToken"];
         delete?: never;
@@ -905,7 +1003,7 @@ export interface paths {
         post?: never;
         /**
          * Delete an API token
-         * @description It ends at once, on every replica. One of another user needs `user_write`.
+         * @description It ends at once, on every replica. An API token may end itself. One of another user needs `user_write`, one of a service account `service_account_write` in its workspace.
          */
         delete: operations["deleteToken"];
         options?: never;
@@ -923,7 +1021,10 @@ export interface paths {
         /** List users */
         get: operations["listUsers"];
         put?: never;
-        /** Create a user */
+        /**
+         * Create a user
+         * @description For an administrator of the installation it asks for `proof`: the password of the caller, and a code where their logins ask for one.
+         */
         post: operations["createUser"];
         delete?: never;
         options?: never;
@@ -951,9 +1052,29 @@ export interface paths {
         head?: never;
         /**
          * Change a user
-         * @description A new password ends every token of the user, API tokens too. Disabling ends their logins; API tokens rest until the user is enabled again. New roles hold from the next request on. The last enabled administrator can be neither disabled nor demoted.
+         * @description A new password, and what makes the user an administrator of the installation, asks for `proof`: the password of the caller, and a code where their logins ask for one. A new password ends every token of the user, API tokens too. Disabling ends their logins; API tokens rest until the user is enabled again. New roles hold from the next request on. The last enabled administrator can be neither disabled nor demoted.
          */
         patch: operations["updateUser"];
+        trace?: never;
+    };
+    "/v1/users/{id}/totp/remove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Take a user's second factor off
+         * @description For somebody who has lost the app and the recovery codes. Their sessions end. The password of the caller vouches for it, and a code where their logins ask for one.
+         */
+        post: operations["removeTotpOfUser"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
         trace?: never;
     };
     "/v1/webhooks": {
@@ -1409,6 +1530,73 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/workspaces/{name}/service-accounts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the service accounts of a workspace */
+        get: operations["listServiceAccounts"];
+        put?: never;
+        /**
+         * Create a service account
+         * @description A user for programs that no person owns: it has no password and cannot log in, API tokens alone open it. Its roles hold in its workspace, with which it goes. Needs a login: an API token cannot make one.
+         */
+        post: operations["createServiceAccount"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/workspaces/{name}/service-accounts/{account}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get a service account */
+        get: operations["getServiceAccount"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a service account
+         * @description With its API tokens, which end at once. What it created stays.
+         */
+        delete: operations["deleteServiceAccount"];
+        options?: never;
+        head?: never;
+        /**
+         * Change a service account
+         * @description New roles hold from the next request on. Its API tokens rest while it is disabled.
+         */
+        patch: operations["updateServiceAccount"];
+        trace?: never;
+    };
+    "/v1/workspaces/{name}/service-accounts/{account}/tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List the API tokens of a service account */
+        get: operations["listServiceAccountTokens"];
+        put?: never;
+        /**
+         * Create an API token of a service account
+         * @description Its secret is in this answer only. It has the roles that the account has now, narrowed to `permissions` where these are given; later never more than the account has at that moment. It is ended by `DELETE /v1/tokens/{id}`. Needs a login.
+         */
+        post: operations["createServiceAccountToken"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/workspaces/{name}/ssh-key": {
         parameters: {
             query?: never;
@@ -1461,6 +1649,8 @@ export interface components {
         ApiToken: {
             /** Format: date-time */
             created_at: string;
+            /** @description Who made it: its owner or, for a service account, a user. Null: that user has been deleted. */
+            created_by: string | null;
             /** @description Null: never. */
             expires_at: string | null;
             /** Format: uuid */
@@ -1468,7 +1658,7 @@ export interface components {
             /** @description To the minute. */
             last_used_at: string | null;
             name: string;
-            /** @description Set when its owner got a new password. */
+            /** @description Set when its owner got a new password, or the user who made it for a service account could not make it any more. */
             revoked_at: string | null;
             /** @description Each counts only as far as the owner holds it too, at the moment of use. */
             roles: components["schemas"]["RoleBinding"][];
@@ -1586,8 +1776,10 @@ export interface components {
             /** Format: uuid */
             id: string;
             /** @description Held in one workspace at least. */
-            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "protection_remove" | "taskserv_kubeconfig" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "workspace_limit" | "credential_write" | "secret_read" | "secret_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "user_read" | "user_write" | "audit_read")[];
+            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "protection_remove" | "taskserv_kubeconfig" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "workspace_limit" | "credential_write" | "secret_read" | "secret_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "service_account_read" | "service_account_write" | "user_read" | "user_write" | "audit_read")[];
             roles: components["schemas"]["RoleBinding"][];
+            /** @description The session of this request; null with an API token. */
+            session_id: string | null;
             /** @description The API token of this request; null after a login. */
             token_id: string | null;
             username: string;
@@ -1654,6 +1846,11 @@ export interface components {
             check_mode?: boolean;
             current_password: string;
             new_password: string;
+            /**
+             * @description Where logins ask for one.
+             * @example 492039
+             */
+            totp?: string;
         };
         /** ChangePasswordResponse */
         ChangePasswordResponse: {
@@ -1686,6 +1883,26 @@ export interface components {
              * @default false
              */
             check_mode?: boolean;
+        };
+        /** ConfirmedTotp */
+        ConfirmedTotp: {
+            /** @enum {boolean} */
+            enabled: true;
+            /** @description Each is good for one login without the app. They are shown this once. */
+            recovery_codes: string[];
+        };
+        /** ConfirmTotpRequest */
+        ConfirmTotpRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            /**
+             * @description That the app shows now.
+             * @example 492039
+             */
+            code: string;
         };
         /** CreatedWebhook */
         CreatedWebhook: {
@@ -1788,6 +2005,59 @@ export interface components {
             workspace: string;
             zone: string;
         };
+        /** CreateServiceAccountRequest */
+        CreateServiceAccountRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            /**
+             * @description At most 63 lower-case letters, digits and . _ -, a letter or digit first.
+             * @example deploy
+             */
+            name: string;
+            /** @description In its workspace. None that the caller does not hold there. */
+            roles: ("admin" | "operator" | "developer" | "viewer" | "auditor")[];
+        };
+        /** CreateServiceAccountTokenRequest */
+        CreateServiceAccountTokenRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            /** @description Seconds; null: it does not expire. Absent: as the server is set (90 days). The server may be set to allow less. */
+            expires_in?: number | null;
+            name: string;
+            /** @description Of the roles, only these. */
+            permissions?: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "protection_remove" | "taskserv_kubeconfig" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "workspace_limit" | "credential_write" | "secret_read" | "secret_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "service_account_read" | "service_account_write" | "user_read" | "user_write" | "audit_read")[];
+        };
+        /** CreateServiceAccountTokenResponse */
+        CreateServiceAccountTokenResponse: {
+            /** Format: date-time */
+            created_at: string;
+            /** @description Who made it: its owner or, for a service account, a user. Null: that user has been deleted. */
+            created_by: string | null;
+            /** @description Null: never. */
+            expires_at: string | null;
+            /** Format: uuid */
+            id: string;
+            /** @description To the minute. */
+            last_used_at: string | null;
+            name: string;
+            /** @description Set when its owner got a new password, or the user who made it for a service account could not make it any more. */
+            revoked_at: string | null;
+            /** @description Each counts only as far as the owner holds it too, at the moment of use. */
+            roles: components["schemas"]["RoleBinding"][];
+            /**
+             * @description The secret. It is shown this once.
+             * @example prv_…
+             */
+            token: string;
+            /** @description Name of its owner. */
+            user: string;
+        };
         /** CreateTaskservRequest */
         CreateTaskservRequest: {
             /**
@@ -1828,20 +2098,26 @@ export interface components {
              * @default false
              */
             check_mode?: boolean;
-            /** @description Seconds. Absent: it does not expire. */
-            expires_in?: number;
+            /** @description Seconds; null: it does not expire. Absent: as the server is set (90 days). The server may be set to allow less. */
+            expires_in?: number | null;
             name: string;
+            /** @description Of the roles, only these. */
+            permissions?: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "protection_remove" | "taskserv_kubeconfig" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "workspace_limit" | "credential_write" | "secret_read" | "secret_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "service_account_read" | "service_account_write" | "user_read" | "user_write" | "audit_read")[];
             roles?: {
                 /** @enum {unknown} */
                 role: "admin" | "operator" | "developer" | "viewer" | "auditor";
                 /** @description Null or absent: in every workspace. */
                 workspace?: string | null;
             }[];
+            /** @description Of the roles, only what holds in these. */
+            workspaces?: string[];
         };
         /** CreateTokenResponse */
         CreateTokenResponse: {
             /** Format: date-time */
             created_at: string;
+            /** @description Who made it: its owner or, for a service account, a user. Null: that user has been deleted. */
+            created_by: string | null;
             /** @description Null: never. */
             expires_at: string | null;
             /** Format: uuid */
@@ -1849,7 +2125,7 @@ export interface components {
             /** @description To the minute. */
             last_used_at: string | null;
             name: string;
-            /** @description Set when its owner got a new password. */
+            /** @description Set when its owner got a new password, or the user who made it for a service account could not make it any more. */
             revoked_at: string | null;
             /** @description Each counts only as far as the owner holds it too, at the moment of use. */
             roles: components["schemas"]["RoleBinding"][];
@@ -1869,6 +2145,15 @@ export interface components {
              */
             check_mode?: boolean;
             password: string;
+            /** @description The caller's own password, and a code where logins ask for one. Asked for where the user is to be an administrator of the installation. */
+            proof?: {
+                password: string;
+                /**
+                 * @description Where logins ask for one.
+                 * @example 492039
+                 */
+                totp?: string;
+            };
             roles?: {
                 /** @enum {unknown} */
                 role: "admin" | "operator" | "developer" | "viewer" | "auditor";
@@ -1954,6 +2239,28 @@ export interface components {
             /** @description Must be the workspace of the server. */
             workspace?: string;
         };
+        /** DeleteServiceAccountResponse */
+        DeleteServiceAccountResponse: {
+            /** Format: date-time */
+            created_at: string;
+            created_by: string;
+            /** @enum {boolean} */
+            deleted: true;
+            disabled: boolean;
+            /** Format: uuid */
+            id: string;
+            name: string;
+            roles: ("admin" | "operator" | "developer" | "viewer" | "auditor")[];
+            /** Format: date-time */
+            updated_at: string;
+            /**
+             * @description What `created_by` and the audit log show.
+             * @example deploy@production
+             */
+            username: string;
+            /** @description That owns it. */
+            workspace: string;
+        };
         /** DeleteTaskservRequest */
         DeleteTaskservRequest: {
             /**
@@ -1980,6 +2287,8 @@ export interface components {
         DeleteTokenResponse: {
             /** Format: date-time */
             created_at: string;
+            /** @description Who made it: its owner or, for a service account, a user. Null: that user has been deleted. */
+            created_by: string | null;
             /** @enum {boolean} */
             deleted: true;
             /** @description Null: never. */
@@ -1989,7 +2298,7 @@ export interface components {
             /** @description To the minute. */
             last_used_at: string | null;
             name: string;
-            /** @description Set when its owner got a new password. */
+            /** @description Set when its owner got a new password, or the user who made it for a service account could not make it any more. */
             revoked_at: string | null;
             /** @description Each counts only as far as the owner holds it too, at the moment of use. */
             roles: components["schemas"]["RoleBinding"][];
@@ -2006,6 +2315,8 @@ export interface components {
             /** Format: uuid */
             id: string;
             roles: components["schemas"]["RoleBinding"][];
+            /** @description Logins ask for a code. */
+            totp_enabled: boolean;
             /** Format: date-time */
             updated_at: string;
             username: string;
@@ -2082,6 +2393,58 @@ export interface components {
              * @description When it was first seen so.
              */
             since: string;
+        };
+        /** EndSessionResponse */
+        EndSessionResponse: {
+            /** @description From where it last got tokens. */
+            address: string | null;
+            /**
+             * Format: date-time
+             * @description The login.
+             */
+            created_at: string;
+            /** @enum {boolean} */
+            ended: true;
+            /**
+             * Format: date-time
+             * @description It ends then at the latest.
+             */
+            ends_at: string;
+            /**
+             * Format: date-time
+             * @description It ends then unless it is renewed before.
+             */
+            expires_at: string;
+            /** Format: uuid */
+            id: string;
+            /**
+             * Format: date-time
+             * @description To the minute.
+             */
+            last_used_at: string;
+            /**
+             * @description What vouched for them.
+             * @example password
+             */
+            origin: string;
+            /** @description Who logged in. */
+            user: string;
+            /** @description What the client calls itself. */
+            user_agent: string | null;
+        };
+        /** EnrolTotpRequest */
+        EnrolTotpRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            password: string;
+            /**
+             * @description Where logins ask for one.
+             * @example 492039
+             */
+            totp?: string;
         };
         /** Error */
         Error: {
@@ -2234,7 +2597,14 @@ export interface components {
         };
         /** LoginRequest */
         LoginRequest: {
+            /** @description Seconds that access tokens of this session are to hold; at most, and by default, as the server is set. */
+            expires_in?: number;
             password: string;
+            /**
+             * @description The code that the app shows, or a recovery code. Asked for by 401 `TOTP_REQUIRED`.
+             * @example 492039
+             */
+            totp?: string;
             /** @example admin */
             username: string;
         };
@@ -2433,6 +2803,39 @@ export interface components {
         RefreshTokensRequest: {
             refresh_token: string;
         };
+        /** RemoveTotpOfUserRequest */
+        RemoveTotpOfUserRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            password: string;
+            /**
+             * @description Where logins ask for one.
+             * @example 492039
+             */
+            totp?: string;
+        };
+        /** RemoveTotpRequest */
+        RemoveTotpRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            password: string;
+            /**
+             * @description Where logins ask for one.
+             * @example 492039
+             */
+            totp?: string;
+        };
+        /** RemoveTotpResponse */
+        RemoveTotpResponse: {
+            /** @enum {boolean} */
+            enabled: false;
+        };
         /** RepairServerRequest */
         RepairServerRequest: {
             /**
@@ -2481,6 +2884,8 @@ export interface components {
         };
         /** RoleBinding */
         RoleBinding: {
+            /** @description Of the role's, these alone. Absent: all. */
+            permissions?: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "protection_remove" | "taskserv_kubeconfig" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "workspace_limit" | "credential_write" | "secret_read" | "secret_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "service_account_read" | "service_account_write" | "user_read" | "user_write" | "audit_read")[];
             /** @enum {unknown} */
             role: "admin" | "operator" | "developer" | "viewer" | "auditor";
             workspace: string | null;
@@ -2595,6 +3000,62 @@ export interface components {
             workspace: string;
             /** @example de-fra1 */
             zone: string;
+        };
+        /** ServiceAccount */
+        ServiceAccount: {
+            /** Format: date-time */
+            created_at: string;
+            created_by: string;
+            disabled: boolean;
+            /** Format: uuid */
+            id: string;
+            name: string;
+            roles: ("admin" | "operator" | "developer" | "viewer" | "auditor")[];
+            /** Format: date-time */
+            updated_at: string;
+            /**
+             * @description What `created_by` and the audit log show.
+             * @example deploy@production
+             */
+            username: string;
+            /** @description That owns it. */
+            workspace: string;
+        };
+        /** Session */
+        Session: {
+            /** @description From where it last got tokens. */
+            address: string | null;
+            /**
+             * Format: date-time
+             * @description The login.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description It ends then at the latest.
+             */
+            ends_at: string;
+            /**
+             * Format: date-time
+             * @description It ends then unless it is renewed before.
+             */
+            expires_at: string;
+            /** Format: uuid */
+            id: string;
+            /**
+             * Format: date-time
+             * @description To the minute.
+             */
+            last_used_at: string;
+            /**
+             * @description What vouched for them.
+             * @example password
+             */
+            origin: string;
+            /** @description Who logged in. */
+            user: string;
+            /** @description What the client calls itself. */
+            user_agent: string | null;
         };
         /** SetCredentialsRequest */
         SetCredentialsRequest: {
@@ -2747,6 +3208,35 @@ export interface components {
              */
             token: string;
         };
+        /** TotpEnrolment */
+        TotpEnrolment: {
+            /** @description The same as apps read it, for a QR code. */
+            otpauth_url: string;
+            /** @description In base32, for an app. It is shown this once. */
+            secret: string;
+        };
+        /** TotpState */
+        TotpState: {
+            /** @description Logins ask for a code. */
+            enabled: boolean;
+            /** @description A secret waits for its first code. */
+            pending: boolean;
+            /** @description How many are left. */
+            recovery_codes: number;
+            /** @description The roles of the caller do not count until it is enabled. */
+            required: boolean;
+        };
+        /** UpdateServiceAccountRequest */
+        UpdateServiceAccountRequest: {
+            /**
+             * @description Only answer what the request would: nothing is changed.
+             * @default false
+             */
+            check_mode?: boolean;
+            disabled?: boolean;
+            /** @description In its workspace. None that the caller does not hold there. */
+            roles?: ("admin" | "operator" | "developer" | "viewer" | "auditor")[];
+        };
         /** UpdateTaskservRequest */
         UpdateTaskservRequest: {
             /**
@@ -2788,6 +3278,15 @@ export interface components {
             check_mode?: boolean;
             disabled?: boolean;
             password?: string;
+            /** @description The caller's own password, and a code where logins ask for one. Asked for for a new password, and where the user becomes an administrator of the installation. */
+            proof?: {
+                password: string;
+                /**
+                 * @description Where logins ask for one.
+                 * @example 492039
+                 */
+                totp?: string;
+            };
             roles?: {
                 /** @enum {unknown} */
                 role: "admin" | "operator" | "developer" | "viewer" | "auditor";
@@ -2827,6 +3326,8 @@ export interface components {
             /** Format: uuid */
             id: string;
             roles: components["schemas"]["RoleBinding"][];
+            /** @description Logins ask for a code. */
+            totp_enabled: boolean;
             /** Format: date-time */
             updated_at: string;
             username: string;
@@ -3412,6 +3913,171 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TokenPair"];
+                };
+            };
+        };
+    };
+    listSessions: {
+        parameters: {
+            query?: {
+                /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
+                created_after?: string;
+                /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
+                created_before?: string;
+                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                cursor?: string;
+                /** @description Page number, from 1. */
+                page?: number;
+                /** @description Rows a page. Default 100. */
+                per_page?: number;
+                /** @description Field to sort by, "-" for descending. */
+                sort?: "created_at" | "-created_at" | "last_used_at" | "-last_used_at";
+                /** @description Sessions of this user, `*` for everybody. Others than the caller need `user_read`. */
+                user?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"][];
+                };
+            };
+        };
+    };
+    endSession: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CheckModeRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EndSessionResponse"];
+                };
+            };
+        };
+    };
+    getTotp: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TotpState"];
+                };
+            };
+        };
+    };
+    enrolTotp: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EnrolTotpRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TotpEnrolment"];
+                };
+            };
+        };
+    };
+    confirmTotp: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConfirmTotpRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConfirmedTotp"];
+                };
+            };
+        };
+    };
+    removeTotp: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RemoveTotpRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RemoveTotpResponse"];
                 };
             };
         };
@@ -4827,6 +5493,35 @@ export interface operations {
             };
         };
     };
+    removeTotpOfUser: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RemoveTotpOfUserRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["User"];
+                };
+            };
+        };
+    };
     listWebhooks: {
         parameters: {
             query?: {
@@ -5718,6 +6413,220 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DeleteSecretResponse"];
+                };
+            };
+        };
+    };
+    listServiceAccounts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Name of the workspace. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServiceAccount"][];
+                };
+            };
+        };
+    };
+    createServiceAccount: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description Name of the workspace. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateServiceAccountRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServiceAccount"];
+                };
+            };
+        };
+    };
+    getServiceAccount: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description At most 63 lower-case letters, digits and . _ -, a letter or digit first.
+                 * @example deploy
+                 */
+                account: string;
+                /** @description Name of the workspace. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServiceAccount"];
+                };
+            };
+        };
+    };
+    deleteServiceAccount: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description At most 63 lower-case letters, digits and . _ -, a letter or digit first.
+                 * @example deploy
+                 */
+                account: string;
+                /** @description Name of the workspace. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CheckModeRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeleteServiceAccountResponse"];
+                };
+            };
+        };
+    };
+    updateServiceAccount: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description At most 63 lower-case letters, digits and . _ -, a letter or digit first.
+                 * @example deploy
+                 */
+                account: string;
+                /** @description Name of the workspace. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateServiceAccountRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ServiceAccount"];
+                };
+            };
+        };
+    };
+    listServiceAccountTokens: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description At most 63 lower-case letters, digits and . _ -, a letter or digit first.
+                 * @example deploy
+                 */
+                account: string;
+                /** @description Name of the workspace. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiToken"][];
+                };
+            };
+        };
+    };
+    createServiceAccountToken: {
+        parameters: {
+            query?: {
+                /** @description Only answer what the request would: nothing is changed. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description At most 63 lower-case letters, digits and . _ -, a letter or digit first.
+                 * @example deploy
+                 */
+                account: string;
+                /** @description Name of the workspace. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateServiceAccountTokenRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreateServiceAccountTokenResponse"];
                 };
             };
         };

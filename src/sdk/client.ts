@@ -31,6 +31,13 @@ export interface ClientOptions {
   fetch?: typeof fetch;
 }
 
+export interface LoginOptions {
+  /** The code that an authenticator app shows, or a recovery code. */
+  totp?: string | undefined;
+  /** Seconds that access tokens are to hold; they are renewed by themselves. As the server is set where absent. */
+  expiresIn?: number | undefined;
+}
+
 export interface PageOptions<P extends ListPath> {
   /** What the path's `{name}`s stand for, where it has some. */
   path?: Record<string, string> | undefined;
@@ -58,8 +65,11 @@ export interface Client {
   delete: Call<'delete'>;
   /** Any request, for what the types do not know. @throws ApiError, ConnectionError */
   send(request: HttpRequest): Promise<Response>;
-  /** Logs in and keeps the tokens. */
-  login(username: string, password: string): Promise<void>;
+  /**
+   * Logs in and keeps the tokens.
+   * @throws ApiError with the code `TOTP_REQUIRED` where a code of an app is asked for besides.
+   */
+  login(username: string, password: string, options?: LoginOptions): Promise<void>;
   /** Ends every login of this user, and forgets the tokens. */
   logout(): Promise<void>;
   /** One page of a list: of the first where no cursor is given. */
@@ -112,8 +122,13 @@ export function createClient(options: ClientOptions): Client {
     patch: call('patch') as Call<'patch'>,
     delete: call('delete') as Call<'delete'>,
     send: (request) => http.send(request),
-    async login(username, password) {
-      const pair = await client.post('/v1/auth/login', { body: { username, password } });
+    async login(username, password, { totp, expiresIn } = {}) {
+      const body = {
+        ...{ username, password },
+        ...(totp === undefined ? {} : { totp }),
+        ...(expiresIn === undefined ? {} : { expires_in: expiresIn }),
+      };
+      const pair = await client.post('/v1/auth/login', { body });
       await tokens.update(async () => ({ token: pair.token, refreshToken: pair.refresh_token }));
     },
     async logout() {

@@ -82,6 +82,7 @@ export function createHttp({ url, tokens, fetch, tries = DEFAULT_TRIES }: HttpOp
       if (response.status !== 401 || current === null || current.refreshToken === null || renewals === MAX_RENEWALS) {
         return response;
       }
+      if (!(await isTokenRefused(response.clone()))) return response;
       await response.body?.cancel();
       current = await renew(current.token);
     }
@@ -116,6 +117,12 @@ export function createHttp({ url, tokens, fetch, tries = DEFAULT_TRIES }: HttpOp
         }
       }),
   };
+}
+
+/** Not so where a password or a code that the request carries is what was wrong: sent again, it would count again. */
+async function isTokenRefused(response: Response): Promise<boolean> {
+  const { code } = await apiError(response);
+  return !['INVALID_CREDENTIALS', 'TOTP_REQUIRED', 'INVALID_TOTP'].includes(code);
 }
 
 async function bodyOf(response: Response): Promise<unknown> {

@@ -129,21 +129,25 @@ export function startWebhooks(tools: Tools): { stop(): Promise<void> } {
 }
 
 /** Turns the next piece of the feed into deliveries. @returns whether there is more to be read at once. */
-async function turnIntoDeliveries({ db, logger }: Tools): Promise<boolean> {
-  return db.transaction().execute(async (tx) => {
+async function turnIntoDeliveries(tools: Tools): Promise<boolean> {
+  return tools.db.transaction().execute(async (tx) => {
     const from = await lockCursor(tx);
     if (from === null) return false;
     const { rows, horizon, more } = await readFeed(tx, from, BATCH);
     const end = more ? (rows.at(-1)?.position ?? from) : horizon;
     if (comparePositions(end, from) <= 0) return false;
     const told = rows.filter(({ type, checkMode }) => type === 'status' && !checkMode);
-    if (told.length > 0) await insertDeliveries(tx, await deliveriesFor(tx, told, logger));
+    if (told.length > 0) await insertDeliveries(tx, await deliveriesFor({ ...tools, db: tx }, told));
     await moveCursor(tx, end);
     return more;
   });
 }
 
-async function deliveriesFor(tx: Queryable, rows: readonly FeedRow[], logger: Logger): Promise<NewDelivery[]> {
+async function deliveriesFor(
+  tools: Pick<Tools, 'config' | 'logger'> & { db: Queryable },
+  rows: readonly FeedRow[],
+): Promise<NewDelivery[]> {
+  const { db: tx, logger } = tools;
   const webhooks = await activeWebhooks(tx, null);
   const wanted = rows.flatMap((row) => {
     const { status, at } = JSON.parse(row.json) as { status: string; at: string };
@@ -157,7 +161,7 @@ async function deliveriesFor(tx: Queryable, rows: readonly FeedRow[], logger: Lo
   if (wanted.length === 0) return [];
   const silenced = new Set<string>();
   for (const webhook of new Set(wanted.map((one) => one.webhook))) {
-    const reason = await whyNotTold(tx, webhook);
+    const reason = await whyNotTold(tools, webhook);
     if (reason === null) continue;
     silenced.add(webhook.id);
     await silence(tx, webhook.id, reason, logger);
@@ -172,8 +176,11 @@ async function deliveriesFor(tx: Queryable, rows: readonly FeedRow[], logger: Lo
 }
 
 /** Why those on whose behalf it is told may no longer know; null: they may. */
-async function whyNotTold(db: Queryable, { workspace, authority }: ActiveWebhook): Promise<string | null> {
-  const { bindings, ended } = await presentAuthority(db, authority);
+async function whyNotTold(
+  { db, config }: Pick<Services, 'config'> & { db: Queryable },
+  { workspace, authority }: ActiveWebhook,
+): Promise<string | null> {
+  const { bindings, ended } = await presentAuthority(db, authority, config);
   if (ended !== null) return ended;
   const { name } = authority;
   const owner: Principal = { ...authority, label: name, bindings };
@@ -197,7 +204,7 @@ async function deliver(tools: Tools, claimed: Claimed, signal: AbortSignal): Pro
   const { db, logger } = tools;
   const webhookId = claimed.webhook_id;
   const [webhook] = await activeWebhooks(db, [webhookId]);
-  const reason = webhook === undefined ? null : await whyNotTold(db, webhook);
+  const reason = webhook === undefined ? null : await whyNotTold(tools, webhook);
   if (reason !== null) {
     await db.transaction().execute((tx) => silence(tx, webhookId, reason, logger));
     return;

@@ -99,10 +99,10 @@ describe('the SSH key of a workspace', () => {
   test('reading takes the permission to read the workspace, replacing the one to change it', async () => {
     await admin.request('POST', '/v1/users', {
       username: 'viewer',
-      password: 'viewer-password-1',
+      password: 'river-otter-lamp-7',
       roles: [{ role: 'viewer', workspace: 'keys' }],
     });
-    const viewer = await server.login('viewer', 'viewer-password-1');
+    const viewer = await server.login('viewer', 'river-otter-lamp-7');
     assert.equal((await get('keys', viewer)).status, 200);
     assert.equal((await get('default', viewer)).status, 404);
     const { privateKey } = generateSshKey('x');

@@ -109,11 +109,26 @@ export async function nextActiveWorkspace(tx: Queryable): Promise<string | null>
   return rows[0]?.name ?? null;
 }
 
-/** Also takes away the roles bound to it, on every replica: a later workspace of that name starts without them. */
+/**
+ * Also takes away the roles bound to it, of users and of API tokens, and its service accounts, on every replica: a later one
+ * starts without them.
+ */
 export async function deleteWorkspaceRow(tx: Queryable, name: string): Promise<void> {
+  const bound = JSON.stringify([{ workspace: name }]);
+  const others = (column: string) => sql`
+    (select coalesce(jsonb_agg(binding), '[]') from jsonb_array_elements(${sql.raw(column)}) binding
+     where binding ->> 'workspace' is distinct from ${name})`;
   await sql`
-    with unbound as (delete from provisioning.role_bindings where workspace = ${name} returning user_id)
-    select pg_notify(${USERS_CHANNEL}, user_id::text) from unbound group by user_id`.execute(tx);
+    with unbound as (delete from provisioning.role_bindings where workspace = ${name} returning user_id),
+      unbound_tokens as (
+        update provisioning.api_tokens
+        set roles = ${others('roles')}, narrowed = case when narrowed is not null then ${others('narrowed')} end
+        where roles @> ${bound}::jsonb or narrowed @> ${bound}::jsonb
+        returning user_id)
+    select pg_notify(${USERS_CHANNEL}, id::text) from (
+      select user_id as id from unbound
+      union select user_id from unbound_tokens
+      union select id from provisioning.users where service_workspace = ${name}) as affected`.execute(tx);
   await tx.deleteFrom('provisioning.workspaces').where('name', '=', name).execute();
 }
 

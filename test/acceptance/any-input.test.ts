@@ -69,7 +69,10 @@ function idsFor({ path }: Endpoint): string[] {
 }
 
 /** A 401 of these says nothing about the caller's token. */
-const WITHOUT_SESSION = ['/v1/auth/login', '/v1/auth/refresh', '/v1/auth/password'];
+const WITHOUT_SESSION = [
+  ...['/v1/auth/login', '/v1/auth/refresh', '/v1/auth/password'],
+  ...['/v1/auth/totp', '/v1/auth/totp/confirm', '/v1/auth/totp/remove'],
+];
 
 async function send(request: RawRequest): Promise<Answer> {
   const headers = { authorization: `Bearer ${caller.token}`, ...request.headers };

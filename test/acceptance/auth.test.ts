@@ -310,6 +310,11 @@ test('a setting that would believe everybody is refused at the start, with the r
     ['true', /would believe whoever connects.*Set the number of proxies/],
     ['10.0.0.1,0.0.0.0/0', /TRUST_PROXY=0\.0\.0\.0\/0 would believe whoever connects/],
     ['::/0', /would believe whoever connects/],
+    ['0.0.0.0/1,128.0.0.0/1', /TRUST_PROXY=0\.0\.0\.0\/1 would believe whoever connects/],
+    ['10.0.0.1,11.0.0.0/7', /would believe whoever connects/],
+    ['2000::/3', /would believe whoever connects/],
+    ['::ffff:0:0/96', /would believe whoever connects/],
+    ['::/64', /would believe whoever connects/],
     ['0', /whole number from 1 to 10/],
     ['all', /must be the number of proxies in front/],
   ] as const) {

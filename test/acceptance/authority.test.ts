@@ -7,6 +7,7 @@ import {
   makeClient,
   makeServer,
   makeUser,
+  PROOF,
   startInstallation,
   USER_PASSWORD,
 } from '../support/acceptance.ts';
@@ -45,7 +46,7 @@ const ENDINGS: Record<string, (bearer: Bearer) => Promise<unknown>> = {
   'the token expires': ({ tokenId }) =>
     database.pool.query('update provisioning.api_tokens set expires_at = now() where id = $1', [tokenId]),
   'a new password revokes the token': async ({ userId }) =>
-    expectOk(await admin.request('PATCH', `/v1/users/${userId}`, { password: 'another password' })),
+    expectOk(await admin.request('PATCH', `/v1/users/${userId}`, { password: 'another password', ...PROOF })),
   'the role is lowered': async ({ userId }) =>
     expectOk(await admin.request('PATCH', `/v1/users/${userId}`, { roles: [{ role: 'viewer', workspace: null }] })),
   'the role in the workspace is taken away': async ({ userId }) =>

@@ -41,11 +41,19 @@ const OPERATOR = {
   secret_write: 'all',
   webhook_read: 'all',
   webhook_write: 'all',
+  service_account_read: 'all',
   system_metrics: 'global',
 } as const;
 type Verdict = 'all' | 'own' | 'global';
 const MAY: Record<string, Record<string, Verdict>> = {
-  admin: { ...OPERATOR, user_read: 'global', user_write: 'global', audit_read: 'global', workspace_limit: 'global' },
+  admin: {
+    ...OPERATOR,
+    service_account_write: 'all',
+    user_read: 'global',
+    user_write: 'global',
+    audit_read: 'global',
+    workspace_limit: 'global',
+  },
   operator: OPERATOR,
   developer: {
     ...READER,

@@ -185,6 +185,17 @@ test('a failed operation ends with 1 and its reason; an unknown option with 2', 
   assert.match(unknown.stderr, /Did you mean --status\?/);
 });
 
+test('a new administrator takes the password of whoever makes them, in the line after theirs', async () => {
+  const make = ['user', 'create', 'cli.admin', '--role', 'admin', '--password-stdin'];
+  const alone = await cli.run(make, { input: 'a password for tests\n' });
+  assert.equal(alone.status, 2);
+  assert.match(alone.stderr, /Your own password is asked for as well/);
+  assert.equal((await cli.run(make, { input: 'a password for tests\nnot my password\n' })).status, 4);
+  assert.deepEqual(JSON.parse((await cli.run(['user', 'list', '--username', 'cli.admin', '-o', 'json'])).stdout), []);
+  const made = await cli.run(make, { input: `a password for tests\n${ADMIN_PASSWORD}\n` });
+  assert.equal(made.status, 0, made.stderr);
+});
+
 test('what a role may not do ends with 4', async () => {
   const made = await cli.run(['user', 'create', 'cli.viewer', '--role', 'viewer:default', '--password-stdin'], {
     input: 'a password for tests',
@@ -253,7 +264,7 @@ test('contexts are listed, chosen and forgotten', async () => {
 test('completion offers commands, options and the choices of an option', async () => {
   const offered = async (...words: string[]) =>
     (await cli.run(['__complete', '--', ...words])).stdout.split('\n').slice(0, -1);
-  assert.deepEqual(await offered('ser'), ['serve', 'server']);
+  assert.deepEqual(await offered('ser'), ['serve', 'server', 'service-account']);
   assert.deepEqual(await offered('server', 'st'), ['start', 'stop']);
   assert.deepEqual(await offered('server', 'list', '--output', ''), ['table', 'json', 'yaml', 'name']);
   assert.deepEqual(await offered('server', 'create', '--pr'), ['--provider', '--protect']);
@@ -267,6 +278,7 @@ test('a taskserv is checked, installed, shown, checked and removed; the catalog 
   assert.match((await cli.run(['catalog', '-o', 'name'])).stdout, /^redis$/m);
   const install = ['taskserv', 'create', 'redis', '--server', 'with-service', '--config', 'port=6380'];
   const planned = await cli.run([...install, '--check', '-o', 'json']);
+  assert.equal(planned.status, 0, planned.stderr);
   assert.equal(JSON.parse(planned.stdout).result.check_mode, true, planned.stderr);
   const installed = await cli.run(install);
   assert.equal(installed.status, 0, installed.stderr);

@@ -10,6 +10,7 @@ import { needs } from '../support/needs.ts';
 import { ADMIN_PASSWORD, until } from '../support/server.ts';
 import { needsSshd, startSshd } from '../support/sshd.ts';
 import { defineTaskserv } from '../support/taskserv-definitions.ts';
+import { codesNow } from '../support/totp.ts';
 import { createInProcess } from './in-process.ts';
 
 const hetzner = await startFakeHetzner();
@@ -190,11 +191,49 @@ test(EVERY, { skip: needsSshd() || needs('unshare') }, async () => {
   await ok('user create dev.one --role developer --password-stdin', 'a password for tests');
   await ok('user list');
   await ok('user show dev.one');
+  await ok('user update dev.one --password-stdin', `another password of theirs\n${ADMIN_PASSWORD}\n`);
+  cli.answers('another password of theirs', ADMIN_PASSWORD);
+  await ok('user update dev.one --password');
   await ok('user update dev.one --disable');
   await ok('user delete dev.one --yes');
-  await ok('token create ci --expires-in 1h');
+  await ok('token create ci --expires-in 1h --workspace default --permission server_read');
   const token = await ok('token list -o name');
   await ok(`token delete ${token} --yes`);
+  await ok('service-account create deploy --role developer');
+  await ok('service-account list');
+  await ok('service-account token create deploy pipeline --expires-in 1h --permission server_read');
+  await ok('service-account token list deploy');
+  await ok('service-account update deploy --role viewer --disable');
+  await ok('service-account show deploy');
+  await ok('service-account delete deploy --yes');
+
+  const sessions = (await ok('session list -o name')).split('\n');
+  await ok(`login ${server.url} --name ended --password-stdin`, ADMIN_PASSWORD);
+  const [newest = ''] = (await ok('session list -o name')).split('\n').filter((one) => !sessions.includes(one));
+  await ok('context use main');
+  await ok(`session end ${newest} --yes`);
+  await ok('context delete ended');
+
+  await ok('user create two.factor --role viewer --password-stdin', 'a password for tests');
+  await ok(`login ${server.url} --name two --username two.factor --password-stdin`, 'a password for tests');
+  let secret = '';
+  const firstCode = (noted: string) => {
+    secret = /secret in the app: (\S+)/.exec(noted)?.[1] ?? '';
+    return codesNow(secret)[0];
+  };
+  cli.answers('a password for tests', firstCode);
+  const recovery = JSON.parse(await ok('totp enable -o json')).recovery_codes as string[];
+  cli.answers(() => codesNow(secret)[1]);
+  await ok(`login ${server.url} --name two --username two.factor --password-stdin`, 'a password for tests');
+  assert.equal(await ok('totp show -o name'), 'true');
+  cli.answers('a password for tests', recovery[0] ?? '');
+  await ok('totp disable');
+  cli.answers('a password for tests', firstCode);
+  await ok('totp enable');
+  await ok('context use main');
+  cli.answers(ADMIN_PASSWORD);
+  await ok('user reset-totp two.factor --yes');
+  await ok('context delete two');
   await ok('audit --limit 5');
   await ok('audit checkpoint');
   await ok(`audit export ${path.join(home, 'audit.jsonl')}`);

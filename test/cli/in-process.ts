@@ -3,17 +3,19 @@ import { addCommands, COMMANDS, createProgram, runProgram } from '../../src/cli/
 import type { Terminal } from '../../src/cli/terminal.ts';
 import type { Run } from './support.ts';
 
+type Typed = string | ((noted: string) => string);
+
 interface InProcess {
   run(args: string[], input?: string): Promise<Run>;
-  /** What is typed at the next questions. */
-  answers(...lines: string[]): void;
+  /** What is typed at the next questions, also as a function of what the command has noted so far. */
+  answers(...lines: Typed[]): void;
   /** Names of the commands that ended with 0. */
   ran: Set<string>;
 }
 
 export function createInProcess(environment: NodeJS.ProcessEnv): InProcess {
   const ran = new Set<string>();
-  const typed: string[] = [];
+  const typed: Typed[] = [];
   return {
     ran,
     answers: (...lines) => void typed.push(...lines),
@@ -30,7 +32,10 @@ export function createInProcess(environment: NodeJS.ProcessEnv): InProcess {
         },
         status: () => {},
         paint: (_, text) => text,
-        ask: async () => typed.shift() ?? '',
+        ask: async () => {
+          const line = typed.shift() ?? '';
+          return typeof line === 'function' ? line(stderr) : line;
+        },
         readAll: async () => input,
       };
       const program = createProgram('0.0.0');

@@ -9,12 +9,21 @@ import { readdir, readFile } from 'node:fs/promises';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { generateSshKey } from '../../src/transports/keys.ts';
-import { expectError, expectOk, makeServer, makeUser } from '../support/acceptance.ts';
+import { expectError, expectOk, makeServer, makeUser, USER_PASSWORD } from '../support/acceptance.ts';
 import { assertNotStored } from '../support/canaries.ts';
 import { startCloudInstallation } from '../support/cloud-installation.ts';
 import { assertDescribed, type Endpoint, readEndpoints } from '../support/openapi.ts';
 import { startReceiver } from '../support/receiver.ts';
-import { ADMIN_PASSWORD, type Answer, ended, type Operation, serverRequest, until } from '../support/server.ts';
+import {
+  ADMIN_PASSWORD,
+  type Answer,
+  type Client,
+  ended,
+  type Operation,
+  serverRequest,
+  until,
+} from '../support/server.ts';
+import { codesNow } from '../support/totp.ts';
 import { deliveryThat, makeWebhook } from '../support/webhooks.ts';
 import { runBatch, stepsOf, submitBatch } from '../support/workflows.ts';
 
@@ -50,6 +59,19 @@ const SECRETS = { userData: 'canary-in-user-data', password: 'canary-in-a-config
 /** Things that exist, by what REQUESTS call them. */
 const ids: Record<string, string> = {};
 
+/** Secrets of the authenticator apps of `admin`: the one that is asked for, and one that waits for its first code. */
+const apps = { present: '', next: '' };
+
+/** Sets an app up for whoever is logged in. @returns its secret, and a recovery code. */
+async function setUpApp(client: Client, password: string): Promise<{ secret: string; recovery: string }> {
+  const enrolled = await client.request<{ secret: string }>('POST', '/v1/auth/totp', { password });
+  const { secret } = expectOk(enrolled);
+  const confirmed = await client.request<{ recovery_codes: string[] }>('POST', '/v1/auth/totp/confirm', {
+    code: codesNow(secret)[0],
+  });
+  return { secret, recovery: expectOk(confirmed).recovery_codes[0] ?? '' };
+}
+
 interface Sent {
   path: string;
   body?: object;
@@ -64,7 +86,39 @@ const REQUESTS: Record<string, () => Sent> = {
   'POST /v1/auth/logout': () => ({ path: '/v1/auth/logout' }),
   'POST /v1/auth/password': () => ({
     path: '/v1/auth/password',
-    body: { current_password: ADMIN_PASSWORD, new_password: 'another password of mine' },
+    body: {
+      ...{ current_password: ADMIN_PASSWORD, new_password: 'another password of mine' },
+      totp: codesNow(apps.present)[1],
+    },
+  }),
+  'DELETE /v1/auth/sessions/{id}': () => ({ path: `/v1/auth/sessions/${ids.session}` }),
+  'POST /v1/auth/totp': () => ({
+    path: '/v1/auth/totp',
+    body: { password: ADMIN_PASSWORD, totp: codesNow(apps.present)[1] },
+  }),
+  'POST /v1/auth/totp/confirm': () => ({ path: '/v1/auth/totp/confirm', body: { code: codesNow(apps.next)[1] } }),
+  'POST /v1/auth/totp/remove': () => ({
+    path: '/v1/auth/totp/remove',
+    body: { password: ADMIN_PASSWORD, totp: codesNow(apps.present)[1] },
+  }),
+  'POST /v1/users/{id}/totp/remove': () => ({
+    path: `/v1/users/${ids.user}/totp/remove`,
+    body: { password: ADMIN_PASSWORD, totp: codesNow(apps.present)[1] },
+  }),
+  'POST /v1/workspaces/{name}/service-accounts': () => ({
+    path: '/v1/workspaces/default/service-accounts',
+    body: { name: 'new', roles: ['developer'] },
+  }),
+  'PATCH /v1/workspaces/{name}/service-accounts/{account}': () => ({
+    path: '/v1/workspaces/default/service-accounts/deploy',
+    body: { roles: ['viewer'], disabled: true },
+  }),
+  'DELETE /v1/workspaces/{name}/service-accounts/{account}': () => ({
+    path: '/v1/workspaces/default/service-accounts/deploy',
+  }),
+  'POST /v1/workspaces/{name}/service-accounts/{account}/tokens': () => ({
+    path: '/v1/workspaces/default/service-accounts/deploy/tokens',
+    body: { name: 'new' },
   }),
   'POST /v1/users': () => ({
     path: '/v1/users',
@@ -253,8 +307,8 @@ const send = (endpoint: Endpoint, { path, body }: Sent) => admin.request(endpoin
 const CHECKED_IDS = 'select id::text from provisioning.operations where check_mode';
 const CHECKS = `operation_id::text in (${CHECKED_IDS})`;
 
-/** Tables of what is never rolled back, of what goes on by itself, and of what the simulated cloud was asked. */
-const ASIDE = ['audit_log', 'audit_checkpoints', 'replicas', 'webhook_cursor', 'calls', 'shared_counts'];
+/** Tables of what is never rolled back, of what goes on by itself (uses of sessions), and of what the simulated cloud was asked. */
+const ASIDE = ['sessions', 'audit_log', 'audit_checkpoints', 'replicas', 'webhook_cursor', 'calls', 'shared_counts'];
 /** What of a table counts; else all of it. */
 const ROWS: Record<string, string> = {
   'provisioning.operations': 'not check_mode',
@@ -329,6 +383,15 @@ before(async () => {
   ids.server = made.id;
   ids.user = await makeUser(admin, 'somebody', []);
   ids.token = expectOk(await admin.request<{ id: string }>('POST', '/v1/tokens', { name: 'some' })).id;
+  const somebody = await server.login('somebody', USER_PASSWORD);
+  ids.session = expectOk(await somebody.request<{ session_id: string }>('GET', '/v1/auth/me')).session_id;
+  await setUpApp(somebody, USER_PASSWORD);
+  const { secret, recovery } = await setUpApp(admin, ADMIN_PASSWORD);
+  const another = { password: ADMIN_PASSWORD, totp: recovery };
+  const next = expectOk(await admin.request<{ secret: string }>('POST', '/v1/auth/totp', another)).secret;
+  Object.assign(apps, { present: secret, next });
+  const account = { name: 'deploy', roles: ['developer'] };
+  expectOk(await admin.request('POST', '/v1/workspaces/default/service-accounts', account));
   const path = `${server.dataDir}/workspaces/other`;
   expectOk(await admin.request('POST', '/v1/workspaces/create', { name: 'other', path }));
   expectOk(await admin.request('PUT', `/v1/workspaces/other/credentials/${cloud.name}`, cloud.credentials));
@@ -428,6 +491,7 @@ for (const [name, request] of Object.entries(REQUESTS)) {
           .replace('{provider}', cloud.name)
           .replace('{step}', 'ask')
           .replace('{key}', 'kept')
+          .replace('{account}', 'deploy')
           .replace('{delivery}', ids.delivery ?? '');
         await same({ ...sent, path: `${before}nothing${rest}` }, 404);
       }

@@ -13,7 +13,7 @@ import { startTestServer } from '../support/server.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** The password that the pages use. */
-const PASSWORD = 'admin-password-1';
+const PASSWORD = 'river-otter-lamp-7';
 
 const home = await mkdtemp(path.join(tmpdir(), 'provisioning-docs-'));
 after(() => rm(home, { recursive: true, force: true }));

@@ -51,6 +51,27 @@ const redis = { workspace: 'default', name: 'redis', servers: [kept.hostname], c
 const installed = expectOk(await admin.request<Operation>('POST', '/v1/taskservs/create', redis));
 assert.equal((await ended(admin, installed.id, 120)).status, 'completed');
 const { token } = expectOk(await admin.request<{ token: string }>('POST', '/v1/tokens', { name: 'ci' }));
+const socketOf = async (dataDir: string) => ({
+  host: path.join(dataDir, 'socket'),
+  user: 'postgres',
+  database: 'provisioning',
+  password: (await readFile(path.join(dataDir, 'postgres-password'), 'utf8')).trim(),
+});
+const once = { body: { name: 'made-once' }, headers: { 'idempotency-key': 'a-request-of-before' } };
+expectOk(await admin.request('POST', '/v1/tokens', once.body, once.headers));
+// As a version before keyed hashes kept it: its answer is encrypted under the signing key.
+await withEmbedded(source.dataDir, (client) =>
+  client.query(
+    `update provisioning.idempotency_keys set request_hash = $1, request_keyed = false, response_sealed = true,
+       response_body = 'under the signing key of then' where key = $2`,
+    [
+      createHash('sha256')
+        .update(`POST /v1/tokens\n${JSON.stringify(once.body)}`)
+        .digest(),
+      once.headers['idempotency-key'],
+    ],
+  ),
+);
 const workspace = path.join(source.dataDir, 'workspaces', 'filed');
 expectOk(await admin.request('POST', '/v1/workspaces/create', { name: 'filed', path: workspace }));
 await mkdir(path.join(workspace, 'workflows'));
@@ -76,13 +97,6 @@ const said = await succeed(['backup', file], { DATA_DIR: source.dataDir }).final
 await load;
 for (const id of flying) assert.equal((await ended(admin, id, 120)).status, 'completed');
 const { operation: later } = await makeServer(admin, 'after-the-backup');
-
-const socketOf = async (dataDir: string) => ({
-  host: path.join(dataDir, 'socket'),
-  user: 'postgres',
-  database: 'provisioning',
-  password: (await readFile(path.join(dataDir, 'postgres-password'), 'utf8')).trim(),
-});
 
 test('a backup is for its owner alone, says where the master key is, and never takes the place of a file', async () => {
   assert.equal((await stat(file)).mode & 0o777, 0o600);
@@ -146,6 +160,9 @@ test('restored into another data directory: everything is there, and what was un
   const me = expectOk(await createClient(server.url, token).request<{ username: string }>('GET', '/v1/auth/me'));
   assert.equal(me.username, 'admin');
   assert.equal((await createClient(server.url, admin.token).request('GET', '/v1/auth/me')).status, 401, 'a login');
+  // It stays known that it was carried out, though nobody can read the answer.
+  const repeated = await server.admin.request('POST', '/v1/tokens', once.body, once.headers);
+  assert.match(expectError(repeated, 409, 'CONFLICT').message, /was carried out before/);
   const key = expectOk(await server.admin.request<{ public_key: string }>('GET', '/v1/workspaces/filed/ssh-key'));
   assert.equal(key.public_key, publicKey);
   const restoredFile = path.join(dataDir, 'workspaces', 'filed', 'workflows', 'own.yaml');

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { createTestDatabase, type TestDatabase } from './database.ts';
 import {
+  ADMIN_PASSWORD,
   type Answer,
   type Client,
   ended,
@@ -125,11 +126,17 @@ export interface Role {
   workspace?: string | null;
 }
 
+/** What the first user shows to do what a session alone does not. */
+export const PROOF = { proof: { password: ADMIN_PASSWORD } };
+
+/** Of an administrator of the installation. */
+export const ADMIN_ROLE: Role = { role: 'admin' };
+
 /** Creates a user with these roles. @returns the id. */
 export async function makeUser(admin: Client, username: string, roles: Role[]): Promise<string> {
-  const { id } = expectOk(
-    await admin.request<{ id: string }>('POST', '/v1/users', { username, password: USER_PASSWORD, roles }),
-  );
+  const administers = roles.some(({ role, workspace = null }) => role === 'admin' && workspace === null);
+  const user = { username, password: USER_PASSWORD, roles, ...(administers ? PROOF : {}) };
+  const { id } = expectOk(await admin.request<{ id: string }>('POST', '/v1/users', user));
   return id;
 }
 

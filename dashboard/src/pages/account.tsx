@@ -1,16 +1,18 @@
 import changeBody from 'virtual:body/v1/auth/password';
-import { Button, Group, PasswordInput, Stack, Text } from '@mantine/core';
+import { Button, Group, PasswordInput, Stack, Text, TextInput } from '@mantine/core';
 import { useMutation, useQuery } from '@tanstack/react-query';
 import { useNavigate } from '@tanstack/react-router';
 import { useState } from 'react';
 import { problemsOf } from '../components/json-schema.ts';
 import { Facts, PageHead, Tags } from '../components/page.tsx';
 import { Failure, Heading, Loading } from '../components/states.tsx';
-import { me, queryClient } from '../queries.ts';
+import { me, queryClient, totpState } from '../queries.ts';
 import { client, forgetTokens } from '../session.ts';
+import { Sessions } from './account-sessions.tsx';
+import { SecondFactor } from './account-totp.tsx';
 import { rolesText } from './users.tsx';
 
-/** Who is signed in, what they may, and their password. */
+/** Who is signed in, what they may, and what lets them in. */
 export function AccountPage() {
   const { data: principal, error, refetch } = useQuery(me);
   if (principal === undefined)
@@ -27,6 +29,10 @@ export function AccountPage() {
       />
       <Heading>Password</Heading>
       <PasswordForm username={principal.username} />
+      <Heading>Second factor</Heading>
+      <SecondFactor />
+      <Heading>Sessions</Heading>
+      <Sessions />
     </Stack>
   );
 }
@@ -35,8 +41,11 @@ function PasswordForm({ username }: { username: string }) {
   const [current, setCurrent] = useState('');
   const [next, setNext] = useState('');
   const [again, setAgain] = useState('');
+  const [code, setCode] = useState('');
+  const { data: factor } = useQuery(totpState);
   const navigate = useNavigate();
-  const body = { current_password: current, new_password: next };
+  const asked = factor?.enabled === true;
+  const body = { current_password: current, new_password: next, ...(asked ? { totp: code } : {}) };
   const change = useMutation({
     mutationFn: () => client.post('/v1/auth/password', { body }),
     onSuccess: async () => {
@@ -86,6 +95,16 @@ function PasswordForm({ username }: { username: string }) {
           error={differs ? 'The two are not the same.' : undefined}
           onChange={(event) => setAgain(event.currentTarget.value)}
         />
+        {asked ? (
+          <TextInput
+            label="Code"
+            description="That your app shows, or a recovery code."
+            autoComplete="one-time-code"
+            required
+            value={code}
+            onChange={(event) => setCode(event.currentTarget.value)}
+          />
+        ) : null}
         {change.isError ? <Failure error={change.error} /> : null}
         <Group>
           <Button type="submit" disabled={!complete} loading={change.isPending}>

@@ -2,16 +2,24 @@ import { Alert, Button, Center, Paper, PasswordInput, Stack, Text, TextInput, Ti
 import { useMutation } from '@tanstack/react-query';
 import { useNavigate, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
+import { ApiError } from '../../../src/sdk/client.ts';
 import { Failure } from '../components/states.tsx';
 import { client } from '../session.ts';
 
+/** Seconds. The page renews them by itself. */
+const ACCESS_SECONDS = 900;
+
 export function LoginPage() {
   const [password, setPassword] = useState('');
+  const [code, setCode] = useState<string | null>(null);
   const navigate = useNavigate();
   const { from, user = 'admin', changed } = useSearch({ from: '/login' });
   const [username, setUsername] = useState(user);
   const login = useMutation({
-    mutationFn: () => client.login(username, password),
+    mutationFn: () => client.login(username, password, { totp: code ?? undefined, expiresIn: ACCESS_SECONDS }),
+    onError: (error) => {
+      if (asksForCode(error)) setCode('');
+    },
     // Only back into this dashboard: what stands in an address may come from anybody.
     onSuccess: () => navigate({ href: from?.startsWith('/') && !from.startsWith('//') ? from : '/' }),
   });
@@ -48,7 +56,18 @@ export function LoginPage() {
               required
               autoFocus
             />
-            {login.isError ? <Failure error={login.error} /> : null}
+            {code === null ? null : (
+              <TextInput
+                label="Code"
+                description="That your app shows, or a recovery code."
+                autoComplete="one-time-code"
+                value={code}
+                onChange={(event) => setCode(event.currentTarget.value)}
+                required
+                autoFocus
+              />
+            )}
+            {login.isError && !asksForCode(login.error) ? <Failure error={login.error} /> : null}
             <Button type="submit" loading={login.isPending}>
               Sign in
             </Button>
@@ -60,4 +79,8 @@ export function LoginPage() {
       </Paper>
     </Center>
   );
+}
+
+function asksForCode(error: unknown): boolean {
+  return error instanceof ApiError && error.code === 'TOTP_REQUIRED';
 }

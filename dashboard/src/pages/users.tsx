@@ -8,8 +8,9 @@ import type { FieldSchema } from '../components/json-schema.ts';
 import type { ListColumn } from '../components/list.tsx';
 import { ListPage } from '../components/list-page.tsx';
 import { Permitted } from '../components/permitted.tsx';
+import { proofOf, proofSchema } from '../components/proof.ts';
 import { Status, Time } from '../components/states.tsx';
-import { workspaces } from '../queries.ts';
+import { totpState, workspaces } from '../queries.ts';
 import { client } from '../session.ts';
 
 type User = Schemas['User'];
@@ -42,6 +43,34 @@ const NEW_PASSWORD: FieldSchema = {
   properties: { password: { ...createBody.properties?.password, secret: true } },
 };
 
+/** The form that also asks for what vouches for the caller. @param always not only for an administrator. */
+function withProof(schema: FieldSchema, proof: ReturnType<typeof proofSchema>, always: boolean): FieldSchema {
+  const about = always ? '' : ' Needed for the role admin in every workspace.';
+  const fields = Object.entries(proof.properties).map(([name, field]) => [
+    name,
+    { ...field, description: `${field.description}${about}` },
+  ]);
+  return {
+    ...schema,
+    required: [...(schema.required ?? []), ...(always ? proof.required : [])],
+    properties: { ...schema.properties, ...Object.fromEntries(fields) },
+  };
+}
+
+/** What was entered of it, if anything was. */
+const proofIn = (values: Record<string, unknown>) =>
+  values.your_password === undefined ? {} : { proof: proofOf(values) };
+
+function administers({ roles }: User): boolean {
+  return roles.some(({ role, workspace }) => role === 'admin' && workspace === null);
+}
+
+/** What vouches for whoever is signed in. */
+function useProof() {
+  const { data } = useQuery(totpState);
+  return proofSchema(data?.enabled === true);
+}
+
 function roleOf({ role, workspace }: Record<string, unknown>) {
   return { role: role as Role, workspace: workspace === undefined ? null : String(workspace) };
 }
@@ -70,6 +99,7 @@ const COLUMNS: readonly ListColumn<User>[] = [
 /** What can be done to one user, behind one button: a row has room for no more. */
 function UserDialog({ user }: { user: User }) {
   const known = useQuery(workspaces);
+  const proof = useProof();
   const path = { id: user.id };
   const patch = (body: Parameters<typeof client.patch<'/v1/users/{id}'>>[1]['body']) =>
     then(client.patch('/v1/users/{id}', { path, body }), LIST);
@@ -79,23 +109,43 @@ function UserDialog({ user }: { user: User }) {
       title={user.username}
       variant="default"
       about={`Has the roles: ${rolesText(user.roles)}. A further one takes effect at once.`}
-      schema={NEW_ROLE}
+      schema={withProof(NEW_ROLE, proof, false)}
       choices={{ workspace: { options: known.data?.map(({ name }) => name) ?? [] } }}
       send="Add the role"
-      run={(values) => patch({ roles: [...user.roles, roleOf(values)] })}
+      run={(values) => patch({ roles: [...user.roles, roleOf(values)], ...proofIn(values) })}
     >
       <Stack gap="xs">
         <Group gap="xs">
-          <Action variant="default" run={() => patch({ disabled: !user.disabled })}>
-            {user.disabled ? 'Enable' : 'Disable'}
-          </Action>
+          {user.disabled && administers(user) ? (
+            <FormDialog
+              label="Enable"
+              variant="default"
+              schema={proof}
+              send="Enable"
+              run={(values) => patch({ disabled: false, proof: proofOf(values) })}
+            />
+          ) : (
+            <Action variant="default" run={() => patch({ disabled: !user.disabled })}>
+              {user.disabled ? 'Enable' : 'Disable'}
+            </Action>
+          )}
           <FormDialog
             label="Set a password"
             variant="default"
-            schema={NEW_PASSWORD}
+            schema={withProof(NEW_PASSWORD, proof, true)}
             send="Set it"
-            run={({ password }) => patch({ password: String(password) })}
+            run={({ password, ...values }) => patch({ password: String(password), proof: proofOf(values) })}
           />
+          {user.totp_enabled ? (
+            <FormDialog
+              label="Reset the second factor"
+              variant="default"
+              about={`${user.username} signs in by the password alone from then on. All their sessions end.`}
+              schema={proof}
+              send="Take it off"
+              run={(values) => then(client.post('/v1/users/{id}/totp/remove', { path, body: proofOf(values) }), LIST)}
+            />
+          ) : null}
           <Action
             variant="default"
             disabled={user.roles.length === 0}
@@ -120,20 +170,18 @@ function UserDialog({ user }: { user: User }) {
 
 function NewUser() {
   const known = useQuery(workspaces);
+  const proof = useProof();
   return (
     <FormDialog
       label="New user"
-      schema={NEW_USER}
+      schema={withProof(NEW_USER, proof, false)}
       choices={{ workspace: { options: known.data?.map(({ name }) => name) ?? [] } }}
       send="Create"
-      run={({ username, password, ...role }) =>
-        then(
-          client.post('/v1/users', {
-            body: { username: String(username), password: String(password), roles: [roleOf(role)] },
-          }),
-          LIST,
-        )
-      }
+      run={({ username, password, ...values }) => {
+        const roles = [roleOf(values)];
+        const body = { username: String(username), password: String(password), roles, ...proofIn(values) };
+        return then(client.post('/v1/users', { body }), LIST);
+      }}
     />
   );
 }

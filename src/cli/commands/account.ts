@@ -1,9 +1,10 @@
 import path from 'node:path';
-import { createClient } from '../../sdk/client.ts';
-import { type CommandDefinition, given as presentOf, text } from '../command.ts';
+import { ApiError, createClient } from '../../sdk/client.ts';
+import { type CommandDefinition, given, text } from '../command.ts';
 import { updateConfig } from '../config-file.ts';
 import { UsageError } from '../errors.ts';
 import { trustAuthorities } from '../trust.ts';
+import { askForCode } from './totp.ts';
 
 const DEFAULT_URL = 'http://localhost:8083';
 
@@ -22,6 +23,10 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is 
     options: [
       { flags: '--username <name>', description: 'who logs in', default: 'admin' },
       { flags: '--password-stdin', description: 'read the password from standard input' },
+      {
+        flags: '--totp <code>',
+        description: 'code of the authenticator app (asked for where it is needed, as a recovery code is)',
+      },
       { flags: '--name <context>', description: 'name of the context (default: the host of the address)' },
       {
         flags: '--ca <file>',
@@ -29,9 +34,9 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is 
       },
     ],
     covers: ['POST /v1/auth/login', 'POST /v1/auth/refresh'],
-    async run(session, [given], options) {
+    async run(session, [address], options) {
       const { terminal, configFile, environment } = session;
-      const url = (given ?? environment.PROVISIONING_URL ?? DEFAULT_URL).replace(/\/+$/, '');
+      const url = (address ?? environment.PROVISIONING_URL ?? DEFAULT_URL).replace(/\/+$/, '');
       if (!/^https?:\/\//.test(url) || !URL.canParse(url))
         throw new UsageError(`"${url}" is no address. It looks like https://provisioning.example`);
       const name = text(options, 'name') ?? new URL(url).host;
@@ -45,8 +50,13 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is 
           : await terminal.ask(`Password of ${username} at ${url}: `, { hidden: true });
       // First without a trace on disk: a wrong password must not replace a context that works.
       const client = createClient({ url });
-      const pair = await client.post('/v1/auth/login', { body: { username, password } });
-      const entry = { url, username, token: pair.token, refresh_token: pair.refresh_token, ...presentOf({ ca }) };
+      const logIn = (totp: string | undefined) =>
+        client.post('/v1/auth/login', { body: { username, password, ...given({ totp }) } });
+      const pair = await logIn(text(options, 'totp')).catch(async (error) => {
+        if (!(error instanceof ApiError && error.code === 'TOTP_REQUIRED')) throw error;
+        return logIn(await askForCode(terminal));
+      });
+      const entry = { url, username, token: pair.token, refresh_token: pair.refresh_token, ...given({ ca }) };
       await updateConfig(configFile, async (config) => ({
         current: name,
         contexts: { ...config.contexts, [name]: entry },
@@ -92,7 +102,14 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is 
         throw new UsageError('The two are not the same. Nothing was changed.');
       }
       const client = await session.client();
-      await client.post('/v1/auth/password', { body: { current_password: current, new_password: next } });
+      const change = (totp: string | undefined) =>
+        client.post('/v1/auth/password', {
+          body: { current_password: current, new_password: next, ...given({ totp }) },
+        });
+      await change(undefined).catch(async (error) => {
+        if (!(error instanceof ApiError && error.code === 'TOTP_REQUIRED')) throw error;
+        return change(await askForCode(terminal));
+      });
       session.done('Changed. Log in again: provisioning login', { changed: true }, { name: 'changed' });
     },
   },

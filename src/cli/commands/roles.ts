@@ -1,6 +1,6 @@
 import { UsageError } from '../errors.ts';
 
-const ROLES = ['admin', 'operator', 'developer', 'viewer', 'auditor'] as const;
+export const ROLES = ['admin', 'operator', 'developer', 'viewer', 'auditor'] as const;
 
 export const ROLE_OPTION = {
   flags: '--role <role[:workspace]>',
@@ -23,6 +23,15 @@ export function roleBindings(given: string[] | undefined) {
 }
 
 /** Bindings as a person reads them. */
-export function rolesText({ roles }: { roles: { role: string; workspace: string | null }[] }): string {
-  return roles.map(({ role, workspace }) => (workspace === null ? role : `${role}:${workspace}`)).join(',');
+export function rolesText({
+  roles,
+}: {
+  roles: { role: string; workspace: string | null; permissions?: string[] }[];
+}): string {
+  return roles
+    .map(({ role, workspace, permissions }) => {
+      const bound = workspace === null ? role : `${role}:${workspace}`;
+      return permissions === undefined ? bound : `${bound}(${permissions.join(' ')})`;
+    })
+    .join(',');
 }

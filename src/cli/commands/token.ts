@@ -1,10 +1,12 @@
-import { type CommandDefinition, given, text, texts } from '../command.ts';
+import type { Schemas } from '../../sdk/client.ts';
+import { type CommandDefinition, given, type OptionValues, text, texts } from '../command.ts';
+import { UsageError } from '../errors.ts';
 import { field } from '../output.ts';
 import { listCommand } from './list.ts';
 import { durationSeconds } from './parameters.ts';
 import { ROLE_OPTION, roleBindings, rolesText } from './roles.ts';
 
-const VIEW = {
+export const TOKEN_VIEW = {
   columns: [
     field('id'),
     field('name'),
@@ -16,6 +18,31 @@ const VIEW = {
   name: 'id',
 };
 
+export const LIFETIME_OPTIONS = [
+  { flags: '--expires-in <duration>', description: '30m, 12h, 30d (default: as the server is set, 90d)' },
+  { flags: '--never-expires', description: 'where the server allows that' },
+];
+export const PERMISSION_OPTION = {
+  flags: '--permission <name>',
+  description: 'of the roles only this, such as server_read; may be given several times',
+  repeatable: true,
+};
+
+/** Seconds; null: it does not expire; undefined: as the server is set. @throws UsageError */
+export function lifetime(options: OptionValues): number | null | undefined {
+  const duration = text(options, 'expiresIn');
+  if (options.neverExpires === true) {
+    if (duration !== undefined) throw new UsageError('Give either --expires-in or --never-expires.');
+    return null;
+  }
+  return duration === undefined ? undefined : durationSeconds('--expires-in', duration);
+}
+
+/** The server knows which there are. */
+export function permissionsOf(options: OptionValues): Schemas['Caller']['permissions'] | undefined {
+  return texts(options, 'permission') as Schemas['Caller']['permissions'] | undefined;
+}
+
 /** API tokens. */
 export const tokenCommands: readonly CommandDefinition[] = [
   listCommand({
@@ -24,22 +51,36 @@ export const tokenCommands: readonly CommandDefinition[] = [
     examples: ['provisioning token list'],
     path: '/v1/tokens',
     filters: { user: 'only of this user', name: 'only with this name' },
-    view: VIEW,
+    view: TOKEN_VIEW,
   }),
   {
     name: 'token create',
     summary: 'make an API token; it is shown this once',
-    examples: ['provisioning token create ci --role developer:staging --expires-in 90d'],
+    examples: [
+      'provisioning token create ci --role developer:staging --expires-in 30d',
+      'provisioning token create monitoring --workspace staging --permission server_read --permission workspace_read',
+    ],
     arguments: [{ name: 'name', description: 'what it is for' }],
-    options: [ROLE_OPTION, { flags: '--expires-in <duration>', description: '30m, 12h, 90d (default: never)' }],
+    options: [
+      ROLE_OPTION,
+      {
+        flags: '-w, --workspace <name>',
+        names: 'workspace',
+        description: 'of the roles only what holds there; may be given several times',
+        repeatable: true,
+      },
+      PERMISSION_OPTION,
+      ...LIFETIME_OPTIONS,
+    ],
     covers: ['POST /v1/tokens'],
     async run(session, [name = ''], options) {
-      const duration = text(options, 'expiresIn');
       const body = {
         name,
         ...given({
           roles: roleBindings(texts(options, 'role')),
-          expires_in: duration === undefined ? undefined : durationSeconds('--expires-in', duration),
+          workspaces: texts(options, 'workspace'),
+          permissions: permissionsOf(options),
+          expires_in: lifetime(options),
         }),
       };
       session.record(await (await session.client()).post('/v1/tokens', { body }), { name: 'token' });
@@ -55,7 +96,7 @@ export const tokenCommands: readonly CommandDefinition[] = [
     async run(session, [id = '']) {
       await session.confirm(`End the token ${id}?`);
       await (await session.client()).delete('/v1/tokens/{id}', { path: { id } });
-      session.done(`The token ${id} is ended.`, { id, deleted: true }, VIEW);
+      session.done(`The token ${id} is ended.`, { id, deleted: true }, TOKEN_VIEW);
     },
   },
 ];

@@ -1,22 +1,28 @@
-import type { Client } from '../../sdk/client.ts';
+import type { Client, Schemas } from '../../sdk/client.ts';
 import { type CommandDefinition, given, type OptionValues, texts } from '../command.ts';
 import { NotFoundError } from '../errors.ts';
 import { field } from '../output.ts';
 import type { Session } from '../session.ts';
 import { listCommand } from './list.ts';
 import { ROLE_OPTION, roleBindings, rolesText } from './roles.ts';
+import { proofOf } from './totp.ts';
 
 const VIEW = {
   columns: [
     field('username'),
     { heading: 'ROLES', value: rolesText },
     field('disabled'),
+    field('totp_enabled', 'totp'),
     field('created_at', 'created'),
   ],
   name: 'username',
 };
+const OF_CODE = ', and a code where your logins ask for one';
 const USERNAME = { name: 'username', description: 'name of the user', names: 'username' } as const;
-const PASSWORD_STDIN = { flags: '--password-stdin', description: 'read the password from standard input' };
+const PASSWORD_STDIN = {
+  flags: '--password-stdin',
+  description: 'read the password from standard input; your own and a code, where asked for, from the lines after it',
+};
 
 async function findUser(client: Client, username: string) {
   const [user] = await client.get('/v1/users', { query: { username } });
@@ -24,9 +30,31 @@ async function findUser(client: Client, username: string) {
   return user;
 }
 
-async function newPassword({ terminal }: Session, username: string, options: OptionValues): Promise<string> {
-  if (options.passwordStdin === true) return (await terminal.readAll()).replace(/\r?\n$/, '');
-  return terminal.ask(`New password for ${username}: `, { hidden: true });
+/** @returns `lines`: what else standard input says, where that was to be read. */
+async function newPassword({ terminal }: Session, username: string, options: OptionValues) {
+  if (options.passwordStdin !== true)
+    return { password: await terminal.ask(`New password for ${username}: `, { hidden: true }) };
+  const [password = '', ...lines] = linesOf(await terminal.readAll());
+  return { password, lines };
+}
+
+function linesOf(input: string): string[] {
+  return input.replace(/\r?\n$/, '').split(/\r?\n/);
+}
+
+type Roles = readonly { role: string; workspace?: string | null }[];
+
+/** Whether they are roles of somebody who may do everything. */
+function administers(roles: Roles): boolean {
+  return roles.some(({ role, workspace = null }) => role === 'admin' && workspace === null);
+}
+
+/** Whether the change makes the user an administrator of the installation. */
+function promotes(
+  user: Schemas['User'],
+  { roles = user.roles, disabled = user.disabled }: { roles: Roles | undefined; disabled: boolean | undefined },
+): boolean {
+  return !disabled && administers(roles) && (user.disabled || !administers(user.roles));
 }
 
 /** Users. */
@@ -54,21 +82,27 @@ export const userCommands: readonly CommandDefinition[] = [
   {
     name: 'user create',
     summary: 'make a user',
+    description: `An administrator of the installation takes your own password as well${OF_CODE}.`,
     examples: ['provisioning user create dev.one --role developer:staging --role viewer'],
     arguments: [USERNAME],
     options: [ROLE_OPTION, PASSWORD_STDIN],
     covers: ['POST /v1/users'],
     async run(session, [username = ''], options) {
       const roles = roleBindings(texts(options, 'role'));
-      const password = await newPassword(session, username, options);
-      const body = { username, password, ...given({ roles }) };
-      session.record(await (await session.client()).post('/v1/users', { body }), VIEW);
+      const client = await session.client();
+      const { password, lines } = await newPassword(session, username, options);
+      const proof = administers(roles ?? []) ? await proofOf(session, client, lines) : undefined;
+      session.record(
+        await client.post('/v1/users', { body: { username, password, ...given({ roles, proof }) } }),
+        VIEW,
+      );
     },
   },
   {
     name: 'user update',
     summary: 'change what a user may, or their password',
-    description: 'A new password, or disabling the user, ends all their logins and API tokens.',
+    description: `A new password, or disabling the user, ends all their logins and API tokens. A new password, and what makes the user an
+administrator of the installation, takes your own password as well${OF_CODE}.`,
     examples: ['provisioning user update dev.one --role operator', 'provisioning user update dev.one --disable'],
     arguments: [USERNAME],
     options: [
@@ -82,14 +116,39 @@ export const userCommands: readonly CommandDefinition[] = [
     async run(session, [username = ''], options) {
       const roles = roleBindings(texts(options, 'role'));
       const client = await session.client();
-      const { id } = await findUser(client, username);
+      const user = await findUser(client, username);
+      const { id } = user;
       const asks = options.password === true || options.passwordStdin === true;
-      const body = given({
-        roles,
-        disabled: options.disable === true ? true : options.enable === true ? false : undefined,
-        password: asks ? await newPassword(session, username, options) : undefined,
-      });
+      const disabled = options.disable === true ? true : options.enable === true ? false : undefined;
+      const { password, lines } = asks ? await newPassword(session, username, options) : {};
+      const proves = asks || promotes(user, { roles, disabled });
+      const proof = proves ? await proofOf(session, client, lines) : undefined;
+      const body = given({ roles, disabled, password, proof });
       session.record(await client.patch('/v1/users/{id}', { path: { id }, body }), VIEW);
+    },
+  },
+  {
+    name: 'user reset-totp',
+    summary: "take a user's second factor off, for one who has lost app and recovery codes",
+    description: `Their logins end. It takes your own password${OF_CODE}.`,
+    examples: ['provisioning user reset-totp dev.one --yes'],
+    arguments: [USERNAME],
+    options: [
+      { flags: '-y, --yes', description: 'do not ask' },
+      {
+        flags: '--password-stdin',
+        description: 'read your password, and a code in a second line, from standard input',
+      },
+    ],
+    covers: ['POST /v1/users/{id}/totp/remove'],
+    async run(session, [username = ''], options) {
+      const client = await session.client();
+      const { id } = await findUser(client, username);
+      await session.confirm(`Take the second factor of ${username} off?`);
+      const lines = options.passwordStdin === true ? linesOf(await session.terminal.readAll()) : undefined;
+      const body = await proofOf(session, client, lines);
+      await client.post('/v1/users/{id}/totp/remove', { path: { id }, body });
+      session.done(`Logins of ${username} ask for the password alone.`, { username, totp_enabled: false }, VIEW);
     },
   },
   {

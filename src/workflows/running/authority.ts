@@ -1,5 +1,6 @@
 import { type Authority, presentAuthority } from '../../access/authority.ts';
 import { isPermitted, type Permission, type Principal } from '../../access/permissions.ts';
+import type { Config } from '../../config.ts';
 import type { Queryable } from '../../database/pool.ts';
 import { errors } from '../../errors.ts';
 
@@ -11,8 +12,12 @@ export interface Acting {
 }
 
 /** @param doing for the audit log, which tells the run from the person: `workflow …`. */
-export async function actingFor(db: Queryable, authority: Authority, doing: string): Promise<Acting> {
-  const { bindings, ended } = await presentAuthority(db, authority);
+export async function actingFor(
+  { db, config }: { db: Queryable; config: Pick<Config, 'adminTotp'> },
+  authority: Authority,
+  doing: string,
+): Promise<Acting> {
+  const { bindings, ended } = await presentAuthority(db, authority, config);
   return { principal: { ...authority, bindings, label: `${authority.name} (${doing})` }, ended };
 }
 

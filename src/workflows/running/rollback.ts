@@ -299,7 +299,7 @@ async function start(
   let kept: string | null = null;
   call.guard();
   try {
-    const acting = await actingFor(services.db, authority, `rollback of workflow ${workflowId}`);
+    const acting = await actingFor(services, authority, `rollback of workflow ${workflowId}`);
     requireStillPermitted(acting, [needed], workspace);
     const { principal } = acting;
     const prepared = request === null ? null : await prepareNode(runtime, principal, request);

@@ -168,12 +168,12 @@ async function submitBatch(
   all: readonly NodeState[],
 ): Promise<{ made: Submission['submitted'] } & Pick<Submission, 'held' | 'full'>> {
   const { runtime, workflowId, run, workspace } = options;
-  const { operations } = runtime.services.limits;
+  const { config, limits } = runtime.services;
   const place = { userId: run.authority.userId, workspace };
   // Nothing is evaluated for those that are going to wait.
-  const { fitting: batch, ...waiting } = fit(all, await operations.room(place, all.filter(takesRoom).length));
+  const { fitting: batch, ...waiting } = fit(all, await limits.operations.room(place, all.filter(takesRoom).length));
   if (batch.length === 0) return { made: new Map(), ...waiting };
-  const acting = (db: Queryable) => actingFor(db, run.authority, `workflow ${workflowId}`);
+  const acting = (db: Queryable) => actingFor({ db, config }, run.authority, `workflow ${workflowId}`);
   const before = await acting(runtime.services.db);
   const inputs = await readInputs(
     runtime.services.db,
@@ -228,7 +228,7 @@ async function submitBatch(
       await gathering.flush(mutation.tx);
       await setOperations(mutation.tx, workflowId, rows);
       const takers = [...made.keys()].filter(takesRoom).length;
-      const { left, reason } = await operations.roomFor(mutation.tx, place, takers);
+      const { left, reason } = await limits.operations.roomFor(mutation.tx, place, takers);
       if (left < takers) throw new NoRoom(left, reason);
       return made;
     });

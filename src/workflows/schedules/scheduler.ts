@@ -76,7 +76,7 @@ async function runDue(runtime: Runtime, logger: Logger, id: string): Promise<voi
       return;
     }
     const { workspace, workflow_type, parameters, authority } = due;
-    const acting = await actingFor(db, authority, `schedule ${id}`);
+    const acting = await actingFor(runtime.services, authority, `schedule ${id}`);
     requireStillPermitted(acting, ['workflow_submit'], workspace);
     const { principal } = acting;
     const given = openScheduleSecrets(encryption, due);
