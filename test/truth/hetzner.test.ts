@@ -39,7 +39,7 @@ test(`hcloud-go leads servers through their whole life at the stand-in (${versio
   assert.deepEqual([fake.servers.size, fake.keys.size, fake.networks.size], [0, 0, 1]);
 });
 
-test(`hcloud-python leads servers through their whole life at the stand-in (${python.versions})`, {
+test(`hcloud-python leads servers through their whole life at the stand-in (${python.versions || 'hcloud'})`, {
   skip: python.skip,
 }, async () => {
   await using fake = await startFakeHetzner(LIVELY);
