@@ -56,7 +56,7 @@ export interface ServerSpec {
   tags: string[];
   /** A neutral name (`debian-12`) or the provider's own; absent: the provider's default. */
   image?: string | null;
-  /** Handed to cloud-init as it is, besides the host name and the key. May hold secrets: it goes into no message or log. */
+  /** For cloud-init, besides the host name and the key: text, or in base64. May hold secrets: it goes into no message or log. */
   user_data?: string | null;
   /** The workspace's public key, a line for root's `authorized_keys`; absent where nobody logs in. */
   ssh_public_key?: string | null;

@@ -69,7 +69,7 @@ describe('the aws provider', () => {
       blue: '',
     });
     assert.equal(made?.image, 'ami-0000000000000deb2', 'the newest image');
-    assert.match(made?.userData ?? '', /hostname: "web-1"[\s\S]*ssh-ed25519 AAAA x[\s\S]*#!\/bin\/sh\ntrue/);
+    assert.match(made?.userData ?? '', /#!\/bin\/sh\ntrue[\s\S]*hostname: "web-1"[\s\S]*ssh-ed25519 AAAA x/);
     assert.deepEqual((await it.provider.listServers())[0]?.tags, ['blue', 'env=prod']);
     await it.provider.deleteServer(ref, options);
     while ((await it.provider.observeServers([ref])).size > 0);

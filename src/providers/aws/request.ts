@@ -16,8 +16,8 @@ import { type Catalog, KNOWN_IMAGES, typeFor } from './catalog.ts';
 import type { AwsSettings } from './client.ts';
 import { NAME_TAG, TYPE_LABEL } from './instances.ts';
 
-/** EC2 takes this much user data. Bytes. */
-const MAX_USER_DATA = 16_384;
+/** EC2 takes this much user data, in bytes, and lets in the user that the image has, not root. */
+const USER_DATA = { rootKey: true, limit: 16_384, compressed: 'gzip' } as const;
 const LABEL_RULES: LabelRules = {
   key: /^(?!aws:)(?!Name$).{1,128}$/,
   value: /^.{0,256}$/,
@@ -32,7 +32,7 @@ export function specProblems(spec: ServerSpec, catalog: Catalog, image: Image | 
     ...(place.length === 0 ? offerProblems(spec, catalog) : []),
     ...(image === null ? imageProblems(spec) : processorProblems(spec, catalog, image)),
     ...networkProblems(spec),
-    ...userDataProblems('AWS', cloudInit(spec, { rootKey: true }), MAX_USER_DATA),
+    ...userDataProblems('AWS', spec, USER_DATA),
     ...hostnameProblems(spec),
     ...tagProblems(spec, LABEL_RULES),
   ];
@@ -104,7 +104,7 @@ export function runInput(
     ImageId: image.ImageId,
     InstanceType: type.name,
     Placement: { AvailabilityZone: spec.zone },
-    UserData: Buffer.from(cloudInit(spec, { rootKey: true })).toString('base64'),
+    UserData: cloudInit(spec, USER_DATA).toString('base64'),
     MetadataOptions: { HttpTokens: 'required' },
     BlockDeviceMappings: [rootDisk(image)],
     TagSpecifications: (['instance', 'volume', 'network-interface'] as const).map((kind) => ({

@@ -16,7 +16,10 @@ interface ServerType {
   memoryMb: number;
   diskGb: number;
   architecture: string;
+  /** Where it can be had. */
   prices: PlanPrices;
+  /** Where it is offered, but sold out at the moment. */
+  soldOut: ReadonlySet<string>;
 }
 
 export interface Image {
@@ -60,19 +63,24 @@ async function readCatalog(http: CloudHttp, options: CallOptions): Promise<Catal
   };
 }
 
-/** Types that are going away are not offered. */
+/** Types that are going away are not offered; since September 2025 that is told for each location. */
 function readType(type: Record<string, unknown>, currency: string | null): ServerType[] {
   const name = text(type.name);
   const cpus = numeric(type.cores);
   const memory = numeric(type.memory);
   if (name === undefined || cpus === undefined || memory === undefined) return [];
-  if (type.deprecated === true || (type.deprecation ?? null) !== null) return [];
+  const places = locationsOf(type);
+  if (places === null && (type.deprecated === true || isDeprecated(type))) return [];
   const prices: PlanPrices = {};
+  const soldOut = new Set<string>();
   for (const { location, price_hourly: hourly, price_monthly: monthly } of items(type.prices) ?? []) {
     const zone = text(location);
     const perHour = numeric(fields(hourly).net);
     const perMonth = numeric(fields(monthly).net);
-    if (zone !== undefined && perHour !== undefined && perMonth !== undefined) {
+    const place = zone === undefined ? undefined : (places?.get(zone) ?? (places === null ? 'offered' : undefined));
+    if (zone === undefined || place === undefined) continue;
+    if (place === 'sold out') soldOut.add(zone);
+    else if (perHour !== undefined && perMonth !== undefined) {
       prices[zone] = { currency, hourly: perHour, monthly: perMonth };
     }
   }
@@ -84,16 +92,31 @@ function readType(type: Record<string, unknown>, currency: string | null): Serve
       diskGb: numeric(type.disk) ?? 0,
       architecture: text(type.architecture) ?? 'x86',
       prices,
+      soldOut,
     },
   ];
 }
 
+const isDeprecated = ({ deprecation }: Record<string, unknown>) => (deprecation ?? null) !== null;
+
+/** How it stands with a type in each location where it is not going away; null where the answer does not tell. */
+function locationsOf(type: Record<string, unknown>): Map<string, 'offered' | 'sold out'> | null {
+  const places = items(type.locations);
+  if (places === null) return null;
+  return new Map(
+    places
+      .filter((place) => !isDeprecated(place))
+      .map((place) => [text(place.name) ?? '', place.available === false ? 'sold out' : 'offered']),
+  );
+}
+
 /** Each type under its own name, and each size under its neutral one. */
 function plansOf(types: readonly ServerType[]): Plan[] {
-  const natives = types.map((type) => toPlan(type.name, type, type.prices));
+  const offered = types.filter(({ prices }) => Object.keys(prices).length > 0);
+  const natives = offered.map((type) => toPlan(type.name, type, type.prices));
   const bySize = Map.groupBy(
-    types.filter(({ architecture, memoryMb }) => architecture === 'x86' && memoryMb % 1_024 === 0),
-    ({ cpus, memoryMb }) => `${cpus}xCPU-${memoryMb / 1_024}GB`,
+    offered.filter(({ architecture, memoryMb }) => architecture === 'x86' && memoryMb % 1_024 === 0),
+    sizeOf,
   );
   const neutral = [...bySize].flatMap(([name, same]) => {
     const prices: PlanPrices = {};
@@ -107,6 +130,9 @@ function plansOf(types: readonly ServerType[]): Plan[] {
   return [...neutral, ...natives];
 }
 
+/** Its neutral name. */
+const sizeOf = ({ cpus, memoryMb }: ServerType) => `${cpus}xCPU-${memoryMb / 1_024}GB`;
+
 function toPlan(name: string, type: ServerType, prices: PlanPrices): Plan {
   const { cpus, memoryMb, diskGb } = type;
   return { name, cpus, memory_mb: memoryMb, storage_gb: diskGb || null, native_name: type.name, prices };
@@ -116,7 +142,7 @@ function least({ prices }: ServerType): number {
   return Math.min(...Object.values(prices).map(({ hourly }) => hourly));
 }
 
-/** Types are offered where they have a price. */
+/** Types can be had where they have a price. */
 function cheapest(types: readonly ServerType[], zone: string): ServerType | undefined {
   const price = (type: ServerType) => type.prices[zone]?.hourly ?? Number.POSITIVE_INFINITY;
   return types.filter((type) => zone in type.prices).toSorted((a, b) => price(a) - price(b))[0];
@@ -126,10 +152,15 @@ function cheapest(types: readonly ServerType[], zone: string): ServerType | unde
 export function typeFor(plan: string, zone: string, { types }: Catalog): ServerType | undefined {
   const named = types.find(({ name }) => name === plan);
   if (named !== undefined) return zone in named.prices ? named : undefined;
-  const same = types.filter(
-    ({ cpus, memoryMb, architecture }) => architecture === 'x86' && plan === `${cpus}xCPU-${memoryMb / 1_024}GB`,
-  );
+  const same = types.filter((type) => type.architecture === 'x86' && plan === sizeOf(type));
   return cheapest(same, zone);
+}
+
+/** Whether a plan lacks in a zone only because all that it may become is sold out there. */
+export function isSoldOut(plan: string, zone: string, { types }: Catalog): boolean {
+  return types.some(
+    (type) => type.soldOut.has(zone) && (type.name === plan || (type.architecture === 'x86' && sizeOf(type) === plan)),
+  );
 }
 
 const OWN_NAMES: Record<string, string> = { alma: 'almalinux', 'centos-stream': 'centos' };

@@ -11,11 +11,11 @@ import {
 import { DEFAULT_IMAGE, nearestImages } from '../images.ts';
 import { hostnameProblems, type LabelRules, labelOf, PLAN_LABEL, tagProblems } from '../labels.ts';
 import { nearestPlans } from '../plan-names.ts';
-import { type Catalog, imageFor, typeFor } from './catalog.ts';
+import { type Catalog, imageFor, isSoldOut, typeFor } from './catalog.ts';
 import { HOSTNAME_LABEL, TYPE_LABEL } from './servers.ts';
 
-/** Hetzner takes this much user data. Bytes. */
-const MAX_USER_DATA = 32_768;
+/** Hetzner takes this much user data, in bytes, and lets root in with the key itself. */
+const USER_DATA = { rootKey: false, limit: 32_768, compressed: 'base64' } as const;
 /** A server's name has 63 characters at most; the operation takes 13 of them. */
 const MAX_HOSTNAME_PART = 50;
 const LABEL_RULES: LabelRules = {
@@ -33,7 +33,7 @@ export function specProblems(spec: ServerSpec, catalog: Catalog): SpecProblem[] 
     ...plan,
     ...(zone.length + plan.length === 0 ? offerProblems(spec, catalog) : []),
     ...networkProblems(spec),
-    ...userDataProblems('Hetzner', cloudInit(spec, { rootKey: false }), MAX_USER_DATA),
+    ...userDataProblems('Hetzner', spec, USER_DATA),
     ...hostnameProblems(spec),
     ...tagProblems(spec, LABEL_RULES),
   ];
@@ -44,7 +44,9 @@ function offerProblems(spec: ServerSpec, catalog: Catalog): SpecProblem[] {
   const type = typeFor(spec.plan, spec.zone, catalog);
   if (type === undefined) {
     const here = catalog.plans.filter(({ prices }) => spec.zone in (prices ?? {}));
-    const message = `Hetzner does not offer the plan "${spec.plan}" in ${spec.zone}.`;
+    const message = isSoldOut(spec.plan, spec.zone, catalog)
+      ? `At Hetzner, the plan "${spec.plan}" is sold out in ${spec.zone} at the moment.`
+      : `Hetzner does not offer the plan "${spec.plan}" in ${spec.zone}.`;
     return [{ field: 'plan', message, near_matches: nearestPlans(spec.plan, here) }];
   }
   const image = spec.image ?? DEFAULT_IMAGE;
@@ -57,15 +59,12 @@ function offerProblems(spec: ServerSpec, catalog: Catalog): SpecProblem[] {
 }
 
 function networkProblems({ networks }: ServerSpec): SpecProblem[] {
-  const own = (networks ?? []).filter((network) => network !== 'public');
-  const wrong = own
-    .filter((network) => !/^\d{1,15}$/.test(network))
-    .map((network) => ({
-      field: 'networks' as const,
-      message: `"${network}" is neither public nor the number of a network at Hetzner.`,
-      near_matches: ['public'],
-    }));
-  return wrong;
+  const problem = (message: string): SpecProblem => ({ field: 'networks', message, near_matches: ['public'] });
+  // Hetzner makes such a server, and cannot start it.
+  if (networks?.length === 0) return [problem('A server at Hetzner needs public or the number of a network.')];
+  return (networks ?? [])
+    .filter((network) => network !== 'public' && !/^\d{1,15}$/.test(network))
+    .map((network) => problem(`"${network}" is neither public nor the number of a network at Hetzner.`));
 }
 
 /** Unique for the operation, and as much of the host name as there is room for: two creates at once make one server. */
@@ -96,7 +95,7 @@ export function createBody(
     location: spec.zone,
     image: Number(image.id),
     ssh_keys: keyId === null ? [] : [keyId],
-    user_data: cloudInit(spec, { rootKey: false }),
+    user_data: cloudInit(spec, USER_DATA).toString(),
     labels: {
       [OPERATION_LABEL]: operationId,
       [INSTALLATION_LABEL]: installation,

@@ -26,6 +26,8 @@ export interface Template {
   size: number;
   /** The zone a private template lies in; null: everywhere. */
   zone: string | null;
+  /** It has no cloud-init: UpCloud itself runs user data, where it is a script. */
+  native: boolean;
 }
 
 export interface Catalog {
@@ -103,6 +105,7 @@ export function readTemplates(body: unknown): Template[] {
       neutral: isPublic ? neutralImageName(title) : null,
       size: numeric(storage.size) ?? 0,
       zone: text(storage.zone) ?? null,
+      native: text(storage.template_type) === 'native',
     };
   });
 }

@@ -1,4 +1,4 @@
-import { hostKeyConfig } from '../cloud-init.ts';
+import { cloudInit, hostKeyConfig } from '../cloud-init.ts';
 import { planProblems, userDataProblems, zoneProblems } from '../cloud-spec.ts';
 import {
   INSTALLATION_LABEL,
@@ -15,8 +15,8 @@ import { diskTitle, SENT_LABEL } from './servers.ts';
 
 /** A server with a plan that brings no disk gets one of this size. Gibibytes. */
 const DEFAULT_DISK_GB = 25;
-/** UpCloud takes this much user data. Bytes. */
-const MAX_USER_DATA = 65_535;
+/** UpCloud takes this much user data, in bytes, and lets root in with the key itself. */
+const USER_DATA = { rootKey: false, limit: 65_535, compressed: null } as const;
 const LABEL_RULES: LabelRules = {
   key: /^[A-Za-z0-9][A-Za-z0-9._:/-]{1,31}$/,
   value: /^[\x20-\x7e]{0,255}$/,
@@ -30,7 +30,7 @@ export function specProblems(spec: ServerSpec, catalog: Catalog): SpecProblem[] 
     ...planProblems('UpCloud', spec, catalog.plans),
     ...imageProblems(spec, catalog),
     ...networkProblems(spec),
-    ...userDataProblems('UpCloud', spec.user_data ?? '', MAX_USER_DATA),
+    ...userDataProblems('UpCloud', spec, USER_DATA),
     ...hostnameProblems(spec),
     ...tagProblems(spec, LABEL_RULES),
   ];
@@ -84,7 +84,7 @@ export function createBody(
     throw new ProviderError('INVALID_REQUEST', `UpCloud has no ${what}.`, { retryable: false });
   }
   const key = spec.ssh_public_key ?? null;
-  const userData = spec.user_data || hostKeyConfig(spec);
+  const userData = spec.user_data ? userDataFor(spec, template) : hostKeyConfig(spec);
   const labels = labelsOf(spec, operationId, installation);
   return {
     server: {
@@ -139,4 +139,9 @@ function diskOf(spec: ServerSpec, plan: UpcloudPlan, template: Template): Record
     size: Math.max(plan.storage_gb ?? DEFAULT_DISK_GB, template.size),
     ...(plan.tier === null ? {} : { tier: plan.tier }),
   };
+}
+
+/** UpCloud itself runs a script on what has no cloud-init, and that alone. */
+function userDataFor(spec: ServerSpec, { native }: Template): string | null {
+  return native ? (spec.user_data ?? null) : cloudInit(spec, USER_DATA).toString();
 }
