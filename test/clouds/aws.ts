@@ -75,6 +75,8 @@ export interface FakeAws extends Fake {
   refusing: { creates: { status: number; code: string; message: string } | null };
   /** Instances end so soon after they were accepted, until this is null again. */
   ending: { launches: { code: string; message: string } | null };
+  /** Actions that the account's policy does not allow, whatever the instance. */
+  denied: Set<string>;
   /** Instances that are there: not terminated. */
   alive(): FakeAwsInstance[];
 }
@@ -107,6 +109,7 @@ export async function startFakeAws(settings: FakeAwsSettings = {}): Promise<Fake
     created: new Map(),
     refusing: { creates: null },
     ending: { launches: null },
+    denied: new Set(),
   };
   const due: { at: number; apply: () => void }[] = [];
   const later: Later = (milliseconds, apply) => due.push({ at: performance.now() + milliseconds, apply });
@@ -181,11 +184,12 @@ export async function startFakeAws(settings: FakeAwsSettings = {}): Promise<Fake
   });
 }
 
-type State = Pick<FakeAws, 'instances' | 'volumes' | 'keys' | 'created' | 'refusing' | 'ending'>;
+type State = Pick<FakeAws, 'instances' | 'volumes' | 'keys' | 'created' | 'refusing' | 'ending' | 'denied'>;
 type Later = (milliseconds: number, apply: () => void) => void;
 
 /** What EC2 has forgotten carries no tags, on which the rights hang: it says so before it says that there is none. */
 function whatIsForbidden(state: State, action: string, parameters: URLSearchParams): FakeReply | null {
+  if (state.denied.has(action)) return unauthorized(action, '*');
   const rights = /^(Start|Stop|Reboot|Terminate)Instances$|^ModifyInstanceAttribute$|^(Create|Delete)Tags$/;
   if (!rights.test(action)) return null;
   const asked = [
@@ -194,12 +198,15 @@ function whatIsForbidden(state: State, action: string, parameters: URLSearchPara
     parameters.get('InstanceId'),
   ];
   const gone = asked.find((id) => id !== null && /^i-[0-9a-f]+$/.test(id) && !state.instances.has(id));
-  if (gone === undefined) return null;
+  return gone ? unauthorized(action, gone) : null;
+}
+
+function unauthorized(action: string, instance: string): FakeReply {
   return refusal(
     403,
     'UnauthorizedOperation',
     'You are not authorized to perform this operation. User: arn:aws:iam::123456789012:user/provisioning is not authorized ' +
-      `to perform: ec2:${action} on resource: arn:aws:ec2:eu-central-1:123456789012:instance/${gone} because no ` +
+      `to perform: ec2:${action} on resource: arn:aws:ec2:eu-central-1:123456789012:instance/${instance} because no ` +
       `identity-based policy allows the ec2:${action} action. Encoded authorization failure message: ${ENCODED}`,
   );
 }

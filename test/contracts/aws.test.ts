@@ -16,6 +16,8 @@ import {
 } from './cloud.testsuite.ts';
 
 const NEVER = new AbortController().signal;
+/** In place of EC2's, which is a matter of seconds. */
+const LAG_MS = 400;
 const spec = specsIn('eu-central-1a');
 const open = opener(startFakeAws, (fake) => createAwsProvider(settingsFor(fake)));
 
@@ -89,6 +91,21 @@ describe('the aws provider', () => {
     assert.ok(it.provider.resizeServer !== undefined);
     await assert.rejects(it.provider.resizeServer(ref, to, options), { code: 'NOT_FOUND', retryable: false });
     assert.equal(it.fake.calls.filter(({ line }) => line.includes('Action=TerminateInstances')).length, 1);
+  });
+
+  test('P21, P22, P44: what a list does not show yet is not believed gone because nobody may change it', async () => {
+    await using it = await open({ listingLagMs: LAG_MS / 2 });
+    const options = permitted();
+    for (const action of ['Terminate', 'Start', 'Stop', 'Reboot']) it.fake.denied.add(`${action}Instances`);
+    for (const change of ['deleteServer', 'startServer', 'stopServer', 'restartServer'] as const) {
+      // Made a moment ago: the list lacks it.
+      const { ref } = await it.provider.ensureServer(spec(), permitted());
+      assert.equal(await it.provider.readServer?.(ref), null);
+      await assert.rejects(it.provider[change](ref, options), { code: 'FORBIDDEN' }, change);
+    }
+    const { ref } = await it.provider.ensureServer(spec(), permitted());
+    await it.provider.labelServer?.(ref, { operationId: options.operationId, workspace: 'w', tags: ['a=b'] }, options);
+    assert.equal(it.fake.instances.get(ref)?.tags.get('a'), 'b');
   });
 
   // `aws sts decode-authorization-message` takes the encoded message whole.
@@ -234,6 +251,7 @@ function settingsFor(fake: FakeAws) {
     endpoint,
     credentials,
     securityGroups: [],
+    listingLagMs: LAG_MS,
     ...COMMON,
   };
 }

@@ -13,13 +13,11 @@ import { type Catalog, catalogReader, findImage, typeFor } from './catalog.ts';
 import { labelServer, resizeServer } from './changing.ts';
 import { type Aws, type AwsSettings, createAws, isAwsCode, type Sent } from './client.ts';
 import { listed } from './errors.ts';
-import { describe, toProviderServer, whyGone } from './instances.ts';
+import { describe, findAlive, listingLagMs, requireInstance, toProviderServer, whyGone } from './instances.ts';
 import { runInput, specProblems } from './request.ts';
 
 /** Servers under change at once. */
 export const AWS_CONCURRENCY = 100;
-/** How far behind its lists may be. */
-const LISTING_LAG_MS = 20_000;
 
 /** Instances of EC2 in one region. Nothing is contacted before the first call. */
 export function createAwsProvider(settings: AwsSettings): Provider {
@@ -37,7 +35,7 @@ export function createAwsProvider(settings: AwsSettings): Provider {
   return {
     name: 'aws',
     concurrency: AWS_CONCURRENCY,
-    listingLagMs: LISTING_LAG_MS,
+    listingLagMs: listingLagMs(settings),
     account: () => aws.account.state(),
     observationIntervalMs: () => aws.account.observationIntervalMs(pagesLately),
     listPlans: async (options) => (await catalog(options)).plans,
@@ -161,7 +159,7 @@ async function power(
     await aws.change(what, send, options);
   } catch (error) {
     if (isAwsCode(error, 'IncorrectInstanceState', 'IncorrectState', 'UnauthorizedOperation')) {
-      await requireServer(aws, ref, options);
+      await requireInstance(aws, ref, options);
     }
     throw error;
   }
@@ -172,23 +170,11 @@ async function readOne(aws: Aws, ref: string, options?: CallOptions): Promise<Pr
   return servers[0] ?? null;
 }
 
-async function isThere(aws: Aws, ref: string, options: CallOptions): Promise<boolean> {
-  const server = await readOne(aws, ref, options);
-  return server !== null && server.status !== 'deleting';
-}
-
-/** @throws NOT_FOUND where it is terminated or unknown. */
-async function requireServer(aws: Aws, ref: string, options: CallOptions): Promise<ProviderServer> {
-  const server = await readOne(aws, ref, options);
-  if (server !== null && server.status !== 'deleting') return server;
-  throw new ProviderError('NOT_FOUND', `AWS has no server ${ref} any more.`, { retryable: false, details: { ref } });
-}
-
 async function restartServer(aws: Aws, ref: string, options: MutationOptions): Promise<void> {
-  const { status } = await requireServer(aws, ref, options);
+  const { State: state } = await requireInstance(aws, ref, options);
   const InstanceIds = [ref];
   await power(aws, ref, 'restart the server', options, async ({ sdk, client, abortSignal }) => {
-    if (status === 'stopped') await client.send(new sdk.StartInstancesCommand({ InstanceIds }), { abortSignal });
+    if (state?.Name === 'stopped') await client.send(new sdk.StartInstancesCommand({ InstanceIds }), { abortSignal });
     else await client.send(new sdk.RebootInstancesCommand({ InstanceIds }), { abortSignal });
   });
 }
@@ -203,6 +189,7 @@ async function deleteServer(aws: Aws, ref: string, options: MutationOptions): Pr
     );
   } catch (error) {
     if (isAwsCode(error, 'InvalidInstanceID.NotFound')) return;
-    if (!isAwsCode(error, 'UnauthorizedOperation') || (await isThere(aws, ref, options))) throw error;
+    // Refused is refused where there is one: believing it deleted would leave it running, and paid for.
+    if (!isAwsCode(error, 'UnauthorizedOperation') || (await findAlive(aws, ref, options)) !== null) throw error;
   }
 }
