@@ -23,7 +23,8 @@ export interface CloudInitOptions {
 /**
  * A cloud-config that sets the host name, lets root in with the key and gives the host key, after the user's own data of
  * whatever kind (script, cloud-config, …) where there is some. It comes last: host name and host key are these, and the key
- * comes to the user's own files, so that neither it nor the user's `users` or `disable_root` is lost. What is longer than the limit is compressed where that helps.
+ * comes to the user's own files, so that the user's `users` and `disable_root` are not lost. A script sees to the key once more,
+ * where no merging reaches it. What is longer than the limit is compressed where that helps.
  * @throws ProviderError INVALID_REQUEST where the user's own is none that cloud-init knows.
  */
 export function cloudInit(spec: ServerSpec, { rootKey, limit, compressed }: CloudInitOptions): Buffer {
@@ -31,21 +32,26 @@ export function cloudInit(spec: ServerSpec, { rootKey, limit, compressed }: Clou
   if (own !== null && 'problem' in own) {
     throw new ProviderError('INVALID_REQUEST', `The user data cannot be used: ${own.problem}`, { retryable: false });
   }
-  const key = rootKey && spec.ssh_public_key ? keyLines(spec.ssh_public_key) : [];
+  const key = rootKey && spec.ssh_public_key ? spec.ssh_public_key.trim() : null;
   const names = [...hostnameLines(spec.hostname), ...hostKeyLines(spec.ssh_host_key)];
   const document = Buffer.from(
-    own === null
-      ? configOf([...names, ...key])
+    own === null && key === null
+      ? configOf(names)
       : compose([
-          partOf(own),
+          ...(own === null ? [] : [partOf(own)]),
           textPart(configOf(names)),
-          ...(key.length === 0 ? [] : [textPart(configOf([ADDING, ...key]))]),
+          ...(key === null
+            ? []
+            : [textPart(configOf([ADDING, ...keyLines(key)])), textPart(keyScript(key), KEY_SCRIPT)]),
         ]),
   );
   if (compressed === null || document.length <= limit) return document;
   const packed = gzipSync(document, { level: 9 });
   return compressed === 'gzip' ? packed : Buffer.from(packed.toString('base64'));
 }
+
+/** Scripts run in the order of their names: before `part-001` and the like, which the user's own may be, and `runcmd`. */
+const KEY_SCRIPT = '00-provisioning-root-key';
 
 /** In place of replacing what stands under the same name, as a cloud-config otherwise does. */
 const ADDING = 'merge_how: "dict(no_replace,recurse_list)+list(append)"';
@@ -88,9 +94,10 @@ function partOf({ form, text }: UserData): string {
 }
 
 /** Of plain text cloud-init tells the kind by its first line. It takes characters beyond ASCII only in base64. */
-function textPart(text: string): string {
+function textPart(text: string, name?: string): string {
   const plain = /^[\t\n\x20-\x7e]*$/.test(text) && text.split('\n').every((line) => line.length <= MAX_LINE);
-  const type = 'Content-Type: text/plain; charset="utf-8"\nMIME-Version: 1.0\n';
+  const named = name === undefined ? '' : `Content-Disposition: attachment; filename="${name}"\n`;
+  const type = `Content-Type: text/plain; charset="utf-8"\nMIME-Version: 1.0\n${named}`;
   return plain ? `${type}\n${text}` : `${type}${base64(Buffer.from(text))}`;
 }
 
@@ -112,11 +119,40 @@ function keyLines(key: string): string[] {
     'write_files:',
     // The empty line ends a last line of the image's own file that has no end.
     '  - path: /root/.ssh/authorized_keys',
-    `    content: ${JSON.stringify(`\n${key.trim()}\n`)}`,
+    `    content: ${JSON.stringify(`\n${key}\n`)}`,
     '    owner: root:root',
     '    permissions: "0600"',
     '    append: true',
   ];
+}
+
+/**
+ * Root's file with the key in it as it is, and in no other line. The file that cloud-init writes early is not sure to stay: a
+ * `write_files` of the user's that is no list keeps it away, the same key among the user's `ssh_authorized_keys` makes it refuse where
+ * `disable_root` holds, as may a line of the image's own, and sshd goes by the first.
+ */
+function keyScript(key: string): string {
+  const blob = key.split(/\s+/)[1] ?? key;
+  return [
+    '#!/bin/sh',
+    'set -eu',
+    'umask 077',
+    'mkdir -p /root/.ssh',
+    'file=/root/.ssh/authorized_keys',
+    'touch "$file"',
+    'draft=$(mktemp "$file.XXXXXX")',
+    `printf '%s\\n' ${quoted(key)} >"$draft"`,
+    // It answers 1 where there are no others.
+    `grep -Ev ${quoted(`(^|[[:space:]])${blob.replace(/[^A-Za-z0-9/=]/g, '[$&]')}([[:space:]]|$)`)} "$file" >>"$draft" || [ $? -eq 1 ]`,
+    'mv "$draft" "$file"',
+    'if command -v restorecon >/dev/null; then restorecon -R /root/.ssh; fi',
+    '',
+  ].join('\n');
+}
+
+/** As one word of a shell. */
+function quoted(text: string): string {
+  return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 /** cloud-init then makes no others, so that the server shows this one alone. */

@@ -1,19 +1,20 @@
 """Has Debian's cloud-init take user data as a new server would, in a directory of its own, and tells what came of it.
 
 Reads {"cloud": its name, "cases": {name: user data in base64}} and writes for each case: the configuration that cloud-init goes by, the scripts that it would run, what boothooks and part handlers did, root's
-authorized_keys as they are after its modules write_files and ssh, and its warnings.
+authorized_keys as they are after its modules write_files and ssh and our script, and its warnings.
 """
 import base64
 import json
 import logging
 import os
 import pwd
+import subprocess
 import sys
 import tempfile
 
 import yaml
 from cloudinit import ssh_util, stages, util
-from cloudinit.config import cc_write_files
+from cloudinit.config import cc_ssh, cc_write_files
 from cloudinit.sources.DataSourceNone import DataSourceNone
 from cloudinit.sources.helpers.hetzner import maybe_b64decode
 
@@ -49,23 +50,23 @@ def consume(raw, root):
     return init
 
 
-def authorized_keys(cfg, root, home):
-    """Root's keys after the modules that have to do with them: write_files, and the keys' part of ssh."""
+def authorized_keys(cfg, root, home, script):
+    """Root's keys after what has to do with them, in its order: write_files, the keys' part of ssh, and our script."""
+    file = f"{home}/.ssh/authorized_keys"
     os.makedirs(f"{home}/.ssh", exist_ok=True)
-    mine = [dict(f) for f in cfg.get("write_files", []) if f.get("path") == "/root/.ssh/authorized_keys"]
+    mine = [dict(f) for f in cfg.get("write_files") or [] if f.get("path") == "/root/.ssh/authorized_keys"]
     for each in mine:
         each["path"] = f"{home}/.ssh/authorized_keys"
         each["owner"] = pwd.getpwuid(os.getuid()).pw_name
     cc_write_files.write_files("write-files", mine, pwd.getpwuid(os.getuid()).pw_name)
-    # As cc_ssh does: each key it sets is made to refuse where root is disabled, which images do unless told otherwise.
+    ssh_util.extract_authorized_keys = lambda _user: (file, ssh_util.parse_authorized_keys([file]))
+    # The first lines of it are as in cc_ssh's handle(). Images have root disabled unless they are told otherwise.
     disabled = util.get_cfg_option_bool(cfg, "disable_root", True)
-    options = 'command="echo refused"' if disabled else ""
-    keys = list(cfg.get("ssh_authorized_keys", []))
-    content = ssh_util.update_authorized_keys(
-        ssh_util.parse_authorized_keys([f"{home}/.ssh/authorized_keys"]),
-        [ssh_util.AuthKeyLineParser().parse(key, options=options) for key in keys],
-    )
-    return [line for line in content.splitlines() if line]
+    options = util.get_cfg_option_str(cfg, "disable_root_opts", ssh_util.DISABLE_USER_OPTS)
+    cc_ssh.apply_credentials(list(cfg.get("ssh_authorized_keys", [])), None, disabled, options)
+    if script is not None:
+        subprocess.run(["sh", "-c", script.replace("/root/.ssh", f"{home}/.ssh")], check=True)
+    return [line for line in util.load_file(file).splitlines() if line]
 
 
 def judge(raw):
@@ -77,13 +78,16 @@ def judge(raw):
         config = f"{root}/lib/instance/cloud-config.txt"
         cfg = yaml.safe_load(util.load_file(config)) if os.path.exists(config) else None
         folder = f"{root}/lib/instance/scripts"
-        scripts = [util.load_file(f"{folder}/{name}") for name in sorted(os.listdir(folder))]
+        scripts = {name: util.load_file(f"{folder}/{name}") for name in sorted(os.listdir(folder))}
+        first = next(iter(scripts), None)
+        ours = scripts.pop("00-provisioning-root-key", None)
         done = f"{root}/done"
         result = {
             "config": cfg or {},
-            "scripts": scripts,
+            "scripts": list(scripts.values()),
+            "first": first,
             "done": util.load_file(done) if os.path.exists(done) else "",
-            "authorized_keys": authorized_keys(cfg or {}, root, f"{root}/home"),
+            "authorized_keys": authorized_keys(cfg or {}, root, f"{root}/home", ours),
             "warnings": warnings.lines,
         }
     logging.getLogger().removeHandler(warnings)
