@@ -91,29 +91,64 @@ describe('the upcloud provider', () => {
   // The defaults of UpCloud's own clients keep disks and backups: upcloud-api deletes with `storages=0&backups=keep`.
   test('P42: a disk that was attached later stays with its backups, and so does a backup of the server’s own', async () => {
     await using it = await open();
-    for (const forgetLabels of [false, true]) {
+    for (const oldTitle of [false, true]) {
       const options = permitted();
       const { ref } = await it.provider.ensureServer(spec(), options);
       const [own = ''] = it.fake.servers.get(ref)?.devices.map(({ storage }) => storage) ?? [];
       const disk = it.fake.storages.get(own);
-      assert.equal(disk?.labels.find(({ key }) => key === 'provisioning-operation')?.value, options.operationId);
+      assert.match(disk?.title ?? '', /^web-1-disk-\d{17}$/);
       // As earlier versions made them.
-      if (forgetLabels && disk !== undefined) disk.labels = [];
+      if (oldTitle && disk !== undefined) disk.title = 'web-1-disk';
       const data = await storageOf(it.fake, 'POST', '', { title: 'data', size: 10, zone: 'de-fra1' });
       await attach(it.fake, ref, data);
-      const kept = [
-        data,
-        await storageOf(it.fake, 'POST', `/${data}/backup`, { title: 'of data' }),
-        await storageOf(it.fake, 'POST', `/${own}/backup`, { title: 'of its own' }),
-      ];
+      const backup = await storageOf(it.fake, 'POST', `/${own}/backup`, { title: 'of its own' });
+      const kept = [data, await storageOf(it.fake, 'POST', `/${data}/backup`, { title: 'of data' }), backup];
       const notices: string[] = [];
       await it.provider.deleteServer(ref, { ...options, onNotice: (notice) => notices.push(notice) });
       assert.equal(it.fake.servers.size, 0);
       assert.deepEqual([...it.fake.storages.keys()].toSorted(), kept.toSorted());
-      assert.equal(notices.length, 1);
+      assert.equal(notices.length, 2);
       assert.ok(notices[0]?.includes(data) && notices[0].includes('"data"'), notices[0]);
+      assert.match(notices[1] ?? '', new RegExp(`backup ${backup}`));
       it.fake.storages.clear();
     }
+  });
+
+  test('P42: what stays is told also where the first try did not come to its end', async () => {
+    await using it = await open();
+    const options = permitted();
+    const { ref } = await it.provider.ensureServer(spec(), options);
+    const data = await storageOf(it.fake, 'POST', '', { title: 'data', size: 10, zone: 'de-fra1' });
+    await attach(it.fake, ref, data);
+    const notices: string[] = [];
+    // The process ends between what is detached and the delete.
+    let changes = 0;
+    const guard = () => {
+      changes += 1;
+      if (changes === 3) throw new Error('another process took over');
+    };
+    const told = { ...options, onNotice: (notice: string) => notices.push(notice) };
+    await assert.rejects(it.provider.deleteServer(ref, { ...told, guard }), /another process/);
+    assert.deepEqual(it.fake.servers.get(ref)?.devices.length, 1, 'detached');
+    await it.provider.deleteServer(ref, told);
+    assert.deepEqual([...it.fake.storages.keys()], [data]);
+    assert.deepEqual(
+      notices.map((notice) => notice.includes(data)),
+      [true],
+    );
+  });
+
+  test('P42: a disk with an old title of the server’s that is not the first is not its own', async () => {
+    await using it = await open();
+    const options = permitted();
+    const { ref } = await it.provider.ensureServer(spec(), options);
+    const [own] = it.fake.servers.get(ref)?.devices ?? [];
+    const data = await storageOf(it.fake, 'POST', '', { title: 'web-1-disk', size: 10, zone: 'de-fra1' });
+    await attach(it.fake, ref, data);
+    const disk = it.fake.storages.get(own?.storage ?? '');
+    if (disk !== undefined) disk.title = 'renamed';
+    await it.provider.deleteServer(ref, options);
+    assert.equal(it.fake.storages.size, 2);
   });
 
   test('P42: of a server that was made elsewhere, no disk is deleted', async () => {

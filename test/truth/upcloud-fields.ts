@@ -156,8 +156,7 @@ const created: Shape = {
     },
   },
   storage_devices: {
-    // Labels of a new storage: upcloud-api.
-    storage_device: [{ action: 'text', storage: 'text', title: 'text', size: 'number', tier: 'text', labels: [label] }],
+    storage_device: [{ action: 'text', storage: 'text', title: 'text', size: 'number', tier: 'text' }],
   },
 };
 

@@ -2,6 +2,7 @@
 import type { CloudHttp } from '../cloud-http.ts';
 import type { MutationOptions, Provider } from '../contract.ts';
 import { untilObserved } from '../observer.ts';
+import { fields, text } from '../wire.ts';
 import { readOne } from './listing.ts';
 import { busy, isCode, stopAtOnce } from './power.ts';
 import { type Disk, ownDisk } from './servers.ts';
@@ -42,18 +43,29 @@ async function remove(http: CloudHttp, ref: string, state: string, options: Muta
   const others = server.disks.filter((disk) => disk !== own);
   const path = `/1.3/server/${encodeURIComponent(ref)}`;
   try {
-    if (own !== undefined) for (const disk of others) await detach(http, path, disk, options);
+    // What stays is told first: a later try may not see it any more.
+    for (const disk of others) {
+      options.onNotice?.(
+        `The disk ${disk.uuid} ("${disk.title}") was not made with the server: it stays at UpCloud, and costs what it did.`,
+      );
+      if (own !== undefined) await detach(http, path, disk, options);
+    }
+    for (const backup of own === undefined ? [] : await backupsOf(http, own, options)) {
+      options.onNotice?.(`The backup ${backup} of the server's disk stays at UpCloud, and costs what it did.`);
+    }
     const disks = own === undefined ? '' : '/?storages=1&backups=keep';
     await http.change('delete the server', 'DELETE', `${path}${disks}`, undefined, options);
   } catch (error) {
     if (isCode(error, 'CONFLICT')) throw busy(ref, state);
     if (!isCode(error, 'NOT_FOUND')) throw error;
   }
-  for (const { uuid, title } of others) {
-    options.onNotice?.(
-      `The disk ${uuid} ("${title}") was not made with the server: it stays at UpCloud, and costs what it did.`,
-    );
-  }
+}
+
+/** UUIDs of what was backed up of a disk. */
+async function backupsOf(http: CloudHttp, { uuid }: Disk, options: MutationOptions): Promise<string[]> {
+  const path = `/1.3/storage/${encodeURIComponent(uuid)}`;
+  const { backup } = fields(fields(fields(await http.read('look at a disk', path, options)).storage).backups);
+  return Array.isArray(backup) ? backup.flatMap((each) => text(each) ?? []) : [];
 }
 
 async function detach(http: CloudHttp, path: string, { address }: Disk, options: MutationOptions): Promise<void> {

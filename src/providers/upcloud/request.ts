@@ -85,7 +85,7 @@ export function createBody(
   }
   const key = spec.ssh_public_key ?? null;
   const userData = spec.user_data ? userDataFor(spec, template) : hostKeyConfig(spec);
-  const labels = labelsOf(spec, operationId, installation);
+  const sent = new Date().toISOString();
   return {
     server: {
       zone: spec.zone,
@@ -100,21 +100,25 @@ export function createBody(
         username: 'root',
         ...(key === null ? {} : { ssh_keys: { ssh_key: [key] } }),
       },
-      labels: { label: labels },
+      labels: { label: labelsOf(spec, operationId, installation, sent) },
       networking: { interfaces: { interface: interfacesOf(spec.networks ?? ['public']) } },
-      storage_devices: { storage_device: [{ ...diskOf(spec, plan, template), labels }] },
+      storage_devices: { storage_device: [diskOf(spec, plan, template, sent)] },
     },
   };
 }
 
-/** Of the server and of its disk, which is told by them from others that are attached later. */
-function labelsOf(spec: ServerSpec, operationId: string, installation: string): { key: string; value: string }[] {
+function labelsOf(
+  spec: ServerSpec,
+  operationId: string,
+  installation: string,
+  sent: string,
+): { key: string; value: string }[] {
   return [
     { key: OPERATION_LABEL, value: operationId },
     { key: INSTALLATION_LABEL, value: installation },
     { key: WORKSPACE_LABEL, value: spec.workspace },
     { key: PLAN_LABEL, value: spec.plan },
-    { key: SENT_LABEL, value: new Date().toISOString() },
+    { key: SENT_LABEL, value: sent },
     ...spec.tags.map(labelOf),
   ];
 }
@@ -131,11 +135,11 @@ function interfacesOf(networks: readonly string[]): Record<string, unknown>[] {
   ];
 }
 
-function diskOf(spec: ServerSpec, plan: UpcloudPlan, template: Template): Record<string, unknown> {
+function diskOf(spec: ServerSpec, plan: UpcloudPlan, template: Template, sent: string): Record<string, unknown> {
   return {
     action: 'clone',
     storage: template.uuid,
-    title: diskTitle(spec.hostname),
+    title: diskTitle(spec.hostname, sent),
     size: Math.max(plan.storage_gb ?? DEFAULT_DISK_GB, template.size),
     ...(plan.tier === null ? {} : { tier: plan.tier }),
   };

@@ -11,6 +11,11 @@ import { fields, items, text } from '../wire.ts';
 /** When the create was sent: tells two servers apart that were made in the same second, the API's own measure. */
 export const SENT_LABEL = 'provisioning-sent';
 
+/** Characters of a title. */
+const MAX_TITLE = 64;
+/** Where a disk is attached that is made with a server. */
+const FIRST = 'virtio:0';
+
 /** Keys that start so are UpCloud's own: a request that sets one is refused. */
 const RESERVED_KEY = '_';
 
@@ -36,7 +41,6 @@ export interface Disk {
   title: string;
   /** Where it is attached: `virtio:0`. */
   address: string;
-  labels: ReadonlyMap<string, string>;
 }
 
 /** @returns null for what is no server. */
@@ -56,18 +60,25 @@ export function readServer(value: unknown): UpcloudServer | null {
     created: typeof created === 'number' ? created : null,
     // A drive without a disk in it has no storage.
     disks: (items(fields(storage_devices).storage_device) ?? []).flatMap((device) => {
-      const { storage, storage_title: title, address, labels: own } = device;
+      const { storage, storage_title: title, address } = device;
       const disk = text(storage);
-      return disk === undefined
-        ? []
-        : [{ uuid: disk, title: text(title) ?? '', address: text(address) ?? '', labels: labelsIn(own) }];
+      return disk === undefined ? [] : [{ uuid: disk, title: text(title) ?? '', address: text(address) ?? '' }];
     }),
   };
 }
 
-/** A disk's title: UpCloud takes 64 characters. */
-export function diskTitle(hostname: string): string {
-  return `${hostname.slice(0, 59)}-disk`;
+/**
+ * Title of a disk that is made with a server: no other has it. UpCloud takes 64 characters. Labels would say more, but not all of
+ * UpCloud's own clients know them where a disk is cloned for a new server.
+ * @param sent the server's label of that name.
+ */
+export function diskTitle(hostname: string, sent: string): string {
+  const end = titleEnd(sent);
+  return `${hostname.slice(0, MAX_TITLE - end.length)}${end}`;
+}
+
+function titleEnd(sent: string): string {
+  return `-disk-${sent.replace(/\D/g, '')}`;
 }
 
 /**
@@ -76,11 +87,11 @@ export function diskTitle(hostname: string): string {
 export function ownDisk({ labels, hostname, disks }: UpcloudServer): Disk | undefined {
   const sent = labels.get(SENT_LABEL);
   if (sent === undefined) return undefined;
-  const made = disks.find((disk) => disk.labels.get(SENT_LABEL) === sent);
+  const made = disks.find(({ title }) => title.endsWith(titleEnd(sent)));
   if (made !== undefined) return made;
-  // Earlier versions gave it no labels.
-  const [titled, another] = disks.filter(({ title }) => title === diskTitle(hostname));
-  return another === undefined ? titled : undefined;
+  // Earlier versions gave it a title that another may have as well.
+  const [titled, another] = disks.filter(({ title }) => title === `${hostname.slice(0, MAX_TITLE - 5)}-disk`);
+  return another === undefined && titled?.address === FIRST ? titled : undefined;
 }
 
 function labelsIn(value: unknown): ReadonlyMap<string, string> {
