@@ -28,17 +28,25 @@ export function planProblems(cloud: string, { plan }: ServerSpec, plans: readonl
 /**
  * What cloud-init could not use, and what is too long for the cloud.
  * @param options what is sent besides, and how much the cloud takes.
+ * @param made what is sent of what cloud-init can use.
  */
-export function userDataProblems(cloud: string, spec: ServerSpec, options: CloudInitOptions): SpecProblem[] {
+export function userDataProblems(
+  cloud: string,
+  spec: ServerSpec,
+  options: CloudInitOptions,
+  made: () => Buffer = () => cloudInit(spec, options),
+): SpecProblem[] {
   const own = readUserData(spec.user_data);
-  const problem = own !== null && 'problem' in own ? own.problem : lengthProblem(cloud, spec, options);
-  return problem === null ? [] : [{ field: 'user_data', message: problem, near_matches: [] }];
+  if (own !== null && 'problem' in own) return [userDataProblem(own.problem)];
+  const { length } = made();
+  if (length <= options.limit) return [];
+  const added = options.compressed === null ? 'This' : 'With what is added to it (host name, keys), compressed, this';
+  const ways = 'Have it fetch what is long (#include), or install it as a service.';
+  return [
+    userDataProblem(`${cloud} takes at most ${options.limit} bytes of user data. ${added} is ${length}. ${ways}`),
+  ];
 }
 
-function lengthProblem(cloud: string, spec: ServerSpec, options: CloudInitOptions): string | null {
-  const length = cloudInit(spec, options).length;
-  const { limit } = options;
-  if (length <= limit) return null;
-  const ways = 'Have it fetch what is long (#include), or install it as a service.';
-  return `${cloud} takes at most ${limit} bytes of user data. With what is added to it (host name, keys), compressed where that helps, this is ${length}. ${ways}`;
+export function userDataProblem(message: string): SpecProblem {
+  return { field: 'user_data', message, near_matches: [] };
 }

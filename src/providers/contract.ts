@@ -204,6 +204,8 @@ export interface Provider {
    * Absent where a server that was accepted always comes to be.
    */
   whyGone?(ref: string, options?: CallOptions): Promise<ProviderError | null>;
+  /** Whether a server of this spec gets the spec's host key. Absent: always. */
+  givesHostKey?(spec: ServerSpec, options?: CallOptions): Promise<boolean>;
   /** Returns once the provider accepted it; "already so" is success. Observe for the outcome. */
   startServer(ref: string, options: MutationOptions): Promise<void>;
   stopServer(ref: string, options: MutationOptions): Promise<void>;

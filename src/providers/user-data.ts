@@ -52,8 +52,8 @@ function hint(text: string): string {
   return 'Write "#!/bin/sh" as the first line of a script.';
 }
 
-/** The text of it, unpacked; words where it is none. */
-function readText(given: string): string | { problem: string } {
+/** The text of what was given, unpacked, whatever reads it; words where it is none. */
+export function readText(given: string): string | { problem: string } {
   if (given.includes('\ufffd')) {
     return {
       problem: 'it has characters that were lost on the way (U+FFFD): give it as UTF-8, or its bytes in base64.',

@@ -14,7 +14,7 @@ import { text as textOf } from 'node:stream/consumers';
 import { after, before, describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import type { Provider } from '../../src/providers/contract.ts';
-import { createBody } from '../../src/providers/upcloud/request.ts';
+import { createBody, givesHostKey, specProblems } from '../../src/providers/upcloud/request.ts';
 import { CLOUDS, type Cloud, startCloud } from '../clouds/all.ts';
 import { findProgram, needs } from '../support/needs.ts';
 
@@ -170,7 +170,7 @@ const REFUSED: Record<string, [userData: string, words: RegExp]> = {
   'gzip of very much': [gzipped(`#!/bin/sh\n${'#'.repeat(2_000_000)}`), /more than 1048576 bytes/],
   'more than the cloud takes': [
     `#!/bin/sh\n# ${randomBytes(60_000).toString('base64')}`,
-    /takes at most (16384|32768|65535) bytes of user data.*compressed where that helps, this is \d+\./,
+    /takes at most (16384|32768|65535) bytes of user data\. (This|With what is added to it \(host name, keys\), compressed, this) is \d+\./,
   ],
 };
 
@@ -187,15 +187,36 @@ async function judge(cloud: string, cases: Record<string, string>): Promise<Reco
   return JSON.parse(await textOf(child.stdout)) as Record<string, Verdict>;
 }
 
-test('a template of UpCloud without cloud-init gets the script as it is', () => {
+test('a template of UpCloud without cloud-init gets what UpCloud itself runs, and no host key', () => {
   // `template_type` of a storage: upcloud-go-api/upcloud/storage.go, StorageTemplateTypeNative and …CloudInit.
   const template = { uuid: 't', title: 'T', neutral: 'debian-12', size: 10, zone: null };
   const plan = { name: 'p', native_name: 'p', cpus: 1, memory_mb: 1_024, storage_gb: 10, tier: null };
   const spec = { workspace: 'w', hostname: 'h', plan: 'p', zone: 'z', tags: [], user_data: SCRIPT };
   for (const native of [true, false]) {
     const catalog = { plans: [plan], zones: [], templates: [{ ...template, native }] };
-    const { user_data } = createBody(spec, randomUUID(), 'i', catalog).server as { user_data: string };
-    assert.equal(user_data === SCRIPT, native);
+    const sent = (user_data: string | null, ssh_host_key: typeof HOST_KEY | null = null) =>
+      (createBody({ ...spec, user_data, ssh_host_key }, randomUUID(), 'i', catalog).server as { user_data?: string })
+        .user_data;
+    assert.equal(sent(SCRIPT) === SCRIPT, native);
+    assert.equal(sent(gzipped(SCRIPT)) === SCRIPT, native, 'as text, however it was given');
+    assert.equal(sent(null, HOST_KEY) === undefined, native);
+    assert.equal(givesHostKey(spec, catalog), !native);
+    // "URL for a server setup script, or the script body itself" (UpCloud's Terraform provider, docs/resources/server.md).
+    for (const user_data of ['https://example.com/setup.sh', 'Write-Host hi']) {
+      const words = specProblems({ ...spec, user_data }, catalog).map(({ field }) => field);
+      assert.equal(words.includes('user_data'), !native);
+      if (native) assert.equal(sent(user_data), user_data);
+    }
+    // As it is sent: with nothing added.
+    for (const [length, fits] of [
+      [65_500, true],
+      [65_536, false],
+    ] as const) {
+      const user_data = `#!/bin/sh\n${'é'.repeat((length - 10) / 2)}`;
+      const words = specProblems({ ...spec, user_data }, catalog).map(({ field }) => field);
+      assert.equal(words.includes('user_data'), !fits, `${length}`);
+      if (fits) assert.equal(sent(user_data), user_data);
+    }
   }
 });
 

@@ -5,7 +5,8 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSy
 import os from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { findProgram, needs, skipped } from '../support/needs.ts';
+import { findProgram, needs } from '../support/needs.ts';
+import { whyNotFetched } from './fetching.ts';
 
 const run = promisify(execFile);
 /** The first build fetches and compiles all that a client is made of. */
@@ -33,14 +34,13 @@ export async function openGo(folder: string): Promise<{ skip: string | false; pr
   const base = process.env.XDG_CACHE_HOME || path.join(os.homedir(), '.cache');
   const home = path.join(base, 'provisioning-tests', `go-${hash.digest('hex').slice(0, 16)}`);
   const binary = path.join(home, 'program');
-  try {
-    if (!existsSync(binary)) await build(folder, home);
-  } catch (error) {
-    const words = error instanceof Error ? error.message : String(error);
-    return {
-      skip: skipped(`needs the Go modules of ${path.basename(folder)}/go.mod: ${words.slice(-500)}`),
-      program: none,
-    };
+  if (!existsSync(binary)) {
+    try {
+      await go(folder, ['mod', 'download']);
+    } catch (error) {
+      return { skip: whyNotFetched(`the Go modules of ${path.basename(folder)}/go.mod`, error), program: none };
+    }
+    await build(folder, home);
   }
   const program: GoProgram = {
     async run(args, { env = {}, input = '' } = {}) {
@@ -55,16 +55,20 @@ export async function openGo(folder: string): Promise<{ skip: string | false; pr
   return { skip: false, program };
 }
 
+/** The Go that is there, which fetches no other. */
+async function go(cwd: string, args: readonly string[]): Promise<void> {
+  await run(findProgram('go') ?? 'go', [...args], {
+    ...{ cwd, timeout: BUILD_MS, maxBuffer: 16 * 1_048_576 },
+    env: { ...process.env, CGO_ENABLED: '0', GOTOOLCHAIN: 'local' },
+  });
+}
+
 /** In a folder of its own, which gets its name once it is whole: another process may build the same. */
 async function build(folder: string, home: string): Promise<void> {
   mkdirSync(path.dirname(home), { recursive: true });
   const draft = mkdtempSync(`${home}-`);
   try {
-    const args = ['build', '-trimpath', '-buildvcs=false', '-o', path.join(draft, 'program'), '.'];
-    await run(findProgram('go') ?? 'go', args, {
-      ...{ cwd: folder, timeout: BUILD_MS, maxBuffer: 16 * 1_048_576 },
-      env: { ...process.env, CGO_ENABLED: '0' },
-    });
+    await go(folder, ['build', '-trimpath', '-buildvcs=false', '-o', path.join(draft, 'program'), '.']);
     if (!existsSync(home)) renameSync(draft, home);
   } finally {
     rmSync(draft, { recursive: true, force: true });

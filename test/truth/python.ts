@@ -5,7 +5,8 @@ import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
 import os from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { findProgram, needs, skipped } from '../support/needs.ts';
+import { findProgram, needs } from '../support/needs.ts';
+import { whyNotFetched } from './fetching.ts';
 
 const run = promisify(execFile);
 /** Building an environment fetches some 30 MB. */
@@ -34,13 +35,17 @@ export async function openPython(
   const none = { python: { run: missing, interpreter: '', cwd: '' }, versions: '' };
   if (skip !== false) return { skip, ...none };
   const base = process.env.XDG_CACHE_HOME || path.join(os.homedir(), '.cache');
-  const key = createHash('sha256').update(packages.join('\n')).digest('hex').slice(0, 16);
+  // An environment is of one version of Python.
+  const { stdout: version } = await run(findProgram('python3') ?? 'python3', ['--version']);
+  const key = createHash('sha256')
+    .update([version, ...packages].join('\n'))
+    .digest('hex')
+    .slice(0, 16);
   const home = path.join(base, 'provisioning-tests', `python-${key}`);
   try {
     if (!existsSync(home)) await build(home, packages);
   } catch (error) {
-    const words = error instanceof Error ? error.message : String(error);
-    return { skip: skipped(`needs ${packages.join(', ')} from PyPI: ${words.slice(-500)}`), ...none };
+    return { skip: whyNotFetched(`${packages.join(', ')} from PyPI`, error), ...none };
   }
   const interpreter = path.join(home, 'bin/python');
   const python: Python = {
@@ -67,7 +72,7 @@ async function build(home: string, packages: readonly string[]): Promise<void> {
   const draft = mkdtempSync(`${home}-`);
   try {
     await run(findProgram('python3') ?? 'python3', ['-m', 'venv', draft], { timeout: BUILD_MS });
-    const install = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...packages];
+    const install = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--retries', '1', ...packages];
     await run(path.join(draft, 'bin/python'), install, { timeout: BUILD_MS });
     if (!existsSync(home)) renameSync(draft, home);
   } finally {

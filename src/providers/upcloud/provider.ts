@@ -18,7 +18,7 @@ import { deleteServer } from './deleting.ts';
 import { refusalError } from './errors.ts';
 import { listServers, readOne } from './listing.ts';
 import { restartServer, startServer, stopServer } from './power.ts';
-import { createBody, specProblems } from './request.ts';
+import { createBody, givesHostKey, specProblems } from './request.ts';
 import { readServer, SENT_LABEL, toProviderServer, type UpcloudServer } from './servers.ts';
 
 export interface UpcloudSettings {
@@ -79,6 +79,7 @@ export function createUpcloudProvider(settings: UpcloudSettings): Provider {
     listPlans: async (options) => (await upcloud.catalog(options)).plans.map(({ tier: _, ...plan }) => plan),
     listZones: async (options) => (await upcloud.catalog(options)).zones,
     validate: async (spec, options) => specProblems(spec, await upcloud.catalog(options)),
+    givesHostKey: async (spec, options) => givesHostKey(spec, await upcloud.catalog(options)),
     findServer: async (operationId, options = {}) => {
       const found = await oldest(upcloud, await labelled(upcloud, operationId, options), options);
       return found === null ? null : withAddress(upcloud, found, options);

@@ -1,5 +1,5 @@
 import { cloudInit, hostKeyConfig } from '../cloud-init.ts';
-import { planProblems, userDataProblems, zoneProblems } from '../cloud-spec.ts';
+import { planProblems, userDataProblem, userDataProblems, zoneProblems } from '../cloud-spec.ts';
 import {
   INSTALLATION_LABEL,
   OPERATION_LABEL,
@@ -10,6 +10,7 @@ import {
 } from '../contract.ts';
 import { DEFAULT_IMAGE, nearestImages } from '../images.ts';
 import { hostnameProblems, type LabelRules, labelOf, PLAN_LABEL, tagProblems } from '../labels.ts';
+import { readText, readUserData } from '../user-data.ts';
 import type { Catalog, Template, UpcloudPlan } from './catalog.ts';
 import { diskTitle, SENT_LABEL } from './servers.ts';
 
@@ -30,7 +31,7 @@ export function specProblems(spec: ServerSpec, catalog: Catalog): SpecProblem[] 
     ...planProblems('UpCloud', spec, catalog.plans),
     ...imageProblems(spec, catalog),
     ...networkProblems(spec),
-    ...userDataProblems('UpCloud', spec, USER_DATA),
+    ...ownDataProblems(spec, catalog),
     ...hostnameProblems(spec),
     ...tagProblems(spec, LABEL_RULES),
   ];
@@ -84,7 +85,7 @@ export function createBody(
     throw new ProviderError('INVALID_REQUEST', `UpCloud has no ${what}.`, { retryable: false });
   }
   const key = spec.ssh_public_key ?? null;
-  const userData = spec.user_data ? userDataFor(spec, template) : hostKeyConfig(spec);
+  const userData = userDataFor(spec, template);
   const sent = new Date().toISOString();
   return {
     server: {
@@ -145,7 +146,35 @@ function diskOf(spec: ServerSpec, plan: UpcloudPlan, template: Template, sent: s
   };
 }
 
-/** UpCloud itself runs a script on what has no cloud-init, and that alone. */
+/** Whether a server of this spec gets its host key: not where its template has no cloud-init, or is not known. */
+export function givesHostKey(spec: ServerSpec, catalog: Catalog): boolean {
+  return findTemplate(spec.image ?? DEFAULT_IMAGE, catalog)?.native === false;
+}
+
+function ownDataProblems(spec: ServerSpec, catalog: Catalog): SpecProblem[] {
+  if (findTemplate(spec.image ?? DEFAULT_IMAGE, catalog)?.native !== true) {
+    return userDataProblems('UpCloud', spec, USER_DATA, () => forCloudInit(spec));
+  }
+  const text = readText(spec.user_data ?? '');
+  if (typeof text !== 'string') return [userDataProblem(text.problem)];
+  const length = Buffer.byteLength(text);
+  if (length <= USER_DATA.limit) return [];
+  return [userDataProblem(`UpCloud takes at most ${USER_DATA.limit} bytes of user data. This is ${length}.`)];
+}
+
+/** On what has no cloud-init, UpCloud itself runs the user's script, or fetches it where it is an address, and that alone. */
 function userDataFor(spec: ServerSpec, { native }: Template): string | null {
-  return native ? (spec.user_data ?? null) : cloudInit(spec, USER_DATA).toString();
+  if (!spec.user_data) return native ? null : hostKeyConfig(spec);
+  if (!native) return forCloudInit(spec).toString();
+  const text = readText(spec.user_data);
+  if (typeof text === 'string') return text;
+  throw new ProviderError('INVALID_REQUEST', `The user data cannot be used: ${text.problem}`, { retryable: false });
+}
+
+/** The host name is set by UpCloud as well: what would be too long with it goes alone, as it is. */
+function forCloudInit(spec: ServerSpec): Buffer {
+  const whole = cloudInit(spec, USER_DATA);
+  const own = readUserData(spec.user_data);
+  const alone = whole.length > USER_DATA.limit && !spec.ssh_host_key && own !== null && 'form' in own;
+  return alone ? Buffer.from(own.text) : whole;
 }

@@ -38,6 +38,8 @@ function make(provider: Provider, options: { recorded?: ProviderServer; interrup
 test('the host key counts only where it is certain that the server was made with it', async () => {
   const given = async (made: ReturnType<typeof make>) => (await made).host_key;
   assert.equal(await given(make(cloud())), spec.ssh_host_key.public_key);
+  const without = { ...cloud(), givesHostKey: async () => false };
+  assert.equal(await given(make(without)), null, 'its image takes none');
   assert.equal(await given(make(cloud(2))), spec.ssh_host_key.public_key, 'tried again by the same process');
   assert.equal(await given(make(cloud(), { interrupted: true })), null, 'begun by a process that may have sent none');
   assert.equal(await given(make(cloud(1), { interrupted: true })), null);

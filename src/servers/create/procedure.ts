@@ -133,7 +133,8 @@ export async function untilRunning(
         const made = await provider.ensureServer(spec, callOptions(call));
         // Where lists never lag, its label finds it.
         if (provider.listingLagMs !== undefined) await note?.(made.ref);
-        return { ...made, host_key: begunHere ? (spec.ssh_host_key?.public_key ?? null) : null };
+        const given = begunHere && ((await provider.givesHostKey?.(spec, lookOptions(call))) ?? true);
+        return { ...made, host_key: given ? (spec.ssh_host_key?.public_key ?? null) : null };
       }),
   );
   if (server.status === 'running') return { ...server, host_key: hostKey };
