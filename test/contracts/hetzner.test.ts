@@ -154,11 +154,12 @@ describe('the hetzner provider', () => {
     const plans = new Map((await it.provider.listPlans()).map((plan) => [plan.name, Object.keys(plan.prices ?? {})]));
     assert.deepEqual(
       ['cx22', 'ccx13', 'cx23', 'cpx22', '2xCPU-4GB'].map((name) => plans.get(name)?.toSorted()),
-      [undefined, undefined, ['hel1', 'nbg1'], ['fsn1', 'nbg1'], ['fsn1', 'hel1', 'nbg1']],
+      // What is sold out keeps its size and price, which servers have that stand there.
+      [undefined, ['fsn1'], ['fsn1', 'hel1', 'nbg1'], ['fsn1', 'nbg1'], ['fsn1', 'hel1', 'nbg1']],
     );
     for (const [plan, words] of [
       ['cx22', /has no plan "cx22"/],
-      ['ccx13', /has no plan "ccx13"/],
+      ['ccx13', /sold out in fsn1 at the moment/],
       ['cx23', /sold out in fsn1 at the moment/],
       ['2xCPU-4GB', null],
     ] as const) {
@@ -167,6 +168,13 @@ describe('the hetzner provider', () => {
       if (words === null) continue;
       assert.match(problems[0]?.message ?? '', words);
       assert.ok((problems[0]?.near_matches.length ?? 0) > 0, plan);
+    }
+    for (const plan of ['ccx13', 'cx23']) {
+      // It was to be had when the request was checked.
+      await assert.rejects(it.provider.ensureServer(spec({ plan, zone: 'fsn1' }), permitted()), {
+        ...{ code: 'CAPACITY_EXHAUSTED', retryable: false },
+        message: /sold out.*Choose another zone or plan/,
+      });
     }
     const { ref } = await it.provider.ensureServer(spec({ zone: 'fsn1' }), permitted());
     assert.equal(it.fake.servers.get(Number(ref))?.type, 'cpx22');

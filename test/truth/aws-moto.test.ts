@@ -19,6 +19,7 @@ const { skip, python, versions } = await openPython(AWS_PACKAGES);
 const LAX = {
   P9: 'does not know client tokens',
   P21: 'starts terminated instances again',
+  P22: 'trips over an instance that is terminated twice at once',
   P38: 'changes the type of instances that run',
 };
 

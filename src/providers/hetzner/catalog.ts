@@ -10,15 +10,15 @@ const FRESH_MS = 600_000;
 /** Whoever asks for the catalogue waits for the account's turn no longer than this. Seconds. */
 const PATIENCE = 60;
 
-interface ServerType {
+export interface ServerType {
   name: string;
   cpus: number;
   memoryMb: number;
   diskGb: number;
   architecture: string;
-  /** Where it can be had. */
+  /** Where it is offered. */
   prices: PlanPrices;
-  /** Where it is offered, but sold out at the moment. */
+  /** Where of these it is sold out at the moment: servers of it stand there all the same. */
   soldOut: ReadonlySet<string>;
 }
 
@@ -80,7 +80,7 @@ function readType(type: Record<string, unknown>, currency: string | null): Serve
     const place = zone === undefined ? undefined : (places?.get(zone) ?? (places === null ? 'offered' : undefined));
     if (zone === undefined || place === undefined) continue;
     if (place === 'sold out') soldOut.add(zone);
-    else if (perHour !== undefined && perMonth !== undefined) {
+    if (perHour !== undefined && perMonth !== undefined) {
       prices[zone] = { currency, hourly: perHour, monthly: perMonth };
     }
   }
@@ -142,25 +142,29 @@ function least({ prices }: ServerType): number {
   return Math.min(...Object.values(prices).map(({ hourly }) => hourly));
 }
 
-/** Types can be had where they have a price. */
+/** What can be had goes before what is sold out. */
 function cheapest(types: readonly ServerType[], zone: string): ServerType | undefined {
   const price = (type: ServerType) => type.prices[zone]?.hourly ?? Number.POSITIVE_INFINITY;
-  return types.filter((type) => zone in type.prices).toSorted((a, b) => price(a) - price(b))[0];
+  const rank = (type: ServerType) => (type.soldOut.has(zone) ? 1 : 0);
+  return types.filter((type) => zone in type.prices).toSorted((a, b) => rank(a) - rank(b) || price(a) - price(b))[0];
 }
 
-/** The server type that a plan means in a zone: the one of that name, or the cheapest of that size. */
-export function typeFor(plan: string, zone: string, { types }: Catalog): ServerType | undefined {
+/** The server type that a plan means in a zone, where it can be had: the one of that name, or the cheapest of that size. */
+export function typeFor(plan: string, zone: string, catalog: Catalog): ServerType | undefined {
+  const type = offeredType(plan, zone, catalog);
+  return type?.soldOut.has(zone) ? undefined : type;
+}
+
+/** Whether a plan lacks in a zone only because all that it may become is sold out there. */
+export function isSoldOut(plan: string, zone: string, catalog: Catalog): boolean {
+  return offeredType(plan, zone, catalog)?.soldOut.has(zone) === true;
+}
+
+function offeredType(plan: string, zone: string, { types }: Catalog): ServerType | undefined {
   const named = types.find(({ name }) => name === plan);
   if (named !== undefined) return zone in named.prices ? named : undefined;
   const same = types.filter((type) => type.architecture === 'x86' && plan === sizeOf(type));
   return cheapest(same, zone);
-}
-
-/** Whether a plan lacks in a zone only because all that it may become is sold out there. */
-export function isSoldOut(plan: string, zone: string, { types }: Catalog): boolean {
-  return types.some(
-    (type) => type.soldOut.has(zone) && (type.name === plan || (type.architecture === 'x86' && sizeOf(type) === plan)),
-  );
 }
 
 const OWN_NAMES: Record<string, string> = { alma: 'almalinux', 'centos-stream': 'centos' };

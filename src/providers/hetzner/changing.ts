@@ -1,9 +1,10 @@
 import type { CloudHttp } from '../cloud-http.ts';
-import { type MutationOptions, ProviderError, type ServerLabels } from '../contract.ts';
+import type { MutationOptions, ServerLabels } from '../contract.ts';
 import { isLabelled, PLAN_LABEL, relabelled } from '../labels.ts';
 import { fields, text } from '../wire.ts';
 import type { Actions } from './actions.ts';
-import { type Catalog, typeFor } from './catalog.ts';
+import type { Catalog } from './catalog.ts';
+import { requireType } from './request.ts';
 import { TYPE_LABEL } from './servers.ts';
 
 /** Gives the server these labels in place of its own. @throws NOT_FOUND. */
@@ -52,10 +53,7 @@ export async function resizeServer(
   { plan, zone }: { plan: string; zone: string },
   options: MutationOptions,
 ): Promise<void> {
-  const type = typeFor(plan, zone, catalog);
-  if (type === undefined) {
-    throw new ProviderError('INVALID_REQUEST', `Hetzner has no plan "${plan}" in ${zone}.`, { retryable: false });
-  }
+  const type = requireType({ plan, zone }, catalog);
   const before = await readServer(http, ref, options);
   const body = { server_type: type.name, upgrade_disk: false };
   if (before.type !== type.name || before.status !== 'off') {

@@ -11,7 +11,7 @@ import {
 import { DEFAULT_IMAGE, nearestImages } from '../images.ts';
 import { hostnameProblems, type LabelRules, labelOf, PLAN_LABEL, tagProblems } from '../labels.ts';
 import { nearestPlans } from '../plan-names.ts';
-import { type Catalog, imageFor, isSoldOut, typeFor } from './catalog.ts';
+import { type Catalog, imageFor, isSoldOut, type ServerType, typeFor } from './catalog.ts';
 import { HOSTNAME_LABEL, TYPE_LABEL } from './servers.ts';
 
 /** Hetzner takes this much user data, in bytes, and lets root in with the key itself. */
@@ -43,9 +43,9 @@ export function specProblems(spec: ServerSpec, catalog: Catalog): SpecProblem[] 
 function offerProblems(spec: ServerSpec, catalog: Catalog): SpecProblem[] {
   const type = typeFor(spec.plan, spec.zone, catalog);
   if (type === undefined) {
-    const here = catalog.plans.filter(({ prices }) => spec.zone in (prices ?? {}));
+    const here = catalog.plans.filter(({ name }) => typeFor(name, spec.zone, catalog) !== undefined);
     const message = isSoldOut(spec.plan, spec.zone, catalog)
-      ? `At Hetzner, the plan "${spec.plan}" is sold out in ${spec.zone} at the moment.`
+      ? soldOutWords(spec)
       : `Hetzner does not offer the plan "${spec.plan}" in ${spec.zone}.`;
     return [{ field: 'plan', message, near_matches: nearestPlans(spec.plan, here) }];
   }
@@ -56,6 +56,22 @@ function offerProblems(spec: ServerSpec, catalog: Catalog): SpecProblem[] {
     .flatMap(({ neutral }) => neutral ?? []);
   const message = `Hetzner has no image "${image}" for the processors of ${type.name} (${type.architecture}).`;
   return [{ field: 'image', message, near_matches: nearestImages(image, [...new Set(known)].toSorted()) }];
+}
+
+/** The server type that a plan becomes. @throws CAPACITY_EXHAUSTED where it is sold out, INVALID_REQUEST where it is not offered. */
+export function requireType(wanted: { plan: string; zone: string }, catalog: Catalog): ServerType {
+  const { plan, zone } = wanted;
+  const type = typeFor(plan, zone, catalog);
+  if (type !== undefined) return type;
+  if (isSoldOut(plan, zone, catalog)) {
+    const words = `${soldOutWords(wanted)} Choose another zone or plan.`;
+    throw new ProviderError('CAPACITY_EXHAUSTED', words, { retryable: false });
+  }
+  throw new ProviderError('INVALID_REQUEST', `Hetzner has no plan "${plan}" in ${zone}.`, { retryable: false });
+}
+
+function soldOutWords({ plan, zone }: { plan: string; zone: string }): string {
+  return `At Hetzner, the plan "${plan}" is sold out in ${zone} at the moment.`;
 }
 
 function networkProblems({ networks }: ServerSpec): SpecProblem[] {
@@ -73,7 +89,7 @@ function serverName(spec: ServerSpec, operationId: string): string {
   return `${part}-${operationId.replaceAll('-', '').slice(-12)}`.toLowerCase();
 }
 
-/** The body that creates a server. @throws ProviderError INVALID_REQUEST where plan or image are not offered any more. */
+/** The body that creates a server. @throws ProviderError INVALID_REQUEST where plan or image are not offered any more, CAPACITY_EXHAUSTED. */
 export function createBody(
   spec: ServerSpec,
   operationId: string,
@@ -81,10 +97,10 @@ export function createBody(
   catalog: Catalog,
   keyId: number | null,
 ): Record<string, unknown> {
-  const type = typeFor(spec.plan, spec.zone, catalog);
-  const image = imageFor(spec.image ?? DEFAULT_IMAGE, type?.architecture ?? '', catalog);
-  if (type === undefined || image === undefined) {
-    const what = type === undefined ? `plan "${spec.plan}" in ${spec.zone}` : `image "${spec.image ?? DEFAULT_IMAGE}"`;
+  const type = requireType(spec, catalog);
+  const image = imageFor(spec.image ?? DEFAULT_IMAGE, type.architecture, catalog);
+  if (image === undefined) {
+    const what = `image "${spec.image ?? DEFAULT_IMAGE}"`;
     throw new ProviderError('INVALID_REQUEST', `Hetzner has no ${what}.`, { retryable: false });
   }
   const networks = spec.networks ?? ['public'];

@@ -51,7 +51,8 @@ export function changingTests(suite: Suite): void {
     }
   });
 
-  test('P22: deleting twice, at once, and what does not exist succeeds', async () => {
+  test('P22: deleting twice, at once, and what does not exist succeeds', async (t) => {
+    if (isLax(t, suite, 'P22')) return;
     const options = newOperation();
     const { ref } = await makeRunning(options);
     await Promise.all([1, 2, 3].map(() => suite.setup.provider.deleteServer(ref, options)));
