@@ -5,40 +5,41 @@ import { createTerminal } from '../src/cli/terminal.ts';
 
 /** What each exit status of the command line says. */
 export const EXIT_MEANINGS: Record<(typeof EXIT)[keyof typeof EXIT], string> = {
-  0: 'done',
-  1: 'it failed, or was cancelled; the server could not be reached',
-  2: 'the command line or the request was wrong',
-  3: 'what was named does not exist',
+  0: 'success',
+  1: 'the operation failed or was cancelled, or the server could not be reached',
+  2: 'the command line or the request is invalid',
+  3: 'not found',
   4: 'not logged in, or not allowed',
-  5: 'it conflicts with what is there or goes on',
-  130: 'interrupted; the operation goes on, or was cancelled where `--cancel-on-interrupt` says so',
+  5: 'conflict with the current state or with a running operation',
+  130: 'interrupted; the operation continues, or is cancelled with `--cancel-on-interrupt`',
 };
 
 /** What the command line reads from the environment. */
 export const ENVIRONMENT_MEANINGS = {
-  PROVISIONING_URL: 'the server, for pipelines: no file is needed',
-  PROVISIONING_TOKEN: 'an API token for it',
-  PROVISIONING_CA: 'a PEM file of authorities to trust, for a server whose certificate no public one has signed',
-  PROVISIONING_CONTEXT: 'the context to use instead of the current one',
-  XDG_CONFIG_HOME: 'where `provisioning/contexts.json` lies (default `~/.config`); only you can read it',
+  PROVISIONING_URL: 'address of the server, for pipelines without a login',
+  PROVISIONING_TOKEN: 'API token for that server',
+  PROVISIONING_CA:
+    'PEM file of certificate authorities to trust, for a server whose certificate is not signed by a public one',
+  PROVISIONING_CONTEXT: 'context to use instead of the current one',
+  XDG_CONFIG_HOME: 'directory of `provisioning/contexts.json` (default `~/.config`); only you can read the file',
   NO_COLOR: 'no colours',
 };
 
 const INTRODUCTION = `# The command line
 
-\`provisioning\` talks to a server. Log in once, and the server is remembered as a context:
+\`provisioning\` is the command-line client. Log in once; the server is then stored as a context:
 
 \`\`\`sh
 provisioning login https://provisioning.example
 provisioning server create web-01 --provider simulated --plan 2xCPU-4GB --zone de-fra1
 \`\`\`
 
-Data goes to standard output and nothing else does; progress, questions and errors go to standard error. What sets off an
-operation waits for its end and shows it live, unless \`--no-wait\` is given. Ctrl-C leaves the operation running and says
-how to come back to it; with \`--cancel-on-interrupt\` it cancels the operation.
+Data goes to standard output. Progress, questions and errors go to standard error. Commands that start an operation show its
+progress and wait for its end, unless you give \`--no-wait\`. Ctrl-C leaves the operation running and prints the command to
+watch it again. With \`--cancel-on-interrupt\`, Ctrl-C cancels the operation.
 
-\`--check\`, which every command that changes something has, changes nothing: the server answers what the command would do, or refuses
-it as it would refuse the command, with the same exit status.
+Every command that changes something has \`--check\`. It changes nothing: the server answers what the command would do, or why it
+would be refused, with the same exit status.
 
 | exit status | means |
 |---|---|
@@ -52,7 +53,7 @@ ${Object.entries(ENVIRONMENT_MEANINGS)
   .map(([name, meaning]) => `| \`${name}\` | ${meaning} |`)
   .join('\n')}
 
-Completion: \`source <(provisioning completion bash)\`, likewise \`zsh\` and \`fish\`.
+Completion: \`source <(provisioning completion bash)\`, or \`zsh\` or \`fish\`.
 `;
 
 /** The manual: a page for each group of commands and one that leads to them, by file name. */

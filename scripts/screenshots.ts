@@ -77,12 +77,12 @@ function shotsOf(world: World): Shot[] {
       name: 'editor',
       to: '/workflows/editor',
       ready: async (page) => {
-        await page.getByText('Nothing is wrong.').waitFor();
+        await page.getByText('No problems found.').waitFor();
         await drawn(page);
       },
     },
     { name: 'workspace', to: '/workspaces/production', ready: heading('production') },
-    { name: 'import-server', to: '/servers/import', ready: heading('Bring in a machine') },
+    { name: 'import-server', to: '/servers/import', ready: heading('Import existing server') },
     { name: 'orphans', to: '/orphans', ready: heading('Orphans') },
     { name: 'users', to: '/users', ready: heading('Users') },
     { name: 'tokens', to: '/tokens', ready: heading('API tokens') },

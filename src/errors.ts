@@ -62,17 +62,21 @@ export const errors = {
     make(400, 'VALIDATION_ERROR', problems.map((p) => `${p.field}: ${p.message}`).join('; '), problems),
   malformedJson: (message: string) => make(400, 'MALFORMED_JSON', `The request body is not valid JSON: ${message}`),
   badHost: (hosts: number) =>
-    make(400, 'BAD_REQUEST', `HTTP/1.1 asks for one Host header; the request has ${hosts === 0 ? 'none' : hosts}.`),
+    make(
+      400,
+      'BAD_REQUEST',
+      `HTTP/1.1 requires exactly one Host header; the request has ${hosts === 0 ? 'none' : hosts}.`,
+    ),
   tooDeep: (depth: number) =>
-    make(400, 'VALIDATION_ERROR', `The request body nests objects and lists more than ${depth} deep.`, [
-      { field: 'body', message: `nests more than ${depth} deep` },
+    make(400, 'VALIDATION_ERROR', `Objects and lists in the request body are nested more than ${depth} levels deep.`, [
+      { field: 'body', message: `is nested more than ${depth} levels deep` },
     ]),
   /** @param place such as `operations[2].with.hostname`. */
   tooCostly: (place: string, reason: string) =>
     make(
       400,
       'TOO_COSTLY',
-      `${place} takes too much work to evaluate: ${reason}. Make it simpler: shorter lists, fewer expressions inside each other, plainer patterns.`,
+      `${place} takes too much work to evaluate: ${reason}. Simplify it: use shorter lists, fewer nested expressions and simpler patterns.`,
       [{ field: place, message: `takes too much work to evaluate: ${reason}` }],
     ),
   // 401
@@ -106,21 +110,21 @@ export const errors = {
     make(
       403,
       'FORBIDDEN',
-      `This needs the permission "${permission}"${workspace === undefined ? '' : ` in workspace "${workspace}"`}, which the caller does not have.`,
+      `This needs the permission "${permission}"${workspace === undefined ? '' : ` in workspace "${workspace}"`}, which you do not have.`,
       { permission, ...(workspace === undefined ? {} : { workspace }) },
     ),
   privilegedConfig: (names: string[], workspace: string) =>
     make(
       403,
       'FORBIDDEN',
-      `${names.map((name) => `config.${name}`).join(', ')}: chooses code that runs on the servers. Leave it out, or have somebody set it who has the permission "taskserv_privileged" in workspace "${workspace}".`,
+      `${names.map((name) => `config.${name}`).join(', ')}: chooses code that runs on the servers. Leave it out, or ask somebody who has the permission "taskserv_privileged" in workspace "${workspace}" to set it.`,
       { permission: 'taskserv_privileged', workspace, fields: names.map((name) => `config.${name}`) },
     ),
   forbiddenStep: (permission: string, workspace: string, place: string) =>
     make(
       403,
       'FORBIDDEN',
-      `${place} needs the permission "${permission}" in workspace "${workspace}", which the caller does not have.`,
+      `${place} needs the permission "${permission}" in workspace "${workspace}", which you do not have.`,
       { permission, workspace, place },
     ),
   forbiddenNode: (place: string, reason: string) => make(403, 'FORBIDDEN', `${place}: ${reason}`, { place }),
@@ -128,17 +132,21 @@ export const errors = {
     make(
       403,
       'FORBIDDEN',
-      `In workspace "${workspace}" nobody approves what they submitted themselves (approvals.by_submitter in workspace.yaml). Ask somebody else.`,
+      `In workspace "${workspace}" you cannot approve a workflow that you submitted (approvals.by_submitter in workspace.yaml). Ask somebody else.`,
     ),
   notYours: (what: string) =>
     make(
       403,
       'FORBIDDEN',
-      `The role "developer" permits this only over what its bearer created; ${what} was created by somebody else.`,
+      `The role "developer" allows this only for resources that you created; ${what} was created by somebody else.`,
     ),
-  authorityEnded: (reason: string) => make(403, 'AUTHORITY_ENDED', `Not carried out: ${reason}.`),
+  authorityEnded: (reason: string) => make(403, 'AUTHORITY_ENDED', `Not executed: ${reason}.`),
   foreignOrigin: (origin: string) =>
-    make(403, 'FORBIDDEN', `Pages of ${origin} may not call this. PROVISIONING_CORS_ORIGINS names those that may.`),
+    make(
+      403,
+      'FORBIDDEN',
+      `Pages of ${origin} may not call this API. To allow them, add the origin to PROVISIONING_CORS_ORIGINS.`,
+    ),
   // 404
   notFound: (what: string, id: string) => make(404, 'NOT_FOUND', `There is no ${what} "${id}".`),
   /** There is one, but not for this caller: the answer is the same. */
@@ -153,16 +161,20 @@ export const errors = {
   routeNotFound: (method: string, path: string) => make(404, 'NOT_FOUND', `There is no endpoint ${method} ${path}.`),
   // 405
   methodNotAllowed: (method: string, path: string, allowed: string[]) =>
-    make(405, 'METHOD_NOT_ALLOWED', `${path} does not take ${method}, but ${allowed.join(', ')}.`, { allowed }),
+    make(405, 'METHOD_NOT_ALLOWED', `${path} does not support ${method}. It supports ${allowed.join(', ')}.`, {
+      allowed,
+    }),
   noProxy: (target: string) =>
-    make(405, 'METHOD_NOT_ALLOWED', `This server is no proxy: it opens no tunnel to ${target}.`, { allowed: [] }),
+    make(405, 'METHOD_NOT_ALLOWED', `This server is not a proxy: it does not open a tunnel to ${target}.`, {
+      allowed: [],
+    }),
   // 409
   conflict: (message: string, details?: unknown) => make(409, 'CONFLICT', message, details),
   resourceBusy: (resource: string, operationId: string, kind: string) =>
     make(
       409,
       'RESOURCE_BUSY',
-      `${resource} is held by operation ${operationId} (${kind}). Wait for it to end, or cancel it.`,
+      `${resource} is in use by operation ${operationId} (${kind}). Wait until that operation ends, or cancel it.`,
       {
         operation_id: operationId,
         kind,
@@ -171,7 +183,7 @@ export const errors = {
   /** @param message of `protectionRefusal`. */
   protected: (message: string, details: unknown) => make(409, 'PROTECTED', message, details),
   operationEnded: (id: string, status: string) =>
-    make(409, 'OPERATION_ENDED', `Operation ${id} has already ended: ${status}. There is nothing left to cancel.`, {
+    make(409, 'OPERATION_ENDED', `Operation ${id} has already ended (${status}) and cannot be cancelled.`, {
       status,
     }),
   idempotencyConflict: () =>
@@ -187,7 +199,7 @@ export const errors = {
     make(
       409,
       'CONFLICT',
-      `This request was carried out before; its answer can no longer be read, because it was encrypted under another signing key. Look at ${location ?? 'what it did'}, and use a new Idempotency-Key only to do it again.`,
+      `This request was executed before, but its stored answer cannot be decrypted, because the signing key has changed. Check ${location ?? 'the result of the request'}. Use a new Idempotency-Key only if you want to execute it again.`,
     ),
   // 413, 415, 417, 429
   tooLarge: (limit: number) => make(413, 'PAYLOAD_TOO_LARGE', `The request body is larger than ${limit} bytes.`),
@@ -198,13 +210,9 @@ export const errors = {
       `Send "Content-Type: application/json"${type === undefined ? '' : ` instead of "${type}"`}.`,
     ),
   unsupportedEncoding: (encoding: string) =>
-    make(415, 'UNSUPPORTED_MEDIA_TYPE', `Send the body as it is, without "Content-Encoding: ${encoding}".`),
+    make(415, 'UNSUPPORTED_MEDIA_TYPE', `Send the body unencoded, without "Content-Encoding: ${encoding}".`),
   unknownExpectation: (expectation: string) =>
-    make(
-      417,
-      'EXPECTATION_FAILED',
-      `"Expect: ${expectation}" is not known here; leave it out, or send "100-continue".`,
-    ),
+    make(417, 'EXPECTATION_FAILED', `"Expect: ${expectation}" is not supported. Leave it out, or send "100-continue".`),
   rateLimited: (retryAfter: number, details?: LimitDetails) =>
     new ApplicationError(429, 'RATE_LIMITED', `Too many requests. Try again in ${retryAfter} s.`, {
       retryAfter,
@@ -220,19 +228,19 @@ export const errors = {
     make(
       500,
       'INTERNAL_ERROR',
-      'The server failed to answer this request. Its log has the reason under this request id.',
+      'The server failed to process this request. Search its log for this request id to find the reason.',
     ),
   masterKeyMismatch: () =>
     make(
       503,
       'MASTER_KEY_MISMATCH',
-      'This replica has another master key than the one that the secrets in the database are encrypted under. Start it with the same PROVISIONING_MASTER_KEY (or <data dir>/master.key) as the others.',
+      'The master key of this replica does not match the secrets in the database. Start the replica with the same PROVISIONING_MASTER_KEY (or <data dir>/master.key) as the others.',
     ),
   databaseDisk: (problem: string) =>
     new ApplicationError(
       503,
       'SERVICE_UNAVAILABLE',
-      `The database cannot store anything: ${problem}. Make room there; the same request can be sent again then.`,
+      `The database cannot store data: ${problem}. Free space there, then send the same request again.`,
       { retryAfter: 10 },
     ),
   unavailable: (message: string, retryAfter = 2) =>

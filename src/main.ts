@@ -22,50 +22,48 @@ program
 
 program
   .command('migrate')
-  .description('create or update the tables, then end')
+  .description('create or update the database tables, then exit')
   .option(...configFile)
   .option(...dataDir)
   .action(async (flags) => (await server()).migrate(flags));
 
 program
   .command('backup')
-  .description('write everything to a file, while servers go on working; the master key is not in it')
-  .argument('<file>', 'the file to make')
-  .option('--no-files', 'without the files of workspaces')
-  .option('--recipient <key>', 'encrypt it to this public key of age ("age1…"); may be given again', collect)
+  .description('write a backup to a file while servers keep running; it does not contain the master key')
+  .argument('<file>', 'backup file to create')
+  .option('--no-files', 'leave out the files of workspaces')
+  .option('--recipient <key>', 'encrypt it for this age public key ("age1…"); can be repeated', collect)
   .option(...configFile)
   .option(...dataDir)
   .action(async (file, flags) => (await server()).backup(file, flags));
 
 program
   .command('restore')
-  .description('put a backup into an empty database; all servers of it must be stopped')
-  .argument('<file>', 'what "provisioning backup" made')
-  .option('--force', 'also into a database that is not empty: everything in it is LOST')
-  .option('--identity <file>', 'the file with the secret key of age, for a backup that is encrypted')
-  .option('--no-files', 'without the files of workspaces')
+  .description('restore a backup into an empty database; stop all servers that use it first')
+  .argument('<file>', 'backup file')
+  .option('--force', 'restore even if the database is not empty: ALL its data is DELETED first')
+  .option('--identity <file>', 'file with the age secret key, for an encrypted backup')
+  .option('--no-files', 'leave out the files of workspaces')
   .option(...configFile)
   .option(...dataDir)
   .action(async (file, flags) => (await server()).restoreFrom(file, flags));
 
 program
   .command('reset-login')
-  .description(
-    'give a user a new password and take their second factor off, where no administrator can log in to do it',
-  )
-  .argument('<user>', 'the name of the user')
+  .description('set a new password for a user and remove their second factor, if no administrator can log in to do it')
+  .argument('<user>', 'user name')
   .option(...configFile)
   .option(...dataDir)
   .action(async (user, flags) => (await server()).resetLoginOf(user, flags));
 
 program
   .command('audit-key')
-  .description('print the key of the audit log\'s checkpoints, for "provisioning audit verify" elsewhere')
+  .description('print the key of the audit checkpoints, for "provisioning audit verify" on another machine')
   .option(...configFile)
   .option(...dataDir)
   .action(async (flags) => (await server()).printAuditKey(flags));
 
-/** The values of an option that may be given again. */
+/** The values of an option that can be repeated. */
 function collect(value: string, list: string[] = []): string[] {
   return [...list, value];
 }

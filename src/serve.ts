@@ -77,10 +77,13 @@ export async function backup(file: string, flags: BackupFlags): Promise<void> {
     const { place } = await findMasterKey(config, made.masterKeyId);
     const mebibytes = (made.bytes / 1024 / 1024).toFixed(1);
     say(`Backup written to ${file}: ${made.tables} tables, ${made.files} files, ${mebibytes} MiB.`);
-    for (const skipped of made.skipped.slice(0, MAX_TOLD)) say(`  not taken along: ${skipped}`);
+    for (const skipped of made.skipped.slice(0, MAX_TOLD)) say(`  not included: ${skipped}`);
     if (made.skipped.length > MAX_TOLD) say(`  and ${made.skipped.length - MAX_TOLD} more`);
-    if (recipients.length > 0) say(`Encrypted: only the secret keys of its recipients (${recipients.length}) open it.`);
-    say(`The master key is NOT in it: keep a copy of ${place} in another place. Without it the secrets do not open.`);
+    if (recipients.length > 0)
+      say(`Encrypted: only the secret keys of its recipients (${recipients.length}) can open it.`);
+    say(
+      `The backup does NOT contain the master key. Keep a copy of ${place} in another place: without it, the secrets cannot be decrypted.`,
+    );
     process.exit(0);
   } catch (error) {
     endProcess(error);
@@ -126,15 +129,17 @@ export async function restoreFrom(file: string, flags: RestoreFlags): Promise<vo
     say(
       `Restored the state of ${manifest.created_at} (version ${manifest.application}): ${tables} tables, ${files.written} files.`,
     );
-    if (migrated.length > 0) say(`Brought forward: ${migrated.join(', ')}`);
-    for (const kept of files.kept.slice(0, MAX_TOLD)) say(`  left as it is, for it was there already: ${kept}`);
+    if (migrated.length > 0) say(`Migrated: ${migrated.join(', ')}`);
+    for (const kept of files.kept.slice(0, MAX_TOLD)) say(`  kept, because the file already exists: ${kept}`);
     for (const refused of files.refused.slice(0, MAX_TOLD))
-      say(`  not restored, for it lies in no workspace root: ${refused}`);
+      say(`  not restored, because it is not below a workspace root: ${refused}`);
     const key = await findMasterKey(config, manifest.master_key_id);
     if (!key.present)
-      say(`Put the master key in place before the start (${key.place}): without it the secrets do not open.`);
+      say(
+        `Put the master key in place before you start the server (${key.place}): without it, the secrets cannot be decrypted.`,
+      );
     else if (!key.fits)
-      say(`The master key here is not the one of the backup (${key.place}): with it the secrets do not open.`);
+      say(`The master key here does not match the backup (${key.place}): the secrets cannot be decrypted with it.`);
     process.exit(0);
   } catch (error) {
     endProcess(error);
@@ -151,7 +156,7 @@ export async function resetLoginOf(user: string, flags: ServeFlags): Promise<voi
       return resetLogin(db, user).finally(() => db.destroy());
     };
     const password = await withSharedDatabase(config, logger, reset, { signal: stopSignal(logger) });
-    say(`The user "${user}" logs in with the password  ${password}  and no code. It is not shown again.`);
+    say(`New password of user "${user}":  ${password}  It is not shown again. No code is needed.`);
     say('All their sessions and API tokens have ended.');
     process.exit(0);
   } catch (error) {
@@ -184,7 +189,7 @@ async function startAndStayUp(config: Config): Promise<void> {
   });
   if (server.address !== null && config.tls === null && !['127.0.0.1', 'localhost', '::1'].includes(config.host)) {
     logger.warn(
-      `listening on ${config.host} without TLS: set PROVISIONING_TLS_CERT_FILE and PROVISIONING_TLS_KEY_FILE, or put a proxy with TLS in front, or tokens travel in the clear`,
+      `listening on ${config.host} without TLS: set PROVISIONING_TLS_CERT_FILE and PROVISIONING_TLS_KEY_FILE, or put a proxy with TLS in front. Without TLS, tokens are sent in plain text`,
     );
   }
   logger.info(server.address === null ? 'worker running' : `listening on ${server.address}`);
@@ -211,7 +216,7 @@ function stopSignal(logger: Logger, delayMs = 0): AbortSignal {
   const controller = new AbortController();
   const stop = (signal: string) => {
     if (controller.signal.aborted) process.exit(130);
-    logger.info(`${signal}: stopping; running work goes on at the next start or on another replica`);
+    logger.info(`${signal}: stopping; running work continues at the next start or on another replica`);
     setTimeout(() => process.exit(1), STOP_TIMEOUT_MS + delayMs).unref();
     controller.abort(new Error(`${signal} while starting`));
   };

@@ -182,7 +182,7 @@ function describeDatabaseError(error: unknown): unknown {
   }
   if (!isDatabaseUnavailable(error)) return error;
   return new ConfigError(
-    `The database does not answer (${error.message || code}). Check PROVISIONING_DATABASE_URL and that Postgres runs.`,
+    `The database does not answer (${error.message || code}). Check PROVISIONING_DATABASE_URL, and that PostgreSQL is running.`,
   );
 }
 

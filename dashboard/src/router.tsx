@@ -22,7 +22,7 @@ function searchOf(search: Record<string, unknown>): Search {
 }
 
 const root = createRootRoute({
-  notFoundComponent: () => <Empty title="There is no such page">It may have moved; the menu has all there are.</Empty>,
+  notFoundComponent: () => <Empty title="Page not found">Use the menu to find the page.</Empty>,
   errorComponent: ({ error }) => <Failure error={error} />,
 });
 

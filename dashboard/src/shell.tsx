@@ -31,7 +31,7 @@ const MENU: readonly { heading: string | null; entries: readonly Entry[] }[] = [
     heading: 'Fleet',
     entries: [
       { to: '/servers', label: 'Servers', icon: 'servers', permission: 'server_read' },
-      { to: '/taskservs', label: 'Taskservs', icon: 'taskservs', permission: 'taskserv_read' },
+      { to: '/taskservs', label: 'Services', icon: 'taskservs', permission: 'taskserv_read' },
       { to: '/catalog', label: 'Catalog', icon: 'catalog', permission: 'catalog_read' },
       { to: '/providers', label: 'Providers', icon: 'providers', permission: 'provider_read' },
       { to: '/orphans', label: 'Orphans', icon: 'orphans', permission: 'server_read' },
@@ -77,7 +77,7 @@ export function Shell() {
       padding={{ base: 'sm', sm: 'lg' }}
     >
       <a href="#main" className="surface skip">
-        Skip the menu
+        Skip to content
       </a>
       <AppShell.Header className="header">
         <Group h="100%" px="md" justify="space-between" wrap="nowrap">
@@ -102,8 +102,8 @@ export function Shell() {
               variant="default"
               size="lg"
               onClick={toggleColorScheme}
-              aria-label="Light or dark"
-              title="Light or dark"
+              aria-label="Switch between light and dark"
+              title="Switch between light and dark"
             >
               <Icon name="theme" />
             </ActionIcon>

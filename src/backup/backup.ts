@@ -37,7 +37,7 @@ export async function backUp(
 ): Promise<BackupSummary> {
   const file = path.resolve(options.file);
   if ((await lstat(file).catch(() => null)) !== null)
-    throw new BackupError(`${file} exists already. Choose another name.`);
+    throw new BackupError(`${file} already exists. Choose another name.`);
   const partial = `${file}.${process.pid}.partial`;
   const summary: BackupSummary = { bytes: 0, tables: 0, files: 0, skipped: [], masterKeyId: null };
   const encrypt = options.recipients.length === 0 ? null : await encryptTo(options.recipients);

@@ -51,9 +51,9 @@ test('an encrypted backup is restored by the holder of a key, and by nobody else
   await using empty = await createTestDatabase({ poolSize: 1, empty: true });
   for (const [options, words] of [
     [[], /is encrypted\. Give the file with the secret key: --identity FILE\n$/],
-    [['--identity', stranger.file], /is encrypted to other keys than those in the file of --identity/],
+    [['--identity', stranger.file], /is encrypted for other keys than those in the --identity file/],
     [['--identity', place('nowhere')], /nowhere cannot be read: /],
-    [['--identity', file], /is itself encrypted\. Open it first/],
+    [['--identity', file], /is encrypted\. Decrypt it first/],
   ] as const) {
     const { status, output } = await run(['restore', file, ...options], empty.url);
     assert.equal(status, 1);
@@ -96,7 +96,7 @@ test('a secret key given as a recipient is refused and not printed; nothing is w
       wrong,
     ]);
     assert.equal(status, 1);
-    assert.match(output, /^provisioning: Recipient 2 is no public key of age\./);
+    assert.match(output, /^provisioning: Recipient 2 is not an age public key\./);
     assert.ok(!output.includes(wrong));
   }
   await assert.rejects(readFile(place('refused')), { code: 'ENOENT' });

@@ -25,7 +25,7 @@ export async function encryptTo(recipients: readonly string[]): Promise<(source:
       encrypter.addRecipient(recipient);
     } catch {
       throw new BackupError(
-        `Recipient ${n + 1} is no public key of age. It begins with "age1"; "age-keygen" prints it when it makes a key.`,
+        `Recipient ${n + 1} is not an age public key. Public keys begin with "age1"; "age-keygen" prints the public key of a new key.`,
       );
     }
   }
@@ -44,13 +44,13 @@ export async function readIdentities(file: string): Promise<string[]> {
   });
   if (text.startsWith('age-encryption.org/') || text.startsWith('-----BEGIN AGE')) {
     throw new BackupError(
-      `${file} is itself encrypted. Open it first: age --decrypt ${file} | provisioning restore … --identity /dev/stdin`,
+      `${file} is encrypted. Decrypt it first: age --decrypt ${file} | provisioning restore … --identity /dev/stdin`,
     );
   }
   const lines = text.split('\n').map((line) => line.trim());
   const identities = lines.filter((line) => line !== '' && !line.startsWith('#'));
   if (identities.length === 0 || !identities.every((line) => /^AGE-SECRET-KEY-[0-9A-Z-]+$/.test(line))) {
-    throw new BackupError(`${file} holds no secret keys of age: lines that begin with "AGE-SECRET-KEY-".`);
+    throw new BackupError(`${file} contains no age secret key, which begins with "AGE-SECRET-KEY-".`);
   }
   return identities;
 }
@@ -88,7 +88,7 @@ export function decryptWith(file: string, identities: readonly string[]): (sourc
     try {
       for (const identity of identities) decrypter.addIdentity(identity);
     } catch {
-      throw new BackupError('A secret key in the file of --identity is damaged.');
+      throw new BackupError('A secret key in the --identity file is damaged.');
     }
     // Its own errors name neither the file nor what to do; those of reading pass.
     let opened = false;
@@ -99,7 +99,7 @@ export function decryptWith(file: string, identities: readonly string[]): (sourc
     } catch (error) {
       if (error instanceof Error && 'code' in error) throw error;
       if (!opened && error instanceof Error && error.message.startsWith('no identity matched')) {
-        throw new BackupError(`${file} is encrypted to other keys than those in the file of --identity.`);
+        throw new BackupError(`${file} is encrypted for other keys than those in the --identity file.`);
       }
       throw damaged(file);
     }

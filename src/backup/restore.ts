@@ -46,7 +46,7 @@ export async function restore(
   const unknown = manifest.migrations.filter((name) => !known.includes(name));
   if (unknown.length > 0) {
     throw new BackupError(
-      `${file} was made by a newer version (${manifest.application}): this one does not know ${unknown.join(', ')}. Restore it with that version or a later one.`,
+      `${file} was made by a newer version (${manifest.application}): this version does not know ${unknown.join(', ')}. Restore it with that version or a later one.`,
     );
   }
   await withClient(settings, async (client) => {
@@ -54,7 +54,7 @@ export async function restore(
     const found = await schemasThere(client);
     if (found.length > 0 && !force) {
       throw new BackupError(
-        `The database is not empty: it has the schemas ${found.join(', ')}. Restore into another one, or give --force, with which everything in them is lost.`,
+        `The database is not empty: it has the schemas ${found.join(', ')}. Restore into an empty database, or give --force, which deletes everything in these schemas.`,
       );
     }
     await dropSchemas(client);
@@ -101,7 +101,7 @@ async function verify(file: string, identities: readonly string[]): Promise<Mani
     manifest = part.head;
     if (manifest.format > FORMAT) {
       throw new BackupError(
-        `${file} was made by a newer version (${manifest.application}) in a format unknown to this one.`,
+        `${file} was made by a newer version (${manifest.application}) in a format that this version cannot read.`,
       );
     }
   }
@@ -119,7 +119,7 @@ async function requireUnused(client: pg.Client): Promise<void> {
   );
   if (rows.length === 0) return;
   throw new BackupError(
-    `A server is using this database (${rows.map(({ name }) => name).join(', ')}). Stop all of them first.`,
+    `Servers are using this database (${rows.map(({ name }) => name).join(', ')}). Stop all servers first.`,
   );
 }
 

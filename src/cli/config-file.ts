@@ -44,7 +44,7 @@ export async function readConfig(file: string): Promise<ConfigFile> {
     if (typeof contexts !== 'object' || contexts === null) throw new SyntaxError('no contexts');
     return { current: current ?? null, contexts };
   } catch {
-    throw new UsageError(`${file} is damaged. Remove it and log in again: provisioning login`);
+    throw new UsageError(`${file} is damaged. Delete it and log in again: provisioning login`);
   }
 }
 

@@ -55,9 +55,9 @@ export function createSession(terminal: Terminal, environment: NodeJS.ProcessEnv
     },
     async confirm(question) {
       if (options.yes === true || options.check === true) return;
-      const answer = await terminal.ask(`${question} Type "yes" to go on: `).catch((error) => {
+      const answer = await terminal.ask(`${question} Type "yes" to continue: `).catch((error) => {
         throw error instanceof UsageError
-          ? new UsageError(`${question} Give --yes to go on without being asked.`)
+          ? new UsageError(`${question} Give --yes to confirm without a terminal.`)
           : error;
       });
       if (answer.trim() !== 'yes') throw new UsageError('Nothing was done.');
@@ -82,7 +82,7 @@ async function connect(
   const asked = typeof options.context === 'string' ? options.context : environment.PROVISIONING_CONTEXT;
   if (asked === undefined && url !== undefined) {
     if (!/^https?:\/\//.test(url) || !URL.canParse(url)) {
-      throw new UsageError(`PROVISIONING_URL: "${url}" is no address. It looks like https://provisioning.example`);
+      throw new UsageError(`PROVISIONING_URL: "${url}" is not a valid address. Example: https://provisioning.example`);
     }
     if (ca !== undefined) await trustAuthorities(ca);
     return createClient(token === undefined ? { url } : { url, token });
@@ -90,13 +90,13 @@ async function connect(
   const name = asked ?? config.current;
   if (name === null) {
     throw new UsageError(
-      'No server is known yet. Log in: provisioning login <url>, or set PROVISIONING_URL and PROVISIONING_TOKEN.',
+      'You are not logged in to a server. Log in: provisioning login <url>, or set PROVISIONING_URL and PROVISIONING_TOKEN.',
     );
   }
   const entry = config.contexts[name];
   if (entry === undefined) {
     const known = Object.keys(config.contexts).join(', ') || 'none';
-    throw new UsageError(`There is no context "${name}". Known: ${known}.`);
+    throw new UsageError(`There is no context "${name}". Known contexts: ${known}.`);
   }
   const authorities = ca ?? entry.ca;
   if (authorities !== undefined) await trustAuthorities(authorities);

@@ -41,7 +41,7 @@ export function describeError(error: unknown, environment: NodeJS.ProcessEnv): s
   if (error instanceof ApiError) {
     const lines = [error.fields.length > 0 ? 'The request was refused:' : error.message];
     for (const { field, message, near_matches: near } of error.fields) {
-      lines.push(`  ${field}: ${message}${near && near.length > 0 ? ` (near: ${near.join(', ')})` : ''}`);
+      lines.push(`  ${field}: ${message}${near && near.length > 0 ? ` (did you mean ${near.join(', ')}?)` : ''}`);
     }
     if (error.status === 401) lines.push(loginAdvice(environment));
     if (error.status >= 500 && error.requestId !== null)
@@ -62,11 +62,11 @@ const UNTRUSTED = /self-signed certificate|unable to (?:get local issuer|verify 
 function connectionAdvice({ message }: ConnectionError): string {
   return UNTRUSTED.test(message)
     ? "Trust the authority that signed the server's certificate: provisioning login <url> --ca <file>, or set PROVISIONING_CA."
-    : 'Is the server up, and is the address right?';
+    : 'Check that the server is running and that the address is right.';
 }
 
 function loginAdvice({ PROVISIONING_URL: url, PROVISIONING_TOKEN: token }: NodeJS.ProcessEnv): string {
   if (url !== undefined && token !== undefined)
-    return 'PROVISIONING_TOKEN has expired, was ended, or is mistyped. Make another: provisioning token create';
+    return 'PROVISIONING_TOKEN has expired, was revoked, or is mistyped. Create another one: provisioning token create';
   return 'Log in with: provisioning login';
 }

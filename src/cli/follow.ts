@@ -22,7 +22,7 @@ export async function followToEnd(
   const note = (text: string) => terminal.note(`${terminal.paint('dim', elapsed())}  ${text}`);
   let away = false;
   const onLost = () => {
-    if (!away) note(terminal.paint('yellow', 'the server is away; waiting for it to come back'));
+    if (!away) note(terminal.paint('yellow', 'lost the connection to the server; reconnecting'));
     away = true;
   };
   const steps = createStepTeller(client, started, note);
@@ -54,7 +54,7 @@ export function lineOf({ line = '', host }: { line?: string; [field: string]: un
 
 async function afterInterrupt(client: Client, id: string, cancel: boolean): Promise<string> {
   if (!cancel)
-    return `Operation ${id} goes on. Watch it: provisioning operation logs -f ${id}; stop it: provisioning operation cancel ${id}`;
+    return `Operation ${id} continues. Watch it: provisioning operation logs -f ${id}; cancel it: provisioning operation cancel ${id}`;
   const { status } = await client.post('/v1/operations/{id}/cancel', { path: { id } });
-  return `Operation ${id}: cancel asked for, it is ${status}.`;
+  return `Requested cancellation of operation ${id}. Its status is ${status}.`;
 }

@@ -61,24 +61,24 @@ export const COMMANDS: readonly CommandDefinition[] = [
 ];
 
 const GROUPS: Record<string, string> = {
-  context: 'the servers that you know, and which one commands go to',
-  server: 'make, look at, change and delete servers',
-  orphan: 'servers at providers that nobody knows',
+  context: 'servers that you have logged in to, and the current one',
+  server: 'create, show, change and delete servers',
+  orphan: 'servers at a provider that are not recorded here',
   taskserv: 'services on servers',
   cluster: 'Kubernetes clusters',
-  workflow: 'whole clusters: graphs of operations',
-  schedule: 'workflows by the clock',
-  webhook: 'programs that are told of operations',
-  credentials: 'accounts of a workspace at clouds',
-  secret: 'secrets that a workspace keeps for its services and workflows',
-  operation: 'watch, wait for and cancel what goes on',
+  workflow: 'graphs of operations, such as whole clusters',
+  schedule: 'scheduled workflows',
+  webhook: 'URLs that receive events',
+  credentials: 'cloud credentials of a workspace',
+  secret: 'secrets of a workspace for its services and workflows',
+  operation: 'list, watch, wait for and cancel operations',
   workspace: 'named directories that group servers and their defaults',
-  provider: 'the places where servers can be made',
-  user: 'who may log in, and what they may',
-  session: 'logins that have not ended',
-  totp: 'codes of an authenticator app, which logins ask for besides the password',
+  provider: 'providers, their plans and zones',
+  user: 'users and their roles',
+  session: 'your logins',
+  totp: 'second factor for logins: codes of an authenticator app',
   token: 'API tokens for programs',
-  'service-account': 'users for programs, which a workspace owns',
+  'service-account': 'accounts for programs, owned by a workspace',
 };
 
 /** Adds every command to the program. */
@@ -98,7 +98,8 @@ export function addCommands(program: Command, terminal: Terminal, environment: N
     command.action(async (...handed: unknown[]) => {
       const values = command.optsWithGlobals() as OptionValues;
       const args = handed.slice(0, definition.arguments?.length ?? 0).flat() as string[];
-      if (args.includes('')) throw new UsageError('An argument is empty. Is a variable of your script not set?');
+      if (args.includes(''))
+        throw new UsageError('An argument is empty. Check that the variables of your script are set.');
       const session = createSession(terminal, environment, values);
       const present = args.filter((arg) => arg !== undefined);
       await definition.run(session, present, values);
@@ -145,24 +146,22 @@ function optionsOf(definition: CommandDefinition): Option[] {
   });
   if (definition.operation) {
     options.push(
-      new Option('--wait', 'wait for the end and show what happens (the default)'),
-      new Option('--no-wait', 'return at once; the operation goes on'),
-      new Option('--idempotency-key <key>', 'send again safely: the same key never happens twice'),
+      new Option('--wait', 'wait for the end and show the progress (default)'),
+      new Option('--no-wait', 'return at once; the operation continues'),
+      new Option('--idempotency-key <key>', 'safe retries: a repeated request with this key takes effect once'),
     );
   }
   if (definition.operation || definition.waits) {
     options.push(new Option('--cancel-on-interrupt', 'Ctrl-C cancels the operation instead of leaving it running'));
   }
   if (definition.covers.some(changes)) {
-    options.push(new Option('--check', 'change nothing; show what the server would answer'));
+    options.push(new Option('--check', 'change nothing; show what would happen'));
   }
   if (definition.plain === undefined) {
-    options.push(
-      new Option('-o, --output <format>', 'how the answer is printed').choices([...OUTPUTS]).default('table'),
-    );
+    options.push(new Option('-o, --output <format>', 'output format').choices([...OUTPUTS]).default('table'));
   }
   if (definition.covers.length > 0) {
-    options.push(new Option('--context <name>', 'the server to talk to (see: provisioning context list)'));
+    options.push(new Option('--context <name>', 'context to use (see: provisioning context list)'));
   }
   return options;
 }
@@ -192,12 +191,14 @@ First steps:
   $ provisioning taskserv create redis --server web-01
   $ provisioning operation list --status running
 
-Every command has examples: provisioning server create --help. Answers for programs: --output json, yaml or name.`;
+Every command has examples: provisioning server create --help. Output for programs: --output json, yaml or name.`;
 
 /** The program with the manners that all commands share. */
 export function createProgram(version: string): Command {
   return new Command('provisioning')
-    .description('Servers, services and clusters, made durably. Log in first: provisioning login http://localhost:8083')
+    .description(
+      'Create and manage servers, services and clusters. Log in first: provisioning login http://localhost:8083',
+    )
     .version(version)
     .exitOverride()
     .showHelpAfterError('(add --help for more)')

@@ -57,7 +57,7 @@ export function createTerminal(environment: NodeJS.ProcessEnv): Terminal {
     paint: (name, text) => (color ? `\u001b[${CODES[name]}m${text}\u001b[0m` : text),
     async ask(question, { hidden = false } = {}) {
       if (stdin.isTTY !== true)
-        throw new UsageError(`${question.trim()} cannot be asked: standard input is no terminal.`);
+        throw new UsageError(`Cannot ask "${question.trim()}": standard input is not a terminal.`);
       return readLine(question, hidden);
     },
     readAll: () => readAll(stdin),

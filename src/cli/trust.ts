@@ -10,10 +10,10 @@ export async function trustAuthorities(file: string): Promise<void> {
   }
   try {
     const own = await readFile(file, 'utf8');
-    if (!own.includes('-----BEGIN CERTIFICATE-----')) throw new Error('it holds no certificate in PEM format');
+    if (!own.includes('-----BEGIN CERTIFICATE-----')) throw new Error('it contains no certificate in PEM format');
     tls.setDefaultCACertificates([...tls.getCACertificates('default'), own]);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new UsageError(`The file of authorities ${file} cannot be used: ${reason}`);
+    throw new UsageError(`Cannot use the certificate authorities in ${file}: ${reason}`);
   }
 }

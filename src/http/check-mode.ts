@@ -18,7 +18,7 @@ declare module 'fastify' {
 }
 
 const checkMode = Type.Optional(
-  Type.Boolean({ default: false, description: 'Only answer what the request would: nothing is changed.' }),
+  Type.Boolean({ default: false, description: 'Only check: answer what the request would do, and change nothing.' }),
 );
 
 const checked = new WeakSet<FastifyRequest>();

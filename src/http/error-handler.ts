@@ -80,7 +80,7 @@ function toApplicationError(error: FastifyError, request: FastifyRequest, disk: 
   if (isDatabaseUnavailable(error) || endedSession(error)) {
     const problem = disk.problem();
     return problem === null
-      ? errors.unavailable('The database is away. Try again in a moment.')
+      ? errors.unavailable('The database cannot be reached. Try again in a moment.')
       : errors.databaseDisk(problem);
   }
   // Postgres' class 22: a value it cannot take, such as a NUL byte or a time that does not exist.

@@ -48,12 +48,12 @@ export function listQuerySchema(definition: ListDefinition) {
   const properties: TProperties = {
     page: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000_000, description: 'Page number, from 1.' })),
     per_page: Type.Optional(
-      Type.Integer({ minimum: 1, maximum: MAX_PER_PAGE, description: 'Rows a page. Default 100.' }),
+      Type.Integer({ minimum: 1, maximum: MAX_PER_PAGE, description: 'Rows per page. Default 100.' }),
     ),
     cursor: Type.Optional(
       Type.String({
         maxLength: 1_024,
-        description: 'From a Link header: empty for the first page, "last" for the last. Any depth costs the same.',
+        description: 'Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same.',
       }),
     ),
     sort: Type.Optional(

@@ -295,7 +295,8 @@ async function claimKey(
   if (claimed !== undefined) return null;
   const earlier = await findKey(tx, principal, key);
   // Another request rolled back between our two statements: let the caller try again.
-  if (earlier === undefined) throw errors.unavailable('The request that held this Idempotency-Key has just failed.', 1);
+  if (earlier === undefined)
+    throw errors.unavailable('Another request with this Idempotency-Key has just failed. Send the request again.', 1);
   return answerOf(earlier, hash, keys);
 }
 

@@ -115,7 +115,7 @@ for (const [way, connect] of [
 
       const wrong = await call(client, 'create_server', { ...wanted, plan: '2xCPU-4G' });
       assert.ok(wrong.failed);
-      assert.match(wrong.words, /^VALIDATION_ERROR: plan: .*near: 2xCPU-4GB/);
+      assert.match(wrong.words, /^VALIDATION_ERROR: plan: .*did you mean 2xCPU-4GB/);
       const missing = await call(client, 'get_server', { id: 'srv-none' });
       assert.match(missing.words, /^NOT_FOUND: There is no server "srv-none"/);
     } finally {

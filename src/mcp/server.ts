@@ -73,7 +73,7 @@ function wordsFor(error: unknown): string {
   if (!(error instanceof ApiError)) return error.message;
   const fields = error.fields.map(
     ({ field, message, near_matches: near = [] }) =>
-      `${field}: ${message}${near.length === 0 ? '' : ` (near: ${near.join(', ')})`}`,
+      `${field}: ${message}${near.length === 0 ? '' : ` (did you mean ${near.join(', ')}?)`}`,
   );
   const refusal = error.status === 403 ? ' Do not try to get around this: ask whoever gave you the token.' : '';
   return `${error.code}: ${fields.length > 0 ? fields.join('; ') : error.message}${refusal}`;

@@ -92,7 +92,7 @@ export async function streamFeed(
   const now = await feedHorizon(db);
   let position = startOf(request, query) ?? now;
   if (position.xid > now.xid) {
-    throw errors.validation([{ field: 'Last-Event-ID', message: 'is from another database than this one' }]);
+    throw errors.validation([{ field: 'Last-Event-ID', message: 'belongs to another database' }]);
   }
   let told = positionText(position);
   const look = async () => {

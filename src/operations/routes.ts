@@ -101,7 +101,7 @@ export function registerOperationRoutes(app: App, services: Services, follower: 
         tags,
         operationId: 'waitForOperation',
         summary: 'Wait for an operation to end',
-        description: 'A long poll: answers the operation when it has ended, or as it stands when the time is over.',
+        description: 'A long poll: returns the operation when it has ended, or its present state after the timeout.',
         params: OperationId,
         querystring: WaitQuery,
         response: { 200: Operation, ...errorResponses(400, 401, 403, 404) },

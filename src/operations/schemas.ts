@@ -19,20 +19,21 @@ export const Operation = Type.Object(
     created_at: time('When it was accepted.'),
     updated_at: time('When it last changed.'),
     result: Type.Union([Type.Record(Type.String(), Type.Unknown()), Type.Null()], {
-      description: 'What it brought about; null until it is completed.',
+      description: 'The result; null until the operation has completed.',
     }),
     error: nullable('Why it failed, in words; null otherwise.'),
     kind: Type.String({ description: 'What it does.', examples: ['server.create'] }),
     title: nullable('What it does, in words. Null: accepted by a version that did not say.'),
-    check_mode: Type.Boolean({ description: 'It only said what would be done.' }),
+    check_mode: Type.Boolean({ description: 'True for a check that changed nothing.' }),
     workspace: Type.String(),
-    progress: Type.Integer({ minimum: 0, maximum: 100, description: 'Per cent.' }),
-    created_by: Type.String({ description: 'Name of the user who asked for it.' }),
+    progress: Type.Integer({ minimum: 0, maximum: 100, description: 'Percentage.' }),
+    created_by: Type.String({ description: 'Name of the user who started it.' }),
     parent_id: nullable('The operation or workflow that it is a part of.'),
     resource: nullable('What it changes, such as `server:srv-abc123`: one unfinished operation at a time.'),
     error_code: nullable('Why it failed, for programs.'),
     cancel_requested_at: Type.Union([Type.String({ format: 'date-time' }), Type.Null()], {
-      description: 'When somebody asked it to stop. It may still be running while a call to a provider is under way.',
+      description:
+        'When cancellation was requested. The operation can still be running while a provider call is in flight.',
     }),
   },
   { title: 'Operation' },
@@ -45,7 +46,7 @@ const eventFields = {
   status: Type.Optional(Type.Enum(OPERATION_STATUSES)),
   result: Type.Optional(Type.Unknown()),
   error: Type.Optional(Type.String()),
-  progress: Type.Optional(Type.Integer({ description: 'Per cent.' })),
+  progress: Type.Optional(Type.Integer({ description: 'Percentage.' })),
   line: Type.Optional(Type.String({ description: 'Of a log.' })),
 };
 
@@ -55,7 +56,7 @@ export const OperationEvent = Type.Object(eventFields, { title: 'OperationEvent'
 /** An event in the feed over all operations. */
 export const FeedEvent = Type.Object(
   {
-    id: Type.String({ description: 'Its place in the feed: `after` or `Last-Event-ID` go on behind it.' }),
+    id: Type.String({ description: 'Position in the feed, for `after` and `Last-Event-ID`.' }),
     operation_id: Type.String({ format: 'uuid' }),
     kind: Type.String(),
     workspace: Type.String(),
@@ -75,14 +76,24 @@ const MAX_WAIT_SECONDS = 300;
 export const WaitQuery = Type.Object(
   {
     timeout: Type.Optional(
-      Type.Integer({ minimum: 0, maximum: MAX_WAIT_SECONDS, default: 30, description: 'Seconds to wait at most.' }),
+      Type.Integer({
+        minimum: 0,
+        maximum: MAX_WAIT_SECONDS,
+        default: 30,
+        description: 'Maximum number of seconds to wait.',
+      }),
     ),
   },
   { additionalProperties: false },
 );
 
 const limit = Type.Optional(
-  Type.Integer({ minimum: 1, maximum: 10_000, default: 1_000, description: 'Events in a JSON answer at most.' }),
+  Type.Integer({
+    minimum: 1,
+    maximum: 10_000,
+    default: 1_000,
+    description: 'Maximum number of events in a JSON answer.',
+  }),
 );
 
 export const OperationEventsQuery = Type.Object(
@@ -104,7 +115,7 @@ const word = (maxLength: number) => Type.String({ minLength: 1, maxLength, patte
 
 /** Whether a list has checks. */
 const ChecksWanted = Type.Enum(['false', 'true', 'any'], {
-  description: 'Whether to list checks: without them (`false`, the default), them alone, or both.',
+  description: 'Whether to list checks: `false` (default) leaves them out, `true` lists only checks, `any` lists both.',
 });
 
 /** GET /v1/events. */
@@ -113,7 +124,7 @@ export const FeedQuery = Type.Object(
     after: Type.Optional(
       Type.String({
         maxLength: 80,
-        description: 'The `id` of an event: only what comes behind it. Absent: the newest.',
+        description: 'Only events after the one with this `id`. Absent: the newest events.',
       }),
     ),
     limit,
@@ -127,7 +138,7 @@ export const FeedQuery = Type.Object(
 /** The header by which an event stream goes on where it was cut. */
 export const LastEventId = Type.Object({
   'last-event-id': Type.Optional(
-    Type.String({ maxLength: 80, description: 'The last `id` that was received; wins over `after`.' }),
+    Type.String({ maxLength: 80, description: 'The last `id` that was received. It takes precedence over `after`.' }),
   ),
 });
 

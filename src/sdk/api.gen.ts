@@ -9,7 +9,7 @@ export interface paths {
         };
         /**
          * Whether the server is healthy
-         * @description 503 while the database is away or the server shuts down.
+         * @description 503 while the database cannot be reached or the server shuts down.
          */
         get: operations["getHealth"];
         put?: never;
@@ -29,7 +29,7 @@ export interface paths {
         };
         /**
          * Whether the process runs
-         * @description 200 as long as it answers at all.
+         * @description 200 as long as the process answers.
          */
         get: operations["getLiveness"];
         put?: never;
@@ -67,7 +67,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Figures for Prometheus */
+        /** Metrics for Prometheus */
         get: operations["getPrometheusMetrics"];
         put?: never;
         post?: never;
@@ -339,7 +339,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List what can be installed */
+        /** List the services that can be installed */
         get: operations["listCatalog"];
         put?: never;
         post?: never;
@@ -377,8 +377,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List the limits that hold for the caller, and what is used of them
-         * @description With those of each workspace that the caller may see, at most 100 in the order of their names.
+         * List the caller's limits and their current use
+         * @description Includes the limits of each workspace that the caller may see, at most 100 in alphabetical order.
          */
         get: operations["listLimits"];
         put?: never;
@@ -396,7 +396,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Figures of the server */
+        /** Metrics of the server */
         get: operations["getMetrics"];
         put?: never;
         post?: never;
@@ -491,7 +491,7 @@ export interface paths {
         put?: never;
         /**
          * Wait for an operation to end
-         * @description A long poll: answers the operation when it has ended, or as it stands when the time is over.
+         * @description A long poll: returns the operation when it has ended, or its present state after the timeout.
          */
         post: operations["waitForOperation"];
         delete?: never;
@@ -508,7 +508,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * List servers that nobody knows
+         * List orphans: servers at providers that are not recorded here
          * @description What stands at a provider with the labels of this installation, though no server of the list stands for it. Found every `SWEEP_INTERVAL` seconds. `created_after` and `created_before` are about when it was first seen.
          */
         get: operations["listOrphans"];
@@ -527,18 +527,18 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get a server that nobody knows */
+        /** Get an orphan */
         get: operations["getOrphan"];
         put?: never;
         post?: never;
         /**
-         * Delete a server that nobody knows
+         * Delete an orphan
          * @description With its disks. It is looked at once more right before: what belongs to a server or an operation by then is left alone, and the operation fails.
          */
         delete: operations["deleteOrphan"];
         options?: never;
         head?: never;
-        /** Protect a server that nobody knows from deletion */
+        /** Protect an orphan from deletion */
         patch: operations["guardOrphan"];
         trace?: never;
     };
@@ -607,7 +607,7 @@ export interface paths {
         get: operations["listSchedules"];
         put?: never;
         /**
-         * Run a workflow by the clock
+         * Create a schedule
          * @description Checked as a submit is. It acts for the caller, with those of their present roles that they still have then.
          */
         post: operations["createSchedule"];
@@ -630,7 +630,7 @@ export interface paths {
         post?: never;
         /**
          * Delete a schedule
-         * @description What it has started goes on.
+         * @description Workflows that it has started continue.
          */
         delete: operations["deleteSchedule"];
         options?: never;
@@ -668,7 +668,7 @@ export interface paths {
         post?: never;
         /**
          * Delete a server
-         * @description The body may be absent; the query parameters then serve.
+         * @description The body is optional; query parameters can be used instead.
          */
         delete: operations["deleteServer"];
         options?: never;
@@ -692,7 +692,7 @@ export interface paths {
         post?: never;
         /**
          * Forget a server's host key
-         * @description For a machine that was made anew: the host key that it shows next is kept from then on.
+         * @description For a reinstalled machine: the next host key that it presents is recorded and trusted.
          */
         delete: operations["forgetHostKey"];
         options?: never;
@@ -710,7 +710,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Make a server again as it was left
+         * Restore a server to its recorded state
          * @description Looks what is different, then repairs it: the power state, labels, the plan where the provider can. Where something must be done by hand, nothing is touched and the operation fails naming it; `fields` chooses the rest.
          */
         post: operations["repairServer"];
@@ -815,7 +815,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Adopt an existing machine, or servers that exist at a provider
+         * Import an existing machine, or adopt servers of a provider
          * @description With `provider`, a server there by its id or all with a label are taken over and labelled; they are then servers as any other, and deleting one deletes it there. This needs `credential_write`. Without: a machine that no provider made becomes a server of the provider `existing`, once a connection with the workspace's key has worked. Nothing is written on it; deleting the server forgets it and leaves the machine alone.
          */
         post: operations["importServer"];
@@ -835,7 +835,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Compare servers with what their providers say
+         * Compare servers with their providers
          * @description Status, address, plan, zone and tags. What has changed is entered and shown in `drift`; nothing is changed at a provider. An address is taken over and is no drift. Happens by itself every `SWEEP_INTERVAL` seconds.
          */
         post: operations["refreshServer"];
@@ -898,7 +898,7 @@ export interface paths {
         put?: never;
         /**
          * Check the health of a taskserv now
-         * @description Completes also where it finds it unhealthy; the result says so for each server.
+         * @description Also completes if a service is unhealthy; the result has the health on each server.
          */
         post: operations["checkTaskserv"];
         delete?: never;
@@ -915,7 +915,7 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Get a way into a Kubernetes cluster
+         * Get a kubeconfig for a Kubernetes cluster
          * @description A control plane makes a certificate for the caller alone, with all rights in the cluster's API. It is kept nowhere, stands in the audit log, and cannot be taken back before it expires.
          */
         get: operations["getKubeconfig"];
@@ -937,7 +937,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Try again on the servers where a taskserv does not run
+         * Retry a taskserv on the servers where it failed
          * @description Also on those that the last change has not reached. Refused while servers are still to leave: send that change again.
          */
         post: operations["retryTaskserv"];
@@ -1111,7 +1111,7 @@ export interface paths {
         post?: never;
         /**
          * Delete a webhook
-         * @description With its log of deliveries and what still waits to be sent.
+         * @description Also deletes its log and its pending deliveries.
          */
         delete: operations["deleteWebhook"];
         options?: never;
@@ -1132,7 +1132,7 @@ export interface paths {
         };
         /**
          * List a webhook's deliveries
-         * @description Those that have ended are kept for 14 days.
+         * @description Ended deliveries are kept for 14 days.
          */
         get: operations["listWebhookDeliveries"];
         put?: never;
@@ -1154,7 +1154,7 @@ export interface paths {
         put?: never;
         /**
          * Send a delivery again
-         * @description With the same id and body, and all its tries before it.
+         * @description Sends it with the same id and body, and with the full number of attempts.
          */
         post: operations["redeliverWebhook"];
         delete?: never;
@@ -1174,7 +1174,7 @@ export interface paths {
         put?: never;
         /**
          * Send a test event
-         * @description Answers the delivery of an event `webhook.test`; its row in the log tells how it went.
+         * @description Returns the delivery of an event `webhook.test`. Its log entry shows the result.
          */
         post: operations["testWebhook"];
         delete?: never;
@@ -1190,7 +1190,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List the types of workflows with their parameters */
+        /** List workflow types with their parameters */
         get: operations["listWorkflowTypes"];
         put?: never;
         post?: never;
@@ -1207,7 +1207,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Get a type of workflow with its definition */
+        /** Get a workflow type with its definition */
         get: operations["getWorkflowType"];
         put?: never;
         post?: never;
@@ -1281,8 +1281,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Run again what failed or never ran
-         * @description A further run of the same snapshot, which takes over what completed.
+         * Retry a workflow
+         * @description Starts a new run that keeps the completed nodes and runs what failed or never ran.
          */
         post: operations["retryWorkflow"];
         delete?: never;
@@ -1301,8 +1301,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Undo what a workflow did
-         * @description In reverse order, of one that has ended. The result says what was undone and what was not.
+         * Roll back a workflow
+         * @description Undoes what an ended workflow did, in reverse order. The result lists what was undone and what was not.
          */
         post: operations["rollbackWorkflow"];
         delete?: never;
@@ -1318,7 +1318,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List the nodes of a workflow with how they stand */
+        /** List the nodes of a workflow */
         get: operations["listWorkflowSteps"];
         put?: never;
         post?: never;
@@ -1337,7 +1337,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Approve or reject a node that waits for it */
+        /** Approve or reject a node that waits for approval */
         post: operations["approveWorkflowStep"];
         delete?: never;
         options?: never;
@@ -1373,7 +1373,7 @@ export interface paths {
         put?: never;
         /**
          * Check a workflow and resolve its graph
-         * @description The same checks as a submit, of a type or of a definition in YAML. Starts nothing.
+         * @description Runs the same checks as a submit, on a type or on a definition in YAML. Starts nothing.
          */
         post: operations["validateWorkflow"];
         delete?: never;
@@ -1391,7 +1391,7 @@ export interface paths {
         };
         /**
          * List workspaces
-         * @description Those the caller may see.
+         * @description Returns the workspaces that the caller may see.
          */
         get: operations["listWorkspaces"];
         put?: never;
@@ -1436,7 +1436,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Make a workspace the active one */
+        /** Activate a workspace */
         post: operations["activateWorkspace"];
         delete?: never;
         options?: never;
@@ -1451,7 +1451,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** List a workspace's accounts at clouds */
+        /** List a workspace's cloud credentials */
         get: operations["listCredentials"];
         put?: never;
         post?: never;
@@ -1470,12 +1470,12 @@ export interface paths {
         };
         get?: never;
         /**
-         * Set a workspace's credentials at a cloud
+         * Set a workspace's credentials for a cloud
          * @description Tried at the cloud first, then kept encrypted and never shown. The workspace's servers are made in this account from then on; those that it has already must stand in it.
          */
         put: operations["setCredentials"];
         post?: never;
-        /** Forget a workspace's credentials at a cloud */
+        /** Delete a workspace's credentials for a cloud */
         delete: operations["deleteCredentials"];
         options?: never;
         head?: never;
@@ -1491,7 +1491,7 @@ export interface paths {
         };
         /**
          * List a workspace's secrets
-         * @description Their keys and versions, and who set them when. A value is never answered.
+         * @description Returns keys and versions, and who set them when. Values are never returned.
          */
         get: operations["listSecrets"];
         put?: never;
@@ -1510,8 +1510,8 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Tell what is known of a secret
-         * @description Its version, and who set it when. The value is never answered.
+         * Get a secret without its value
+         * @description Returns its version, and who set it when. The value is never returned.
          */
         get: operations["getSecret"];
         /**
@@ -1522,7 +1522,7 @@ export interface paths {
         post?: never;
         /**
          * Delete a secret
-         * @description Services that were given it keep it. Workflows and schedules that refer to it fail from then on.
+         * @description Services that were installed with it keep its value. Workflows and schedules that refer to it fail from then on.
          */
         delete: operations["deleteSecret"];
         options?: never;
@@ -1606,12 +1606,12 @@ export interface paths {
         };
         /**
          * Get a workspace's SSH key
-         * @description Its public part. An ed25519 key pair is made on first need.
+         * @description Returns the public key. An ed25519 key pair is generated when it is first needed.
          */
         get: operations["getSshKey"];
         /**
          * Set a workspace's SSH key
-         * @description Takes a private key to enter the servers of the workspace with, in place of its own.
+         * @description Replaces the key pair with which the server logs in to the servers of the workspace.
          */
         put: operations["setSshKey"];
         post?: never;
@@ -1632,7 +1632,7 @@ export interface paths {
         put?: never;
         /**
          * Create a workspace
-         * @description Makes its directory, with a `workspace.yaml` of defaults, where they are missing.
+         * @description Creates its directory and a `workspace.yaml` with defaults, if they are missing.
          */
         post: operations["createWorkspace"];
         delete?: never;
@@ -1673,7 +1673,7 @@ export interface components {
              */
             approve?: boolean;
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -1786,21 +1786,21 @@ export interface components {
         };
         /** CatalogEntry */
         CatalogEntry: {
-            /** @description How the servers of one taskserv make one service; null: each has its own. */
+            /** @description How the servers of one taskserv form one service. Null: each server runs its own. */
             cluster: {
                 follows_members: boolean;
                 /** @enum {unknown} */
                 leader: "any" | "fixed";
                 roles: {
-                    /** @description Changed at once; null: all. */
+                    /** @description How many are changed at the same time. Null: all. */
                     at_once: number | null;
-                    /** @description Servers with the role, or the setting that says how many; null takes the rest. */
+                    /** @description Number of servers with the role, or the setting that holds it. Null: all others. */
                     count: number | string | null;
                     name: string;
                 }[];
                 /** @description Setting that holds the address of the service. While it has its default, the first server cannot leave. */
                 shared_address: string | null;
-                /** @description Settings that set each server up by itself. */
+                /** @description Settings that configure each server separately. */
                 unless: string[];
             } | null;
             /** @description JSON Schema of each field; `secret: true` ones are never shown again. */
@@ -1840,7 +1840,7 @@ export interface components {
         /** ChangePasswordRequest */
         ChangePasswordRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -1860,11 +1860,11 @@ export interface components {
         /** ChangeWorkspaceRequest */
         ChangeWorkspaceRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
-            /** @description Those that are left out stay; null takes one off. */
+            /** @description Limits that are left out stay unchanged; null removes a limit. */
             limits: {
                 /** @description Virtual processors of their plans. */
                 cpus?: number | null;
@@ -1879,7 +1879,7 @@ export interface components {
         /** CheckModeRequest */
         CheckModeRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -1894,7 +1894,7 @@ export interface components {
         /** ConfirmTotpRequest */
         ConfirmTotpRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -1920,7 +1920,7 @@ export interface components {
             id: string;
             /** @description Why the server itself has deactivated it. */
             inactive_reason: string | null;
-            /** @description What deliveries are signed with. Shown this once. */
+            /** @description The signing secret. It is shown only once. */
             secret: string;
             /**
              * Format: date-time
@@ -1934,7 +1934,7 @@ export interface components {
         /** CreateScheduleRequest */
         CreateScheduleRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -1944,7 +1944,7 @@ export interface components {
              */
             cron: string;
             /**
-             * @description After times that no server was there for: start none, or one.
+             * @description If no server was running at scheduled times: start nothing, or one workflow.
              * @default run_once
              * @enum {unknown}
              */
@@ -1955,12 +1955,12 @@ export interface components {
              */
             name: string;
             /**
-             * @description While its last workflow has not ended: start none, or another.
+             * @description If the previous workflow has not ended: skip this time, or start another one.
              * @default skip
              * @enum {unknown}
              */
             overlap?: "skip" | "allow";
-            /** @description By the schema of the type; provider, plan and zone come from the workspace where they are left out. */
+            /** @description Must match the schema of the type. If left out, provider, plan and zone come from the workspace. */
             parameters?: {
                 [key: string]: unknown;
             };
@@ -1977,20 +1977,20 @@ export interface components {
         /** CreateServerRequest */
         CreateServerRequest: {
             /**
-             * @description Only say what would be done.
+             * @description Only check what would be done.
              * @default false
              */
             check_mode?: boolean;
             /**
              * Format: date-time
-             * @description When it is deleted by itself, with a warning before. Default: never.
+             * @description When it is deleted automatically, after warnings. Default: never.
              */
             expires_at?: string;
             /** @description Lower-case letters, digits and hyphens; labels of at most 63 characters, parted by dots (RFC 1123). */
             hostname: string;
             /** @description A neutral name (`debian-12`) or the provider's own id. Default: the provider's. */
             image?: string;
-            /** @description `public`, `private`, or the provider's own ids of networks. Default: with a public address. */
+            /** @description `public`, `private`, or network ids of the provider. Default: a public address. */
             networks?: string[];
             plan: string;
             /** @description Whether whatever would delete it is refused, until somebody with `protection_remove` sets this to false. */
@@ -1998,7 +1998,7 @@ export interface components {
             provider: string;
             /** @default [] */
             tags?: string[];
-            /** @description In place of `expires_at`: how long from now on, such as `30m`, `8h` or `14d`. */
+            /** @description Instead of `expires_at`: time from now, such as `30m`, `8h` or `14d`. */
             ttl?: string;
             /** @description For cloud-init: text of any kind that it knows, or in base64 (compressed with gzip, too). Kept encrypted, and shown nowhere here; whoever is logged in on the server can read it there. */
             user_data?: string;
@@ -2008,7 +2008,7 @@ export interface components {
         /** CreateServiceAccountRequest */
         CreateServiceAccountRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2023,7 +2023,7 @@ export interface components {
         /** CreateServiceAccountTokenRequest */
         CreateServiceAccountTokenRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2061,7 +2061,7 @@ export interface components {
         /** CreateTaskservRequest */
         CreateTaskservRequest: {
             /**
-             * @description Only look and say what would be done.
+             * @description Only check what would be done.
              * @default false
              */
             check_mode?: boolean;
@@ -2074,7 +2074,7 @@ export interface components {
             };
             /**
              * Format: date-time
-             * @description When it is deleted by itself, with a warning before. Default: never.
+             * @description When it is deleted automatically, after warnings. Default: never.
              */
             expires_at?: string;
             name: string;
@@ -2082,10 +2082,10 @@ export interface components {
             protect?: boolean;
             /** @description Hostnames or ids of servers of the workspace. */
             servers: string[];
-            /** @description In place of `expires_at`: how long from now on, such as `30m`, `8h` or `14d`. */
+            /** @description Instead of `expires_at`: time from now, such as `30m`, `8h` or `14d`. */
             ttl?: string;
             /**
-             * @description Wait for other changes on the same servers to end. False: 409 while there are any.
+             * @description Wait until other changes on the same servers have ended. False: refuse with 409 instead.
              * @default true
              */
             wait?: boolean;
@@ -2094,7 +2094,7 @@ export interface components {
         /** CreateTokenRequest */
         CreateTokenRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2140,7 +2140,7 @@ export interface components {
         /** CreateUserRequest */
         CreateUserRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2171,7 +2171,7 @@ export interface components {
             /** @default true */
             active?: boolean;
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2190,18 +2190,18 @@ export interface components {
              * @example https://example.com/hooks/provisioning
              */
             url: string;
-            /** @description Only operations of this workspace. Null or absent: of all, which needs a role in all of them. */
+            /** @description Only operations of this workspace. Null or absent: all workspaces, which needs a role in all of them. */
             workspace?: string | null;
         };
         /** CreateWorkspaceRequest */
         CreateWorkspaceRequest: {
             /**
-             * @description Makes it the active workspace.
+             * @description Make it the active workspace.
              * @default false
              */
             activate?: boolean;
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2225,12 +2225,12 @@ export interface components {
         /** DeleteServerRequest */
         DeleteServerRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
             /**
-             * @description Also when it still carries taskservs.
+             * @description Delete it even if services are installed on it.
              * @default false
              */
             force?: boolean;
@@ -2264,19 +2264,19 @@ export interface components {
         /** DeleteTaskservRequest */
         DeleteTaskservRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
             /**
-             * @description Also where another taskserv on the same server requires it.
+             * @description Delete it even if another taskserv on the same server requires it.
              * @default false
              */
             force?: boolean;
             /** @description Must be the id in the path. */
             taskserv_id?: string;
             /**
-             * @description Wait for other changes on the same servers to end. False: 409 while there are any.
+             * @description Wait until other changes on the same servers have ended. False: refuse with 409 instead.
              * @default true
              */
             wait?: boolean;
@@ -2351,22 +2351,22 @@ export interface components {
         /** DeleteWorkspaceRequest */
         DeleteWorkspaceRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
-            /** @description The name again. One that contradicts the path is refused. */
+            /** @description Optional. Must be the name in the path. */
             name?: string;
         } | null;
         /** DeleteWorkspaceResponse */
         DeleteWorkspaceResponse: {
-            /** @description The one workspace that clients use where none is named. */
+            /** @description True for the one workspace that clients use when none is given. */
             active: boolean;
             /** @enum {boolean} */
             deleted: true;
-            /** @description To the minute. */
+            /** @description Accurate to the minute. */
             last_used: string | null;
-            /** @description What its servers may be together. Absent: no limits. */
+            /** @description Limits on the number, size and cost of its servers. Absent: no limits. */
             limits?: {
                 /** @description Virtual processors of their plans. */
                 cpus: number | null;
@@ -2390,7 +2390,7 @@ export interface components {
             field: "status" | "ip_address" | "plan" | "zone" | "tags";
             /**
              * Format: date-time
-             * @description When it was first seen so.
+             * @description When the difference was first seen.
              */
             since: string;
         };
@@ -2435,7 +2435,7 @@ export interface components {
         /** EnrolTotpRequest */
         EnrolTotpRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2464,14 +2464,14 @@ export interface components {
              */
             at: string;
             error?: string;
-            /** @description Its place in the feed: `after` or `Last-Event-ID` go on behind it. */
+            /** @description Position in the feed, for `after` and `Last-Event-ID`. */
             id: string;
             kind: string;
             /** @description Of a log. */
             line?: string;
             /** Format: uuid */
             operation_id: string;
-            /** @description Per cent. */
+            /** @description Percentage. */
             progress?: number;
             result?: unknown;
             /** @description Numbers the events of one operation, from 1 without gaps. */
@@ -2506,11 +2506,11 @@ export interface components {
         /** GuardOrphanRequest */
         GuardOrphanRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
-            /** @description Whether deleting it is refused. Taken over, it stays protected. False needs `protection_remove`. */
+            /** @description Protect it from deletion. The protection is kept if the server is adopted. False needs `protection_remove`. */
             protect: boolean;
         };
         /** Health */
@@ -2524,7 +2524,7 @@ export interface components {
         /** ImportServerRequest */
         ImportServerRequest: {
             /**
-             * @description Only say what would be done.
+             * @description Only check what would be done.
              * @default false
              */
             check_mode?: boolean;
@@ -2534,18 +2534,18 @@ export interface components {
             ip_address?: string;
             /** @description With `provider`: all servers with this label, `key=value` or `key`. */
             label?: string;
-            /** @description Where the servers stand that are taken over. Absent: a machine that no provider made. */
+            /** @description Provider of the servers to adopt. Absent: import a machine over SSH. */
             provider?: string;
-            /** @description With `provider`: the provider's id of one server. */
+            /** @description With `provider`: the id of one server at the provider. */
             server?: string;
-            /** @description The user is root, or becomes it by sudo without a password. */
+            /** @description The user must be root, or be able to use sudo without a password. */
             ssh?: {
-                /** @description Its public host key (`ssh-ed25519 AAAA…`). Absent: the one shown at the first connection is kept. */
+                /** @description Its public host key (`ssh-ed25519 AAAA…`). Absent: the key of the first connection is recorded. */
                 host_key?: string;
-                /** @description The machine on the way to it; it takes the same key. */
+                /** @description Jump host. It must accept the same key. */
                 jump?: {
                     address: string;
-                    /** @description Its public host key (`ssh-ed25519 AAAA…`). Absent: the one shown at the first connection is kept. */
+                    /** @description Its public host key (`ssh-ed25519 AAAA…`). Absent: the key of the first connection is recorded. */
                     host_key?: string;
                     /** @default 22 */
                     port?: number;
@@ -2571,11 +2571,11 @@ export interface components {
         Kubeconfig: {
             /** Format: date-time */
             expires_at: string;
-            /** @description The file for kubectl. It holds a private key. */
+            /** @description The file for kubectl. It contains a private key. */
             kubeconfig: string;
             taskserv_id: string;
             /**
-             * @description As whom the cluster knows the caller.
+             * @description User name of the caller in the cluster.
              * @example provisioning:alice
              */
             user: string;
@@ -2586,13 +2586,13 @@ export interface components {
             counts: string;
             /** @description Null: none. */
             limit: number | null;
-            /** @description As `details.limit` of the error names it. */
+            /** @description Name of the limit, as in `details.limit` of the error. */
             name: string;
-            /** @description What it holds for: the user, a workspace, an operation, … */
+            /** @description What the limit applies to: the user, a workspace, an operation, … */
             per: string;
             /** @description By the caller, or in the workspace. Null: it is counted for each thing by itself. */
             used: number | null;
-            /** @description Null: it is no limit of a workspace. */
+            /** @description Null: not a limit of a workspace. */
             workspace: string | null;
         };
         /** LoginRequest */
@@ -2616,9 +2616,9 @@ export interface components {
         /** Metrics */
         Metrics: {
             tasks: {
-                /** @description Operations that run now. Exact. */
+                /** @description Number of running operations. Exact. */
                 running: number;
-                /** @description Operations kept. Exact up to 100,000; past that the estimate of the database’s planner. */
+                /** @description Number of stored operations. Exact up to 100,000, then an estimate. */
                 total: number;
             };
             /** @description Seconds since the process started. */
@@ -2626,16 +2626,16 @@ export interface components {
         };
         /** Operation */
         Operation: {
-            /** @description When somebody asked it to stop. It may still be running while a call to a provider is under way. */
+            /** @description When cancellation was requested. The operation can still be running while a provider call is in flight. */
             cancel_requested_at: string | null;
-            /** @description It only said what would be done. */
+            /** @description True for a check that changed nothing. */
             check_mode: boolean;
             /**
              * Format: date-time
              * @description When it was accepted.
              */
             created_at: string;
-            /** @description Name of the user who asked for it. */
+            /** @description Name of the user who started it. */
             created_by: string;
             /** @description Why it failed, in words; null otherwise. */
             error: string | null;
@@ -2653,11 +2653,11 @@ export interface components {
             kind: string;
             /** @description The operation or workflow that it is a part of. */
             parent_id: string | null;
-            /** @description Per cent. */
+            /** @description Percentage. */
             progress: number;
             /** @description What it changes, such as `server:srv-abc123`: one unfinished operation at a time. */
             resource: string | null;
-            /** @description What it brought about; null until it is completed. */
+            /** @description The result; null until the operation has completed. */
             result: {
                 [key: string]: unknown;
             } | null;
@@ -2682,7 +2682,7 @@ export interface components {
             error?: string;
             /** @description Of a log. */
             line?: string;
-            /** @description Per cent. */
+            /** @description Percentage. */
             progress?: number;
             result?: unknown;
             /** @description Numbers the events of one operation, from 1 without gaps. */
@@ -2712,17 +2712,17 @@ export interface components {
             /** @description The operation that its label names. */
             operation_id: string | null;
             plan: string;
-            /** @description Null where the provider tells none. */
+            /** @description Null if the provider publishes no prices. */
             price: components["schemas"]["Price"] | null;
-            /** @description Deleting it is refused, also by `ORPHAN_DELETE_AFTER`. */
+            /** @description True if it cannot be deleted, not even by `ORPHAN_DELETE_AFTER`. */
             protect: boolean;
             provider: string;
             /** @description The provider's own id of the server. */
             provider_id: string;
-            /** @description At the provider; `missing`: protected, and no longer shown there. */
+            /** @description Status at the provider. `missing`: protected, but no longer listed by the provider. */
             status: string;
             tags: string[];
-            /** @description What its label says; else whose account shows it, else `default`. */
+            /** @description The workspace in its label; otherwise the workspace of the account, otherwise `default`. */
             workspace: string;
             zone: string;
         };
@@ -2731,17 +2731,17 @@ export interface components {
             cpus: number;
             /** @description Mebibytes. */
             memory_mb: number;
-            /** @description What `plan` of a new server takes. */
+            /** @description Value for `plan` of a new server. */
             name: string;
-            /** @description What the provider calls it. */
+            /** @description The provider's name of the plan. */
             native_name: string;
-            /** @description By zone, without taxes and traffic; absent where the provider tells none. */
+            /** @description By zone, without taxes and traffic. Absent if the provider publishes no prices. */
             prices?: {
                 [key: string]: {
                     /** @description Null: the account's own currency. */
                     currency: string | null;
                     hourly: number;
-                    /** @description A whole month at most. */
+                    /** @description Maximum for a whole month. */
                     monthly: number;
                 };
             };
@@ -2753,22 +2753,22 @@ export interface components {
             /** @description Null: the account's own currency. */
             currency: string | null;
             hourly: number;
-            /** @description A whole month at most. */
+            /** @description Maximum for a whole month. */
             monthly: number;
         };
         /** Provider */
         Provider: {
-            /** @description How calls to it stand, as the replica that answers sees it. */
+            /** @description State of the calls to this provider, as seen by the replica that answers. */
             account?: {
-                /** @description Why calls are held. */
+                /** @description Why calls are paused. */
                 reason: string | null;
                 /** @description Seconds until a call goes out again. */
                 retry_after: number;
                 /** @description `paused`: the provider asked for fewer calls. `unreachable`: it does not answer. `refused`: it does not accept the credentials. */
                 state: "ok" | "paused" | "unreachable" | "refused";
-                /** @description Times the provider answered that there are too many calls. */
+                /** @description How often the provider answered that there are too many calls. */
                 throttled: number;
-                /** @description Calls that wait for their turn. */
+                /** @description Number of waiting calls. */
                 waiting: number;
             };
             /** @enum {boolean} */
@@ -2779,7 +2779,7 @@ export interface components {
         ProviderCredentials: {
             /** Format: date-time */
             created_at: string;
-            /** @description What the credentials consist of. They are never shown. */
+            /** @description Names of the stored fields. Their values are never shown. */
             fields: string[];
             provider: string;
             /** Format: date-time */
@@ -2790,7 +2790,7 @@ export interface components {
         /** RefreshServerRequest */
         RefreshServerRequest: {
             /**
-             * @description Only say what would be entered.
+             * @description Only check what would be recorded.
              * @default false
              */
             check_mode?: boolean;
@@ -2806,7 +2806,7 @@ export interface components {
         /** RemoveTotpOfUserRequest */
         RemoveTotpOfUserRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2820,7 +2820,7 @@ export interface components {
         /** RemoveTotpRequest */
         RemoveTotpRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -2839,14 +2839,14 @@ export interface components {
         /** RepairServerRequest */
         RepairServerRequest: {
             /**
-             * @description Only say what would be done.
+             * @description Only check what would be done.
              * @default false
              */
             check_mode?: boolean;
-            /** @description Only these. Default: all that differs. */
+            /** @description Repair only these fields. Default: all differences. */
             fields?: ("status" | "plan" | "zone" | "tags")[];
             /**
-             * @description Make a server that is gone anew: empty, with another address.
+             * @description Create a missing server again from scratch, without its data and with another address.
              * @default false
              */
             recreate?: boolean;
@@ -2854,30 +2854,30 @@ export interface components {
         /** ResizeServerRequest */
         ResizeServerRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
-            /** @description When it is deleted by itself, with a warning before. Null: never. */
+            /** @description When it is deleted automatically, after warnings. Null: never. */
             expires_at?: string | null;
-            /** @description The plan that it is to have. */
+            /** @description New plan. */
             plan?: string;
             /** @description Whether whatever would delete it is refused, until somebody with `protection_remove` sets this to false. */
             protect?: boolean;
-            /** @description In place of those that it has. */
+            /** @description New tags. They replace all present tags. */
             tags?: string[];
-            /** @description In place of `expires_at`: how long from now on, such as `30m`, `8h` or `14d`. */
+            /** @description Instead of `expires_at`: time from now, such as `30m`, `8h` or `14d`. */
             ttl?: string;
         };
         /** RetryTaskservRequest */
         RetryTaskservRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
             /**
-             * @description Wait for other changes on the same servers to end. False: 409 while there are any.
+             * @description Wait until other changes on the same servers have ended. False: refuse with 409 instead.
              * @default true
              */
             wait?: boolean;
@@ -2908,7 +2908,7 @@ export interface components {
             /** @description The workflow that it started last. */
             last_workflow_id: string | null;
             /**
-             * @description After times that no server was there for: start none, or one.
+             * @description If no server was running at scheduled times: start nothing, or one workflow.
              * @default run_once
              * @enum {unknown}
              */
@@ -2921,12 +2921,12 @@ export interface components {
             /** Format: date-time */
             next_run_at: string;
             /**
-             * @description While its last workflow has not ended: start none, or another.
+             * @description If the previous workflow has not ended: skip this time, or start another one.
              * @default skip
              * @enum {unknown}
              */
             overlap: "skip" | "allow";
-            /** @description By the schema of the type; provider, plan and zone come from the workspace where they are left out. */
+            /** @description Must match the schema of the type. If left out, provider, plan and zone come from the workspace. */
             parameters?: {
                 [key: string]: unknown;
             };
@@ -2974,21 +2974,21 @@ export interface components {
             /** Format: date-time */
             created_at: string;
             created_by: string;
-            /** @description What its provider says otherwise than it was left. Empty: nothing. */
+            /** @description Differences between the recorded state and the provider. Empty: no drift. */
             drift: components["schemas"]["Drift"][];
-            /** @description When it is deleted by itself. Null: never. */
+            /** @description When it is deleted automatically. Null: never. */
             expires_at: string | null;
             /** @example web-01 */
             hostname: string;
             /** @example srv-abc123 */
             id: string;
-            /** @description Null until the provider has given one. */
+            /** @description Null until the provider has assigned one. */
             ip_address: string | null;
-            /** @description When it was last compared with what its provider says. */
+            /** @description When it was last compared with its provider. */
             observed_at: string | null;
             /** @example 2xCPU-4GB */
             plan: string;
-            /** @description Whatever would delete it is refused. */
+            /** @description True if it is protected from deletion. */
             protect: boolean;
             /** @example upcloud */
             provider: string;
@@ -3062,7 +3062,7 @@ export interface components {
             /** @description AWS. */
             access_key_id?: string;
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -3082,26 +3082,26 @@ export interface components {
         /** SetSecretRequest */
         SetSecretRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
-            /** @description At most 64 KiB. Kept encrypted, never answered. */
+            /** @description At most 64 KiB. Stored encrypted and never returned. */
             value: string;
         };
         /** SetSshKeyRequest */
         SetSshKeyRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
             /**
-             * @description Also when servers let only the present key in.
+             * @description Replace the key even if servers accept only the present one.
              * @default false
              */
             force?: boolean;
-            /** @description OpenSSH or PEM, without a passphrase. Kept encrypted, never answered. */
+            /** @description OpenSSH or PEM, without a passphrase. Stored encrypted and never returned. */
             private_key: string;
         };
         /** SshKey */
@@ -3110,9 +3110,9 @@ export interface components {
             created_at: string;
             /** @example SHA256:uNiVztksCsDhcc0u9e8BrQjWYlVZ8Z5Jm3iM3XxkGxk */
             fingerprint: string;
-            /** @description Made by this server, rather than given to it. */
+            /** @description True if the server generated the key; false if it was imported. */
             generated: boolean;
-            /** @description A line for `authorized_keys`. */
+            /** @description The public key, as a line for `authorized_keys`. */
             public_key: string;
             /** Format: date-time */
             updated_at: string;
@@ -3121,11 +3121,11 @@ export interface components {
         /** SubmitWorkflowRequest */
         SubmitWorkflowRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
-            /** @description By the schema of the type; provider, plan and zone come from the workspace where they are left out. */
+            /** @description Must match the schema of the type. If left out, provider, plan and zone come from the workspace. */
             parameters?: {
                 [key: string]: unknown;
             };
@@ -3143,10 +3143,10 @@ export interface components {
             /** Format: date-time */
             created_at: string;
             created_by: string;
-            /** @description When it is deleted by itself. Null: never. */
+            /** @description When it is deleted automatically. Null: never. */
             expires_at: string | null;
             hosts: {
-                /** @description When its health was looked at last. */
+                /** @description When its health was last checked. */
                 checked_at: string | null;
                 /** @description What went wrong there, or what to know about it. */
                 message: string | null;
@@ -3165,7 +3165,7 @@ export interface components {
             id: string;
             /** @example kubernetes */
             name: string;
-            /** @description Whatever would remove it is refused. */
+            /** @description True if it is protected from removal. */
             protect: boolean;
             /** @description Which fields of the config hold a secret. */
             secrets: string[];
@@ -3184,7 +3184,7 @@ export interface components {
             /** Format: date-time */
             updated_at: string;
             /**
-             * @description The version that is wanted on every server.
+             * @description The wanted version on every server.
              * @example 1.28.0
              */
             version: string;
@@ -3229,7 +3229,7 @@ export interface components {
         /** UpdateServiceAccountRequest */
         UpdateServiceAccountRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -3240,31 +3240,31 @@ export interface components {
         /** UpdateTaskservRequest */
         UpdateTaskservRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
-            /** @description Settings to change. Others stay as they are; null puts one back to its default. */
+            /** @description Settings to change. Others stay unchanged; null resets a setting to its default. */
             config?: {
                 [key: string]: unknown;
             };
-            /** @description When it is deleted by itself, with a warning before. Null: never. */
+            /** @description When it is deleted automatically, after warnings. Null: never. */
             expires_at?: string | null;
             /**
-             * @description Servers that leave are forgotten where they cannot be drained or reached.
+             * @description Remove servers even if they cannot be reached or drained.
              * @default false
              */
             force?: boolean;
             /** @description Whether whatever would delete it is refused, until somebody with `protection_remove` sets this to false. */
             protect?: boolean;
-            /** @description Hostnames or ids of all servers that it is to be on. Those left out leave, those that are new join. */
+            /** @description Hostnames or ids of all servers that it should run on. New servers join; servers that are left out are removed. */
             servers?: string[];
-            /** @description In place of `expires_at`: how long from now on, such as `30m`, `8h` or `14d`. */
+            /** @description Instead of `expires_at`: time from now, such as `30m`, `8h` or `14d`. */
             ttl?: string;
-            /** @description The version to change to. */
+            /** @description New version. */
             version?: string;
             /**
-             * @description Wait for other changes on the same servers to end. False: 409 while there are any.
+             * @description Wait until other changes on the same servers have ended. False: refuse with 409 instead.
              * @default true
              */
             wait?: boolean;
@@ -3272,7 +3272,7 @@ export interface components {
         /** UpdateUserRequest */
         UpdateUserRequest: {
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -3298,7 +3298,7 @@ export interface components {
         UpdateWebhookRequest: {
             active?: boolean;
             /**
-             * @description Only answer what the request would: nothing is changed.
+             * @description Only check: answer what the request would do, and change nothing.
              * @default false
              */
             check_mode?: boolean;
@@ -3336,7 +3336,7 @@ export interface components {
         ValidateWorkflowRequest: {
             /** @description YAML of a definition, instead of a type. */
             definition?: string;
-            /** @description By the schema of the type; provider, plan and zone come from the workspace where they are left out. */
+            /** @description Must match the schema of the type. If left out, provider, plan and zone come from the workspace. */
             parameters?: {
                 [key: string]: unknown;
             };
@@ -3388,7 +3388,7 @@ export interface components {
             event: string;
             /**
              * Format: uuid
-             * @description Sent as `webhook-id`: the same in every try.
+             * @description Sent as `webhook-id`: the same in every attempt.
              */
             id: string;
             /** @description When it was last tried. */
@@ -3399,7 +3399,7 @@ export interface components {
             operation_id: string | null;
             /** @description The beginning of the last try's answer. */
             response_excerpt: string | null;
-            /** @description Of the last try's answer. */
+            /** @description From the response to the last attempt. */
             response_status: number | null;
             /** @enum {unknown} */
             status: "pending" | "delivered" | "failed";
@@ -3422,7 +3422,7 @@ export interface components {
             error_code: string | null;
             /** Format: uuid */
             id: string;
-            /** @description How many nodes stand where, by status. */
+            /** @description Number of nodes by status. */
             nodes: {
                 [key: string]: number;
             };
@@ -3432,7 +3432,7 @@ export interface components {
             };
             /** @description The workflow that it is a part of. */
             parent_id: string | null;
-            /** @description Nodes that have ended, per cent. */
+            /** @description Percentage of nodes that have ended. */
             progress: number;
             /** @description The outputs of the type. */
             result: {
@@ -3457,12 +3457,12 @@ export interface components {
         };
         /** WorkflowGraph */
         WorkflowGraph: {
-            /** @description Of all servers that it makes, those of nested workflows included; an amount a currency. */
+            /** @description Cost of all servers that it creates, including nested workflows; one amount per currency. */
             costs: {
                 /** @description Null: the account's own currency. */
                 currency: string | null;
                 hourly: number;
-                /** @description A whole month at most. */
+                /** @description Maximum for a whole month. */
                 monthly: number;
             }[];
             /** @description The longest chain of steps. */
@@ -3480,7 +3480,7 @@ export interface components {
                 kind: string;
                 skipped: boolean;
                 step: string;
-                /** @description Null where it needs results of other steps. */
+                /** @description Null if it depends on results of other steps. */
                 with: {
                     [key: string]: unknown;
                 } | null;
@@ -3490,25 +3490,25 @@ export interface components {
             parameters: {
                 [key: string]: unknown;
             };
-            /** @description What the caller needs. */
+            /** @description Permissions that the caller needs. */
             permissions: string[];
             steps: {
                 id: string;
                 kind: string;
-                /** @description Operations that it becomes. */
+                /** @description Number of operations that the step creates. */
                 nodes: number;
-                /** @description Of them those left out by `when`. */
+                /** @description How many of them are skipped by `when`. */
                 skipped: number;
             }[];
-            /** @description Servers whose price is not told, or whose plan is still to come. */
+            /** @description Servers whose price or plan is not known. */
             unpriced: number;
-            /** @description Steps that may run at the same time, one wave after the other; without those that are left out. */
+            /** @description Steps that can run at the same time, one wave after the other, without skipped steps. */
             waves: string[][];
             workflow_type: string | null;
         };
         /** WorkflowStep */
         WorkflowStep: {
-            /** @description Tries begun. */
+            /** @description Number of attempts started. */
             attempt: number;
             /** @description The same as follow_up_operation_id, for clients that know only this name. */
             cleanup_operation_id: string | null;
@@ -3562,12 +3562,12 @@ export interface components {
         };
         /** WorkflowType */
         WorkflowType: {
-            /** @description Its YAML. Only where one type is asked for. */
+            /** @description The definition in YAML. Only in the answer for a single type. */
             definition?: string;
             /** @example cluster_create */
             name: string;
             /**
-             * @description The server's own, or a file of the workspace.
+             * @description Built in, or a file of the workspace.
              * @enum {unknown}
              */
             origin: "built-in" | "workspace";
@@ -3581,11 +3581,11 @@ export interface components {
         };
         /** Workspace */
         Workspace: {
-            /** @description The one workspace that clients use where none is named. */
+            /** @description True for the one workspace that clients use when none is given. */
             active: boolean;
-            /** @description To the minute. */
+            /** @description Accurate to the minute. */
             last_used: string | null;
-            /** @description What its servers may be together. Absent: no limits. */
+            /** @description Limits on the number, size and cost of its servers. Absent: no limits. */
             limits?: {
                 /** @description Virtual processors of their plans. */
                 cpus: number | null;
@@ -3610,7 +3610,7 @@ export interface components {
             /** Format: date-time */
             updated_at: string;
             updated_by: string;
-            /** @description How many times it has been set. */
+            /** @description Number of times that the secret has been set. */
             version: number;
             workspace: string;
         };
@@ -3718,13 +3718,13 @@ export interface operations {
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 operation_id?: string;
                 outcome?: "allowed" | "denied" | "failed";
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 /** @description A user, with their API tokens; or one `name (token ci)`. */
                 principal?: string;
@@ -3822,7 +3822,7 @@ export interface operations {
     logout: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -3869,7 +3869,7 @@ export interface operations {
     changePassword: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -3924,11 +3924,11 @@ export interface operations {
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 /** @description Field to sort by, "-" for descending. */
                 sort?: "created_at" | "-created_at" | "last_used_at" | "-last_used_at";
@@ -3955,7 +3955,7 @@ export interface operations {
     endSession: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4004,7 +4004,7 @@ export interface operations {
     enrolTotp: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4031,7 +4031,7 @@ export interface operations {
     confirmTotp: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4058,7 +4058,7 @@ export interface operations {
     removeTotp: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4086,7 +4086,7 @@ export interface operations {
         parameters: {
             query?: {
                 name?: string;
-                /** @description With the definitions of this workspace. */
+                /** @description Include the definitions of this workspace. */
                 workspace?: string;
             };
             header?: never;
@@ -4109,17 +4109,17 @@ export interface operations {
     listEvents: {
         parameters: {
             query?: {
-                /** @description The `id` of an event: only what comes behind it. Absent: the newest. */
+                /** @description Only events after the one with this `id`. Absent: the newest events. */
                 after?: string;
-                /** @description Whether to list checks: without them (`false`, the default), them alone, or both. */
+                /** @description Whether to list checks: `false` (default) leaves them out, `true` lists only checks, `any` lists both. */
                 check_mode?: "false" | "true" | "any";
                 kind?: string;
-                /** @description Events in a JSON answer at most. */
+                /** @description Maximum number of events in a JSON answer. */
                 limit?: number;
                 workspace?: string;
             };
             header?: {
-                /** @description The last `id` that was received; wins over `after`. */
+                /** @description The last `id` that was received. It takes precedence over `after`. */
                 "last-event-id"?: string;
             };
             path?: never;
@@ -4141,7 +4141,7 @@ export interface operations {
     listLimits: {
         parameters: {
             query?: {
-                /** @description Of workspaces only this one. */
+                /** @description Only this workspace. */
                 workspace?: string;
             };
             header?: never;
@@ -4184,20 +4184,20 @@ export interface operations {
     listOperations: {
         parameters: {
             query?: {
-                /** @description Whether to list checks: without them (`false`, the default), them alone, or both. */
+                /** @description Whether to list checks: `false` (default) leaves them out, `true` lists only checks, `any` lists both. */
                 check_mode?: "false" | "true" | "any";
                 /** @description From this time on: RFC 3339, or a date (its first moment in UTC). */
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
                 created_by?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 kind?: string;
                 /** @description Page number, from 1. */
                 page?: number;
                 parent_id?: string;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 resource?: string;
                 /** @description Field to sort by, "-" for descending. */
@@ -4248,7 +4248,7 @@ export interface operations {
     cancelOperation: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4280,11 +4280,11 @@ export interface operations {
             query?: {
                 /** @description Only events with a greater `seq`. */
                 after?: number;
-                /** @description Events in a JSON answer at most. */
+                /** @description Maximum number of events in a JSON answer. */
                 limit?: number;
             };
             header?: {
-                /** @description The last `id` that was received; wins over `after`. */
+                /** @description The last `id` that was received. It takes precedence over `after`. */
                 "last-event-id"?: string;
             };
             path: {
@@ -4316,7 +4316,7 @@ export interface operations {
     waitForOperation: {
         parameters: {
             query?: {
-                /** @description Seconds to wait at most. */
+                /** @description Maximum number of seconds to wait. */
                 timeout?: number;
             };
             header?: never;
@@ -4350,11 +4350,11 @@ export interface operations {
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 plan?: string;
                 provider?: string;
@@ -4406,7 +4406,7 @@ export interface operations {
     deleteOrphan: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4435,7 +4435,7 @@ export interface operations {
     guardOrphan: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4464,7 +4464,7 @@ export interface operations {
     listProviders: {
         parameters: {
             query?: {
-                /** @description As seen with the account that this workspace uses. */
+                /** @description Use the account of this workspace. */
                 workspace?: string;
             };
             header?: never;
@@ -4487,7 +4487,7 @@ export interface operations {
     listPlans: {
         parameters: {
             query?: {
-                /** @description As seen with the account that this workspace uses. */
+                /** @description Use the account of this workspace. */
                 workspace?: string;
             };
             header?: never;
@@ -4513,7 +4513,7 @@ export interface operations {
     listZones: {
         parameters: {
             query?: {
-                /** @description As seen with the account that this workspace uses. */
+                /** @description Use the account of this workspace. */
                 workspace?: string;
             };
             header?: never;
@@ -4543,12 +4543,12 @@ export interface operations {
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 name?: string;
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 /** @description Field to sort by, "-" for descending. */
                 sort?: "created_at" | "-created_at";
@@ -4575,7 +4575,7 @@ export interface operations {
     createSchedule: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4624,7 +4624,7 @@ export interface operations {
     deleteSchedule: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4657,12 +4657,12 @@ export interface operations {
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 hostname?: string;
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 plan?: string;
                 provider?: string;
@@ -4715,9 +4715,9 @@ export interface operations {
     deleteServer: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
-                /** @description Also when it still carries taskservs. */
+                /** @description Delete it even if services are installed on it. */
                 force?: boolean;
                 /** @description Must be the id in the path. */
                 server_id?: string;
@@ -4750,7 +4750,7 @@ export interface operations {
     resizeServer: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4779,7 +4779,7 @@ export interface operations {
     forgetHostKey: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4808,7 +4808,7 @@ export interface operations {
     repairServer: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4837,7 +4837,7 @@ export interface operations {
     restartServer: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4866,7 +4866,7 @@ export interface operations {
     startServer: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4917,7 +4917,7 @@ export interface operations {
     stopServer: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4946,7 +4946,7 @@ export interface operations {
     createServer: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -4973,7 +4973,7 @@ export interface operations {
     importServer: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5000,7 +5000,7 @@ export interface operations {
     refreshServer: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5031,13 +5031,13 @@ export interface operations {
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 hostname?: string;
                 name?: string;
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 /** @description Field to sort by, "-" for descending. */
                 sort?: "created_at" | "-created_at" | "name" | "-name";
@@ -5086,13 +5086,13 @@ export interface operations {
     deleteTaskserv: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
-                /** @description Also where another taskserv on the same server requires it. */
+                /** @description Delete it even if another taskserv on the same server requires it. */
                 force?: boolean;
                 /** @description Must be the id in the path. */
                 taskserv_id?: string;
-                /** @description Wait for other changes on the same servers to end. False: 409 while there are any. */
+                /** @description Wait until other changes on the same servers have ended. False: refuse with 409 instead. */
                 wait?: boolean;
                 /** @description Must be the workspace of the taskserv. */
                 workspace?: string;
@@ -5123,7 +5123,7 @@ export interface operations {
     updateTaskserv: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5152,7 +5152,7 @@ export interface operations {
     checkTaskserv: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5181,7 +5181,7 @@ export interface operations {
     getKubeconfig: {
         parameters: {
             query?: {
-                /** @description How long the certificate is good for. */
+                /** @description Validity of the certificate, in hours. */
                 hours?: number;
             };
             header?: never;
@@ -5206,7 +5206,7 @@ export interface operations {
     retryTaskserv: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5235,7 +5235,7 @@ export interface operations {
     createTaskserv: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5266,12 +5266,12 @@ export interface operations {
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 name?: string;
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 /** @description Field to sort by, "-" for descending. */
                 sort?: "created_at" | "-created_at" | "name" | "-name";
@@ -5298,7 +5298,7 @@ export interface operations {
     createToken: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5325,7 +5325,7 @@ export interface operations {
     deleteToken: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5358,12 +5358,12 @@ export interface operations {
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 disabled?: boolean;
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 /** @description Field to sort by, "-" for descending. */
                 sort?: "created_at" | "-created_at" | "username" | "-username";
@@ -5389,7 +5389,7 @@ export interface operations {
     createUser: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5438,7 +5438,7 @@ export interface operations {
     deleteUser: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5467,7 +5467,7 @@ export interface operations {
     updateUser: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5496,7 +5496,7 @@ export interface operations {
     removeTotpOfUser: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5530,11 +5530,11 @@ export interface operations {
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 /** @description Field to sort by, "-" for descending. */
                 sort?: "created_at" | "-created_at";
@@ -5560,7 +5560,7 @@ export interface operations {
     createWebhook: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5609,7 +5609,7 @@ export interface operations {
     deleteWebhook: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5638,7 +5638,7 @@ export interface operations {
     updateWebhook: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5671,13 +5671,13 @@ export interface operations {
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 event?: string;
                 operation_id?: string;
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 /** @description Field to sort by, "-" for descending. */
                 sort?: "created_at" | "-created_at";
@@ -5705,7 +5705,7 @@ export interface operations {
     redeliverWebhook: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5735,7 +5735,7 @@ export interface operations {
     testWebhook: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5764,7 +5764,7 @@ export interface operations {
     listWorkflowTypes: {
         parameters: {
             query?: {
-                /** @description With the types of this workspace. */
+                /** @description Include the types of this workspace. */
                 workspace?: string;
             };
             header?: never;
@@ -5787,7 +5787,7 @@ export interface operations {
     getWorkflowType: {
         parameters: {
             query?: {
-                /** @description With the types of this workspace. */
+                /** @description Include the types of this workspace. */
                 workspace?: string;
             };
             header?: never;
@@ -5817,11 +5817,11 @@ export interface operations {
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
                 created_by?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 /** @description Field to sort by, "-" for descending. */
                 sort?: "created_at" | "-created_at";
@@ -5872,7 +5872,7 @@ export interface operations {
     cancelWorkflow: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5902,7 +5902,7 @@ export interface operations {
     retryWorkflow: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5932,7 +5932,7 @@ export interface operations {
     rollbackWorkflow: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -5964,7 +5964,7 @@ export interface operations {
             query?: {
                 /** @description From a Link header. */
                 after?: number;
-                /** @description `with` and `result` are null: for a look at many at once. */
+                /** @description Return null for `with` and `result`, for large workflows. */
                 brief?: boolean;
                 limit?: number;
                 status?: "waiting" | "running" | "retrying" | "completed" | "failed" | "cancelled" | "skipped" | "not_run";
@@ -5993,7 +5993,7 @@ export interface operations {
     approveWorkflowStep: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6025,7 +6025,7 @@ export interface operations {
     submitWorkflow: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6080,12 +6080,12 @@ export interface operations {
                 created_after?: string;
                 /** @description Before this time: RFC 3339, or a date (its first moment in UTC). */
                 created_before?: string;
-                /** @description From a Link header: empty for the first page, "last" for the last. Any depth costs the same. */
+                /** @description Cursor from a Link header. Empty: first page; "last": last page. Every page costs the same. */
                 cursor?: string;
                 name?: string;
                 /** @description Page number, from 1. */
                 page?: number;
-                /** @description Rows a page. Default 100. */
+                /** @description Rows per page. Default 100. */
                 per_page?: number;
                 /** @description Field to sort by, "-" for descending. */
                 sort?: "created_at" | "-created_at" | "name" | "-name";
@@ -6133,7 +6133,7 @@ export interface operations {
     deleteWorkspace: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6163,7 +6163,7 @@ export interface operations {
     changeWorkspace: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6193,7 +6193,7 @@ export interface operations {
     activateWorkspace: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6246,7 +6246,7 @@ export interface operations {
     setCredentials: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6277,7 +6277,7 @@ export interface operations {
     deleteCredentials: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6356,7 +6356,7 @@ export interface operations {
     setSecret: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6388,7 +6388,7 @@ export interface operations {
     deleteSecret: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6443,7 +6443,7 @@ export interface operations {
     createServiceAccount: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6501,7 +6501,7 @@ export interface operations {
     deleteServiceAccount: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6536,7 +6536,7 @@ export interface operations {
     updateServiceAccount: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6599,7 +6599,7 @@ export interface operations {
     createServiceAccountToken: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6657,7 +6657,7 @@ export interface operations {
     setSshKey: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;
@@ -6687,7 +6687,7 @@ export interface operations {
     createWorkspace: {
         parameters: {
             query?: {
-                /** @description Only answer what the request would: nothing is changed. */
+                /** @description Only check: answer what the request would do, and change nothing. */
                 check_mode?: boolean;
             };
             header?: never;

@@ -25,7 +25,7 @@ export async function bringTo(
   const reached = (seen: ProviderServer | null) => seen === null || [goal, 'error'].includes(seen.status);
   const seen = await untilObserved(provider, ref, reached, call.signal, tellOf(call));
   if (seen?.status === goal) return;
-  throw new OperationError('SERVER_ERROR', `${provider.name} did not bring ${ref} to the state "${goal}".`);
+  throw new OperationError('SERVER_ERROR', `${provider.name} reports that ${ref} did not reach the state "${goal}".`);
 }
 
 /**

@@ -45,7 +45,7 @@ export function registerServerRoutes(app: App, services: Services): void {
         tags,
         operationId: 'forgetHostKey',
         summary: "Forget a server's host key",
-        description: 'For a machine that was made anew: the host key that it shows next is kept from then on.',
+        description: 'For a reinstalled machine: the next host key that it presents is recorded and trusted.',
         params: ServerId,
         response: { 200: ForgottenHostKey, ...errorResponses(401, 403, 404) },
       },

@@ -27,7 +27,7 @@ const Drift = Type.Object(
     field: Type.Enum(['status', 'ip_address', 'plan', 'zone', 'tags']),
     expected: driftValue,
     actual: driftValue,
-    since: Type.String({ format: 'date-time', description: 'When it was first seen so.' }),
+    since: Type.String({ format: 'date-time', description: 'When the difference was first seen.' }),
   },
   { title: 'Drift' },
 );
@@ -39,20 +39,22 @@ export const Server = Type.Object(
     provider: Type.String({ examples: ['upcloud'] }),
     plan: Type.String({ examples: ['2xCPU-4GB'] }),
     zone: Type.String({ examples: ['de-fra1'] }),
-    ip_address: Type.Union([Type.String(), Type.Null()], { description: 'Null until the provider has given one.' }),
+    ip_address: Type.Union([Type.String(), Type.Null()], { description: 'Null until the provider has assigned one.' }),
     status: Type.Enum(SERVER_STATUSES),
     created_at: Type.String({ format: 'date-time' }),
     updated_at: Type.String({ format: 'date-time' }),
     workspace: Type.String(),
     tags: Type.Array(Type.String()),
     created_by: Type.String(),
-    drift: Type.Array(Drift, { description: 'What its provider says otherwise than it was left. Empty: nothing.' }),
-    observed_at: Type.Union([Type.String({ format: 'date-time' }), Type.Null()], {
-      description: 'When it was last compared with what its provider says.',
+    drift: Type.Array(Drift, {
+      description: 'Differences between the recorded state and the provider. Empty: no drift.',
     }),
-    protect: Type.Boolean({ description: 'Whatever would delete it is refused.' }),
+    observed_at: Type.Union([Type.String({ format: 'date-time' }), Type.Null()], {
+      description: 'When it was last compared with its provider.',
+    }),
+    protect: Type.Boolean({ description: 'True if it is protected from deletion.' }),
     expires_at: Type.Union([Type.String({ format: 'date-time' }), Type.Null()], {
-      description: 'When it is deleted by itself. Null: never.',
+      description: 'When it is deleted automatically. Null: never.',
     }),
   },
   { title: 'Server' },
@@ -71,7 +73,7 @@ export const CreateServer = Type.Object(
         'Lower-case letters, digits and hyphens; labels of at most 63 characters, parted by dots (RFC 1123).',
     }),
     zone: Type.String({ minLength: 1, maxLength: 128 }),
-    check_mode: Type.Optional(Type.Boolean({ default: false, description: 'Only say what would be done.' })),
+    check_mode: Type.Optional(Type.Boolean({ default: false, description: 'Only check what would be done.' })),
     tags: Type.Optional(
       Type.Array(
         Type.String({
@@ -99,7 +101,7 @@ export const CreateServer = Type.Object(
       Type.Array(Type.String({ minLength: 1, maxLength: 128 }), {
         maxItems: 8,
         uniqueItems: true,
-        description: "`public`, `private`, or the provider's own ids of networks. Default: with a public address.",
+        description: '`public`, `private`, or network ids of the provider. Default: a public address.',
       }),
     ),
     ...newGuardFields,
@@ -111,7 +113,7 @@ export type CreateServer = Static<typeof CreateServer>;
 const HOST_KEY = Type.String({
   minLength: 1,
   maxLength: 4_096,
-  description: 'Its public host key (`ssh-ed25519 AAAA…`). Absent: the one shown at the first connection is kept.',
+  description: 'Its public host key (`ssh-ed25519 AAAA…`). Absent: the key of the first connection is recorded.',
 });
 const USER = Type.String({
   ...{ minLength: 1, maxLength: 64, pattern: '^[A-Za-z0-9._][A-Za-z0-9._-]*$', default: 'root' },
@@ -126,11 +128,15 @@ export const ImportServer = Type.Object(
       Type.String({
         minLength: 1,
         maxLength: 63,
-        description: 'Where the servers stand that are taken over. Absent: a machine that no provider made.',
+        description: 'Provider of the servers to adopt. Absent: import a machine over SSH.',
       }),
     ),
     server: Type.Optional(
-      Type.String({ minLength: 1, maxLength: 253, description: "With `provider`: the provider's id of one server." }),
+      Type.String({
+        minLength: 1,
+        maxLength: 253,
+        description: 'With `provider`: the id of one server at the provider.',
+      }),
     ),
     label: Type.Optional(
       Type.String({
@@ -164,11 +170,14 @@ export const ImportServer = Type.Object(
                 port: Type.Optional(PORT),
                 host_key: Type.Optional(HOST_KEY),
               },
-              { additionalProperties: false, description: 'The machine on the way to it; it takes the same key.' },
+              { additionalProperties: false, description: 'Jump host. It must accept the same key.' },
             ),
           ),
         },
-        { additionalProperties: false, description: 'The user is root, or becomes it by sudo without a password.' },
+        {
+          additionalProperties: false,
+          description: 'The user must be root, or be able to use sudo without a password.',
+        },
       ),
     ),
     tags: CreateServer.properties.tags,
@@ -195,7 +204,7 @@ export const RefreshServers = Type.Union([
           description: 'Ids or host names. Default: all of the workspace.',
         }),
       ),
-      check_mode: Type.Optional(Type.Boolean({ default: false, description: 'Only say what would be entered.' })),
+      check_mode: Type.Optional(Type.Boolean({ default: false, description: 'Only check what would be recorded.' })),
     },
     { additionalProperties: false },
   ),
@@ -206,16 +215,19 @@ export type RefreshServers = Static<typeof RefreshServers>;
 export const RepairServer = Type.Union([
   Type.Object(
     {
-      check_mode: Type.Optional(Type.Boolean({ default: false, description: 'Only say what would be done.' })),
+      check_mode: Type.Optional(Type.Boolean({ default: false, description: 'Only check what would be done.' })),
       fields: Type.Optional(
         Type.Array(Type.Enum(['status', 'plan', 'zone', 'tags']), {
           minItems: 1,
           uniqueItems: true,
-          description: 'Only these. Default: all that differs.',
+          description: 'Repair only these fields. Default: all differences.',
         }),
       ),
       recreate: Type.Optional(
-        Type.Boolean({ default: false, description: 'Make a server that is gone anew: empty, with another address.' }),
+        Type.Boolean({
+          default: false,
+          description: 'Create a missing server again from scratch, without its data and with another address.',
+        }),
       ),
     },
     { additionalProperties: false },
@@ -227,7 +239,9 @@ export type RepairServer = Static<typeof RepairServer>;
 const deleteFields = {
   workspace: Type.Optional(Type.String({ maxLength: 63, description: 'Must be the workspace of the server.' })),
   server_id: Type.Optional(Type.String({ maxLength: 63, description: 'Must be the id in the path.' })),
-  force: Type.Optional(Type.Boolean({ default: false, description: 'Also when it still carries taskservs.' })),
+  force: Type.Optional(
+    Type.Boolean({ default: false, description: 'Delete it even if services are installed on it.' }),
+  ),
 };
 export const DeleteServerBody = Type.Union([Type.Object(deleteFields, { additionalProperties: false }), Type.Null()]);
 export const DeleteServerQuery = Type.Object(deleteFields, { additionalProperties: false });

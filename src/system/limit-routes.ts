@@ -17,9 +17,9 @@ const nullable = (description: string) => Type.Union([Type.Number(), Type.Null()
 
 const LimitSchema = Type.Object(
   {
-    name: Type.String({ description: 'As `details.limit` of the error names it.' }),
-    per: Type.String({ description: 'What it holds for: the user, a workspace, an operation, …' }),
-    workspace: Type.Union([Type.String(), Type.Null()], { description: 'Null: it is no limit of a workspace.' }),
+    name: Type.String({ description: 'Name of the limit, as in `details.limit` of the error.' }),
+    per: Type.String({ description: 'What the limit applies to: the user, a workspace, an operation, …' }),
+    workspace: Type.Union([Type.String(), Type.Null()], { description: 'Null: not a limit of a workspace.' }),
     limit: nullable('Null: none.'),
     used: nullable('By the caller, or in the workspace. Null: it is counted for each thing by itself.'),
     counts: Type.String({ description: 'What is counted.' }),
@@ -29,7 +29,7 @@ const LimitSchema = Type.Object(
 type Limit = Static<typeof LimitSchema>;
 
 const Query = Type.Object(
-  { workspace: Type.Optional(Type.String({ maxLength: 63, description: 'Of workspaces only this one.' })) },
+  { workspace: Type.Optional(Type.String({ maxLength: 63, description: 'Only this workspace.' })) },
   { additionalProperties: false },
 );
 
@@ -49,8 +49,8 @@ export function registerLimitRoutes(app: App, services: Services): void {
       schema: {
         tags: ['System'],
         operationId: 'listLimits',
-        summary: 'List the limits that hold for the caller, and what is used of them',
-        description: `With those of each workspace that the caller may see, at most ${MAX_WORKSPACES} in the order of their names.`,
+        summary: "List the caller's limits and their current use",
+        description: `Includes the limits of each workspace that the caller may see, at most ${MAX_WORKSPACES} in alphabetical order.`,
         querystring: Query,
         response: { 200: Type.Array(LimitSchema), ...errorResponses(400, 401, 404) },
       },

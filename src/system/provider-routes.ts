@@ -16,7 +16,7 @@ const params = Type.Object({ name: Type.String({ description: 'Name of an enable
 const account = Type.Object(
   {
     workspace: Type.Optional(
-      Type.String({ minLength: 1, maxLength: 63, description: 'As seen with the account that this workspace uses.' }),
+      Type.String({ minLength: 1, maxLength: 63, description: 'Use the account of this workspace.' }),
     ),
   },
   { additionalProperties: false },
@@ -35,12 +35,15 @@ const ProviderSchema = Type.Object(
                 '`paused`: the provider asked for fewer calls. `unreachable`: it does not answer. `refused`: it does not accept the credentials.',
             },
           ),
-          reason: Type.Union([Type.String(), Type.Null()], { description: 'Why calls are held.' }),
+          reason: Type.Union([Type.String(), Type.Null()], { description: 'Why calls are paused.' }),
           retry_after: Type.Integer({ description: 'Seconds until a call goes out again.' }),
-          waiting: Type.Integer({ description: 'Calls that wait for their turn.' }),
-          throttled: Type.Integer({ description: 'Times the provider answered that there are too many calls.' }),
+          waiting: Type.Integer({ description: 'Number of waiting calls.' }),
+          throttled: Type.Integer({ description: 'How often the provider answered that there are too many calls.' }),
         },
-        { additionalProperties: false, description: 'How calls to it stand, as the replica that answers sees it.' },
+        {
+          additionalProperties: false,
+          description: 'State of the calls to this provider, as seen by the replica that answers.',
+        },
       ),
     ),
   },
@@ -48,20 +51,20 @@ const ProviderSchema = Type.Object(
 );
 const PlanSchema = Type.Object(
   {
-    name: Type.String({ description: 'What `plan` of a new server takes.' }),
+    name: Type.String({ description: 'Value for `plan` of a new server.' }),
     cpus: Type.Number(),
     memory_mb: Type.Number({ description: 'Mebibytes.' }),
     storage_gb: Type.Union([Type.Number(), Type.Null()], { description: 'Gibibytes of the system disk.' }),
-    native_name: Type.String({ description: 'What the provider calls it.' }),
+    native_name: Type.String({ description: "The provider's name of the plan." }),
     prices: Type.Optional(
       Type.Record(
         Type.String(),
         Type.Object({
           currency: Type.Union([Type.String(), Type.Null()], { description: "Null: the account's own currency." }),
           hourly: Type.Number(),
-          monthly: Type.Number({ description: 'A whole month at most.' }),
+          monthly: Type.Number({ description: 'Maximum for a whole month.' }),
         }),
-        { description: 'By zone, without taxes and traffic; absent where the provider tells none.' },
+        { description: 'By zone, without taxes and traffic. Absent if the provider publishes no prices.' },
       ),
     ),
   },
@@ -177,10 +180,12 @@ async function ask<T>(
     return await question(provider, signal);
   } catch (error) {
     if (error instanceof ProviderError) {
-      throw errors.unavailable(`The provider "${provider.name}" cannot answer: ${error.message}`, error.retryAfter);
+      throw errors.unavailable(`The provider "${provider.name}" did not answer: ${error.message}`, error.retryAfter);
     }
     if (signal.aborted)
-      throw errors.unavailable(`The provider "${provider.name}" did not answer in ${ANSWER_MS / 1_000} s.`);
+      throw errors.unavailable(
+        `The provider "${provider.name}" did not answer within ${ANSWER_MS / 1_000} s. Try again.`,
+      );
     throw error;
   }
 }

@@ -24,9 +24,9 @@ const MetricsSchema = Type.Object(
     tasks: Type.Object(
       {
         total: Type.Integer({
-          description: 'Operations kept. Exact up to 100,000; past that the estimate of the database’s planner.',
+          description: 'Number of stored operations. Exact up to 100,000, then an estimate.',
         }),
-        running: Type.Integer({ description: 'Operations that run now. Exact.' }),
+        running: Type.Integer({ description: 'Number of running operations. Exact.' }),
       },
       { additionalProperties: false },
     ),
@@ -56,7 +56,7 @@ export function registerSystemRoutes(
       schema: {
         operationId: 'getHealth',
         summary: 'Whether the server is healthy',
-        description: '503 while the database is away or the server shuts down.',
+        description: '503 while the database cannot be reached or the server shuts down.',
         tags,
         response: { 200: HealthSchema, ...errorResponses() },
       },
@@ -64,7 +64,7 @@ export function registerSystemRoutes(
     async () => {
       if (readiness.leaving) throw errors.unavailable('The server is shutting down.', RETRY_AFTER_SECONDS);
       if (!(await probe()).database) {
-        throw errors.unavailable('The database is away. Try again in a moment.', RETRY_AFTER_SECONDS);
+        throw errors.unavailable('The database cannot be reached. Try again in a moment.', RETRY_AFTER_SECONDS);
       }
       return { status: 'healthy' as const, version: VERSION, uptime_seconds: uptime() };
     },
@@ -77,7 +77,7 @@ export function registerSystemRoutes(
       schema: {
         operationId: 'getLiveness',
         summary: 'Whether the process runs',
-        description: '200 as long as it answers at all.',
+        description: '200 as long as the process answers.',
         tags,
         response: { 200: Type.Object({ status: Type.Literal('alive') }, { additionalProperties: false }) },
       },
@@ -122,7 +122,7 @@ export function registerSystemRoutes(
       config: { access: 'system_metrics' },
       schema: {
         operationId: 'getMetrics',
-        summary: 'Figures of the server',
+        summary: 'Metrics of the server',
         tags,
         response: { 200: MetricsSchema, ...errorResponses(401, 403) },
       },
@@ -136,7 +136,7 @@ export function registerSystemRoutes(
       config: { access: 'system_metrics' },
       schema: {
         operationId: 'getPrometheusMetrics',
-        summary: 'Figures for Prometheus',
+        summary: 'Metrics for Prometheus',
         tags,
         response: {
           200: { description: 'Prometheus text.', content: { 'text/plain': { schema: Type.String() } } },

@@ -54,7 +54,7 @@ export function registerTaskservRoutes(app: App, services: Services): void {
       schema: {
         tags: ['Catalog'],
         operationId: 'listCatalog',
-        summary: 'List what can be installed',
+        summary: 'List the services that can be installed',
         querystring: CatalogQuery,
         response: { 200: Type.Array(CatalogEntry), ...errorResponses(400, 401, 403) },
       },

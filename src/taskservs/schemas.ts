@@ -21,14 +21,14 @@ const Host = Type.Object({
   status: Type.Enum(HOST_STATUSES),
   version: nullable('What was installed last with success; null: nothing yet.'),
   message: nullable('What went wrong there, or what to know about it.'),
-  checked_at: Type.Union([time, Type.Null()], { description: 'When its health was looked at last.' }),
+  checked_at: Type.Union([time, Type.Null()], { description: 'When its health was last checked.' }),
 });
 
 export const Taskserv = Type.Object(
   {
     id: Type.String({ examples: ['tsk-xyz789'] }),
     name: Type.String({ examples: ['kubernetes'] }),
-    version: Type.String({ examples: ['1.28.0'], description: 'The version that is wanted on every server.' }),
+    version: Type.String({ examples: ['1.28.0'], description: 'The wanted version on every server.' }),
     servers: Type.Array(Type.String(), { examples: [['web-01', 'web-02']] }),
     status: Type.Enum(TASKSERV_STATUSES, {
       description: 'running: healthy on all servers; degraded: on some; failed: on none.',
@@ -40,8 +40,8 @@ export const Taskserv = Type.Object(
     secrets: Type.Array(Type.String(), { description: 'Which fields of the config hold a secret.' }),
     hosts: Type.Array(Host),
     created_by: Type.String(),
-    protect: Type.Boolean({ description: 'Whatever would remove it is refused.' }),
-    expires_at: Type.Union([time, Type.Null()], { description: 'When it is deleted by itself. Null: never.' }),
+    protect: Type.Boolean({ description: 'True if it is protected from removal.' }),
+    expires_at: Type.Union([time, Type.Null()], { description: 'When it is deleted automatically. Null: never.' }),
   },
   { title: 'Taskserv' },
 );
@@ -49,7 +49,7 @@ export const Taskserv = Type.Object(
 const wait = Type.Optional(
   Type.Boolean({
     default: true,
-    description: 'Wait for other changes on the same servers to end. False: 409 while there are any.',
+    description: 'Wait until other changes on the same servers have ended. False: refuse with 409 instead.',
   }),
 );
 
@@ -69,7 +69,7 @@ export const CreateTaskserv = Type.Object(
         description: '`version`, and what the definition allows (GET /v1/catalog/taskservs).',
       }),
     ),
-    check_mode: Type.Optional(Type.Boolean({ default: false, description: 'Only look and say what would be done.' })),
+    check_mode: Type.Optional(Type.Boolean({ default: false, description: 'Only check what would be done.' })),
     wait,
     ...newGuardFields,
   },
@@ -81,7 +81,7 @@ const deleteFields = {
   workspace: Type.Optional(Type.String({ maxLength: 63, description: 'Must be the workspace of the taskserv.' })),
   taskserv_id: Type.Optional(Type.String({ maxLength: 63, description: 'Must be the id in the path.' })),
   force: Type.Optional(
-    Type.Boolean({ default: false, description: 'Also where another taskserv on the same server requires it.' }),
+    Type.Boolean({ default: false, description: 'Delete it even if another taskserv on the same server requires it.' }),
   ),
   wait,
 };
@@ -157,9 +157,11 @@ export const CatalogEntry = Type.Object(
             Type.Object({
               name: Type.String(),
               count: Type.Union([Type.Integer(), Type.String(), Type.Null()], {
-                description: 'Servers with the role, or the setting that says how many; null takes the rest.',
+                description: 'Number of servers with the role, or the setting that holds it. Null: all others.',
               }),
-              at_once: Type.Union([Type.Integer(), Type.Null()], { description: 'Changed at once; null: all.' }),
+              at_once: Type.Union([Type.Integer(), Type.Null()], {
+                description: 'How many are changed at the same time. Null: all.',
+              }),
             }),
           ),
           leader: Type.Enum(['any', 'fixed']),
@@ -168,11 +170,11 @@ export const CatalogEntry = Type.Object(
               'Setting that holds the address of the service. While it has its default, the first server cannot leave.',
           }),
           follows_members: Type.Boolean(),
-          unless: Type.Array(Type.String(), { description: 'Settings that set each server up by itself.' }),
+          unless: Type.Array(Type.String(), { description: 'Settings that configure each server separately.' }),
         }),
         Type.Null(),
       ],
-      { description: 'How the servers of one taskserv make one service; null: each has its own.' },
+      { description: 'How the servers of one taskserv form one service. Null: each server runs its own.' },
     ),
   },
   { title: 'CatalogEntry' },
@@ -181,7 +183,7 @@ export const CatalogEntry = Type.Object(
 export const CatalogQuery = Type.Object(
   {
     workspace: Type.Optional(
-      Type.String({ minLength: 1, maxLength: 63, description: 'With the definitions of this workspace.' }),
+      Type.String({ minLength: 1, maxLength: 63, description: 'Include the definitions of this workspace.' }),
     ),
     name: Type.Optional(text(63)),
   },

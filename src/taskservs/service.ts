@@ -117,7 +117,7 @@ export async function lockToGuard(
 
 /** Something else came between looking at a taskserv and locking it. */
 export function justChanged(id: string): ApplicationError {
-  return errors.unavailable(`Taskserv ${id} has just been changed. Try again.`, 1);
+  return errors.unavailable(`Taskserv ${id} was changed by another request. Try again.`, 1);
 }
 
 /**

@@ -33,7 +33,10 @@ export function createHosts(db: Database, ways: Readonly<Record<string, Way>>, o
         .executeTakeFirst();
       const ref = server?.provider_ref ?? null;
       if (server === undefined || ref === null) {
-        throw new TransportError('FAILED', `The server ${server?.hostname ?? serverId} is not there (yet).`);
+        throw new TransportError(
+          'FAILED',
+          `The server ${server?.hostname ?? serverId} does not exist or is not ready yet.`,
+        );
       }
       const way = ways[server.provider] ?? otherwise;
       return way({ ...server, provider_ref: ref });

@@ -133,7 +133,7 @@ async function endJob(transport: Transport, job: Job): Promise<void> {
   }
   throw new TransportError(
     'CONNECTION_LOST',
-    `${transport.host}: ${job.label ?? 'the job'} could not be stopped and may go on: ${said.join(' ')}`,
+    `${transport.host}: ${job.label ?? 'the job'} could not be stopped and may still be running: ${said.join(' ')}`,
     { retryable: false, cause },
   );
 }

@@ -124,10 +124,14 @@ async function runScript(
     if (begun)
       await endTree(shell, id).catch((cause: unknown) => {
         const why = cause instanceof Error ? cause.message : String(cause);
-        throw new TransportError('CONNECTION_LOST', `${host}: ${label} could not be stopped and may go on: ${why}`, {
-          cause,
-          retryable: false,
-        });
+        throw new TransportError(
+          'CONNECTION_LOST',
+          `${host}: ${label} could not be stopped and may still be running: ${why}`,
+          {
+            cause,
+            retryable: false,
+          },
+        );
       });
     throw interrupted.reason;
   } finally {
@@ -160,7 +164,10 @@ export function exportsOf(env: Record<string, string>): string {
   return Object.entries(env)
     .map(([name, value]) => {
       if (!ENV_NAME.test(name) || value.includes('\0')) {
-        throw new TransportError('FAILED', `The environment variable ${JSON.stringify(name)} cannot be passed on.`);
+        throw new TransportError(
+          'FAILED',
+          `The environment variable ${JSON.stringify(name)} has an invalid name or value.`,
+        );
       }
       return `export ${name}=${quote(value)}\n`;
     })
@@ -236,7 +243,7 @@ function neverBegan({ host, sudo }: Shell, said: string[]): TransportError {
   if (sudo && said.some((line) => /sudo/.test(line))) {
     return new TransportError(
       'AUTHENTICATION_FAILED',
-      `${host}: the user may not become root without a password (${said.join(' ')}). Allow it in /etc/sudoers.d with NOPASSWD:ALL, or connect as root.`,
+      `${host}: the user cannot become root without a password (${said.join(' ')}). Allow this in /etc/sudoers.d with NOPASSWD:ALL, or connect as root.`,
     );
   }
   return failed(host, 'the script was not begun', said);

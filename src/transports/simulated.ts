@@ -44,7 +44,7 @@ export function createSimulatedTransport(options: {
   const reach = async () => {
     if (happens(faults, 'unreachable')) throw new TransportError('UNREACHABLE', `${host}: no answer (simulated).`);
     if (await isOn(db, ref)) return;
-    throw new TransportError('UNREACHABLE', `${host}: the simulated server is not switched on.`);
+    throw new TransportError('UNREACHABLE', `${host}: the simulated server is not running.`);
   };
   const fails = async (label = '') => happens(faults, 'script_fails') || (await isToFail(db, ref, label));
   const lost = () => new TransportError('CONNECTION_LOST', `${host}: the connection was lost (simulated).`);

@@ -194,7 +194,7 @@ function algorithmsFor(hostKey: string | null): ServerHostKeyAlgorithm[] {
 function changedKey({ name }: SshHop): TransportError {
   return new TransportError(
     'HOST_KEY_CHANGED',
-    `${name}: its host key is another one than before. Somebody may be in between. Where the machine was really made anew, have its key forgotten: DELETE /v1/servers/…/host-key.`,
+    `${name}: its host key has changed. Somebody may be intercepting the connection. Only if the machine was reinstalled, forget the recorded key: DELETE /v1/servers/…/host-key.`,
   );
 }
 
@@ -212,7 +212,7 @@ function explain(hop: SshHop, known: string | null, error: Error): Error {
   if (level === 'client-authentication') {
     return new TransportError(
       'AUTHENTICATION_FAILED',
-      `${name}: the user "${user}" may not log in with the workspace's key. Add the key (GET /v1/workspaces/…/ssh-key) to that user's ~/.ssh/authorized_keys.`,
+      `${name}: the user "${user}" cannot log in with the workspace's key. Add the key (GET /v1/workspaces/…/ssh-key) to that user's ~/.ssh/authorized_keys.`,
       { cause: error },
     );
   }

@@ -43,7 +43,8 @@ export const CreateWebhook = Type.Object(
     events: Type.Optional(events),
     workspace: Type.Optional(
       Type.Union([word(63), Type.Null()], {
-        description: 'Only operations of this workspace. Null or absent: of all, which needs a role in all of them.',
+        description:
+          'Only operations of this workspace. Null or absent: all workspaces, which needs a role in all of them.',
       }),
     ),
     secret: Type.Optional(secret),
@@ -80,7 +81,7 @@ export const Webhook = Type.Object(
   { title: 'Webhook' },
 );
 export const CreatedWebhook = Type.Object(
-  { ...Webhook.properties, secret: Type.String({ description: 'What deliveries are signed with. Shown this once.' }) },
+  { ...Webhook.properties, secret: Type.String({ description: 'The signing secret. It is shown only once.' }) },
   { title: 'CreatedWebhook' },
 );
 export const DeletedWebhook = Type.Object({ deleted: Type.Literal(true), ...Webhook.properties });
@@ -88,13 +89,15 @@ export const DeletedWebhook = Type.Object({ deleted: Type.Literal(true), ...Webh
 const DELIVERY_STATUSES = ['pending', 'delivered', 'failed'] as const;
 export const Delivery = Type.Object(
   {
-    id: Type.String({ format: 'uuid', description: 'Sent as `webhook-id`: the same in every try.' }),
+    id: Type.String({ format: 'uuid', description: 'Sent as `webhook-id`: the same in every attempt.' }),
     webhook_id: Type.String({ format: 'uuid' }),
     event: Type.String({ examples: ['operation.completed'] }),
     operation_id: textOrNull('What it tells of; null for a test.'),
     status: Type.Enum(DELIVERY_STATUSES),
     attempts: Type.Integer({ minimum: 0 }),
-    response_status: Type.Union([Type.Integer(), Type.Null()], { description: "Of the last try's answer." }),
+    response_status: Type.Union([Type.Integer(), Type.Null()], {
+      description: 'From the response to the last attempt.',
+    }),
     response_excerpt: textOrNull("The beginning of the last try's answer."),
     error: textOrNull('What went wrong with the last try.'),
     next_attempt_at: timeOrNull('When it is tried next; null when it has ended.'),

@@ -84,7 +84,7 @@ function requireSound(
   if (secret !== undefined && !isSecret(secret)) {
     problems.push({
       field: 'secret',
-      message: 'must be "whsec_" and 24 to 64 bytes in base64; leave it out to get one',
+      message: 'must be "whsec_" and 24 to 64 bytes in base64; leave it out to have one generated',
     });
   }
   if (problems.length > 0) throw errors.validation(problems);
@@ -202,7 +202,7 @@ export async function redeliver(mutation: Mutation, id: string, deliveryId: stri
 }
 
 function requireActive(active: boolean): void {
-  if (!active) throw errors.conflict('The webhook is not active, so that nothing is sent. Activate it first.');
+  if (!active) throw errors.conflict('The webhook is not active, so nothing is sent. Activate it first.');
 }
 
 /** What is sent, as text. @param operation JSON text. @param at RFC 3339, when it happened. */

@@ -72,7 +72,7 @@ describe('approval', () => {
   test('never by the submitter where the workspace says so, nor by whom the permission is missing', async () => {
     const { id } = await submitBatch(admin, graph, {}, 'strict');
     await waits(id, 'review');
-    assert.match(expectError(await approve(id, 'review'), 403).message, /nobody approves what they submitted/);
+    assert.match(expectError(await approve(id, 'review'), 403).message, /cannot approve a workflow that you submitted/);
     const developer = await makeClient(server, 'developer', [{ role: 'developer', workspace: 'strict' }]);
     expectError(await approve(id, 'review', developer), 403);
     const operator = await makeClient(server, 'operator', [{ role: 'operator', workspace: 'strict' }]);

@@ -111,7 +111,7 @@ export function requireNodes({ limits }: Pick<Services, 'limits'>, used: number)
   const allowed = limits.settings.workflow_nodes;
   if (used <= allowed) return;
   throw errors.limitReached(
-    `The workflow makes ${used} nodes, and a workflow may have ${allowed} (limit workflow_nodes). Split it.`,
+    `The workflow has ${used} nodes, but at most ${allowed} are allowed (limit workflow_nodes). Split it into several workflows.`,
     { limit: 'workflow_nodes', per: 'workflow', used, allowed },
   );
 }
@@ -227,7 +227,7 @@ function ofType(types: ReadonlyMap<string, WorkflowType>, name: string): Definit
     throw errors.validation([
       {
         field: 'workflow_type',
-        message: `there is no workflow type "${name}"; there are: ${names.join(', ')}`,
+        message: `there is no workflow type "${name}"; available types: ${names.join(', ')}`,
         near_matches: near.length > 0 ? near : names,
       },
     ]);

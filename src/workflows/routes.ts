@@ -89,7 +89,7 @@ function registerRunRoutes(app: App, services: Services, follower: Follower): vo
       schema: {
         tags,
         operationId: 'listWorkflowSteps',
-        summary: 'List the nodes of a workflow with how they stand',
+        summary: 'List the nodes of a workflow',
         params: WorkflowId,
         querystring: StepsQuery,
         response: { 200: Type.Array(WorkflowStep), ...errorResponses(400, 401, 403, 404) },
@@ -137,7 +137,7 @@ function registerApprovalRoute(app: App, services: Services): void {
       schema: {
         tags,
         operationId: 'approveWorkflowStep',
-        summary: 'Approve or reject a node that waits for it',
+        summary: 'Approve or reject a node that waits for approval',
         params: StepId,
         body: Type.Optional(Approve),
         response: { 200: Operation, ...errorResponses(400, 401, 403, 404, 409) },
@@ -159,7 +159,7 @@ function registerTypeRoutes(app: App, services: Services): void {
         tags,
         operationId: 'validateWorkflow',
         summary: 'Check a workflow and resolve its graph',
-        description: 'The same checks as a submit, of a type or of a definition in YAML. Starts nothing.',
+        description: 'Runs the same checks as a submit, on a type or on a definition in YAML. Starts nothing.',
         body: ValidateWorkflow,
         response: { 200: WorkflowGraph, ...errorResponses(400, 401, 403) },
       },
@@ -181,7 +181,7 @@ function registerTypeRoutes(app: App, services: Services): void {
       schema: {
         tags,
         operationId: 'listWorkflowTypes',
-        summary: 'List the types of workflows with their parameters',
+        summary: 'List workflow types with their parameters',
         querystring: WorkspaceQuery,
         response: { 200: Type.Array(WorkflowTypeSchema), ...errorResponses(400, 401, 403) },
       },
@@ -196,7 +196,7 @@ function registerTypeRoutes(app: App, services: Services): void {
       schema: {
         tags,
         operationId: 'getWorkflowType',
-        summary: 'Get a type of workflow with its definition',
+        summary: 'Get a workflow type with its definition',
         params: TypeName,
         querystring: WorkspaceQuery,
         response: { 200: WorkflowTypeSchema, ...errorResponses(400, 401, 403, 404) },

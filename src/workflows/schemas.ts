@@ -8,7 +8,7 @@ import { WORKFLOW_JSON } from './store.ts';
 const closed = { additionalProperties: false } as const;
 const workspace = Type.String({ minLength: 1, maxLength: 63, examples: ['production'] });
 const parameters = Type.Record(Type.String(), Type.Unknown(), {
-  description: 'By the schema of the type; provider, plan and zone come from the workspace where they are left out.',
+  description: 'Must match the schema of the type. If left out, provider, plan and zone come from the workspace.',
 });
 const workflowType = Type.String({ minLength: 1, maxLength: 63, examples: ['cluster_create'] });
 
@@ -41,8 +41,8 @@ export const WorkflowGraph = Type.Object(
       Type.Object({
         id: Type.String(),
         kind: Type.String(),
-        nodes: Type.Integer({ description: 'Operations that it becomes.' }),
-        skipped: Type.Integer({ description: 'Of them those left out by `when`.' }),
+        nodes: Type.Integer({ description: 'Number of operations that the step creates.' }),
+        skipped: Type.Integer({ description: 'How many of them are skipped by `when`.' }),
       }),
     ),
     nodes: Type.Array(
@@ -51,7 +51,7 @@ export const WorkflowGraph = Type.Object(
         step: Type.String(),
         kind: Type.String(),
         with: Type.Union([Type.Record(Type.String(), Type.Unknown()), Type.Null()], {
-          description: 'Null where it needs results of other steps.',
+          description: 'Null if it depends on results of other steps.',
         }),
         skipped: Type.Boolean(),
       }),
@@ -60,20 +60,20 @@ export const WorkflowGraph = Type.Object(
       description: 'Between steps.',
     }),
     waves: Type.Array(names, {
-      description: 'Steps that may run at the same time, one wave after the other; without those that are left out.',
+      description: 'Steps that can run at the same time, one wave after the other, without skipped steps.',
     }),
     critical_path: Type.Array(Type.String(), { description: 'The longest chain of steps.' }),
     parallel_limit: Type.Integer(),
-    permissions: Type.Array(Type.String(), { description: 'What the caller needs.' }),
+    permissions: Type.Array(Type.String(), { description: 'Permissions that the caller needs.' }),
     costs: Type.Array(
       Type.Object({
         currency: Type.Union([Type.String(), Type.Null()], { description: "Null: the account's own currency." }),
         hourly: Type.Number(),
-        monthly: Type.Number({ description: 'A whole month at most.' }),
+        monthly: Type.Number({ description: 'Maximum for a whole month.' }),
       }),
-      { description: 'Of all servers that it makes, those of nested workflows included; an amount a currency.' },
+      { description: 'Cost of all servers that it creates, including nested workflows; one amount per currency.' },
     ),
-    unpriced: Type.Integer({ description: 'Servers whose price is not told, or whose plan is still to come.' }),
+    unpriced: Type.Integer({ description: 'Servers whose price or plan is not known.' }),
   },
   { title: 'WorkflowGraph' },
 );
@@ -82,10 +82,12 @@ export const WorkflowTypeSchema = Type.Object(
   {
     name: Type.String({ examples: ['cluster_create'] }),
     summary: Type.Union([Type.String(), Type.Null()]),
-    origin: Type.Enum(['built-in', 'workspace'], { description: "The server's own, or a file of the workspace." }),
+    origin: Type.Enum(['built-in', 'workspace'], { description: 'Built in, or a file of the workspace.' }),
     parameters: Type.Record(Type.String(), Type.Unknown(), { description: 'JSON Schema.' }),
     problems: Type.Array(Type.Unknown(), { description: 'Why it cannot be used; empty when it can.' }),
-    definition: Type.Optional(Type.String({ description: 'Its YAML. Only where one type is asked for.' })),
+    definition: Type.Optional(
+      Type.String({ description: 'The definition in YAML. Only in the answer for a single type.' }),
+    ),
   },
   { title: 'WorkflowType' },
 );
@@ -93,7 +95,7 @@ export const WorkflowTypeSchema = Type.Object(
 export const WorkspaceQuery = Type.Object(
   {
     workspace: Type.Optional(
-      Type.String({ minLength: 1, maxLength: 63, description: 'With the types of this workspace.' }),
+      Type.String({ minLength: 1, maxLength: 63, description: 'Include the types of this workspace.' }),
     ),
   },
   closed,
@@ -127,8 +129,8 @@ export const Workflow = Type.Object(
     updated_at: time('When it last changed.'),
     workspace: Type.String(),
     parameters: Type.Unsafe<Record<string, unknown>>({ ...anyObject, description: 'With defaults.' }),
-    progress: Type.Integer({ minimum: 0, maximum: 100, description: 'Nodes that have ended, per cent.' }),
-    nodes: Type.Record(Type.String(), Type.Integer(), { description: 'How many nodes stand where, by status.' }),
+    progress: Type.Integer({ minimum: 0, maximum: 100, description: 'Percentage of nodes that have ended.' }),
+    nodes: Type.Record(Type.String(), Type.Integer(), { description: 'Number of nodes by status.' }),
     result: Type.Union([anyObject, Type.Null()], { description: 'The outputs of the type.' }),
     error: nullableText('Which node failed, and why.'),
     error_code: nullableText('Why it failed, for programs.'),
@@ -156,7 +158,7 @@ export const WorkflowStep = Type.Object(
       description:
         'skipped: its `when` is false. not_run: what it needed did not succeed, or the workflow stopped before its turn.',
     }),
-    attempt: Type.Integer({ description: 'Tries begun.' }),
+    attempt: Type.Integer({ description: 'Number of attempts started.' }),
     with: Type.Union([anyObject, Type.Null()], { description: 'Null while it is not known.' }),
     operation_id: nullableText('The operation of its last try.'),
     progress: Type.Union([Type.Integer(), Type.Null()]),
@@ -209,7 +211,7 @@ export const StepsQuery = Type.Object(
     ),
     limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 20_000, default: 20_000 })),
     brief: Type.Optional(
-      Type.Boolean({ default: false, description: '`with` and `result` are null: for a look at many at once.' }),
+      Type.Boolean({ default: false, description: 'Return null for `with` and `result`, for large workflows.' }),
     ),
   },
   closed,

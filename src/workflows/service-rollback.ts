@@ -43,7 +43,7 @@ export async function rollbackWorkflow(services: Services, mutation: Mutation, i
   const workflow = await lockPermitted(mutation, id, 'workflow_cancel');
   const made = await submitRollbackOf(services, mutation, workflow);
   if (made === null)
-    throw errors.conflict(`Workflow ${id} has been undone already.`, { rollback_operation_id: workflow.rollbackId });
+    throw errors.conflict(`Workflow ${id} has already been undone.`, { rollback_operation_id: workflow.rollbackId });
   return made;
 }
 
@@ -63,9 +63,11 @@ async function submitRollbackOf(
   const { id, workspace, status, rollbackStatus, retriedBy } = workflow;
   const holder = await holderOfWorkflow(mutation.tx, id);
   if (holder !== null) throw errors.resourceBusy(`Workflow ${id}`, holder.id, holder.kind);
-  if (!isFinal(status)) throw errors.conflict(`Workflow ${id} is ${status}. Cancel it first.`, { status });
+  if (!isFinal(status)) throw errors.conflict(`Workflow ${id} is still ${status}. Cancel it first.`, { status });
   if (retriedBy !== null) {
-    throw errors.conflict(`Workflow ${id} goes on as ${retriedBy}: undo that one.`, { retried_by: retriedBy });
+    throw errors.conflict(`Workflow ${id} was retried as ${retriedBy}. Roll back that workflow instead.`, {
+      retried_by: retriedBy,
+    });
   }
   if (rollbackStatus === 'completed') return null;
   const accepted = await accept(services, mutation, {

@@ -165,15 +165,19 @@ export async function retryWorkflow(services: Services, mutation: Mutation, id: 
   const holder = await holderOfWorkflow(tx, workflow.id);
   if (holder !== null) throw errors.resourceBusy(`Workflow ${id}`, holder.id, holder.kind);
   if (!isFinal(workflow.status))
-    throw errors.conflict(`Workflow ${id} is ${workflow.status}.`, { status: workflow.status });
+    throw errors.conflict(`Workflow ${id} is still ${workflow.status}. Wait until it ends, or cancel it first.`, {
+      status: workflow.status,
+    });
   if (workflow.retriedBy !== null) {
-    throw errors.conflict(`Workflow ${id} goes on as ${workflow.retriedBy}.`, { retried_by: workflow.retriedBy });
+    throw errors.conflict(`Workflow ${id} was already retried as ${workflow.retriedBy}.`, {
+      retried_by: workflow.retriedBy,
+    });
   }
   const read = await readRun(tx, workflow.id);
   if (read === null) throw errors.notFound('workflow', id);
   const nodes = await readForRetry(tx, workflow.id);
   const again = nodes.filter(({ status }) => status === 'waiting').length;
-  if (again === 0) throw errors.conflict(`Every node of workflow ${id} has completed; there is nothing to try again.`);
+  if (again === 0) throw errors.conflict(`All nodes of workflow ${id} have completed. There is nothing to retry.`);
   for (const kind of new Set(read.run.steps.map((step) => step.kind))) {
     const { permission } = rulesOf(kind);
     if (permission === null || isPermitted(principal, permission, workflow.workspace)) continue;
@@ -211,7 +215,7 @@ export async function approveStep(
       node.decision === null
         ? node.status
         : `${node.decision.approved ? 'approved' : 'rejected'} by ${node.decision.by}`;
-    throw errors.conflict(`"${key}" does not wait for an approval: it is ${how}.`, { status: node.status });
+    throw errors.conflict(`"${key}" is not waiting for approval: it is ${how}.`, { status: node.status });
   }
   audit({
     action: approve ? 'workflow.approve' : 'workflow.reject',

@@ -35,7 +35,7 @@ const CredentialsSchema = Type.Object(
   {
     workspace: Type.String(),
     provider: Type.String(),
-    fields: Type.Array(Type.String(), { description: 'What the credentials consist of. They are never shown.' }),
+    fields: Type.Array(Type.String(), { description: 'Names of the stored fields. Their values are never shown.' }),
     created_at: Type.String({ format: 'date-time' }),
     updated_at: Type.String({ format: 'date-time' }),
     updated_by: Type.String(),
@@ -53,7 +53,7 @@ export function registerCredentialsRoutes(app: App, services: Services): void {
       schema: {
         tags,
         operationId: 'listCredentials',
-        summary: "List a workspace's accounts at clouds",
+        summary: "List a workspace's cloud credentials",
         params: workspaceParams,
         response: { 200: Type.Array(CredentialsSchema), ...errorResponses(401, 403, 404) },
       },
@@ -69,7 +69,7 @@ export function registerCredentialsRoutes(app: App, services: Services): void {
       schema: {
         tags,
         operationId: 'setCredentials',
-        summary: "Set a workspace's credentials at a cloud",
+        summary: "Set a workspace's credentials for a cloud",
         description:
           "Tried at the cloud first, then kept encrypted and never shown. The workspace's servers are made in this account from then on; those that it has already must stand in it.",
         params,
@@ -93,7 +93,7 @@ export function registerCredentialsRoutes(app: App, services: Services): void {
       schema: {
         tags,
         operationId: 'deleteCredentials',
-        summary: "Forget a workspace's credentials at a cloud",
+        summary: "Delete a workspace's credentials for a cloud",
         params,
         response: {
           200: Type.Object({ workspace: Type.String(), provider: Type.String(), deleted: Type.Boolean() }),

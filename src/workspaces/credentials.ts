@@ -104,7 +104,7 @@ function refuseMissing(
   const missing = refs.filter((ref) => !seen.has(ref) && !(proven && going.includes(ref)));
   if (missing.length === 0) return;
   throw errors.conflict(
-    `With these credentials ${missing.length} of the ${refs.length} servers that workspace "${workspace}" has at ${provider} cannot be seen: they belong to another account. Delete those servers first, or use another workspace.`,
+    `These credentials give no access to ${missing.length} of the ${refs.length} servers of workspace "${workspace}" at ${provider}, which belong to another account. Delete those servers first, or use another workspace.`,
     { provider_refs: missing.slice(0, 20) },
   );
 }
@@ -135,7 +135,10 @@ function problemsOf({ name, ways, optional }: CloudKind, credentials: Credential
   }
   return [
     ...(fits ? [] : [{ field: 'body', message: `credentials for ${name} are ${wanted}` }]),
-    ...unsafe.map(([field]) => ({ field, message: 'has characters that no such credential has (a line break?)' })),
+    ...unsafe.map(([field]) => ({
+      field,
+      message: 'contains characters that are not valid in this credential (a line break?)',
+    })),
   ];
 }
 
@@ -183,7 +186,7 @@ export async function setCredentials(
   const { making } = servers;
   if (making > 0 && servers.refs.length === 0) {
     throw errors.conflict(
-      `${making} servers of workspace "${workspace}" are being made at ${provider} or tidied up after: they would be lost from sight. Try again when they are done.`,
+      `${making} servers of workspace "${workspace}" are being created or cleaned up at ${provider}. With other credentials they could not be managed any more. Try again when these operations have ended.`,
       { servers: making },
     );
   }
@@ -208,7 +211,7 @@ export async function removeCredentials(
   const { count } = await serversAt(tx, workspace, provider);
   if (count > 0) {
     throw errors.conflict(
-      `Workspace "${workspace}" has ${count} servers at ${provider}: without the credentials nobody could delete them. Delete the servers first.`,
+      `Workspace "${workspace}" has ${count} servers at ${provider}, which cannot be deleted without these credentials. Delete the servers first.`,
       { servers: count },
     );
   }

@@ -30,7 +30,7 @@ export function registerWorkspaceRoutes(app: App, services: Services): void {
       schema: {
         operationId: 'listWorkspaces',
         summary: 'List workspaces',
-        description: 'Those the caller may see.',
+        description: 'Returns the workspaces that the caller may see.',
         tags,
         querystring: listWorkspacesQuery,
         response: { 200: Type.Array(WorkspaceSchema), ...errorResponses(400, 401, 403) },
@@ -68,7 +68,7 @@ export function registerWorkspaceRoutes(app: App, services: Services): void {
       schema: {
         operationId: 'createWorkspace',
         summary: 'Create a workspace',
-        description: 'Makes its directory, with a `workspace.yaml` of defaults, where they are missing.',
+        description: 'Creates its directory and a `workspace.yaml` with defaults, if they are missing.',
         tags,
         body: createWorkspaceBody,
         response: { 200: WorkspaceSchema, ...errorResponses(400, 401, 403, 409) },
@@ -83,7 +83,7 @@ export function registerWorkspaceRoutes(app: App, services: Services): void {
       config: { access: 'workspace_update' },
       schema: {
         operationId: 'activateWorkspace',
-        summary: 'Make a workspace the active one',
+        summary: 'Activate a workspace',
         tags,
         params: workspaceParams,
         response: { 200: WorkspaceSchema, ...errorResponses(401, 403, 404, 409) },

@@ -26,10 +26,15 @@ export const WorkspaceSchema = Type.Object(
   {
     name: WorkspaceName,
     path: Type.String({ description: 'Directory of its files, inside one of the workspace roots.' }),
-    active: Type.Boolean({ description: 'The one workspace that clients use where none is named.' }),
-    last_used: Type.Union([Type.String({ format: 'date-time' }), Type.Null()], { description: 'To the minute.' }),
+    active: Type.Boolean({ description: 'True for the one workspace that clients use when none is given.' }),
+    last_used: Type.Union([Type.String({ format: 'date-time' }), Type.Null()], {
+      description: 'Accurate to the minute.',
+    }),
     limits: Type.Optional(
-      Type.Object(limitFields, { ...closed, description: 'What its servers may be together. Absent: no limits.' }),
+      Type.Object(limitFields, {
+        ...closed,
+        description: 'Limits on the number, size and cost of its servers. Absent: no limits.',
+      }),
     ),
   },
   { title: 'Workspace', additionalProperties: false },
@@ -73,7 +78,7 @@ export const createWorkspaceBody = Type.Object(
         description: 'Absolute, inside one of the workspace roots after resolving links. Default: <first root>/<name>.',
       }),
     ),
-    activate: Type.Optional(Type.Boolean({ default: false, description: 'Makes it the active workspace.' })),
+    activate: Type.Optional(Type.Boolean({ default: false, description: 'Make it the active workspace.' })),
   },
   { additionalProperties: false },
 );
@@ -82,7 +87,7 @@ export const changeWorkspaceBody = Type.Object(
   {
     limits: Type.Object(
       { ...Type.Partial(Type.Object(limitFields)).properties },
-      { ...closed, minProperties: 1, description: 'Those that are left out stay; null takes one off.' },
+      { ...closed, minProperties: 1, description: 'Limits that are left out stay unchanged; null removes a limit.' },
     ),
   },
   closed,
@@ -92,7 +97,7 @@ export type ChangeWorkspace = Static<typeof changeWorkspaceBody>;
 /** May be absent. */
 export const deleteWorkspaceBody = Type.Unsafe<{ name?: string } | null | undefined>({
   type: ['object', 'null'],
-  properties: { name: { type: 'string', description: 'The name again. One that contradicts the path is refused.' } },
+  properties: { name: { type: 'string', description: 'Optional. Must be the name in the path.' } },
   additionalProperties: false,
 });
 

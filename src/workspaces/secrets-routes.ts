@@ -23,7 +23,7 @@ const SetSecret = Type.Object(
       minLength: 1,
       maxLength: 65_536,
       writeOnly: true,
-      description: 'At most 64 KiB. Kept encrypted, never answered.',
+      description: 'At most 64 KiB. Stored encrypted and never returned.',
     }),
   },
   closed,
@@ -32,7 +32,7 @@ const WorkspaceSecret = Type.Object(
   {
     workspace: Type.String(),
     key: Type.String(),
-    version: Type.Integer({ description: 'How many times it has been set.' }),
+    version: Type.Integer({ description: 'Number of times that the secret has been set.' }),
     created_at: Type.String({ format: 'date-time' }),
     created_by: Type.String(),
     updated_at: Type.String({ format: 'date-time' }),
@@ -52,7 +52,7 @@ export function registerSecretsRoutes(app: App, services: Services): void {
         tags,
         operationId: 'listSecrets',
         summary: "List a workspace's secrets",
-        description: 'Their keys and versions, and who set them when. A value is never answered.',
+        description: 'Returns keys and versions, and who set them when. Values are never returned.',
         params: workspaceParams,
         response: { 200: Type.Array(WorkspaceSecret), ...errorResponses(401, 403, 404) },
       },
@@ -67,8 +67,8 @@ export function registerSecretsRoutes(app: App, services: Services): void {
       schema: {
         tags,
         operationId: 'getSecret',
-        summary: 'Tell what is known of a secret',
-        description: 'Its version, and who set it when. The value is never answered.',
+        summary: 'Get a secret without its value',
+        description: 'Returns its version, and who set it when. The value is never returned.',
         params,
         response: { 200: WorkspaceSecret, ...errorResponses(400, 401, 403, 404) },
       },
@@ -108,7 +108,8 @@ export function registerSecretsRoutes(app: App, services: Services): void {
         tags,
         operationId: 'deleteSecret',
         summary: 'Delete a secret',
-        description: 'Services that were given it keep it. Workflows and schedules that refer to it fail from then on.',
+        description:
+          'Services that were installed with it keep its value. Workflows and schedules that refer to it fail from then on.',
         params,
         response: {
           200: Type.Object({ workspace: Type.String(), key: Type.String(), deleted: Type.Boolean() }),

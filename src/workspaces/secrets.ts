@@ -62,7 +62,7 @@ export async function setSecret(
   requireWrite(principal, workspace, key, before?.ownerId ?? principal.userId);
   if (before === null && (await secretKeys(tx, workspace)).length >= MAX_SECRETS) {
     throw errors.conflict(
-      `Workspace "${workspace}" has ${MAX_SECRETS} secrets, which is as many as there can be. Delete those that are no longer used.`,
+      `Workspace "${workspace}" has ${MAX_SECRETS} secrets, which is the maximum. Delete secrets that are no longer used.`,
       { limit: MAX_SECRETS },
     );
   }
@@ -139,7 +139,7 @@ async function missingSecret(
   const near = nearMatches(key, await source.keys(workspace));
   return {
     field,
-    message: `there is no secret "${key}" in workspace "${workspace}": keep it with PUT /v1/workspaces/${workspace}/secrets/${key}`,
+    message: `there is no secret "${key}" in workspace "${workspace}": store it with PUT /v1/workspaces/${workspace}/secrets/${key}`,
     ...(near.length === 0 ? {} : { near_matches: near }),
   };
 }

@@ -69,8 +69,7 @@ export async function createWorkspace(
   const { name } = input;
   const place = await resolveWorkspacePath(config.workspaceRoots, input.path ?? defaultPath(config, name));
   await lockWorkspaces(tx);
-  if ((await findWorkspace(tx, name)) !== null)
-    throw errors.conflict(`There is a workspace "${name}" already.`, { name });
+  if ((await findWorkspace(tx, name)) !== null) throw errors.conflict(`Workspace "${name}" already exists.`, { name });
   const holder = await workspaceSharing(tx, place.path);
   if (holder !== null) {
     const how = holder.path === place.path ? 'belongs to' : 'lies inside, or around, that of';
@@ -137,14 +136,11 @@ export async function deleteWorkspace(
   refuseProtected(await protectedIn(tx, name));
   const contents = await countContents(tx, name);
   if (contents.servers > 0) {
-    throw errors.conflict(
-      `Workspace "${name}" still holds ${contents.servers} server(s). Delete them first.`,
-      contents,
-    );
+    throw errors.conflict(`Workspace "${name}" still has ${contents.servers} server(s). Delete them first.`, contents);
   }
   if (contents.operations > 0) {
     throw errors.conflict(
-      `Workspace "${name}" still has ${contents.operations} unfinished operation(s). Wait for them, or cancel them.`,
+      `Workspace "${name}" still has ${contents.operations} unfinished operation(s). Wait until they end, or cancel them.`,
       contents,
     );
   }

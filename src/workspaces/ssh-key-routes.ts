@@ -11,9 +11,9 @@ const MAX_KEY_LENGTH = 20_000;
 const SshKey = Type.Object(
   {
     workspace: Type.String(),
-    public_key: Type.String({ description: 'A line for `authorized_keys`.' }),
+    public_key: Type.String({ description: 'The public key, as a line for `authorized_keys`.' }),
     fingerprint: Type.String({ examples: ['SHA256:uNiVztksCsDhcc0u9e8BrQjWYlVZ8Z5Jm3iM3XxkGxk'] }),
-    generated: Type.Boolean({ description: 'Made by this server, rather than given to it.' }),
+    generated: Type.Boolean({ description: 'True if the server generated the key; false if it was imported.' }),
     created_at: Type.String({ format: 'date-time' }),
     updated_at: Type.String({ format: 'date-time' }),
   },
@@ -25,10 +25,10 @@ const PutSshKey = Type.Object(
     private_key: Type.String({
       minLength: 1,
       maxLength: MAX_KEY_LENGTH,
-      description: 'OpenSSH or PEM, without a passphrase. Kept encrypted, never answered.',
+      description: 'OpenSSH or PEM, without a passphrase. Stored encrypted and never returned.',
     }),
     force: Type.Optional(
-      Type.Boolean({ default: false, description: 'Also when servers let only the present key in.' }),
+      Type.Boolean({ default: false, description: 'Replace the key even if servers accept only the present one.' }),
     ),
   },
   { additionalProperties: false },
@@ -42,7 +42,7 @@ export function registerSshKeyRoutes(app: App, { db, encryption, mutate }: Servi
       schema: {
         operationId: 'getSshKey',
         summary: "Get a workspace's SSH key",
-        description: 'Its public part. An ed25519 key pair is made on first need.',
+        description: 'Returns the public key. An ed25519 key pair is generated when it is first needed.',
         tags: ['Workspaces'],
         params: workspaceParams,
         response: { 200: SshKey, ...errorResponses(401, 403, 404) },
@@ -58,7 +58,7 @@ export function registerSshKeyRoutes(app: App, { db, encryption, mutate }: Servi
       schema: {
         operationId: 'setSshKey',
         summary: "Set a workspace's SSH key",
-        description: 'Takes a private key to enter the servers of the workspace with, in place of its own.',
+        description: 'Replaces the key pair with which the server logs in to the servers of the workspace.',
         tags: ['Workspaces'],
         params: workspaceParams,
         body: PutSshKey,

@@ -47,7 +47,7 @@ export async function putSshKey(
   const changes = present !== null && fingerprintOf(present.public_key) !== fingerprintOf(publicKey);
   if (changes && servers.length > 0 && body.force !== true) {
     throw errors.conflict(
-      `Servers of workspace "${workspace}" let the present key in and would not know the new one: ${servers.join(', ')}. Add the new public key to their authorized_keys, then send "force": true.`,
+      `These servers of workspace "${workspace}" accept only the present key: ${servers.join(', ')}. Add the new public key to their authorized_keys, then send "force": true.`,
       { servers },
     );
   }

@@ -148,13 +148,13 @@ test('verify: against the server, against an export without one, and against a c
   const offline = (file: string, ...more: string[]) => cli.run(['audit', 'verify', '--file', at(file), ...more]);
   const right = await offline('log.jsonl', '--key-file', at('key'), '--checkpoint', at('noted.json'));
   assert.equal(right.status, 0, right.stderr);
-  assert.doesNotMatch(right.stderr, /Not decided/);
+  assert.doesNotMatch(right.stderr, /Not verified/);
   const refused = await offline('log.jsonl');
   assert.equal(refused.status, 2);
-  assert.match(refused.stderr, /Give it, or --chain-only/);
+  assert.match(refused.stderr, /Give --key-file, or --chain-only/);
   const undecided = await offline('log.jsonl', '--chain-only');
   assert.equal(undecided.status, 0, undecided.stderr);
-  assert.match(undecided.stderr, /genuine. Give --key-file/);
+  assert.match(undecided.stderr, /Not verified: the checkpoints\. Give --key-file/);
 
   // The key of another installation; a changed row; rows cut off; something else altogether.
   await writeFile(at('other-key'), `${'0'.repeat(64)}\n`);
@@ -172,7 +172,7 @@ test('verify: against the server, against an export without one, and against a c
     /rows were cut off/,
   );
   await writeFile(at('none.jsonl'), 'a line\n');
-  assert.match((await offline('none.jsonl', '--chain-only')).stderr, /none.jsonl line 1 is no line of an export/);
+  assert.match((await offline('none.jsonl', '--chain-only')).stderr, /none.jsonl line 1 is not a line of an export/);
   await writeFile(at('empty.jsonl'), '');
   const empty = await offline('empty.jsonl', '--key-file', at('key'));
   assert.equal(empty.status, 5);

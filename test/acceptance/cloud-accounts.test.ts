@@ -85,7 +85,7 @@ function accountTests(cloud: Cloud): void {
     const early = await begin(newName());
     const second = cloud.renewed();
     const conflict = expectError(await put(workspace, cloud, second.credentials), 409);
-    assert.match(conflict.message, /are being made .* Try again when they are done/);
+    assert.match(conflict.message, /are being created .* Try again when these operations have ended/);
     cloud.refuse(null);
     const one = await ended(admin, early.id, 90);
     assert.equal(one.status, 'completed', String(one.error));

@@ -182,7 +182,7 @@ test('what must be done by hand is refused before anything is touched, and the r
   await until(async () => (await driftOf(made.id)).length === 2, 'the differences to show');
   const refused = await carriedOut(`/v1/servers/${made.id}/repair`);
   assert.equal(refused.status, 'failed');
-  assert.match(refused.error ?? '', /Nothing was changed. By hand: .*de-fra1.*"fields": \["status"\]/);
+  assert.match(refused.error ?? '', /Nothing was changed. Repair this by hand: .*de-fra1.*"fields": \["status"\]/);
   await untilStatus(made.id, 'stopped');
   const chosen = await carriedOut(`/v1/servers/${made.id}/repair`, { fields: ['status'] });
   assert.equal(chosen.status, 'completed', String(chosen.error));

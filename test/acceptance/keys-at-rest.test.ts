@@ -129,7 +129,7 @@ test('answers that a replica of an earlier version keeps are read; with another 
   const { rows } = await fresh.pool.query('select from provisioning.idempotency_keys where not request_keyed');
   assert.equal(rows.length, 0, 'however many there were');
   const refused = await second.admin.request('POST', '/v1/tokens', body, headers);
-  assert.match(expectError(refused, 409, 'CONFLICT').message, /was carried out before/);
+  assert.match(expectError(refused, 409, 'CONFLICT').message, /was executed before/);
   const names = expectOk(await second.admin.request<{ name: string }[]>('GET', '/v1/tokens')).map(({ name }) => name);
   assert.deepEqual(
     names.filter((name) => name === 'ci'),

@@ -201,7 +201,7 @@ test('nodes of nested workflows that are planned only when they start', async ()
   assert.equal((await ended(fin, run.id, 60)).status, 'failed');
   assert.equal((await statuses(fin, run.id)).fits, 'completed');
   const [, , refused] = await stepsOf(fin, run.id);
-  assert.match(refused?.error ?? '', /makes 7 nodes, and a workflow may have 6 \(limit workflow_nodes\)/);
+  assert.match(refused?.error ?? '', /has 7 nodes, but at most 6 are allowed \(limit workflow_nodes\)/);
 });
 
 test('schedules: so many, and a minute apart', async () => {

@@ -311,7 +311,7 @@ test('whoever has the database lets somebody in whom no administrator can help',
   assert.match(unknown.output(), /nobody\.at\.all/);
   const command = spawnProvisioning(['reset-login', 'shut.out'], settings);
   assert.equal(await command.closed, 0, command.output());
-  const password = /with the password {2}(\S+) {2}and no code/.exec(command.output())?.[1] ?? '';
+  const password = /New password of user "shut\.out": {2}(\S+) {2}/.exec(command.output())?.[1] ?? '';
   const me = (on: Client) => on.request('GET', '/v1/auth/me');
   for (const on of [client, there])
     await until(async () => (await me(on)).status === 401, 'the replicas to know', TOLD_WITHIN_MS, 10);

@@ -81,7 +81,7 @@ test('3,000 nodes are listed without drawing them all, sifted by status and name
   await page.reload();
   await page.getByText('100 steps', { exact: true }).waitFor();
   await page.getByLabel('Steps by name').fill('no such');
-  await page.getByText('No steps like that').waitFor();
+  await page.getByText('No matching steps').waitFor();
   assert.deepEqual(problems, []);
 });
 

@@ -51,10 +51,10 @@ test('filters and order stand in the address and survive a reload', async () => 
   await page.reload();
   await page.getByRole('link', { name: 'filtered-b' }).waitFor();
   assert.deepEqual(await names(), ['filtered-b']);
-  await page.getByRole('button', { name: 'Clear the filters' }).click();
+  await page.getByRole('button', { name: 'Clear filters' }).click();
   await page.getByRole('link', { name: 'filtered-a' }).waitFor();
   await page.getByLabel('Filter by status').selectOption('missing');
-  await page.getByText('No servers like that').waitFor();
+  await page.getByText('No matching servers').waitFor();
 });
 
 test('a viewer sees no button that changes anything; a refusal is told in words', async () => {
@@ -65,7 +65,7 @@ test('a viewer sees no button that changes anything; a refusal is told in words'
   for (const [to, heading] of [
     ['/servers', 'Servers'],
     [`/servers/${host.id}`, 'only-seen'],
-    ['/taskservs', 'Taskservs'],
+    ['/taskservs', 'Services'],
     ['/workflows', 'Workflows'],
     ['/schedules', 'Schedules'],
     [`/operations/${operation.id}`, 'server.create'],
@@ -79,7 +79,7 @@ test('a viewer sees no button that changes anything; a refusal is told in words'
     // What was done to it is listed by its title, such as "Create only-seen".
     const links = await page.getByRole('main').locator('a:not([href*="/operations/"])').allInnerTexts();
     const changing = [...buttons, ...links].filter((text) =>
-      /\b(create|start|stop|delete|cancel|new|set|install|run|write|bring|activate|repair|compare)\b/i.test(
+      /\b(create|start|stop|delete|cancel|new|set|install|run|write|import|make|activate|repair|recreate|replace|check)\b/i.test(
         text.replace('server.create', ''),
       ),
     );
@@ -104,7 +104,7 @@ test('a wrong password is said so, and a lost session leads back to the sign-in 
 test('a definition is completed and checked while it is written, and its graph shows beside it', async () => {
   const { page } = await visitor(browser, server);
   await page.goto('/workflows/editor');
-  await page.getByText('Nothing is wrong.').waitFor();
+  await page.getByText('No problems found.').waitFor();
   await page.getByRole('button', { name: 'web server.create 2 waiting' }).waitFor();
   const editor = page.getByRole('textbox', { name: 'Definition' });
   await editor.click();
@@ -117,7 +117,7 @@ test('a definition is completed and checked while it is written, and its graph s
   await page.getByRole('option', { name: 'wait' }).click();
   await page.getByText('Line ', { exact: false }).or(page.getByText('Something is missing')).first().waitFor();
   await page.keyboard.type('\nwith: { seconds: 1 }');
-  await page.getByText('Nothing is wrong.').waitFor();
+  await page.getByText('No problems found.').waitFor();
   await page.getByRole('button', { name: 'last wait waiting' }).waitFor();
   await page.keyboard.type('\nkindd: x');
   await page

@@ -24,23 +24,23 @@ test('one changes the own password: every session ends with it, and the new one 
   await page.getByRole('banner').getByRole('link', { name: 'browser.changer' }).click();
   await page.getByRole('heading', { name: 'Your account', level: 1 }).waitFor();
   const field = (name: string) => page.getByRole('textbox', { name, exact: true });
-  const send = page.getByRole('button', { name: 'Change the password' });
+  const send = page.getByRole('button', { name: 'Change password' });
 
   await field('New password').fill('short');
   await page.getByText(/At least \d+ characters\./).waitFor();
   await field('New password').fill(NEW_PASSWORD);
-  await field('Present password').fill('not the present one');
+  await field('Current password').fill('not the present one');
   await field('New password again').fill(`${NEW_PASSWORD}!`);
-  await page.getByText('The two are not the same.').waitFor();
+  await page.getByText('The two passwords differ.').waitFor();
   assert.equal(await send.isDisabled(), true);
   await field('New password again').fill(NEW_PASSWORD);
   await send.click();
   await page.getByRole('alert').getByText('password', { exact: false }).first().waitFor();
   expectOk(await elsewhere.request('GET', '/v1/auth/me'));
 
-  await field('Present password').fill(USER_PASSWORD);
+  await field('Current password').fill(USER_PASSWORD);
   await send.click();
-  await page.getByRole('status').getByText('The password is changed').waitFor();
+  await page.getByRole('status').getByText('Password changed').waitFor();
   expectError(await elsewhere.request('GET', '/v1/auth/me'), 401);
   assert.equal(await page.getByLabel('User').inputValue(), 'browser.changer');
   await page.getByRole('textbox', { name: 'Password' }).fill(USER_PASSWORD);
@@ -71,19 +71,19 @@ test('a machine with another host key is refused until somebody forgets the one 
   const { page, problems } = await visitor(browser, server);
   const look = async () => {
     await page.goto('/catalog/os-base?workspace=default&server=made-anew');
-    await page.getByRole('button', { name: 'Show what would happen' }).click();
+    await page.getByRole('button', { name: 'Preview' }).click();
   };
   const order = page.getByRole('list', { name: 'Order' });
-  const other = page.getByText('host key is another one than before');
+  const other = page.getByText('host key has changed');
   await look();
   await other.first().waitFor();
   await menu(page, 'Servers').click();
   await page.getByRole('link', { name: 'made-anew' }).click();
-  await page.getByRole('button', { name: 'Forget the host key' }).click();
+  await page.getByRole('button', { name: 'Forget host key' }).click();
   const dialog = page.getByRole('dialog');
-  await dialog.getByText('trusted from then on').waitFor();
-  await dialog.getByRole('button', { name: 'Forget the host key' }).click();
-  await page.getByRole('status').getByText('It is forgotten.').waitFor();
+  await dialog.getByText('will be trusted from then on').waitFor();
+  await dialog.getByRole('button', { name: 'Forget host key' }).click();
+  await page.getByRole('status').getByText('Host key forgotten.').waitFor();
   await look();
   await order.getByText('install os-base').waitFor();
   assert.equal(await other.count(), 0);

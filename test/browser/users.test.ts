@@ -32,23 +32,23 @@ test('passwords and second factors of others, and new administrators, take the o
   await page.goto('/users');
   await page.getByRole('row').filter({ hasText: 'browser.helped' }).getByRole('button', { name: 'Change' }).click();
 
-  await page.getByRole('button', { name: 'Reset the second factor' }).click();
-  const reset = page.getByRole('dialog', { name: 'Reset the second factor' });
+  await page.getByRole('button', { name: 'Reset second factor' }).click();
+  const reset = page.getByRole('dialog', { name: 'Reset second factor' });
   await ownPassword(reset).fill('not my password');
-  await reset.getByRole('button', { name: 'Take it off' }).click();
+  await reset.getByRole('button', { name: 'Reset second factor' }).click();
   await reset.getByText('The user name or the password is wrong').waitFor();
   expectError(await login('browser.helped', USER_PASSWORD), 401, 'TOTP_REQUIRED');
   await ownPassword(reset).fill(ADMIN_PASSWORD);
-  await reset.getByRole('button', { name: 'Take it off' }).click();
+  await reset.getByRole('button', { name: 'Reset second factor' }).click();
   await reset.waitFor({ state: 'detached' });
   expectOk(await login('browser.helped', USER_PASSWORD));
 
-  await page.getByRole('button', { name: 'Set a password' }).click();
-  const change = page.getByRole('dialog', { name: 'Set a password' });
+  await page.getByRole('button', { name: 'Set password' }).click();
+  const change = page.getByRole('dialog', { name: 'Set password' });
   await password(change).fill(NEXT_PASSWORD);
-  assert.equal(await change.getByRole('button', { name: 'Set it' }).isEnabled(), false);
+  assert.equal(await change.getByRole('button', { name: 'Set password' }).isEnabled(), false);
   await ownPassword(change).fill(ADMIN_PASSWORD);
-  await change.getByRole('button', { name: 'Set it' }).click();
+  await change.getByRole('button', { name: 'Set password' }).click();
   await change.waitFor({ state: 'detached' });
   expectOk(await login('browser.helped', NEXT_PASSWORD));
   await page.keyboard.press('Escape');

@@ -26,7 +26,7 @@ const CREATE = ['--provider', 'simulated', '--plan', '2xCPU-4GB', '--zone', 'de-
 
 test('login keeps the tokens where only their owner can read them, and says so on standard error', async () => {
   assert.deepEqual([login.status, login.stdout], [0, '']);
-  assert.match(login.stderr, /Logged in as admin; the context "test" is now the current one\./);
+  assert.match(login.stderr, /Logged in as admin\. Current context: "test"\./);
   const file = path.join(cli.home, '.config', 'provisioning', 'contexts.json');
   assert.equal((await stat(file)).mode & 0o777, 0o600);
   assert.equal((await stat(path.dirname(file))).mode & 0o777, 0o700);
@@ -124,7 +124,7 @@ test('the life of a server, then exit status 3 for what is gone', async () => {
   }
   const unasked = await cli.run(['server', 'delete', 'short-lived']);
   assert.equal(unasked.status, 2);
-  assert.match(unasked.stderr, /Give --yes to go on without being asked/);
+  assert.match(unasked.stderr, /Give --yes to confirm without a terminal/);
   const deleted = await cli.run(['server', 'delete', 'short-lived', '--yes']);
   assert.equal(deleted.status, 0, deleted.stderr);
   const gone = await cli.run(['server', 'show', 'short-lived']);
@@ -166,7 +166,7 @@ test('a refused request ends with 2 and names the field with what is near', asyn
     'de-fra1',
   ]);
   assert.equal(refused.status, 2);
-  assert.match(refused.stderr, /^ {2}plan: .*near: .*2xCPU-4GB/m);
+  assert.match(refused.stderr, /^ {2}plan: .*did you mean .*2xCPU-4GB/m);
   assert.equal(refused.stdout, '');
 });
 
@@ -189,7 +189,7 @@ test('a new administrator takes the password of whoever makes them, in the line 
   const make = ['user', 'create', 'cli.admin', '--role', 'admin', '--password-stdin'];
   const alone = await cli.run(make, { input: 'a password for tests\n' });
   assert.equal(alone.status, 2);
-  assert.match(alone.stderr, /Your own password is asked for as well/);
+  assert.match(alone.stderr, /also needs your own password/);
   assert.equal((await cli.run(make, { input: 'a password for tests\nnot my password\n' })).status, 4);
   assert.deepEqual(JSON.parse((await cli.run(['user', 'list', '--username', 'cli.admin', '-o', 'json'])).stdout), []);
   const made = await cli.run(make, { input: `a password for tests\n${ADMIN_PASSWORD}\n` });

@@ -30,7 +30,7 @@ test('a password is asked for and not shown', { skip: needs('script') }, async (
 test('deleting asks first; anything but yes changes nothing', { skip: needs('script') }, async () => {
   await cli.run(['server', 'create', 'asked-for', ...CREATE]);
   const child = cli.terminal(['server', 'delete', 'asked-for']);
-  await printed(child, /Delete asked-for .*Type "yes" to go on: /);
+  await printed(child, /Delete asked-for .*Type "yes" to continue: /);
   const run = ended(child);
   child.stdin.write('y\r');
   assert.equal((await run).status, 2);
@@ -44,7 +44,7 @@ test('Ctrl-C in a wait ends with 130 and leaves the operation running, named', {
   child.stdin.write('\u0003');
   const { status, stdout } = await run;
   assert.equal(status, 130, stdout);
-  const id = /Operation (\S+) goes on/.exec(stdout)?.[1] ?? '';
+  const id = /Operation (\S+) continues/.exec(stdout)?.[1] ?? '';
   assert.equal((await operationEnded(server.admin, id)).status, 'completed');
 });
 
@@ -55,7 +55,7 @@ test('Ctrl-C with --cancel-on-interrupt cancels the operation', async () => {
   child.kill('SIGINT');
   const { status, stderr } = await run;
   assert.equal(status, 130, stderr);
-  assert.match(stderr, new RegExp(`Operation ${id}: cancel asked for`));
+  assert.match(stderr, new RegExp(`Requested cancellation of operation ${id}`));
   assert.equal((await operationEnded(server.admin, id)).status, 'cancelled');
 });
 
@@ -78,7 +78,7 @@ test('a server that goes away during a wait is said so, and waited for', { skip:
   const child = other.terminal(['server', 'create', 'outlasted', ...CREATE]);
   await printed(child, /server\.create running/);
   const run = ended(child);
-  const away = printed(child, /the server is away; waiting for it to come back/);
+  const away = printed(child, /lost the connection to the server; reconnecting/);
   proxy.mode = 'refuse';
   proxy.cut();
   await away;

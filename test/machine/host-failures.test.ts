@@ -96,7 +96,7 @@ function onMachines(socketPath: string) {
     await endConnections('locked');
     assert.match(
       await failure('steady', 'locked'),
-      /^steady failed: Could not install on \w+: locked \([\d.]+\): the user "root" may not log in with the workspace's key\. .*authorized_keys.*\(step: look around\)$/,
+      /^steady failed: Could not install on \w+: locked \([\d.]+\): the user "root" cannot log in with the workspace's key\. .*authorized_keys.*\(step: look around\)$/,
     );
   });
 
@@ -106,7 +106,7 @@ function onMachines(socketPath: string) {
     const error = await failure('steady', 'changed');
     assert.match(
       error,
-      /^steady failed: Could not install on \w+: changed \([\d.]+\): its host key is another one than before\. .*host-key/,
+      /^steady failed: Could not install on \w+: changed \([\d.]+\): its host key has changed\. .*host-key/,
     );
     assert.match(error, /\(step: look around\)$/);
   });
@@ -115,7 +115,7 @@ function onMachines(socketPath: string) {
     await on('plain').run(['rm', '/etc/sudoers.d/ops']);
     assert.match(
       await failure('steady', 'plain'),
-      /^steady failed: Could not install on \w+: plain \([\d.]+\): the user may not become root without a password .*NOPASSWD.*\(step: look around\)$/,
+      /^steady failed: Could not install on \w+: plain \([\d.]+\): the user cannot become root without a password .*NOPASSWD.*\(step: look around\)$/,
     );
   });
 

@@ -160,7 +160,7 @@ function overSsh({ host, image: making }: { host: string; image: Promise<string>
     await inBox(`${ADD_USER}rm /etc/sudoers.d/ops`);
     const refused = await importing('old-02', 'ops');
     assert.equal(refused.status, 'failed');
-    assert.match(refused.error ?? '', /old-02 .*may not become root without a password.*NOPASSWD/);
+    assert.match(refused.error ?? '', /old-02 .*cannot become root without a password.*NOPASSWD/);
     await inBox(ADD_USER);
     const adopted = await importing('old-02', 'ops');
     assert.equal(adopted.status, 'completed', adopted.error ?? '');

@@ -100,7 +100,7 @@ const { operation: later } = await makeServer(admin, 'after-the-backup');
 
 test('a backup is for its owner alone, says where the master key is, and never takes the place of a file', async () => {
   assert.equal((await stat(file)).mode & 0o777, 0o600);
-  assert.match(said, /The master key is NOT in it: keep a copy of PROVISIONING_MASTER_KEY/);
+  assert.match(said, /The backup does NOT contain the master key\. Keep a copy of PROVISIONING_MASTER_KEY/);
   const content = gunzipSync(await readFile(file)).toString('latin1');
   assert.ok(!content.includes(MASTER_KEY));
   assert.ok(!content.includes('PRIVATE KEY'));
@@ -162,7 +162,7 @@ test('restored into another data directory: everything is there, and what was un
   assert.equal((await createClient(server.url, admin.token).request('GET', '/v1/auth/me')).status, 401, 'a login');
   // It stays known that it was carried out, though nobody can read the answer.
   const repeated = await server.admin.request('POST', '/v1/tokens', once.body, once.headers);
-  assert.match(expectError(repeated, 409, 'CONFLICT').message, /was carried out before/);
+  assert.match(expectError(repeated, 409, 'CONFLICT').message, /was executed before/);
   const key = expectOk(await server.admin.request<{ public_key: string }>('GET', '/v1/workspaces/filed/ssh-key'));
   assert.equal(key.public_key, publicKey);
   const restoredFile = path.join(dataDir, 'workspaces', 'filed', 'workflows', 'own.yaml');
@@ -305,7 +305,7 @@ test('to an external Postgres and back out of it; in use or not empty is refused
     });
     const busy = await run(['restore', second, '--force'], settings);
     assert.equal(busy.status, 1);
-    assert.match(busy.output, /A server is using this database/);
+    assert.match(busy.output, /Servers are using this database/);
     await server.stop();
   }
   await succeed(['restore', second, '--force'], settings);
@@ -316,5 +316,5 @@ test('to an external Postgres and back out of it; in use or not empty is refused
     MASTER_KEY: 'another master key than the one before',
   });
   assert.equal(wrongKey.status, 0);
-  assert.match(wrongKey.output, /master key here is not the one/);
+  assert.match(wrongKey.output, /master key here does not match the backup/);
 });

@@ -77,7 +77,7 @@ test('a disk that fills up is told by /health/ready and by what would write; wit
     return answer;
   });
   const error = expectError(refused, 503, 'SERVICE_UNAVAILABLE');
-  assert.match(error.message, new RegExp(`cannot store anything: ${place}\\. Make room there`));
+  assert.match(error.message, new RegExp(`cannot store data: ${place}\\. Free space there`));
   assert.ok(Number(refused.headers.get('retry-after')) > 0);
 
   await free();

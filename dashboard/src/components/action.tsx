@@ -45,7 +45,7 @@ export function Action({ children, run, question, ...button }: ActionProps) {
           {mutation.isError ? <Failure error={mutation.error} /> : null}
           <Group justify="end">
             <Button variant="default" onClick={close}>
-              {question === undefined ? 'Close' : 'Keep it'}
+              {question === undefined ? 'Close' : 'Go back'}
             </Button>
             {question === undefined ? null : (
               <Button color="red" loading={mutation.isPending} onClick={() => mutation.mutate()} data-autofocus>

@@ -94,7 +94,8 @@ export function EventLog({ operationId, progress, status }: EventLogProps) {
       {error === null ? null : <Failure error={error} />}
       {seen > events.length ? (
         <Alert color="gray" p="xs" mb="xs">
-          The first {(seen - events.length).toLocaleString('en')} events are not shown here; the API has all of them.
+          The first {(seen - events.length).toLocaleString('en')} events are not shown here. The API returns all of
+          them.
         </Alert>
       ) : null}
       <div
@@ -110,7 +111,7 @@ export function EventLog({ operationId, progress, status }: EventLogProps) {
       >
         {lines.length === 0 ? (
           <Text size="sm" c="dimmed">
-            Nothing has been said yet.
+            No events yet.
           </Text>
         ) : null}
         {lines.map((event) => (

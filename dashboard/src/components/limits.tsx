@@ -12,10 +12,10 @@ import { Failure, Heading } from './states.tsx';
 const SERVER_LIMITS: FieldSchema = {
   type: 'object',
   properties: {
-    servers: { type: 'number', minimum: 0, description: 'Servers.' },
-    cpus: { type: 'number', minimum: 0, description: 'Processors of its servers together.' },
-    memory: { type: 'number', minimum: 0, description: 'Memory of its servers together, in GiB.' },
-    monthly_cost: { type: 'number', minimum: 0, description: 'Monthly cost of its servers together.' },
+    servers: { type: 'number', minimum: 0, description: 'Number of servers.' },
+    cpus: { type: 'number', minimum: 0, description: 'Total processors of its servers.' },
+    memory: { type: 'number', minimum: 0, description: 'Total memory of its servers, in GiB.' },
+    monthly_cost: { type: 'number', minimum: 0, description: 'Total monthly cost of its servers.' },
   },
 };
 
@@ -31,7 +31,7 @@ export function WorkspaceLimits({ workspace }: { workspace: string }) {
           <FormDialog
             label="Set limits"
             variant="default"
-            about="Servers that exist stay. A field that is left empty keeps its limit; the command line takes one off."
+            about="Existing servers are kept. Empty fields keep their limits. To remove a limit, use the command line."
             schema={SERVER_LIMITS}
             send="Set limits"
             run={(limits) =>

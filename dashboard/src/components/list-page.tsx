@@ -102,7 +102,7 @@ function Filters({ of, values, filtered, onChange }: FiltersProps) {
           variant="subtle"
           onClick={() => onChange(Object.fromEntries(of.map(({ name }) => [name, undefined])))}
         >
-          Clear the filters
+          Clear filters
         </Button>
       ) : null}
     </search>

@@ -50,7 +50,7 @@ export function List<R>({ columns, keyOf, label, empty, onSort, embedded, ...pla
 
 export function NothingFound({ what, filtered, children }: { what: string; filtered: boolean; children?: ReactNode }) {
   return filtered ? (
-    <Empty title={`No ${what} like that`}>Change or clear the filters.</Empty>
+    <Empty title={`No matching ${what}`}>Change or clear the filters.</Empty>
   ) : (
     <Empty title={`No ${what} yet`}>{children}</Empty>
   );

@@ -93,7 +93,7 @@ export function Json({ value, label }: { value: unknown; label: string }) {
     <section className="json" tabIndex={0} aria-label={label}>
       {text.slice(0, MAX_JSON)}
       {text.length > MAX_JSON
-        ? `\n… and ${(text.length - MAX_JSON).toLocaleString('en')} more characters, which the API has.`
+        ? `\n… and ${(text.length - MAX_JSON).toLocaleString('en')} more characters. The API returns all of them.`
         : null}
     </section>
   );

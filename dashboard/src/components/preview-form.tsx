@@ -61,16 +61,16 @@ export function PreviewForm<P>({ preview, complete, words, children, show }: Pre
       <Stack className="surface" p="md" gap="sm">
         {children}
       </Stack>
-      <Stack className="surface preview" p="md" gap="sm" component="section" aria-label="What would happen">
-        <Text fw={600}>What would happen</Text>
+      <Stack className="surface preview" p="md" gap="sm" component="section" aria-label="Preview">
+        <Text fw={600}>Preview</Text>
         {error === null ? null : <Failure error={error} />}
         {check.isSuccess ? (
           show(check.data)
         ) : (
           <Text size="sm" c="dimmed">
             {complete
-              ? 'Nothing has been changed yet. Ask first: it is looked up without doing anything.'
-              : 'Fill in the fields with a star. Then it can be looked up without doing anything.'}
+              ? 'Preview the changes. Nothing is changed yet.'
+              : 'Complete the required fields to preview the changes.'}
           </Text>
         )}
         <Group gap="xs">
@@ -102,9 +102,9 @@ export function PlanView({ plan, children }: { plan: Plan; children?: ReactNode 
   const { order = [], problems = [] } = plan;
   return (
     <>
-      {problems.length === 0 ? null : <Json value={problems} label="What speaks against it" />}
+      {problems.length === 0 ? null : <Json value={problems} label="Problems" />}
       {order.length === 0 ? (
-        <Text size="sm">Nothing: it is all there already.</Text>
+        <Text size="sm">Nothing to do: everything is up to date.</Text>
       ) : (
         <List type="ordered" size="sm" aria-label="Order">
           {order.map((line) => (
@@ -115,9 +115,9 @@ export function PlanView({ plan, children }: { plan: Plan; children?: ReactNode 
       {children}
       <details>
         <Text component="summary" size="sm" c="dimmed" style={{ cursor: 'pointer' }}>
-          In full
+          Details
         </Text>
-        <Json value={plan} label="The plan in full" />
+        <Json value={plan} label="Full plan" />
       </details>
     </>
   );

@@ -1,7 +1,7 @@
 import confirmBody from 'virtual:body/v1/auth/totp/confirm';
 import type { FieldSchema } from './json-schema.ts';
 
-export const CODE: FieldSchema = { ...confirmBody.properties?.code, description: 'That the app shows now.' };
+export const CODE: FieldSchema = { ...confirmBody.properties?.code, description: 'Current code from the app.' };
 
 /** The own password, and a code where one is asked for, as fields of a form. */
 export function proofSchema(asksCode: boolean): FieldSchema & Required<Pick<FieldSchema, 'properties' | 'required'>> {

@@ -30,7 +30,7 @@ export const RUN_COLUMNS: readonly ListColumn<Run>[] = [
   { heading: 'Status', width: '112px', cell: ({ status }) => <Status status={status} operation /> },
   { heading: 'Progress', width: '120px', from: 'md', cell: (run) => <Bar of={run} /> },
   { heading: 'Workspace', from: 'lg', cell: ({ workspace }) => workspace },
-  { heading: 'By', from: 'md', cell: ({ created_by: by }) => by },
+  { heading: 'Started by', from: 'md', cell: ({ created_by: by }) => by },
   {
     heading: 'Created',
     width: '124px',
@@ -58,10 +58,12 @@ export function runFacts(run: Run): Fact[] {
         {run.workspace}
       </To>,
     ],
-    ['Asked for by', run.created_by],
+    ['Started by', run.created_by],
     ['Created', <Time key="created" at={run.created_at} exact />],
     ['Last change', <Time key="changed" at={run.updated_at} exact />],
-    run.cancel_requested_at === null ? null : ['Asked to stop', <Time key="stop" at={run.cancel_requested_at} exact />],
+    run.cancel_requested_at === null
+      ? null
+      : ['Cancel requested', <Time key="stop" at={run.cancel_requested_at} exact />],
   ];
 }
 
@@ -76,7 +78,7 @@ export function Cancel({ run, permission, send, question }: CancelProps) {
         run={() => then(send(), '/v1/operations', '/v1/workflows')}
         question={question}
       >
-        {run.cancel_requested_at === null ? 'Cancel' : 'It is stopping'}
+        {run.cancel_requested_at === null ? 'Cancel' : 'Cancelling'}
       </Action>
     </Permitted>
   );

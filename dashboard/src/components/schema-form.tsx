@@ -140,7 +140,7 @@ function Field({ name, schema, choice, required, value, error, onChange }: Field
     return (
       <TagsInput
         {...common}
-        placeholder={list.length === 0 ? (placeholder ?? 'Enter adds one') : undefined}
+        placeholder={list.length === 0 ? (placeholder ?? 'Press Enter to add') : undefined}
         value={list}
         onChange={(entered) => onChange(entered.length === 0 ? undefined : entered)}
       />

@@ -106,15 +106,15 @@ export function Loading() {
 
 function titleOf(error: unknown): string {
   if (error instanceof ConnectionError) return 'The server cannot be reached';
-  if (!(error instanceof ApiError)) return 'That did not work';
+  if (!(error instanceof ApiError)) return 'Failed';
   if (error.status === 403) return 'Not allowed';
-  return error.status === 404 ? 'Not there (any more)' : 'That did not work';
+  return error.status === 404 ? 'Not found' : 'The request failed';
 }
 
 /** What to do about it, where the server's message does not say. */
 function adviceOf(error: unknown): string | null {
-  if (error instanceof ConnectionError) return 'It may be restarting. This page goes on by itself when it is back.';
-  if (error instanceof ApiError && error.status === 403) return 'Somebody who administers users can give you the role.';
+  if (error instanceof ConnectionError) return 'It may be restarting. This page reconnects automatically.';
+  if (error instanceof ApiError && error.status === 403) return 'Ask an administrator for a role with this permission.';
   return null;
 }
 
@@ -130,7 +130,7 @@ export function Failure({ error, onRetry }: { error: unknown; onRetry?: () => vo
         {fields.map(({ field, message, near_matches: near }) => (
           <Text size="sm" key={`${field} ${message}`}>
             <b>{field}</b>: {message}
-            {near && near.length > 0 ? ` (near: ${near.join(', ')})` : ''}
+            {near && near.length > 0 ? ` (did you mean ${near.join(', ')}?)` : ''}
           </Text>
         ))}
         {advice === null ? null : <Text size="sm">{advice}</Text>}

@@ -11,7 +11,7 @@ type Session = Schemas['Session'];
 const LIST = '/v1/auth/sessions';
 
 const COLUMNS: readonly ListColumn<Session>[] = [
-  { heading: 'From', cell: ({ address }) => address ?? '–' },
+  { heading: 'Address', cell: ({ address }) => address ?? '–' },
   { heading: 'Client', from: 'md', cell: ({ user_agent: agent }) => <span title={agent ?? ''}>{agent ?? '–'}</span> },
   { heading: 'Login', width: '116px', from: 'sm', cell: ({ created_at: at }) => <Time at={at} /> },
   { heading: 'Last used', width: '116px', cell: ({ last_used_at: at }) => <Time at={at} /> },
@@ -20,13 +20,13 @@ const COLUMNS: readonly ListColumn<Session>[] = [
 
 function End({ session: { id, address } }: { session: Session }) {
   const { data: principal } = useQuery(me);
-  if (principal?.session_id === id) return 'this one';
+  if (principal?.session_id === id) return 'this session';
   return (
     <Action
       color="red"
       variant="outline"
       run={() => then(client.delete('/v1/auth/sessions/{id}', { path: { id } }), LIST)}
-      question={`Whoever is signed in from ${address ?? 'there'} has to sign in again.`}
+      question={`This signs out the session from ${address ?? 'an unknown address'}.`}
     >
       End
     </Action>

@@ -21,13 +21,13 @@ export function SecondFactor() {
     <Stack gap="sm" className="surface account-form">
       {state.required ? (
         <Alert color="yellow" variant="outline" title="Administrators need a second factor">
-          Your roles do not count until you have set one up.
+          Your roles have no effect until you have set one up.
         </Alert>
       ) : null}
       <Text size="sm">
         {state.enabled
-          ? `Signing in asks for a code of your app. Recovery codes left: ${state.recovery_codes}.`
-          : 'Signing in asks for the password alone. With an authenticator app it asks for a code of it as well.'}
+          ? `Signing in requires a code from your app. Recovery codes left: ${state.recovery_codes}.`
+          : 'Signing in requires only the password. With an authenticator app, it also requires a code.'}
       </Text>
       {secret === null ? null : (
         <Stack gap="xs">
@@ -39,7 +39,7 @@ export function SecondFactor() {
       <Group gap="xs">
         {secret === null ? null : (
           <FormDialog
-            label="Confirm by a code"
+            label="Confirm with a code"
             schema={{ type: 'object', required: ['code'], properties: { code: CODE } }}
             send="Confirm"
             run={async ({ code }) => {
@@ -50,8 +50,8 @@ export function SecondFactor() {
             answer={({ recovery_codes: codes }) => (
               <Stack gap="xs">
                 <Text size="sm">
-                  Each of these is good for one login without the app. Keep them where the app is not: they are not
-                  shown again.
+                  Each recovery code works for one login without the app. Store them in another place than the app. They
+                  are not shown again.
                 </Text>
                 <Code block>{codes.join('\n')}</Code>
               </Stack>
@@ -59,18 +59,18 @@ export function SecondFactor() {
           />
         )}
         <FormDialog
-          label={state.enabled ? 'Change the app' : 'Set up an app'}
+          label={state.enabled ? 'Change app' : 'Set up app'}
           variant={secret === null && !state.enabled ? 'filled' : 'default'}
           schema={proof}
-          send="Show the secret"
+          send="Show secret"
           run={async (values) => setSecret(await client.post('/v1/auth/totp', { body: proofOf(values) }))}
         />
         {state.enabled ? (
           <FormDialog
-            label="Take it off"
+            label="Remove second factor"
             variant="default"
             schema={proof}
-            send="Take it off"
+            send="Remove second factor"
             run={async (values) => {
               await client.post('/v1/auth/totp/remove', { body: proofOf(values) });
               await refresh();

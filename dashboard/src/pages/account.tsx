@@ -24,7 +24,7 @@ export function AccountPage() {
         of={[
           ['User', principal.username],
           ['Roles', rolesText(principal.roles)],
-          ['May, in one workspace at least', <Tags key="may" of={principal.permissions} />, 'wide'],
+          ['Permissions (in at least one workspace)', <Tags key="may" of={principal.permissions} />, 'wide'],
         ]}
       />
       <Heading>Password</Heading>
@@ -68,12 +68,12 @@ function PasswordForm({ username }: { username: string }) {
     >
       <Stack gap="sm">
         <Text size="sm">
-          Every login and every API token of yours ends with it: sign in again, and give your programs new tokens.
+          This ends all your logins and API tokens. Afterwards, sign in again and create new tokens for your programs.
         </Text>
         {/* For password managers: whose password it is. */}
         <input type="text" name="username" autoComplete="username" value={username} readOnly hidden />
         <PasswordInput
-          label="Present password"
+          label="Current password"
           autoComplete="current-password"
           required
           value={current}
@@ -92,13 +92,13 @@ function PasswordForm({ username }: { username: string }) {
           autoComplete="new-password"
           required
           value={again}
-          error={differs ? 'The two are not the same.' : undefined}
+          error={differs ? 'The two passwords differ.' : undefined}
           onChange={(event) => setAgain(event.currentTarget.value)}
         />
         {asked ? (
           <TextInput
             label="Code"
-            description="That your app shows, or a recovery code."
+            description="Code from your app, or a recovery code."
             autoComplete="one-time-code"
             required
             value={code}
@@ -108,7 +108,7 @@ function PasswordForm({ username }: { username: string }) {
         {change.isError ? <Failure error={change.error} /> : null}
         <Group>
           <Button type="submit" disabled={!complete} loading={change.isPending}>
-            Change the password
+            Change password
           </Button>
         </Group>
       </Stack>

@@ -20,21 +20,21 @@ export function CatalogPage() {
         title="Catalog"
         about={
           target.server === undefined
-            ? 'What can be installed on servers.'
-            : `Choose what to install on ${target.server}.`
+            ? 'Services that you can install on servers.'
+            : `Choose a service to install on ${target.server}.`
         }
       />
       <TextInput
         size="xs"
         maw={320}
         aria-label="Search the catalog"
-        placeholder="search"
+        placeholder="Search"
         value={q}
         onChange={(event) =>
           void navigate({ to: '.', search: { ...search, q: event.currentTarget.value || undefined }, replace: true })
         }
       />
-      {found.length === 0 ? <Empty title="Nothing like that">Search for another word.</Empty> : null}
+      {found.length === 0 ? <Empty title="No matching services">Try another search.</Empty> : null}
       <SimpleGrid cols={{ base: 1, xs: 2, lg: 3 }} spacing="sm">
         {found.map(({ name, summary, versions, source }) => (
           <Link key={name} to="/catalog/$name" params={{ name }} search={target} className="surface card">
@@ -44,7 +44,7 @@ export function CatalogPage() {
             <Text size="sm">{summary}</Text>
             <Text size="xs" c="dimmed">
               {versions.supported.join(', ')}
-              {source === 'workspace' ? ' · of the workspace' : ''}
+              {source === 'workspace' ? ' · from the workspace' : ''}
             </Text>
           </Link>
         ))}

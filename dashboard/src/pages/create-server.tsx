@@ -65,12 +65,12 @@ export function CreateServerPage() {
       <PreviewForm
         preview={preview}
         complete={missingOf(SCHEMA, values).length === 0 && Object.keys(problemsOf(SCHEMA, values)).length === 0}
-        words={{ check: 'Show what would happen', submit: 'Create it' }}
+        words={{ check: 'Preview', submit: 'Create server' }}
         show={(found) => (
           <PlanView plan={found}>
             {price === undefined ? null : (
               <Text size="sm">
-                About {price.monthly.toFixed(2)} {price.currency ?? ''} a month.
+                About {price.monthly.toFixed(2)} {price.currency ?? ''} per month.
               </Text>
             )}
           </PlanView>

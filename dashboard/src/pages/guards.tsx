@@ -27,7 +27,7 @@ const EXPIRY: FieldSchema = {
     expires_in: {
       type: 'string',
       pattern: '^[1-9][0-9]{0,8}[smhdw]$',
-      description: 'From now on, such as 30m, 8h or 14d.',
+      description: 'Time from now, such as 30m, 8h or 14d.',
     },
   },
 };
@@ -36,7 +36,7 @@ const EXPIRY: FieldSchema = {
 export function guardFact({ protect, expires_at: expiry }: Guarded): [string, ReactNode] | null {
   if (!protect && expiry === null) return null;
   return [
-    'Guards',
+    'Protection',
     <Group key="guards" gap="xs">
       {protect ? <Badge variant="outline">Protected</Badge> : null}
       {expiry === null ? null : (
@@ -67,11 +67,7 @@ export function GuardActions({
     <>
       {protect ? (
         <Permitted to="protection_remove">
-          <Action
-            variant="default"
-            question={`From then on ${name} can be deleted again.`}
-            run={() => send({ protect: false })}
-          >
+          <Action variant="default" question={`${name} can then be deleted.`} run={() => send({ protect: false })}>
             Remove protection
           </Action>
         </Permitted>
@@ -85,10 +81,10 @@ export function GuardActions({
       <Permitted to={update}>
         <FormDialog
           label="Expiry"
-          title={`Let ${name} expire`}
-          about={`${name} is deleted by itself then. It is announced before by events and webhooks.`}
+          title={`Set the expiry of ${name}`}
+          about={`${name} is deleted automatically at that time. Events and webhooks announce the deletion in advance.`}
           schema={EXPIRY}
-          send="Set"
+          send="Set expiry"
           variant="default"
           run={(values) => send({ ttl: String(values.expires_in) })}
         />

@@ -20,8 +20,8 @@ const SCHEMA: FieldSchema = {
     ...Object.fromEntries(
       ['hostname', 'workspace', 'ip_address', 'tags'].map((name) => [name, importBody.properties?.[name] ?? {}]),
     ),
-    hostname: { ...importBody.properties?.hostname, description: 'What it is to be called.' },
-    ip_address: { type: 'string', description: 'Where it is reached by SSH.' },
+    hostname: { ...importBody.properties?.hostname, description: 'Hostname to record.' },
+    ip_address: { type: 'string', description: 'Address of the machine, for SSH.' },
     ...Object.fromEntries(['user', 'port', 'host_key'].map((name) => [name, SSH[name] ?? {}])),
   },
 };
@@ -46,14 +46,14 @@ export function ImportServerPage() {
   return (
     <Stack gap="md">
       <PageHead
-        title="Bring in a machine"
+        title="Import existing server"
         up={{ to: '/servers', text: 'Servers' }}
-        about="One that runs already and lets the workspace's SSH key in. It is not created or deleted at a cloud."
+        about="Import a running machine that accepts the workspace's SSH key. Deleting it later only removes it from here."
       />
       <PreviewForm
         preview={preview}
         complete={missingOf(SCHEMA, values).length === 0 && Object.keys(problemsOf(SCHEMA, values)).length === 0}
-        words={{ check: 'Look at it', submit: 'Bring it in' }}
+        words={{ check: 'Preview', submit: 'Import server' }}
         show={(plan) => <PlanView plan={plan} />}
       >
         <SchemaForm

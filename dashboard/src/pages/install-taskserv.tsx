@@ -34,7 +34,7 @@ export function InstallTaskservPage() {
   if (catalog.isError) return <Failure error={catalog.error} onRetry={() => void catalog.refetch()} />;
   if (catalog.data === undefined) return <Loading />;
   const entry = catalog.data.find((one) => one.name === name);
-  if (entry === undefined) return <Failure error={new Error(`There is no "${name}" in the catalog.`)} />;
+  if (entry === undefined) return <Failure error={new Error(`There is no service "${name}" in the catalog.`)} />;
   const schema: FieldSchema = {
     type: 'object',
     properties: {
@@ -53,7 +53,7 @@ export function InstallTaskservPage() {
         {entry.requires.length === 0 ? null : (
           <Group gap={4}>
             <Text size="xs" c="dimmed">
-              brings
+              also installs
             </Text>
             {entry.requires.map((one) => (
               <Badge key={one.name} variant="default" tt="none">
@@ -66,7 +66,7 @@ export function InstallTaskservPage() {
       <PreviewForm
         preview={preview}
         complete={servers.length > 0 && Object.keys(problemsOf(schema, config)).length === 0}
-        words={{ check: 'Show what would happen', submit: 'Install it' }}
+        words={{ check: 'Preview', submit: 'Install' }}
         show={(plan) => <PlanView plan={plan} />}
       >
         <Select
@@ -92,7 +92,7 @@ export function InstallTaskservPage() {
         />
         {candidates.data?.rows.length === 0 ? (
           <Text size="sm" c="dimmed">
-            The workspace “{workspace}” has no servers yet: create one first.
+            Workspace “{workspace}” has no servers yet. Create one first.
           </Text>
         ) : null}
         <Heading>Configuration</Heading>

@@ -37,8 +37,8 @@ export function LoginPage() {
               Provisioning
             </Title>
             {changed && !login.isError ? (
-              <Alert color="green" variant="outline" className="surface" role="status" title="The password is changed">
-                Sign in with the new one.
+              <Alert color="green" variant="outline" className="surface" role="status" title="Password changed">
+                Sign in with your new password.
               </Alert>
             ) : null}
             <TextInput
@@ -59,7 +59,7 @@ export function LoginPage() {
             {code === null ? null : (
               <TextInput
                 label="Code"
-                description="That your app shows, or a recovery code."
+                description="Code from your app, or a recovery code."
                 autoComplete="one-time-code"
                 value={code}
                 onChange={(event) => setCode(event.currentTarget.value)}
@@ -72,7 +72,7 @@ export function LoginPage() {
               Sign in
             </Button>
             <Text size="xs" c="dimmed">
-              The first start of the server made the user “admin” and showed its password once.
+              The server created the user “admin” at its first start and showed the password once.
             </Text>
           </Stack>
         </form>

@@ -14,7 +14,7 @@ import { client } from '../session.ts';
 export const OPERATION_COLUMNS: readonly ListColumn<Operation>[] = [
   { heading: 'Operation', cell: ({ id, kind, title }) => <To to={`/operations/${id}`}>{title ?? kind}</To> },
   {
-    heading: 'On',
+    heading: 'Resource',
     width: '230px',
     from: 'lg',
     cell: ({ resource }) => <span title={resource ?? undefined}>{resource ?? '–'}</span>,
@@ -26,7 +26,7 @@ export function OperationsPage() {
   return (
     <ListPage
       title="Operations"
-      about="Everything that was asked for and takes time, the newest first."
+      about="All changes of infrastructure, newest first."
       filters={[
         { name: 'status', options: RUN_STATUSES },
         { name: 'kind' },
@@ -38,7 +38,7 @@ export function OperationsPage() {
       columns={OPERATION_COLUMNS}
       keyOf={({ id }) => id}
       label="operations"
-      empty="Whatever changes something shows up here."
+      empty="Every change of infrastructure is listed here."
     />
   );
 }
@@ -58,7 +58,7 @@ export function OperationPage() {
         <Cancel
           run={operation}
           permission="operation_cancel"
-          question="The work stops, and what is half made is cleaned up."
+          question="The operation stops at the next safe point, and what is half done is cleaned up."
           send={() => client.post('/v1/operations/{id}/cancel', { path: { id } })}
         />
       </PageHead>
@@ -92,7 +92,7 @@ function OperationFacts({ operation }: { operation: Operation }) {
         resource === null
           ? null
           : [
-              'On',
+              'Resource',
               place === null ? (
                 resource
               ) : (
@@ -103,25 +103,25 @@ function OperationFacts({ operation }: { operation: Operation }) {
             ],
         kind === 'workflow.run'
           ? [
-              'Its steps',
+              'Steps',
               <To key="steps" to={`/workflows/${id}`}>
-                The workflow
+                View workflow
               </To>,
             ]
           : null,
         parent === null
           ? null
           : [
-              'Belongs to',
+              'Part of',
               <To key="parent" to={`/workflows/${parent}`}>
-                A workflow
+                View workflow
               </To>,
             ],
         typeof cleanup === 'string'
           ? [
-              'Tidied up by',
+              'Cleaned up by',
               <To key="cleanup" to={`/operations/${cleanup}`}>
-                An operation
+                View operation
               </To>,
             ]
           : null,

@@ -9,11 +9,11 @@ import { client } from '../session.ts';
 const COLUMNS: readonly ListColumn<Schemas['Orphan']>[] = [
   { heading: 'Hostname', sort: 'hostname', cell: ({ hostname }) => hostname },
   { heading: 'Provider', from: 'sm', cell: ({ provider }) => provider },
-  { heading: 'Its id there', from: 'md', cell: ({ provider_id: id }) => <span className="mono">{id}</span> },
+  { heading: 'Provider id', from: 'md', cell: ({ provider_id: id }) => <span className="mono">{id}</span> },
   { heading: 'Plan', from: 'md', cell: ({ plan }) => plan },
   { heading: 'Zone', from: 'lg', cell: ({ zone }) => zone },
   {
-    heading: 'A month',
+    heading: 'Per month',
     width: '110px',
     from: 'sm',
     cell: ({ price }) => (price === null ? '–' : `${price.monthly.toFixed(2)} ${price.currency ?? ''}`),
@@ -39,7 +39,7 @@ const COLUMNS: readonly ListColumn<Schemas['Orphan']>[] = [
             disabled={protect}
             color="red"
             variant="outline"
-            question={`${hostname} and its disks are deleted at ${provider}. It is looked at once more right before.`}
+            question={`This deletes ${hostname} and its disks at ${provider}, after checking the server once more.`}
             run={() => client.delete('/v1/orphans/{id}', { path: { id } })}
           >
             Delete
@@ -55,13 +55,13 @@ export function OrphansPage() {
   return (
     <ListPage
       title="Orphans"
-      about="Servers that cost money at a provider under this installation's labels, though nobody here knows them."
+      about="Servers at a provider that carry this installation's label but are not recorded here. They still cost money."
       filters={[{ name: 'provider' }, { name: 'workspace' }, { name: 'zone' }]}
       path="/v1/orphans"
       columns={COLUMNS}
       keyOf={({ id }) => id}
       label="orphans"
-      empty="That is good: everything at the providers is known."
+      empty="All servers at the providers are recorded here."
     />
   );
 }

@@ -85,7 +85,7 @@ function Newest({ status, title, none }: { status: 'running' | 'failed'; title: 
     <Stack gap="xs">
       <Group justify="space-between">
         <Heading>{title}</Heading>
-        {more ? <To to={`/operations?status=${status}`}>All of them</To> : null}
+        {more ? <To to={`/operations?status=${status}`}>View all</To> : null}
       </Group>
       {error === null ? null : <Failure error={error} onRetry={() => void refetch()} />}
       {data === undefined && error === null ? <Loading /> : null}
@@ -133,8 +133,8 @@ export function OverviewPage() {
       <Heading>Operations</Heading>
       <Counts path="/v1/operations" statuses={OPERATION_STATUSES} />
       <SimpleGrid cols={{ base: 1, md: 2 }} spacing="lg">
-        <Newest status="running" title="Runs now" none="Nothing is going on." />
-        <Newest status="failed" title="Failed last" none="Nothing has failed." />
+        <Newest status="running" title="Running" none="No operations are running." />
+        <Newest status="failed" title="Recent failures" none="No operation has failed." />
       </SimpleGrid>
     </Stack>
   );

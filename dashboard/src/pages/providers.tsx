@@ -14,10 +14,10 @@ export function ProvidersPage() {
   if (data === undefined) return <Loading />;
   return (
     <Stack gap="sm">
-      <PageHead title="Providers" about="The clouds that servers can be made at, as they answer now." />
+      <PageHead title="Providers" about="The enabled providers, with their current plans and zones." />
       {data.length === 0 ? (
         <Empty title="No provider is enabled">
-          Give the server the credentials of one, or name it in PROVISIONING_PROVIDERS.
+          Configure the credentials of a provider, or list it in PROVISIONING_PROVIDERS.
         </Empty>
       ) : null}
       {data.map(({ name }) => (
@@ -53,7 +53,7 @@ function Provider({ name }: { name: string }) {
         <NativeSelect
           size="xs"
           maw={320}
-          label={priced ? 'Zone, for the prices' : 'Zones'}
+          label={priced ? 'Zone for the prices' : 'Zones'}
           value={zone}
           onChange={(event) =>
             void navigate({ to: '.', search: { ...search, [name]: event.currentTarget.value }, replace: true })
@@ -76,7 +76,7 @@ function Provider({ name }: { name: string }) {
                 <th scope="col" className="from-sm">
                   Disk
                 </th>
-                {priced ? <th scope="col">A month</th> : null}
+                {priced ? <th scope="col">Per month</th> : null}
               </tr>
             </thead>
             <tbody>
@@ -95,7 +95,7 @@ function Provider({ name }: { name: string }) {
       )}
       {priced || plans.data === undefined ? null : (
         <Text size="xs" c="dimmed">
-          This provider tells no prices.
+          This provider publishes no prices.
         </Text>
       )}
     </Stack>

@@ -27,8 +27,8 @@ const COLUMNS: readonly ListColumn<Schedule>[] = [
   { heading: 'Workflow', from: 'sm', cell: ({ workflow_type: type }) => type },
   { heading: 'When', from: 'sm', cell: ({ cron, timezone }) => <span className="mono">{`${cron} ${timezone}`}</span> },
   { heading: 'Workspace', from: 'lg', cell: ({ workspace }) => workspace },
-  { heading: 'Next', width: '112px', cell: ({ next_run_at: at }) => <Time at={at} /> },
-  { heading: 'Last', width: '132px', from: 'md', cell: (schedule) => <LastRun of={schedule} /> },
+  { heading: 'Next run', width: '112px', cell: ({ next_run_at: at }) => <Time at={at} /> },
+  { heading: 'Last run', width: '132px', from: 'md', cell: (schedule) => <LastRun of={schedule} /> },
   {
     heading: '',
     width: '104px',
@@ -37,7 +37,7 @@ const COLUMNS: readonly ListColumn<Schedule>[] = [
         <Action
           color="red"
           variant="outline"
-          question={`${name} starts nothing any more. What it has started goes on.`}
+          question={`${name} will not start any more workflows. Workflows that it started continue.`}
           run={() => then(client.delete('/v1/schedules/{id}', { path: { id } }), '/v1/schedules')}
         >
           Delete
@@ -70,7 +70,7 @@ function NewSchedule() {
   return (
     <FormDialog
       label="New schedule"
-      about="It acts for you, with the roles that you have now."
+      about="The schedule runs workflows on your behalf, with your present roles."
       schema={SCHEMA}
       choices={{
         workspace: { options: known.data?.map(({ name }) => name) ?? [] },
@@ -87,13 +87,13 @@ export function SchedulesPage() {
   return (
     <ListPage
       title="Schedules"
-      about="Workflows by the clock."
+      about="Scheduled workflows."
       filters={[{ name: 'name' }, { name: 'workflow_type' }, { name: 'workspace' }]}
       path="/v1/schedules"
       columns={COLUMNS}
       keyOf={({ id }) => id}
       label="schedules"
-      empty="A schedule runs a workflow by the clock: every night, say."
+      empty="A schedule runs a workflow at set times, for example every night."
       actions={
         <Permitted to="workflow_submit">
           <NewSchedule />

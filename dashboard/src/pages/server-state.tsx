@@ -27,17 +27,17 @@ export function HostKeyOf({ server: { id, hostname } }: { server: Server }) {
             variant="default"
             disabled={forgotten}
             run={forget}
-            question={`Do it only where ${hostname} was made anew and you know why: whatever answers at its address next is trusted from then on.`}
+            question={`Do this only if you reinstalled ${hostname}. The next host key at its address will be trusted from then on.`}
           >
-            Forget the host key
+            Forget host key
           </Action>
         </Permitted>
       </Group>
       <Surface label="Host key">
         <Text size="sm" c="dimmed" p="md" role="status">
           {forgotten
-            ? 'It is forgotten. The one that the machine shows next is kept.'
-            : 'The host key that it showed first is kept; a machine that shows another one is not entered.'}
+            ? 'Host key forgotten. The next one that the machine presents will be recorded.'
+            : 'The host key of the first connection is recorded. Connections are refused if the machine presents another one.'}
         </Text>
       </Surface>
     </>
@@ -58,19 +58,19 @@ export function DriftOf({ server }: { server: Server }) {
               variant="default"
               run={() => client.post('/v1/servers/refresh', { body: { workspace, servers: [id] } })}
             >
-              Compare now
+              Check now
             </Action>
             {status === 'missing' ? (
               <Action
-                question={`${hostname} is gone. It is made anew: empty, with another address.`}
+                question={`The provider no longer has ${hostname}. It will be recreated from scratch, without its data and with another address.`}
                 run={() => client.post('/v1/servers/{id}/repair', { path, body: { recreate: true } })}
               >
-                Repair: make it anew
+                Recreate
               </Action>
             ) : null}
             {status !== 'missing' && drift.length > 0 ? (
               <Action
-                question={`${hostname} is made again as it was left: ${drift.map(({ field }) => field).join(', ')}.`}
+                question={`Restore the recorded state of ${hostname}: ${drift.map(({ field }) => field).join(', ')}. It may be restarted.`}
                 run={() => client.post('/v1/servers/{id}/repair', { path, body: {} })}
               >
                 Repair
@@ -83,10 +83,10 @@ export function DriftOf({ server }: { server: Server }) {
         {drift.length === 0 ? (
           <Text size="sm" c="dimmed" p="md">
             {observed === null ? (
-              'It has not been compared with its provider yet.'
+              'This server has not been compared with its provider yet.'
             ) : (
               <>
-                It stands as it was left; compared <Time at={observed} />.
+                No drift. Checked <Time at={observed} />.
               </>
             )}
           </Text>
@@ -95,8 +95,8 @@ export function DriftOf({ server }: { server: Server }) {
             <thead>
               <tr>
                 <th scope="col">Field</th>
-                <th scope="col">As it was left</th>
-                <th scope="col">At its provider</th>
+                <th scope="col">Recorded</th>
+                <th scope="col">At the provider</th>
                 <th scope="col" className="from-sm">
                   Since
                 </th>

@@ -77,14 +77,14 @@ export function ServersPage() {
       empty={
         <Permitted to="server_create">
           <Anchor component={Link} to="/servers/create" size="sm">
-            Create the first one
+            Create a server
           </Anchor>
         </Permitted>
       }
       actions={
         <Permitted to="server_create">
           <Button size="xs" variant="default" component={Link} to="/servers/import">
-            Bring in a machine
+            Import existing server
           </Button>
           <Button size="xs" component={Link} to="/servers/create">
             Create a server
@@ -138,7 +138,7 @@ export function ServerPage() {
       <DriftOf server={server} />
       {WITHOUT_SSH.includes(server.provider) ? null : <HostKeyOf key={id} server={server} />}
       <Group justify="space-between">
-        <Heading>Taskservs on it</Heading>
+        <Heading>Services</Heading>
         <Permitted to="taskserv_create">
           <Button
             size="xs"
@@ -147,27 +147,27 @@ export function ServerPage() {
             to="/catalog"
             search={{ workspace, server: hostname } as never}
           >
-            Install one
+            Install service
           </Button>
         </Permitted>
       </Group>
-      <Surface label="Taskservs on it">
+      <Surface label="Services">
         <List
           embedded
           path="/v1/taskservs"
           query={{ hostname, workspace }}
           columns={TASKSERV_COLUMNS}
           keyOf={({ id: taskservId }) => taskservId}
-          label="taskservs"
+          label="services"
           empty={
-            <NothingFound what="taskservs" filtered={false}>
-              Nothing was installed on it by this server.
+            <NothingFound what="services" filtered={false}>
+              No services are installed on this server.
             </NothingFound>
           }
         />
       </Surface>
-      <Heading>What happened to it</Heading>
-      <Surface label="What happened to it">
+      <Heading>Activity</Heading>
+      <Surface label="Activity">
         <List
           embedded
           path="/v1/operations"
@@ -200,7 +200,7 @@ function ServerActions({ server }: { server: Server }) {
         <Action
           variant="default"
           disabled={server.status !== 'running'}
-          question={`Whatever runs on ${server.hostname} stops with it.`}
+          question={`All services on ${server.hostname} stop, too.`}
           run={() => client.post('/v1/servers/{id}/stop', { path })}
         >
           Stop
@@ -208,7 +208,7 @@ function ServerActions({ server }: { server: Server }) {
         <Action
           variant="default"
           disabled={server.status !== 'running'}
-          question={`Whatever runs on ${server.hostname} is away for a while.`}
+          question={`Services on ${server.hostname} are unavailable during the restart.`}
           run={() => client.post('/v1/servers/{id}/restart', { path })}
         >
           Restart
@@ -216,7 +216,7 @@ function ServerActions({ server }: { server: Server }) {
         <FormDialog
           label="Resize"
           title="Change plan or tags"
-          about={`For another plan ${server.hostname} is stopped and started again. Tags replace those that it has.`}
+          about={`To change the plan, ${server.hostname} is stopped and started again. The new tags replace all present tags.`}
           schema={RESIZE}
           send="Change"
           variant="default"
@@ -238,7 +238,7 @@ function ServerActions({ server }: { server: Server }) {
           color="red"
           variant="outline"
           run={remove}
-          question={`${server.hostname} and its disks are deleted at ${server.provider}. This cannot be undone.`}
+          question={`This deletes ${server.hostname} and its disks at ${server.provider}. It cannot be undone.`}
         >
           Delete
         </Action>

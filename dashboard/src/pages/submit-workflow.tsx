@@ -50,7 +50,7 @@ export function SubmitWorkflowPage() {
           missingOf(schema, parameters).length === 0 &&
           Object.keys(problemsOf(schema, parameters)).length === 0
         }
-        words={{ check: 'Check and show the order', submit: 'Run it' }}
+        words={{ check: 'Preview', submit: 'Run workflow' }}
         show={(graph) => (
           <>
             <Suspense fallback={<Loading />}>
@@ -83,7 +83,7 @@ export function SubmitWorkflowPage() {
         {type === undefined ? null : (
           <>
             <Anchor component={Link} to="/workflows/editor" search={{ workspace, type: type.name } as never} size="xs">
-              See its definition
+              View definition
             </Anchor>
             <SchemaForm
               schema={schema}
@@ -100,7 +100,7 @@ export function SubmitWorkflowPage() {
         )}
         {types.data.length === 0 ? (
           <Text size="sm" c="dimmed">
-            There are no types in this workspace.
+            This workspace has no workflow types.
           </Text>
         ) : null}
       </PreviewForm>

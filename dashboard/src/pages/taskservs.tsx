@@ -27,7 +27,7 @@ const UPDATE: FieldSchema = {
 };
 
 export const TASKSERV_COLUMNS: readonly ListColumn<Taskserv>[] = [
-  { heading: 'Taskserv', cell: ({ id, name }) => <To to={`/taskservs/${id}`}>{name}</To> },
+  { heading: 'Service', cell: ({ id, name }) => <To to={`/taskservs/${id}`}>{name}</To> },
   { heading: 'Status', width: '112px', cell: ({ status }) => <Status status={status} /> },
   {
     heading: 'Servers',
@@ -41,8 +41,8 @@ export const TASKSERV_COLUMNS: readonly ListColumn<Taskserv>[] = [
 export function TaskservsPage() {
   return (
     <ListPage
-      title="Taskservs"
-      about="What is installed on servers, and how it does."
+      title="Services"
+      about="Services on servers (taskservs in the API), and their health."
       filters={[
         { name: 'status', options: ['running', 'installing', 'degraded', 'failed', 'removing'] },
         { name: 'name' },
@@ -52,16 +52,16 @@ export function TaskservsPage() {
       path="/v1/taskservs"
       columns={TASKSERV_COLUMNS}
       keyOf={({ id }) => id}
-      label="taskservs"
+      label="services"
       empty={
         <Anchor component={Link} to="/catalog" size="sm">
-          Choose one from the catalog
+          Choose a service from the catalog
         </Anchor>
       }
       actions={
         <Permitted to="taskserv_create">
           <Button size="xs" component={Link} to="/catalog">
-            Install one
+            Install service
           </Button>
         </Permitted>
       }
@@ -76,7 +76,7 @@ export function TaskservPage() {
     return error === null ? <Loading /> : <Failure error={error} onRetry={() => void refetch()} />;
   return (
     <Stack gap="md">
-      <PageHead title={taskserv.name} up={{ to: '/taskservs', text: 'Taskservs' }} status={{ status: taskserv.status }}>
+      <PageHead title={taskserv.name} up={{ to: '/taskservs', text: 'Services' }} status={{ status: taskserv.status }}>
         <TaskservActions taskserv={taskserv} />
       </PageHead>
       <Facts
@@ -89,7 +89,7 @@ export function TaskservPage() {
             </To>,
           ],
           ['Installed', <Time key="installed" at={taskserv.created_at} exact />],
-          ['By', taskserv.created_by],
+          ['Installed by', taskserv.created_by],
           [
             'Id',
             <span key="id" className="mono">
@@ -97,15 +97,15 @@ export function TaskservPage() {
             </span>,
           ],
           guardFact(taskserv),
-          taskserv.secrets.length === 0 ? null : ['Secrets, never shown', taskserv.secrets.join(', ')],
+          taskserv.secrets.length === 0 ? null : ['Secret settings', taskserv.secrets.join(', ')],
         ]}
       />
       <Heading>Servers</Heading>
       <Hosts hosts={taskserv.hosts} />
       <Heading>Configuration</Heading>
       <Json value={taskserv.config} label="Configuration" />
-      <Heading>What happened to it</Heading>
-      <Surface label="What happened to it">
+      <Heading>Activity</Heading>
+      <Surface label="Activity">
         <List
           embedded
           path="/v1/operations"
@@ -136,14 +136,14 @@ function TaskservActions({ taskserv }: { taskserv: Taskserv }) {
           disabled={!['degraded', 'failed'].includes(status)}
           run={() => client.post('/v1/taskservs/{id}/retry', { path })}
         >
-          Retry where it failed
+          Retry failed servers
         </Action>
       </Permitted>
       <Permitted to="taskserv_update">
         <FormDialog
           label="Change"
           title={`Change the servers or the version of ${name}`}
-          about={`It runs on ${servers.join(', ')}. Name all servers that it is to run on: new ones join, those left out are drained and leave.`}
+          about={`It runs on ${servers.join(', ')}. List all servers that it should run on. New servers join; removed servers are drained first.`}
           schema={UPDATE}
           choices={{ servers: { options: candidates.data?.rows.map(({ hostname }) => hostname) ?? [] } }}
           send="Change"
@@ -165,7 +165,7 @@ function TaskservActions({ taskserv }: { taskserv: Taskserv }) {
           disabled={taskserv.protect}
           color="red"
           variant="outline"
-          question={`${name} is removed from ${servers.join(', ')}.`}
+          question={`This removes ${name} from ${servers.join(', ')}.`}
           run={() => client.delete('/v1/taskservs/{id}', { path })}
         >
           Remove

@@ -20,8 +20,8 @@ const NEW_TOKEN: FieldSchema = {
   type: 'object',
   required: ['name'],
   properties: {
-    name: { type: 'string', maxLength: 100, description: 'What it is for.' },
-    lives_for: { type: 'string', enum: Object.keys(LIFETIMES), default: DEFAULT_LIFETIME },
+    name: { type: 'string', maxLength: 100, description: 'What the token is for.' },
+    expires_in: { type: 'string', enum: Object.keys(LIFETIMES), default: DEFAULT_LIFETIME },
   },
 };
 
@@ -39,15 +39,15 @@ const COLUMNS: readonly ListColumn<Schemas['ApiToken']>[] = [
         color="red"
         variant="outline"
         run={() => then(client.delete('/v1/tokens/{id}', { path: { id } }), '/v1/tokens')}
-        question={`Programs that use the token “${name}” are refused from now on.`}
+        question={`Programs that use the token “${name}” will be refused.`}
       >
-        End
+        Revoke
       </Action>
     ),
   },
 ];
 
-async function create({ name, lives_for: lifetime }: Record<string, unknown>) {
+async function create({ name, expires_in: lifetime }: Record<string, unknown>) {
   const seconds = LIFETIMES[String(lifetime ?? DEFAULT_LIFETIME)];
   const made = await client.post('/v1/tokens', { body: { name: String(name), expires_in: seconds } });
   await then(Promise.resolve(), '/v1/tokens');
@@ -58,13 +58,13 @@ export function TokensPage() {
   return (
     <ListPage
       title="API tokens"
-      about="Programs log in with a token instead of a password. It may do what its owner may."
+      about="Tokens for programs. A token has the permissions of its owner."
       filters={[{ name: 'name' }, { name: 'user' }]}
       path="/v1/tokens"
       columns={COLUMNS}
       keyOf={({ id }) => id}
       label="tokens"
-      empty="Create one for a program that is to use the API."
+      empty="Create a token for a program that uses the API."
       actions={
         <FormDialog
           label="New token"
@@ -73,7 +73,7 @@ export function TokensPage() {
           run={create}
           answer={({ token }) => (
             <Stack gap="xs">
-              <Text size="sm">Copy it now: it is not shown again.</Text>
+              <Text size="sm">Copy the token now. It is not shown again.</Text>
               <Code block>{token}</Code>
               <CopyButton value={token}>
                 {({ copied, copy }) => (

@@ -24,14 +24,14 @@ export function rolesText(roles: User['roles']): string {
 
 /** A role in one workspace or all, for a form: the API takes a list of such pairs. */
 const ROLE_FIELDS: Record<string, FieldSchema> = {
-  role: { ...createBody.properties?.roles?.items?.properties?.role, description: 'What they may do.' },
-  workspace: { type: 'string', description: 'Only there; empty: in every workspace.' },
+  role: { ...createBody.properties?.roles?.items?.properties?.role, description: 'Role of the user.' },
+  workspace: { type: 'string', description: 'Limits the role to one workspace. Leave it empty for all workspaces.' },
 };
 const NEW_USER: FieldSchema = {
   type: 'object',
   required: ['username', 'password', 'role'],
   properties: {
-    username: { ...createBody.properties?.username, description: 'Small letters, digits, dots, hyphens.' },
+    username: { ...createBody.properties?.username, description: 'Lower-case letters, digits, dots, hyphens.' },
     password: { ...createBody.properties?.password, secret: true },
     ...ROLE_FIELDS,
   },
@@ -108,10 +108,10 @@ function UserDialog({ user }: { user: User }) {
       label="Change"
       title={user.username}
       variant="default"
-      about={`Has the roles: ${rolesText(user.roles)}. A further one takes effect at once.`}
+      about={`Present roles: ${rolesText(user.roles)}. An added role takes effect at once.`}
       schema={withProof(NEW_ROLE, proof, false)}
       choices={{ workspace: { options: known.data?.map(({ name }) => name) ?? [] } }}
-      send="Add the role"
+      send="Add role"
       run={(values) => patch({ roles: [...user.roles, roleOf(values)], ...proofIn(values) })}
     >
       <Stack gap="xs">
@@ -130,35 +130,35 @@ function UserDialog({ user }: { user: User }) {
             </Action>
           )}
           <FormDialog
-            label="Set a password"
+            label="Set password"
             variant="default"
             schema={withProof(NEW_PASSWORD, proof, true)}
-            send="Set it"
+            send="Set password"
             run={({ password, ...values }) => patch({ password: String(password), proof: proofOf(values) })}
           />
           {user.totp_enabled ? (
             <FormDialog
-              label="Reset the second factor"
+              label="Reset second factor"
               variant="default"
-              about={`${user.username} signs in by the password alone from then on. All their sessions end.`}
+              about={`${user.username} can then sign in with only the password. All their sessions end.`}
               schema={proof}
-              send="Take it off"
+              send="Reset second factor"
               run={(values) => then(client.post('/v1/users/{id}/totp/remove', { path, body: proofOf(values) }), LIST)}
             />
           ) : null}
           <Action
             variant="default"
             disabled={user.roles.length === 0}
-            question={`${user.username} may do nothing any more.`}
+            question={`${user.username} loses all permissions.`}
             run={() => patch({ roles: [] })}
           >
-            Take all roles away
+            Remove all roles
           </Action>
           <Action
             color="red"
             variant="outline"
             run={() => then(client.delete('/v1/users/{id}', { path }), LIST)}
-            question={`${user.username} is deleted with all logins and tokens.`}
+            question={`This deletes ${user.username} and all their logins and tokens.`}
           >
             Delete
           </Action>

@@ -24,7 +24,10 @@ const SCHEMA: FieldSchema = {
   properties: {
     url: createBody.properties?.url ?? {},
     events: { ...EVENTS, default: ['operation.completed', 'operation.failed', 'operation.cancelled'] },
-    workspace: { type: 'string', description: 'Only what happens there; empty: everywhere.' },
+    workspace: {
+      type: 'string',
+      description: 'Send only events of this workspace. Leave it empty for all workspaces.',
+    },
   },
 };
 
@@ -43,7 +46,7 @@ const COLUMNS: readonly ListColumn<Webhook>[] = [
     cell: ({ events }) => <span title={events.join(', ')}>{events.join(', ')}</span>,
   },
   { heading: 'Workspace', from: 'md', cell: ({ workspace }) => workspace ?? 'all' },
-  { heading: 'By', from: 'lg', cell: ({ created_by: by }) => by },
+  { heading: 'Created by', from: 'lg', cell: ({ created_by: by }) => by },
 ];
 
 export function WebhooksPage() {
@@ -51,7 +54,7 @@ export function WebhooksPage() {
   return (
     <ListPage
       title="Webhooks"
-      about="Other systems are told what happens, signed, at least once."
+      about="Send signed events to other systems, at least once."
       filters={[
         { name: 'workspace' },
         {
@@ -67,7 +70,7 @@ export function WebhooksPage() {
       columns={COLUMNS}
       keyOf={({ id }) => id}
       label="webhooks"
-      empty="Create one to tell a chat, a pager or a pipeline what happens here."
+      empty="Create a webhook to send events to a chat, a pager or a pipeline."
       actions={
         <Permitted to="webhook_write">
           <FormDialog
@@ -82,7 +85,7 @@ export function WebhooksPage() {
             }}
             answer={({ secret }) => (
               <Stack gap="xs">
-                <Text size="sm">What it is sent is signed with this secret. Copy it now: it is not shown again.</Text>
+                <Text size="sm">Deliveries are signed with this secret. Copy it now. It is not shown again.</Text>
                 <Code block>{secret}</Code>
               </Stack>
             )}
@@ -101,16 +104,16 @@ function deliveryColumns(webhook: string): readonly ListColumn<Delivery>[] {
         operation === null ? event : <To to={`/operations/${operation}`}>{event}</To>,
     },
     { heading: 'Status', width: '112px', cell: ({ status }) => <Status status={status} /> },
-    { heading: 'Tries', width: '70px', from: 'sm', cell: ({ attempts }) => attempts },
+    { heading: 'Attempts', width: '70px', from: 'sm', cell: ({ attempts }) => attempts },
     {
-      heading: 'Answer',
+      heading: 'Response',
       from: 'md',
       cell: ({ response_status: status, error, response_excerpt: excerpt }) => {
         const text = [status, error ?? excerpt].filter((part) => part !== null).join(': ');
         return <span title={text}>{text || '–'}</span>;
       },
     },
-    { heading: 'Made', width: '116px', from: 'sm', cell: ({ created_at: at }) => <Time at={at} /> },
+    { heading: 'Created', width: '116px', from: 'sm', cell: ({ created_at: at }) => <Time at={at} /> },
     {
       heading: '',
       width: '110px',
@@ -157,7 +160,7 @@ export function WebhookPage() {
             disabled={!webhook.active}
             run={() => then(client.post('/v1/webhooks/{id}/test', { path }), '/v1/webhooks/{id}/deliveries')}
           >
-            Send a test
+            Send test
           </Action>
           <Action
             variant="default"
@@ -168,7 +171,7 @@ export function WebhookPage() {
           <Action
             color="red"
             variant="outline"
-            question="With its log, and with what still waits to be sent."
+            question="This deletes the webhook, its log and its pending deliveries."
             run={async () => {
               await client.delete('/v1/webhooks/{id}', { path });
               await navigate({ to: '/webhooks' });
@@ -184,11 +187,11 @@ export function WebhookPage() {
         of={[
           ['Events', <Tags key="events" of={webhook.events} />],
           ['Workspace', webhook.workspace ?? 'all'],
-          ['By', webhook.created_by],
+          ['Created by', webhook.created_by],
           ['Created', <Time key="created" at={webhook.created_at} exact />],
           webhook.failing_since === null
             ? null
-            : ['Nothing arrives since', <Time key="failing" at={webhook.failing_since} exact />],
+            : ['Failing since', <Time key="failing" at={webhook.failing_since} exact />],
         ]}
       />
       <Heading>Deliveries</Heading>
@@ -203,7 +206,7 @@ export function WebhookPage() {
           label="deliveries"
           empty={
             <NothingFound what="deliveries" filtered={false}>
-              Send a test to see whether it arrives.
+              Send a test to check the connection.
             </NothingFound>
           }
         />

@@ -54,7 +54,7 @@ export function WorkflowEditorPage() {
       <PageHead
         title="Write a definition"
         up={{ to: '/workflows', text: 'Workflows' }}
-        about="Checked while you write. Ctrl-Space offers what fits, Tab leaves the editor."
+        about="The definition is checked while you write. Ctrl-Space completes, Tab leaves the editor."
       />
       <Group gap="xs" align="end">
         <Select
@@ -67,7 +67,7 @@ export function WorkflowEditorPage() {
         />
         <Select
           size="xs"
-          label="Begin with"
+          label="Start from"
           placeholder="an example"
           clearable
           data={types.data?.map(({ name }) => name) ?? []}
@@ -119,7 +119,7 @@ function Workbench({ initial, workspace }: { initial: string; workspace: string 
           </Button>
         </Group>
         <Text size="xs" c="dimmed">
-          Kept as workflows/&lt;name&gt;.yaml in the files of the workspace “{workspace}”, it is a type that can be run.
+          To run this definition, save it as workflows/&lt;name&gt;.yaml in the directory of workspace “{workspace}”.
         </Text>
       </Stack>
       <Stack gap="xs">
@@ -129,14 +129,14 @@ function Workbench({ initial, workspace }: { initial: string; workspace: string 
         {settled && beside.length > 0 ? <Failure error={check.error} /> : null}
         {check.data === undefined ? (
           <Text size="sm" c="dimmed">
-            The graph shows here as soon as there is nothing wrong.
+            The graph appears here when the definition is valid.
           </Text>
         ) : (
           <CheckPicture of={check.data} />
         )}
         {wanted === null ? null : (
           <>
-            <Heading>Try it with</Heading>
+            <Heading>Try with parameters</Heading>
             <SchemaForm
               schema={wanted}
               values={parameters}
@@ -166,8 +166,8 @@ function Verdict({ problems, settled, passed, text }: VerdictProps) {
       {first === undefined
         ? settled
           ? passed
-            ? 'Nothing is wrong.'
-            : 'Something is missing: see beside.'
+            ? 'No problems found.'
+            : 'Something is missing. See the right side.'
           : 'Checking…'
         : null}
       {first === undefined

@@ -21,7 +21,7 @@ const LiveSteps = lazy(async () => ({ default: (await import('../components/grap
 const COLUMNS: readonly ListColumn<Workflow>[] = [
   {
     heading: 'Workflow',
-    cell: ({ id, workflow_type: type }) => <To to={`/workflows/${id}`}>{type ?? 'without a name'}</To>,
+    cell: ({ id, workflow_type: type }) => <To to={`/workflows/${id}`}>{type ?? 'unnamed'}</To>,
   },
   ...RUN_COLUMNS,
 ];
@@ -30,7 +30,7 @@ export function WorkflowsPage() {
   return (
     <ListPage
       title="Workflows"
-      about="Whole clusters made, changed and deleted, as graphs of operations."
+      about="Workflows create, change and delete whole clusters as graphs of operations."
       filters={[
         { name: 'status', options: RUN_STATUSES },
         { name: 'workflow_type' },
@@ -41,7 +41,7 @@ export function WorkflowsPage() {
       columns={COLUMNS}
       keyOf={({ id }) => id}
       label="workflows"
-      empty="A workflow makes, changes or deletes a whole cluster. Run one to see its graph here."
+      empty="Run a workflow to see its graph here."
       actions={
         <Permitted to="workflow_submit">
           <Button size="xs" variant="default" component={Link} to="/workflows/editor">
@@ -72,7 +72,7 @@ export function WorkflowPage() {
         <Cancel
           run={workflow}
           permission="workflow_cancel"
-          question="Its steps stop first; what is half made is cleaned up. What is done stays: it can be rolled back then."
+          question="Running steps stop, and what is half done is cleaned up. Completed steps are kept; you can roll them back afterwards."
           send={() => client.post('/v1/workflows/{id}/cancel', { path: { id } })}
         />
       </PageHead>
@@ -105,10 +105,10 @@ function relatives(workflow: Workflow) {
       </To>,
     ] as const;
   return [
-    parent === null ? null : link('Belongs to', `/workflows/${parent}`, 'A workflow'),
-    of === null ? null : link('Goes on from', `/workflows/${of}`, 'The run before'),
-    by === null ? null : link('Tried again by', `/workflows/${by}`, 'The next run'),
-    rollback === null ? null : link('Undone by', `/operations/${rollback}`, 'Its rollback'),
+    parent === null ? null : link('Part of', `/workflows/${parent}`, 'View workflow'),
+    of === null ? null : link('Retry of', `/workflows/${of}`, 'Previous run'),
+    by === null ? null : link('Retried as', `/workflows/${by}`, 'Next run'),
+    rollback === null ? null : link('Rolled back by', `/operations/${rollback}`, 'View rollback'),
   ];
 }
 
@@ -119,7 +119,7 @@ function EndedActions({ workflow }: { workflow: Workflow }) {
       {workflow.status === 'completed' || workflow.retried_by !== null ? null : (
         <Permitted to="workflow_submit">
           <Action variant="default" run={() => client.post('/v1/workflows/{id}/retry', { path })}>
-            Retry what failed
+            Retry failed steps
           </Action>
         </Permitted>
       )}
@@ -128,7 +128,7 @@ function EndedActions({ workflow }: { workflow: Workflow }) {
           <Action
             color="red"
             variant="outline"
-            question="Everything that it did is undone, the last first."
+            question="This undoes everything that the workflow did, in reverse order."
             run={() => client.post('/v1/workflows/{id}/rollback', { path })}
           >
             Roll back

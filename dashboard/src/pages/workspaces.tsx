@@ -55,13 +55,13 @@ export function WorkspacesPage() {
   return (
     <ListPage
       title="Workspaces"
-      about="Each has its own servers, files, key and accounts at clouds."
+      about="A workspace groups servers, with their files, SSH key and cloud credentials."
       filters={[{ name: 'name' }]}
       path={LIST}
       columns={COLUMNS}
       keyOf={({ name }) => name}
       label="workspaces"
-      empty="Servers belong to a workspace: create the first one."
+      empty="Every server belongs to a workspace. Create one first."
       actions={
         <Permitted to="workspace_create">
           <FormDialog
@@ -93,7 +93,7 @@ export function WorkspacePage() {
               variant="default"
               run={() => then(client.post('/v1/workspaces/{name}/activate', { path: { name } }), LIST)}
             >
-              Make it the active one
+              Make active
             </Action>
           </Permitted>
         )}
@@ -101,7 +101,7 @@ export function WorkspacePage() {
           <Action
             color="red"
             variant="outline"
-            question={`The workspace ${name} is deleted; its files stay. It must have no servers any more.`}
+            question={`This deletes workspace ${name}. It must have no servers. Its files are kept.`}
             run={async () => {
               await client.delete('/v1/workspaces/{name}', { path: { name } });
               await navigate({ to: '/workspaces' });
@@ -114,12 +114,12 @@ export function WorkspacePage() {
       </PageHead>
       <Facts
         of={[
-          ['Active', workspace.active ? 'yes: meant where none is named' : 'no'],
+          ['Active', workspace.active ? 'yes: used when no workspace is given' : 'no'],
           ['Last used', <Time key="used" at={workspace.last_used} exact />],
           [
             'Servers',
             <To key="servers" to={`/servers?workspace=${name}`}>
-              Its servers
+              View servers
             </To>,
           ],
           [
@@ -150,11 +150,11 @@ function SshKey({ workspace }: { workspace: string }) {
         <Heading>SSH key</Heading>
         <Permitted to="workspace_update">
           <FormDialog
-            label="Set another key"
+            label="Replace key"
             variant="default"
-            about="Servers that let only the present key in are not reached with another one."
+            about="Existing servers accept only the present key. Add the new public key to them first."
             schema={keyBody}
-            send="Set it"
+            send="Replace key"
             run={(values) =>
               then(client.put('/v1/workspaces/{name}/ssh-key', { path, body: values as unknown as KeyBody }), LIST)
             }
@@ -172,7 +172,7 @@ function SshKey({ workspace }: { workspace: string }) {
               </span>,
               'wide',
             ],
-            ['Made', key.generated ? 'by this server' : 'elsewhere, and given to it'],
+            ['Source', key.generated ? 'generated' : 'imported'],
             [
               'For authorized_keys',
               <span key="public" className="mono">
@@ -211,20 +211,22 @@ function Accounts({ workspace }: { workspace: string }) {
   const path = (provider: string) => ({ name: workspace, provider });
   return (
     <>
-      <Heading>Accounts at clouds</Heading>
+      <Heading>Cloud credentials</Heading>
       <Text size="sm" c="dimmed">
-        Without an account of its own, the workspace uses the installation's. Credentials are tried before they are
-        kept, and never shown.
+        Without its own credentials, the workspace uses those of the installation. New credentials are verified with the
+        cloud, stored encrypted and never shown.
       </Text>
       {error === null ? null : <Failure error={error} onRetry={() => void refetch()} />}
-      <Surface label="Accounts at clouds">
-        {data?.length === 0 ? <Empty title="No account of its own">It uses the installation's accounts.</Empty> : null}
+      <Surface label="Cloud credentials">
+        {data?.length === 0 ? (
+          <Empty title="No own credentials">The workspace uses those of the installation.</Empty>
+        ) : null}
         {data === undefined || data.length === 0 ? null : (
           <table className="plain-table">
             <thead>
               <tr>
                 <th scope="col">Cloud</th>
-                <th scope="col">Kept</th>
+                <th scope="col">Fields</th>
                 <th scope="col" className="from-sm">
                   Changed
                 </th>
@@ -246,7 +248,7 @@ function Accounts({ workspace }: { workspace: string }) {
                       <Action
                         color="red"
                         variant="outline"
-                        question={`${workspace} uses the installation's account at ${account.provider} again.`}
+                        question={`${workspace} will use the installation's credentials for ${account.provider} again.`}
                         run={() =>
                           then(
                             client.delete('/v1/workspaces/{name}/credentials/{provider}', {
@@ -256,7 +258,7 @@ function Accounts({ workspace }: { workspace: string }) {
                           )
                         }
                       >
-                        Forget
+                        Delete
                       </Action>
                     </Permitted>
                   </td>
@@ -271,11 +273,11 @@ function Accounts({ workspace }: { workspace: string }) {
           {Object.keys(CREDENTIALS).map((provider) => (
             <FormDialog
               key={provider}
-              label={`Set those of ${provider}`}
+              label={`Set ${provider} credentials`}
               variant="default"
-              about={`${workspace}'s servers are made in this account from then on.`}
+              about={`New servers of ${workspace} will be created in this account.`}
               schema={credentialsSchema(provider)}
-              send="Try and keep"
+              send="Verify and save"
               run={(body) =>
                 then(client.put('/v1/workspaces/{name}/credentials/{provider}', { path: path(provider), body }), LIST)
               }
@@ -308,7 +310,7 @@ function Secrets({ workspace }: { workspace: string }) {
           <FormDialog
             label="Set secret"
             variant="default"
-            about="A secret that exists gets its next version. Values are kept encrypted and never shown."
+            about="Setting an existing secret creates a new version. Values are stored encrypted and never shown."
             schema={SECRET}
             send="Set secret"
             run={({ key, value }) => set(String(key), String(value))}
@@ -316,12 +318,14 @@ function Secrets({ workspace }: { workspace: string }) {
         </Permitted>
       </Group>
       <Text size="sm" c="dimmed">
-        Workflows refer to a secret as <code>{'${{ secrets.workspace.<key> }}'}</code>, configs of services as{' '}
-        <code>{'{"$secret": "<key>"}'}</code>.
+        Workflows refer to a secret as <code>{'${{ secrets.workspace.<key> }}'}</code>, and configurations of services
+        as <code>{'{"$secret": "<key>"}'}</code>.
       </Text>
       {error === null ? null : <Failure error={error} onRetry={() => void refetch()} />}
       <Surface label="Secrets">
-        {data?.length === 0 ? <Empty title="No secrets">Set one for workflows and services to use.</Empty> : null}
+        {data?.length === 0 ? (
+          <Empty title="No secrets">Set a secret to use it in workflows and services.</Empty>
+        ) : null}
         {data === undefined || data.length === 0 ? null : (
           <table className="plain-table">
             <thead>
@@ -349,7 +353,7 @@ function Secrets({ workspace }: { workspace: string }) {
                       <Action
                         color="red"
                         variant="outline"
-                        question={`Workflows and schedules of ${workspace} that refer to ${key} fail from then on.`}
+                        question={`Workflows and schedules of ${workspace} that refer to ${key} will fail.`}
                         run={() =>
                           then(
                             client.delete('/v1/workspaces/{name}/secrets/{key}', { path: { name: workspace, key } }),

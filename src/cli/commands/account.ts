@@ -13,24 +13,24 @@ export const accountCommands: readonly CommandDefinition[] = [
   {
     name: 'login',
     summary: 'log in to a server and remember it as a context',
-    description: `The tokens are kept in a file that only you can read, and renewed by themselves. In a pipeline set
-PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is needed.`,
+    description: `The tokens are stored in a file that only you can read, and renewed automatically. In a pipeline, set
+PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead of logging in.`,
     examples: [
       'provisioning login https://provisioning.example',
       'provisioning login --username ci --password-stdin < password.txt',
     ],
-    arguments: [{ name: 'url', description: `where the server is (default ${DEFAULT_URL})`, optional: true }],
+    arguments: [{ name: 'url', description: `address of the server (default ${DEFAULT_URL})`, optional: true }],
     options: [
-      { flags: '--username <name>', description: 'who logs in', default: 'admin' },
+      { flags: '--username <name>', description: 'user name', default: 'admin' },
       { flags: '--password-stdin', description: 'read the password from standard input' },
       {
         flags: '--totp <code>',
-        description: 'code of the authenticator app (asked for where it is needed, as a recovery code is)',
+        description: 'code of the authenticator app (default: the command asks for it if needed)',
       },
-      { flags: '--name <context>', description: 'name of the context (default: the host of the address)' },
+      { flags: '--name <context>', description: 'name of the context (default: the host of the url)' },
       {
         flags: '--ca <file>',
-        description: 'PEM file of authorities to trust for this server; also as PROVISIONING_CA, for any command',
+        description: 'PEM file of certificate authorities to trust for this server; for any command: PROVISIONING_CA',
       },
     ],
     covers: ['POST /v1/auth/login', 'POST /v1/auth/refresh'],
@@ -38,7 +38,7 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is 
       const { terminal, configFile, environment } = session;
       const url = (address ?? environment.PROVISIONING_URL ?? DEFAULT_URL).replace(/\/+$/, '');
       if (!/^https?:\/\//.test(url) || !URL.canParse(url))
-        throw new UsageError(`"${url}" is no address. It looks like https://provisioning.example`);
+        throw new UsageError(`"${url}" is not a valid address. Example: https://provisioning.example`);
       const name = text(options, 'name') ?? new URL(url).host;
       const username = text(options, 'username') ?? 'admin';
       const authorities = text(options, 'ca') ?? environment.PROVISIONING_CA;
@@ -62,7 +62,7 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is 
         contexts: { ...config.contexts, [name]: entry },
       }));
       session.done(
-        `Logged in as ${username}; the context "${name}" is now the current one.`,
+        `Logged in as ${username}. Current context: "${name}".`,
         { context: name, url, username },
         { name: 'context' },
       );
@@ -70,19 +70,19 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is 
   },
   {
     name: 'logout',
-    summary: 'end all your logins on the server and forget the tokens',
+    summary: 'end all your logins on the server and delete the stored tokens',
     examples: ['provisioning logout'],
     covers: ['POST /v1/auth/logout'],
     async run(session, _args, options) {
       const client = await session.client();
       if (options.check === true) await client.post('/v1/auth/logout');
       else await client.logout();
-      session.done('Logged out, everywhere.', { logged_out: true }, { name: 'logged_out' });
+      session.done('All your logins have ended.', { logged_out: true }, { name: 'logged_out' });
     },
   },
   {
     name: 'whoami',
-    summary: 'show who you are and what you may',
+    summary: 'show your user and your permissions',
     examples: ['provisioning whoami', 'provisioning whoami -o json'],
     covers: ['GET /v1/auth/me'],
     async run(session) {
@@ -96,10 +96,10 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is 
     covers: ['POST /v1/auth/password'],
     async run(session) {
       const { terminal } = session;
-      const current = await terminal.ask('Present password: ', { hidden: true });
+      const current = await terminal.ask('Current password: ', { hidden: true });
       const next = await terminal.ask('New password: ', { hidden: true });
       if ((await terminal.ask('New password again: ', { hidden: true })) !== next) {
-        throw new UsageError('The two are not the same. Nothing was changed.');
+        throw new UsageError('The two new passwords differ. Nothing was changed.');
       }
       const client = await session.client();
       const change = (totp: string | undefined) =>
@@ -110,7 +110,7 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead; then no file is 
         if (!(error instanceof ApiError && error.code === 'TOTP_REQUIRED')) throw error;
         return change(await askForCode(terminal));
       });
-      session.done('Changed. Log in again: provisioning login', { changed: true }, { name: 'changed' });
+      session.done('Password changed. Log in again: provisioning login', { changed: true }, { name: 'changed' });
     },
   },
 ];

@@ -8,7 +8,7 @@ const METHODS = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'];
 /** Any request at all. */
 export const apiCommand: CommandDefinition = {
   name: 'api',
-  summary: 'send any request and print the answer',
+  summary: 'send any API request and print the response',
   examples: [
     'provisioning api GET /v1/servers?status=running',
     `provisioning api POST /v1/workspaces/create --data '{"name": "staging"}'`,
@@ -16,22 +16,24 @@ export const apiCommand: CommandDefinition = {
   ],
   arguments: [
     { name: 'method', description: METHODS.join(', '), values: METHODS },
-    { name: 'path', description: 'path with its query' },
+    { name: 'path', description: 'path with query, such as /v1/servers?status=running' },
   ],
   options: [
-    { flags: '--data <json>', description: 'the body; @file reads a file, @- standard input' },
-    { flags: '--header <name:value>', description: 'a further header; may be given several times', repeatable: true },
+    { flags: '--data <json>', description: 'request body; @file reads a file, @- reads standard input' },
+    { flags: '--header <name:value>', description: 'additional header; can be repeated', repeatable: true },
   ],
   covers: ['GET /openapi.json'],
   plain: 'the answer as the server gives it',
   async run(session, [givenMethod = '', path = ''], options) {
     const method = givenMethod.toUpperCase();
-    if (!METHODS.includes(method)) throw new UsageError(`"${givenMethod}" is no method. Known: ${METHODS.join(', ')}.`);
-    if (!path.startsWith('/')) throw new UsageError(`The path begins with a slash: /v1/servers, not "${path}".`);
+    if (!METHODS.includes(method))
+      throw new UsageError(`"${givenMethod}" is not a supported method. Use ${METHODS.join(', ')}.`);
+    if (!path.startsWith('/'))
+      throw new UsageError(`The path must begin with a slash, such as /v1/servers: "${path}".`);
     const headers = Object.fromEntries(
       (texts(options, 'header') ?? []).map((header) => {
         const [, name = '', value = ''] = /^([^:\s]+):\s*(.*)$/.exec(header) ?? [];
-        if (name === '') throw new UsageError(`--header ${header}: it looks like "name: value".`);
+        if (name === '') throw new UsageError(`--header ${header}: expected "name: value".`);
         return [name.toLowerCase(), value];
       }),
     );

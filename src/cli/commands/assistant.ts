@@ -5,9 +5,9 @@ import type { CommandDefinition } from '../command.ts';
 export const assistantCommands: readonly CommandDefinition[] = [
   {
     name: 'mcp',
-    summary: 'serve an assistant on standard input and output (Model Context Protocol)',
+    summary: 'connect an AI assistant over standard input and output (MCP)',
     description:
-      'It may do what the token may: give it one of its own, with a role that fits (docs/guides/assistants.md). The server itself offers the same at /mcp.',
+      'The assistant has the permissions of the token. Create a separate token with a suitable role for it (docs/guides/assistants.md). The server offers the same tools over HTTP at /mcp.',
     examples: ['provisioning mcp', 'provisioning mcp --context staging'],
     covers: ['GET /v1/auth/me'],
     plain: 'the protocol of assistants',

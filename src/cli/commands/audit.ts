@@ -20,15 +20,15 @@ const KEY_BYTES = 32;
 export const auditCommands: readonly CommandDefinition[] = [
   listCommand({
     name: 'audit',
-    summary: 'show who changed what, or was refused, the newest first',
+    summary: 'show who changed what or was refused, newest first',
     examples: ['provisioning audit --outcome denied', 'provisioning audit --principal dev.one --limit 20'],
     path: '/v1/audit',
     filters: {
-      principal: 'only of this user',
+      principal: 'only by this user',
       action: 'only this action, such as server.create',
       workspace: 'only in this workspace',
       outcome: 'allowed, denied or failed',
-      operation_id: 'only what set off this operation',
+      operation_id: 'only the action that started this operation',
     },
     view: {
       columns: [
@@ -45,9 +45,9 @@ export const auditCommands: readonly CommandDefinition[] = [
   }),
   {
     name: 'audit checkpoint',
-    summary: 'show the newest checkpoint of the audit log, to be noted elsewhere',
-    description: `Keep it where whoever can write to the database cannot: "provisioning audit verify --checkpoint FILE" then
-notices when rows before it were changed or cut off.`,
+    summary: 'show the newest checkpoint of the audit log',
+    description: `Store it in a place that people with access to the database cannot change. "provisioning audit verify --checkpoint FILE" then
+detects earlier rows that were changed or cut off.`,
     examples: ['provisioning audit checkpoint -o json > checkpoint.json'],
     covers: ['GET /v1/audit/checkpoint'],
     async run(session) {
@@ -58,8 +58,8 @@ notices when rows before it were changed or cut off.`,
     name: 'audit export',
     summary: 'write the sealed audit log as JSON lines',
     examples: ['provisioning audit export audit.jsonl', 'provisioning audit export more.jsonl --after 120000'],
-    arguments: [{ name: 'file', description: 'the file to make; -: standard output' }],
-    options: [{ flags: '--after <position>', description: 'only rows behind this position', default: '0' }],
+    arguments: [{ name: 'file', description: 'file to create, or - for standard output' }],
+    options: [{ flags: '--after <position>', description: 'only rows after this position', default: '0' }],
     covers: ['GET /v1/audit/export'],
     plain: 'what it prints is the export',
     async run(session, [file = '-'], options) {
@@ -85,30 +85,30 @@ notices when rows before it were changed or cut off.`,
   },
   {
     name: 'audit verify',
-    summary: 'check that nobody has tampered with the audit log',
-    description: `Walks the chain of all rows and compares it with the checkpoints, of the server or, with --file, of an export
-without any server. Whether the checkpoints are genuine is decided with --key-file, which "provisioning audit-key" prints
-on a machine of the server; without it the server's word is taken. What was cut off the end shows only against a checkpoint
-noted elsewhere.`,
+    summary: 'check the audit log for tampering',
+    description: `Verifies the hash chain of all rows and compares it with the checkpoints: those of the server or, with --file, those of an
+export, without a server. With --key-file the checkpoints are verified here; run "provisioning audit-key" on the server to
+get the key. Without it, the server's own verification is trusted. Rows cut off at the end are detected only with
+--checkpoint and a checkpoint that was stored elsewhere.`,
     examples: [
       'provisioning audit verify --checkpoint noted.json',
       'provisioning audit verify --file audit.jsonl --key-file audit.key',
     ],
     options: [
-      { flags: '--file <export>', description: 'an export to verify instead of the server' },
-      { flags: '--key-file <file>', description: 'the key of the checkpoints' },
+      { flags: '--file <export>', description: 'verify this export instead of the server' },
+      { flags: '--key-file <file>', description: 'file with the key of the checkpoints' },
       {
         flags: '--chain-only',
-        description: 'with --file and without the key: whoever wrote the file may have made it up',
+        description: 'with --file: verify without the key, so a forged file is not detected',
       },
-      { flags: '--checkpoint <file>', description: 'a checkpoint noted earlier, which must still hold' },
+      { flags: '--checkpoint <file>', description: 'file with a checkpoint that was stored earlier' },
     ],
     covers: ['GET /v1/audit/export'],
     async run(session, _args, options) {
       const [file, keyFile, notedFile] = ['file', 'keyFile', 'checkpoint'].map((name) => text(options, name));
       if (file !== undefined && keyFile === undefined && options.chainOnly !== true)
         throw new UsageError(
-          'Without --key-file nothing tells whether an export was made by the server. Give it, or --chain-only.',
+          'Without --key-file a forged export cannot be detected. Give --key-file, or --chain-only to accept this.',
         );
       const key = keyFile === undefined ? null : await readKey(keyFile);
       const noted = notedFile === undefined ? null : await readCheckpoint(notedFile);
@@ -117,9 +117,9 @@ noted elsewhere.`,
       walk: for await (const page of source) for (const line of page) if (!verifier.take(line)) break walk;
       const report = verifier.end();
       session.record(report, { name: 'ok' });
-      if (!report.ok) throw new ConflictError(`The audit log cannot be believed. ${report.problem}`);
+      if (!report.ok) throw new ConflictError(`The audit log failed verification. ${report.problem}`);
       if (file !== undefined && report.rows + report.checkpoints === 0)
-        throw new ConflictError(`The audit log cannot be believed. ${file} is empty.`);
+        throw new ConflictError(`The audit log failed verification. ${file} is empty.`);
       for (const caveat of caveatsOf(report)) session.terminal.note(caveat);
     },
   },
@@ -128,19 +128,21 @@ noted elsewhere.`,
 function caveatsOf(report: AuditReport): string[] {
   const { judged_by: judge, vouched_from: from, first, deleted_through: deleted, compared } = report;
   return [
-    ...(judge === 'nobody' ? ['Not decided: whether the checkpoints are genuine. Give --key-file.'] : []),
-    ...(judge === 'server'
-      ? ["The server's word was taken for the checkpoints. Give --key-file to decide it here."]
-      : []),
+    ...(judge === 'nobody' ? ['Not verified: the checkpoints. Give --key-file.'] : []),
+    ...(judge === 'server' ? ['The server verified the checkpoints. Give --key-file to verify them here.'] : []),
     ...(from !== null && first !== null && from > first
-      ? [`Rows ${first} to ${from - 1} are chained, but were sealed before there were checkpoints.`]
+      ? [`Rows ${first} to ${from - 1} are in the chain, but were sealed before checkpoints existed.`]
       : []),
     ...(deleted === null
       ? []
-      : [`Not here: the rows up to ${deleted}. Retention deleted them after their export to ${report.exported_to}.`]),
-    ...(compared === false ? ['Not compared: the noted checkpoint is of a row that retention has deleted.'] : []),
+      : [
+          `Not included: the rows up to ${deleted}. Retention deleted them after their export to ${report.exported_to}.`,
+        ]),
+    ...(compared === false ? ['Not compared: retention has deleted the row of the given checkpoint.'] : []),
     ...(compared === null
-      ? ['Not decided: whether rows were cut off the end. Give --checkpoint with one noted elsewhere.']
+      ? [
+          'Not verified: whether rows were cut off at the end. Give --checkpoint with a checkpoint that was stored elsewhere.',
+        ]
       : []),
   ];
 }
@@ -179,14 +181,14 @@ function parseLine(line: string, place: string): AuditLine {
   } catch {
     // Told below: it is not JSON.
   }
-  throw new ConflictError(`The audit log cannot be believed. ${place} is no line of an export.`);
+  throw new ConflictError(`The audit log failed verification. ${place} is not a line of an export.`);
 }
 
 async function readKey(file: string): Promise<Buffer> {
   const hex = (await readFile(file, 'utf8').catch(cannotUse(file))).trim();
   if (/^[0-9a-f]+$/i.test(hex) && hex.length === KEY_BYTES * 2) return Buffer.from(hex, 'hex');
   throw new UsageError(
-    `${file} holds no key: ${KEY_BYTES * 2} hexadecimal digits. Make it with: provisioning audit-key`,
+    `${file} does not contain a key of ${KEY_BYTES * 2} hexadecimal digits. Create it with: provisioning audit-key`,
   );
 }
 
@@ -199,11 +201,11 @@ async function readCheckpoint(file: string): Promise<AuditCheckpoint> {
   } catch {
     // Told below: it is not JSON.
   }
-  throw new UsageError(`${file} holds no checkpoint. Make it with: provisioning audit checkpoint -o json`);
+  throw new UsageError(`${file} does not contain a checkpoint. Create it with: provisioning audit checkpoint -o json`);
 }
 
 function cannotUse(file: string) {
   return (error: unknown): never => {
-    throw new UsageError(`${file} cannot be used: ${error instanceof Error ? error.message : String(error)}`);
+    throw new UsageError(`Cannot use ${file}: ${error instanceof Error ? error.message : String(error)}`);
   };
 }

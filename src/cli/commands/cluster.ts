@@ -8,9 +8,9 @@ const HOURS = /^[1-9][0-9]?$/;
 export const clusterCommands: readonly CommandDefinition[] = [
   {
     name: 'cluster kubeconfig',
-    summary: 'get a way into a Kubernetes cluster',
+    summary: 'get a kubeconfig for a Kubernetes cluster',
     description:
-      'A certificate for you alone, with all rights in the cluster. It cannot be taken back before it expires: keep the file to yourself.',
+      'The file contains a certificate for you, with all rights in the cluster. It cannot be revoked before it expires: do not share the file.',
     examples: [
       '(umask 077 && provisioning cluster kubeconfig >~/.kube/config)',
       'provisioning cluster kubeconfig kubernetes --workspace prod --hours 1',
@@ -23,10 +23,7 @@ export const clusterCommands: readonly CommandDefinition[] = [
         optional: true,
       },
     ],
-    options: [
-      TASKSERV_WORKSPACE,
-      { flags: '--hours <number>', description: 'how long it is good for, 24 at most (default: 8)' },
-    ],
+    options: [TASKSERV_WORKSPACE, { flags: '--hours <number>', description: 'validity, at most 24 (default: 8)' }],
     covers: ['GET /v1/taskservs/{id}/kubeconfig'],
     plain: 'a file for kubectl',
     async run(session, [name = 'kubernetes'], options) {

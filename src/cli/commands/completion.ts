@@ -36,7 +36,7 @@ export const completionCommands: readonly CommandDefinition[] = [
     async run({ terminal }, [shell = '']) {
       const script = SCRIPTS[shell];
       if (script === undefined)
-        throw new UsageError(`"${shell}" is not known. Known: ${Object.keys(SCRIPTS).join(', ')}.`);
+        throw new UsageError(`"${shell}" is not a supported shell. Use ${Object.keys(SCRIPTS).join(', ')}.`);
       terminal.out(script);
     },
   },

@@ -8,7 +8,7 @@ const VIEW = { columns: [field('current'), field('name'), field('url'), field('u
 function mustKnow(config: ConfigFile, name: string): void {
   if (config.contexts[name] !== undefined) return;
   throw new NotFoundError(
-    `There is no context "${name}". Known: ${Object.keys(config.contexts).join(', ') || 'none'}.`,
+    `There is no context "${name}". Known contexts: ${Object.keys(config.contexts).join(', ') || 'none'}.`,
   );
 }
 
@@ -16,7 +16,7 @@ function mustKnow(config: ConfigFile, name: string): void {
 export const contextCommands: readonly CommandDefinition[] = [
   {
     name: 'context list',
-    summary: 'show the servers that you have logged in to',
+    summary: 'list the servers that you have logged in to',
     examples: ['provisioning context list'],
     covers: [],
     async run(session) {
@@ -32,7 +32,7 @@ export const contextCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'context use',
-    summary: 'send commands to this server from now on',
+    summary: 'choose the server that commands are sent to',
     examples: ['provisioning context use provisioning.example'],
     arguments: [{ name: 'name', description: 'name of a context' }],
     covers: [],
@@ -41,12 +41,12 @@ export const contextCommands: readonly CommandDefinition[] = [
         mustKnow(config, name);
         return { ...config, current: name };
       });
-      session.done(`The context "${name}" is now the current one.`, { name, current: true }, VIEW);
+      session.done(`Current context: "${name}".`, { name, current: true }, VIEW);
     },
   },
   {
     name: 'context delete',
-    summary: 'forget a server and the tokens for it',
+    summary: 'delete a context and its stored tokens',
     examples: ['provisioning context delete old.example'],
     arguments: [{ name: 'name', description: 'name of a context' }],
     covers: [],
@@ -56,7 +56,7 @@ export const contextCommands: readonly CommandDefinition[] = [
         const { [name]: _, ...contexts } = config.contexts;
         return { current: config.current === name ? null : config.current, contexts };
       });
-      session.done(`The context "${name}" is forgotten.`, { name, deleted: true }, VIEW);
+      session.done(`Context "${name}" deleted.`, { name, deleted: true }, VIEW);
     },
   },
 ];

@@ -8,7 +8,7 @@ import type { Session } from '../session.ts';
 
 /** Events of one answer; the next ones are asked for behind its last. */
 const PAGE = 10_000;
-const FOLLOW = { flags: '-f, --follow', description: 'go on as they happen' };
+const FOLLOW = { flags: '-f, --follow', description: 'keep showing new events' };
 
 /** `operation logs` and `events`. */
 export const eventCommands: readonly CommandDefinition[] = [
@@ -16,21 +16,21 @@ export const eventCommands: readonly CommandDefinition[] = [
     name: 'operation logs',
     summary: 'show the events of an operation',
     description:
-      'Each line is an event: its number, its time, and what happened. With --output json one JSON text a line.',
+      'Each line is an event: its number, its time, and what happened. --output json prints one JSON object per line.',
     examples: [
       'provisioning operation logs -f 01a20f95-0b28-7041-8584-a68ad54fc75b',
       'provisioning operation logs 01a20f95-0b28-7041-8584-a68ad54fc75b --after 120 -o json',
     ],
     arguments: [{ name: 'id', description: 'id of the operation', names: 'operation' }],
     options: [
-      { flags: '-f, --follow', description: 'go on until the operation has ended' },
-      { flags: '--after <number>', description: 'only events behind the one with this number' },
+      { flags: '-f, --follow', description: 'keep showing new events until the operation has ended' },
+      { flags: '--after <number>', description: 'only events after this number' },
     ],
     covers: ['GET /v1/operations/{id}/events'],
     async run(session, [id = ''], options) {
       const client = await session.client();
       const first = text(options, 'after') ?? '0';
-      if (!/^\d+$/.test(first)) throw new UsageError('--after must be the number of an event.');
+      if (!/^\d+$/.test(first)) throw new UsageError('--after must be the number of an event, such as 120.');
       let after = Number(first);
       if (options.follow === true) return print(session, client.follow(id, { after }), options.output);
       for (;;) {
@@ -44,18 +44,18 @@ export const eventCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'events',
-    summary: 'show the events of everything you may see',
-    description: 'Without --follow the newest of them, or those behind --after.',
+    summary: 'show the events of all operations that you may see',
+    description: 'Without --follow it shows the newest events, or those after --after.',
     examples: [
       'provisioning events --follow --workspace production',
       'provisioning events --kind server.create -o json',
     ],
     options: [
       FOLLOW,
-      { flags: '-w, --workspace <name>', names: 'workspace', description: 'only of this workspace' },
+      { flags: '-w, --workspace <name>', names: 'workspace', description: 'only in this workspace' },
       { flags: '--kind <kind>', description: 'only of operations of this kind' },
-      { flags: '--after <id>', description: 'only those after the event with this id' },
-      { flags: '--limit <number>', description: `events at most, up to ${PAGE} (default 1000)` },
+      { flags: '--after <id>', description: 'only events after the one with this id' },
+      { flags: '--limit <number>', description: `maximum number of events, up to ${PAGE} (default 1000)` },
     ],
     covers: ['GET /v1/events'],
     async run(session, _args, options) {

@@ -14,7 +14,7 @@ import { durationSeconds } from './parameters.ts';
 
 /** Options of what creates something that can be guarded. */
 export const GUARD_OPTIONS: readonly CommandOption[] = [
-  { flags: '--protect', description: 'refuse whatever would delete it, until the protection is removed' },
+  { flags: '--protect', description: 'protect it from deletion' },
   { flags: '--ttl <duration>', description: 'delete it after this time: 30m, 8h, 14d (default: never)' },
   { flags: '--expires-at <time>', description: 'delete it at this time (RFC 3339)' },
 ];
@@ -80,9 +80,9 @@ export function guardCommands(kind: GuardedKind): readonly CommandDefinition[] {
     command(
       'protect',
       {
-        summary: `refuse whatever would delete a ${type}`,
+        summary: `protect a ${type} from deletion`,
         description:
-          'Deleting, recreating, rollbacks and its own expiry are refused until somebody with the permission "protection_remove" takes the protection off.',
+          'Nothing can delete or recreate it, including rollbacks and its own expiry, until somebody with the permission "protection_remove" removes the protection.',
         examples: [`provisioning ${type} protect ${example}`],
       },
       () => ({ protect: true }),
@@ -99,8 +99,8 @@ export function guardCommands(kind: GuardedKind): readonly CommandDefinition[] {
     command(
       'expire',
       {
-        summary: `set when a ${type} is deleted by itself`,
-        description: 'It is announced before by events and webhooks.',
+        summary: `set when a ${type} is deleted automatically`,
+        description: 'Events and webhooks announce the deletion in advance.',
         examples: [
           `provisioning ${type} expire ${example} --ttl 8h`,
           `provisioning ${type} expire ${example} --at 2030-01-31T18:00:00Z`,
@@ -109,7 +109,7 @@ export function guardCommands(kind: GuardedKind): readonly CommandDefinition[] {
         options: [
           { flags: '--ttl <duration>', description: 'after this time: 30m, 8h, 14d' },
           { flags: '--at <time>', description: 'at this time (RFC 3339)' },
-          { flags: '--never', description: 'keep it' },
+          { flags: '--never', description: 'never delete it automatically' },
         ],
       },
       (_thing, options) => expiryIn(options),
@@ -117,8 +117,8 @@ export function guardCommands(kind: GuardedKind): readonly CommandDefinition[] {
     command(
       'extend',
       {
-        summary: `let a ${type} that expires live longer`,
-        description: 'The time is added to its expiry; where that has passed, to now.',
+        summary: `postpone the expiry of a ${type}`,
+        description: 'The time is added to the present expiry, or to the present time if the expiry has passed.',
         examples: [`provisioning ${type} extend ${example} --ttl 4h`],
         options: [{ flags: '--ttl <duration>', description: 'how much longer: 30m, 4h, 7d', required: true }],
       },
@@ -140,7 +140,7 @@ function expiryIn(options: OptionValues): GuardChange {
 /** @throws UsageError where it does not expire. */
 function later(type: GuardedKind['type'], { id, expires_at: expiry }: Guarded, ttl: string): GuardChange {
   if (expiry === null) {
-    throw new UsageError(`${id} does not expire. To set when it does: provisioning ${type} expire ${id} --ttl ${ttl}`);
+    throw new UsageError(`${id} has no expiry to extend. Set one: provisioning ${type} expire ${id} --ttl ${ttl}`);
   }
   const seconds = durationSeconds('--ttl', ttl);
   if (Date.parse(expiry) <= Date.now()) return { ttl };

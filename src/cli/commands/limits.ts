@@ -12,9 +12,9 @@ const NONE = 'none';
 export const limitCommands: readonly CommandDefinition[] = [
   {
     name: 'limits',
-    summary: 'show the limits that hold for you, and what is used of them',
+    summary: 'show your limits and their current use',
     examples: ['provisioning limits', 'provisioning limits --workspace production'],
-    options: [{ flags: '-w, --workspace <name>', description: 'of workspaces only this one', names: 'workspace' }],
+    options: [{ flags: '-w, --workspace <name>', description: 'only this workspace', names: 'workspace' }],
     covers: ['GET /v1/limits'],
     async run(session, _args, options) {
       const query = given({ workspace: text(options, 'workspace') });
@@ -23,18 +23,18 @@ export const limitCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'workspace limit',
-    summary: 'limit what the servers of a workspace may be together',
-    description: `A limit that is left out stays as it is; "${NONE}" takes one off.`,
+    summary: 'limit the number, size and cost of the servers of a workspace',
+    description: `Limits that you leave out stay unchanged. "${NONE}" removes a limit.`,
     examples: [
       'provisioning workspace limit staging --servers 20 --monthly-cost 500',
       'provisioning workspace limit staging --cpus none',
     ],
     arguments: [{ name: 'name', description: 'name of the workspace', names: 'workspace' }],
     options: [
-      { flags: '--servers <number>', description: 'how many servers' },
-      { flags: '--cpus <number>', description: 'how many processors they have together' },
-      { flags: '--memory <GiB>', description: 'how much memory they have together' },
-      { flags: '--monthly-cost <amount>', description: 'what they cost a month, in what their providers bill in' },
+      { flags: '--servers <number>', description: 'number of servers' },
+      { flags: '--cpus <number>', description: 'total number of processors' },
+      { flags: '--memory <GiB>', description: 'total memory' },
+      { flags: '--monthly-cost <amount>', description: 'total cost per month, in the currency of the providers' },
     ],
     covers: ['PATCH /v1/workspaces/{name}'],
     async run(session, [name = ''], options) {
@@ -44,7 +44,8 @@ export const limitCommands: readonly CommandDefinition[] = [
         memory: amount(options, 'memory'),
         monthly_cost: amount(options, 'monthlyCost'),
       });
-      if (Object.keys(limits).length === 0) throw new UsageError('Give a limit, such as --servers 20.');
+      if (Object.keys(limits).length === 0)
+        throw new UsageError('Nothing to change. Give a limit, such as --servers 20.');
       const client = await session.client();
       session.record(await client.patch('/v1/workspaces/{name}', { path: { name }, body: { limits } }), {
         name: 'name',
@@ -60,7 +61,7 @@ function amount(options: OptionValues, name: string): number | null | undefined 
   if (given === NONE) return null;
   const number = Number(given);
   if (given.trim() === '' || !Number.isFinite(number) || number < 0) {
-    throw new UsageError(`"${given}" is no limit: write a number, or "${NONE}".`);
+    throw new UsageError(`"${given}" is not a valid limit. Give a number or "${NONE}".`);
   }
   return number;
 }

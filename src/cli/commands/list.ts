@@ -17,7 +17,7 @@ interface ListCommand {
 
 /** Filters that every list has. */
 const CREATED = {
-  created_after: 'only from this time on (RFC 3339 or a date)',
+  created_after: 'only at or after this time (RFC 3339 or a date)',
   created_before: 'only before this time',
 };
 /** Filters whose value completion can ask the server for. */
@@ -48,17 +48,18 @@ export function listCommand({ name, summary, examples, path, filters, view }: Li
     examples,
     options: [
       ...options,
-      { flags: '--sort <field>', description: 'field to sort by, with "-" before it from last to first' },
+      { flags: '--sort <field>', description: 'field to sort by; "-field" sorts in descending order' },
       {
         flags: '--limit <number>',
-        description: 'rows at most; 0: all, printed as they come',
+        description: 'maximum number of rows; 0: all, printed as they arrive',
         default: String(DEFAULT_LIMIT),
       },
     ],
     covers: [`GET ${path}`],
     async run(session, _args, values) {
       const limit = Number(text(values, 'limit'));
-      if (!Number.isInteger(limit) || limit < 0) throw new UsageError('--limit must be a whole number; 0: all rows.');
+      if (!Number.isInteger(limit) || limit < 0)
+        throw new UsageError('--limit must be a whole number. 0 shows all rows.');
       const query: Record<string, string> = {};
       for (const parameter of [...Object.keys(all), 'sort']) {
         const value = text(values, camelCase(parameter));
@@ -67,7 +68,7 @@ export function listCommand({ name, summary, examples, path, filters, view }: Li
       const rows = (await session.client()).list(path, query as never);
       const cut = { more: false };
       const count = await session.stream(limit === 0 ? rows : first(rows, limit, cut), view);
-      if (cut.more) session.terminal.note(`Only the first ${count} rows are shown. All of them: --limit 0`);
+      if (cut.more) session.terminal.note(`Only the first ${count} rows are shown. Show all: --limit 0`);
     },
   };
 }

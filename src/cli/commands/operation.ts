@@ -23,7 +23,7 @@ const OPERATION = { noun: 'operation', view: VIEW } as const;
 export const operationCommands: readonly CommandDefinition[] = [
   listCommand({
     name: 'operation list',
-    summary: 'show operations, the newest first',
+    summary: 'list operations, newest first',
     examples: [
       'provisioning operation list --status running',
       'provisioning operation list --kind server.create -o name',
@@ -32,12 +32,12 @@ export const operationCommands: readonly CommandDefinition[] = [
     path: '/v1/operations',
     filters: {
       status: 'pending, running, completed, failed or cancelled',
-      workspace: 'only of this workspace',
+      workspace: 'only in this workspace',
       kind: 'only of this kind, such as server.create',
       resource: 'only of this resource, such as server:srv-…',
-      parent_id: 'only what belongs to this operation',
-      created_by: 'only what this user set off',
-      check_mode: 'any: with checks; true: only checks; false (the default): without',
+      parent_id: 'only operations that belong to this one',
+      created_by: 'only started by this user',
+      check_mode: 'any: include checks; true: only checks; false: no checks (default)',
     },
     view: VIEW,
   }),
@@ -45,9 +45,9 @@ export const operationCommands: readonly CommandDefinition[] = [
   followCommand(
     OPERATION,
     'wait',
-    'wait until an operation has ended, and show what happens',
+    'wait until an operation has ended, and show its progress',
     'provisioning operation wait $(provisioning server stop web-01 --no-wait -o name)',
   ),
-  cancelCommand(OPERATION, 'stop an operation; what is half made is cleaned up'),
+  cancelCommand(OPERATION, 'cancel an operation and clean up what is half done'),
   ...eventCommands,
 ];

@@ -23,9 +23,9 @@ function protection(protect: boolean): CommandDefinition {
   const verb = protect ? 'protect' : 'unprotect';
   return {
     name: `orphan ${verb}`,
-    summary: protect ? 'refuse whatever would delete one of them' : 'remove the protection of one of them',
+    summary: protect ? 'protect an orphan from deletion' : 'remove the protection of an orphan',
     description: protect
-      ? 'Also its deletion by PROVISIONING_ORPHAN_DELETE_AFTER. Taken over, it stays protected.'
+      ? 'This includes deletion by PROVISIONING_ORPHAN_DELETE_AFTER. The protection is kept if you adopt the server.'
       : 'This needs the permission "protection_remove".',
     examples: [`provisioning orphan ${verb} orp-3bj4tuexnfre`],
     arguments: [ORPHAN],
@@ -33,7 +33,7 @@ function protection(protect: boolean): CommandDefinition {
     async run(session, [id = '']) {
       const client = await session.client();
       const orphan = await client.patch('/v1/orphans/{id}', { path: { id }, body: { protect } });
-      session.done(`The orphan ${id} is ${protect ? 'protected' : 'not protected any more'}.`, orphan, VIEW);
+      session.done(`Orphan ${id} is ${protect ? 'now protected' : 'no longer protected'}.`, orphan, VIEW);
     },
   };
 }
@@ -42,23 +42,23 @@ function protection(protect: boolean): CommandDefinition {
 export const orphanCommands: readonly CommandDefinition[] = [
   listCommand({
     name: 'orphan list',
-    summary: 'show servers that stand at a provider and that nobody knows',
+    summary: 'list orphans: servers at a provider that are not recorded here',
     examples: ['provisioning orphan list', 'provisioning orphan list --provider hetzner -o json'],
     path: '/v1/orphans',
     filters: {
       provider: 'only at this provider',
-      provider_id: 'only the one that the provider calls so',
-      workspace: 'only those whose label names this workspace',
+      provider_id: 'only the server with this id at the provider',
+      workspace: 'only with a label of this workspace',
       zone: 'only in this zone',
-      plan: 'only of this plan',
-      created_after: 'only first seen from this time on (RFC 3339 or a date)',
+      plan: 'only with this plan',
+      created_after: 'only first seen at or after this time (RFC 3339 or a date)',
       created_before: 'only first seen before this time',
     },
     view: VIEW,
   }),
   {
     name: 'orphan show',
-    summary: 'show one of them, with what it costs where the provider tells',
+    summary: 'show one orphan, with its price if the provider publishes one',
     examples: ['provisioning orphan show orp-3bj4tuexnfre -o yaml'],
     arguments: [ORPHAN],
     covers: ['GET /v1/orphans/{id}'],
@@ -70,11 +70,11 @@ export const orphanCommands: readonly CommandDefinition[] = [
   protection(false),
   {
     name: 'orphan delete',
-    summary: 'delete one of them with its disks',
-    description: 'It is looked at once more right before; what belongs to a server by then is left alone.',
+    summary: 'delete an orphan and its disks',
+    description: 'The server is checked again right before the deletion. It is kept if it has been adopted meanwhile.',
     examples: ['provisioning orphan delete orp-3bj4tuexnfre --yes'],
     arguments: [ORPHAN],
-    options: [{ flags: '-y, --yes', description: 'do not ask' }],
+    options: [{ flags: '-y, --yes', description: 'do not ask for confirmation' }],
     covers: ['DELETE /v1/orphans/{id}'],
     operation: true,
     async run(session, [id = '']) {

@@ -12,7 +12,7 @@ export async function namedValues(option: string, given: readonly string[] = [])
   const values: Record<string, unknown> = {};
   for (const text of given) {
     const at = text.indexOf('=');
-    if (at < 1) throw new UsageError(`${option} ${text}: it looks like name=value.`);
+    if (at < 1) throw new UsageError(`${option} ${text}: expected name=value.`);
     const value = text.slice(at + 1);
     values[text.slice(0, at)] = value.startsWith('@')
       ? (await readText(value.slice(1), option)).trimEnd()
@@ -80,20 +80,19 @@ const UNIT_SECONDS: Record<string, number> = { s: 1, m: 60, h: 3_600, d: 86_400,
 /** `90d`, `12h`, `30m` → seconds. @throws UsageError */
 export function durationSeconds(option: string, duration: string): number {
   const [, count, unit = ''] = /^(\d+)([smhdw])$/.exec(duration) ?? [];
-  if (count === undefined)
-    throw new UsageError(`${option} ${duration}: give a number of minutes, hours or days: 30m, 12h, 90d.`);
+  if (count === undefined) throw new UsageError(`${option} ${duration}: expected a duration such as 30m, 12h or 90d.`);
   return Number(count) * (UNIT_SECONDS[unit] ?? 0);
 }
 
 /** The options of commands that take parameters of a workflow, and the workspace it is for. */
 export const PARAMETERS = {
   flags: '-p, --parameter <name=value>',
-  description: 'a parameter; may be given several times; name=@file takes the text of a file',
+  description: 'parameter; name=@file reads a file; can be repeated',
   repeatable: true,
 };
 export const WORKSPACE = {
   flags: '-w, --workspace <name>',
   names: 'workspace',
-  description: 'the workspace',
+  description: 'workspace',
   default: 'default',
 } as const;

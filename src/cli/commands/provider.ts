@@ -4,7 +4,7 @@ import { field } from '../output.ts';
 const WORKSPACE = {
   flags: '-w, --workspace <name>',
   names: 'workspace',
-  description: 'asked with the account of this workspace',
+  description: 'use the account of this workspace',
 } as const;
 const NAME = { name: 'provider', description: 'name of the provider', names: 'provider' } as const;
 const PLANS = {
@@ -22,7 +22,7 @@ const PLANS = {
 export const providerCommands: readonly CommandDefinition[] = [
   {
     name: 'provider list',
-    summary: 'show the providers that are enabled',
+    summary: 'list the enabled providers',
     examples: ['provisioning provider list'],
     options: [WORKSPACE],
     covers: ['GET /v1/providers'],
@@ -34,7 +34,7 @@ export const providerCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'provider plans',
-    summary: 'show the sizes of servers that a provider makes',
+    summary: 'list the plans (server sizes) of a provider',
     examples: ['provisioning provider plans simulated'],
     arguments: [NAME],
     options: [WORKSPACE],
@@ -46,7 +46,7 @@ export const providerCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'provider zones',
-    summary: 'show where a provider makes servers',
+    summary: 'list the zones of a provider',
     examples: ['provisioning provider zones simulated'],
     arguments: [NAME],
     options: [WORKSPACE],

@@ -4,7 +4,7 @@ export const ROLES = ['admin', 'operator', 'developer', 'viewer', 'auditor'] as 
 
 export const ROLE_OPTION = {
   flags: '--role <role[:workspace]>',
-  description: `${ROLES.join(', ')}; with a workspace only there; may be given several times`,
+  description: `${ROLES.join(', ')}; add :workspace to limit it to one workspace; can be repeated`,
   repeatable: true,
 };
 
@@ -15,7 +15,7 @@ export function roleBindings(given: string[] | undefined) {
     const role = ROLES.find((known) => known === name);
     if (role === undefined || rest.length > 0 || workspace === '') {
       throw new UsageError(
-        `--role ${text}: give one of ${ROLES.join(', ')}, with ":workspace" behind it where it is bound to one.`,
+        `--role ${text}: expected one of ${ROLES.join(', ')}, optionally with ":workspace" after it.`,
       );
     }
     return { role, workspace: workspace ?? null };

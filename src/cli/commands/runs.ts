@@ -34,7 +34,7 @@ export function followCommand(run: Run, verb: string, summary: string, example: 
   return {
     name: `${run.noun} ${verb}`,
     summary,
-    description: 'The exit status is 0 when it completed and 1 when it failed or was cancelled.',
+    description: 'The exit status is 0 if it completed and 1 if it failed or was cancelled.',
     examples: [example],
     arguments: [idOf(run)],
     waits: true,
@@ -51,7 +51,7 @@ export function cancelCommand(run: Run, summary: string): CommandDefinition {
   return {
     name: `${run.noun} cancel`,
     summary,
-    description: `The exit status is 5 when it had ended before. What tidies up afterwards is an operation of its own, named in the result.`,
+    description: `The exit status is 5 if it had already ended. A follow-up operation, named in the result, cleans up.`,
     examples: [
       `provisioning ${run.noun} cancel ${EXAMPLE_ID}`,
       `provisioning ${run.noun} cancel ${EXAMPLE_ID} --no-wait`,
@@ -65,7 +65,8 @@ export function cancelCommand(run: Run, summary: string): CommandDefinition {
       if (options.wait === false || options.check === true) return session.record(asked, run.view);
       const ended = await session.follow(await client.get('/v1/operations/{id}', { path: { id } }));
       session.record(ended, run.view);
-      if (ended.status !== 'cancelled') throw new ConflictError(`It had ${ended.status} before the cancel reached it.`);
+      if (ended.status !== 'cancelled')
+        throw new ConflictError(`Too late to cancel: it already ended as ${ended.status}.`);
     },
   };
 }

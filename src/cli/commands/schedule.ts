@@ -20,26 +20,26 @@ const ID = { name: 'id', description: 'id of the schedule' };
 export const scheduleCommands: readonly CommandDefinition[] = [
   {
     name: 'schedule create',
-    summary: 'run a workflow by the clock',
+    summary: 'run a workflow at set times',
     examples: ['provisioning schedule create nightly batch --cron "0 3 * * *" --timezone Europe/Berlin'],
     arguments: [
       { name: 'name', description: 'name of the schedule' },
-      { name: 'type', description: 'type of the workflow (see: provisioning workflow types)', names: 'workflow-type' },
+      { name: 'type', description: 'workflow type (see: provisioning workflow types)', names: 'workflow-type' },
     ],
     options: [
       WORKSPACE,
       PARAMETERS,
       { flags: '--cron <times>', description: 'minute, hour, day, month, day of week', required: true },
-      { flags: '--timezone <name>', description: 'whose clock (default UTC)' },
+      { flags: '--timezone <name>', description: 'time zone of the times (default UTC)' },
       {
         flags: '--overlap <policy>',
-        description: 'while the last run goes on',
+        description: 'if the previous run has not ended',
         choices: ['skip', 'allow'],
         default: 'skip',
       },
       {
         flags: '--missed <policy>',
-        description: 'after times with no server',
+        description: 'if no server was running at a scheduled time',
         choices: ['skip', 'run_once'],
         default: 'run_once',
       },
@@ -61,11 +61,11 @@ export const scheduleCommands: readonly CommandDefinition[] = [
   },
   listCommand({
     name: 'schedule list',
-    summary: 'show what runs by the clock',
+    summary: 'list schedules',
     examples: ['provisioning schedule list'],
     path: '/v1/schedules',
     filters: {
-      workspace: 'only of this workspace',
+      workspace: 'only in this workspace',
       workflow_type: 'only of this type',
       name: 'only with this name',
     },
@@ -83,15 +83,15 @@ export const scheduleCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'schedule delete',
-    summary: 'end a schedule; what it started goes on',
+    summary: 'delete a schedule; workflows that it started continue',
     examples: ['provisioning schedule delete 01a20f95-0b28-7041-8584-a68ad54fc75b --yes'],
     arguments: [ID],
-    options: [{ flags: '-y, --yes', description: 'do not ask' }],
+    options: [{ flags: '-y, --yes', description: 'do not ask for confirmation' }],
     covers: ['DELETE /v1/schedules/{id}'],
     async run(session, [id = '']) {
-      await session.confirm(`End the schedule ${id}?`);
+      await session.confirm(`Delete schedule ${id}?`);
       await (await session.client()).delete('/v1/schedules/{id}', { path: { id } });
-      session.done(`The schedule ${id} is ended.`, { id, deleted: true }, VIEW);
+      session.done(`Schedule ${id} deleted.`, { id, deleted: true }, VIEW);
     },
   },
 ];

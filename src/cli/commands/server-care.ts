@@ -9,11 +9,11 @@ export function careCommands(findServer: Find): readonly CommandDefinition[] {
   return [
     {
       name: 'server refresh',
-      summary: 'compare servers with what their providers say',
-      description: 'What has changed is entered and shown as drift (server show); nothing is changed at a provider.',
+      summary: 'compare servers with their providers and record drift',
+      description: 'Differences are recorded and shown as drift (server show). Nothing is changed at the provider.',
       examples: ['provisioning server refresh', 'provisioning server refresh web-01 web-02 -w production --check'],
       arguments: [{ name: 'server', description: 'ids or hostnames (default: all)', optional: true, variadic: true }],
-      options: [{ flags: '-w, --workspace <name>', description: 'the workspace (default: the active one)' }],
+      options: [{ flags: '-w, --workspace <name>', description: 'workspace (default: the active one)' }],
       covers: ['POST /v1/servers/refresh'],
       operation: true,
       async run(session, servers, options) {
@@ -27,21 +27,21 @@ export function careCommands(findServer: Find): readonly CommandDefinition[] {
     },
     {
       name: 'server repair',
-      summary: 'make a server again as it was left',
+      summary: 'restore a server to its recorded state',
       description:
-        'Power state, labels, and the plan where the provider can. Where something must be done by hand, nothing is touched.',
+        'Repairs the power state, the labels and, if the provider supports it, the plan. If something must be repaired by hand, nothing is changed.',
       examples: ['provisioning server repair web-01 --check', 'provisioning server repair web-01 --recreate --yes'],
       arguments: [{ name: 'server', description: 'id (srv-…) or hostname' }],
       options: [
-        { flags: '-w, --workspace <name>', description: 'where a hostname is looked for (default: everywhere)' },
+        { flags: '-w, --workspace <name>', description: 'workspace of the hostname (default: search all)' },
         {
           flags: '--field <name>',
-          description: 'only this; may be given several times',
+          description: 'repair only this; can be repeated',
           choices: FIELDS,
           repeatable: true,
         },
-        { flags: '--recreate', description: 'make a server that is gone anew, empty' },
-        { flags: '-y, --yes', description: 'do not ask' },
+        { flags: '--recreate', description: 'create a missing server again from scratch, without its data' },
+        { flags: '-y, --yes', description: 'do not ask for confirmation' },
       ],
       covers: ['POST /v1/servers/{id}/repair'],
       operation: true,
@@ -49,7 +49,7 @@ export function careCommands(findServer: Find): readonly CommandDefinition[] {
         const client = await session.client();
         const server = await findServer(client, name, options);
         if (options.check !== true) {
-          await session.confirm(`Repair ${server.hostname} (${server.id})? It may have to be stopped for that.`);
+          await session.confirm(`Repair ${server.hostname} (${server.id})? It may be stopped during the repair.`);
         }
         const fields = FIELDS.filter((field) => texts(options, 'field')?.includes(field) ?? false);
         const body = given({
@@ -62,19 +62,19 @@ export function careCommands(findServer: Find): readonly CommandDefinition[] {
     },
     {
       name: 'server adopt',
-      summary: 'take over servers that exist at a provider',
+      summary: 'adopt existing servers of a provider',
       description:
-        'One by its id there, or all with a label. They are labelled, and are then servers as any other: deleting one deletes it there.',
+        'Adopts one server by its provider id, or all with a label. Afterwards they are managed like any other server: deleting one deletes it at the provider.',
       examples: [
         'provisioning server adopt hetzner --server 4711 --hostname db-01 --check',
         'provisioning server adopt upcloud --label team=web -w production',
       ],
       arguments: [{ name: 'provider', description: 'name of the provider' }],
       options: [
-        { flags: '-w, --workspace <name>', description: 'the workspace they are to belong to', default: 'default' },
-        { flags: '--server <id>', description: "the provider's id of one" },
-        { flags: '--label <label>', description: 'key=value, or key' },
-        { flags: '--hostname <name>', description: 'with --server: what it is to be called' },
+        { flags: '-w, --workspace <name>', description: 'workspace to add them to', default: 'default' },
+        { flags: '--server <id>', description: 'id of one server at the provider' },
+        { flags: '--label <label>', description: 'all servers with this label: key=value or key' },
+        { flags: '--hostname <name>', description: 'with --server: hostname to record' },
       ],
       covers: ['POST /v1/servers/import'],
       operation: true,

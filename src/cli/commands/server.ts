@@ -27,7 +27,7 @@ const SERVER = { name: 'server', description: 'id (srv-…) or hostname', names:
 const WORKSPACE = {
   flags: '-w, --workspace <name>',
   names: 'workspace',
-  description: 'where a hostname is looked for (default: everywhere)',
+  description: 'workspace of the hostname (default: search all)',
 } as const;
 
 /** No hostname has the form of an id. */
@@ -39,10 +39,11 @@ async function findServer(client: Client, name: string, options: OptionValues): 
   const query = given({ hostname: name, workspace: text(options, 'workspace') });
   const found = await client.get('/v1/servers', { query });
   const [server, ...others] = found;
-  if (server === undefined) throw new NotFoundError(`There is no server "${name}". See: provisioning server list`);
+  if (server === undefined)
+    throw new NotFoundError(`There is no server "${name}". List servers: provisioning server list`);
   if (others.length > 0) {
     const places = found.map(({ id, workspace }) => `${id} in ${workspace}`).join(', ');
-    throw new UsageError(`"${name}" is ambiguous: ${places}. Give the id, or --workspace.`);
+    throw new UsageError(`"${name}" is ambiguous: ${places}. Give the id or --workspace.`);
   }
   return server;
 }
@@ -95,15 +96,16 @@ const resize: CommandDefinition = {
   arguments: [SERVER],
   options: [
     WORKSPACE,
-    { flags: '--plan <name>', names: 'plan', description: 'its new size; the server is stopped and started again' },
-    { flags: '--tag <tag>', description: 'replaces its tags; may be given several times', repeatable: true },
+    { flags: '--plan <name>', names: 'plan', description: 'new size; the server is stopped and started again' },
+    { flags: '--tag <tag>', description: 'replaces all tags; can be repeated', repeatable: true },
   ],
   covers: ['PATCH /v1/servers/{id}'],
   operation: true,
   async run(session, [name = ''], options) {
     const plan = text(options, 'plan');
     const tags = texts(options, 'tag');
-    if (plan === undefined && tags === undefined) throw new UsageError('Give --plan, --tag, or both.');
+    if (plan === undefined && tags === undefined)
+      throw new UsageError('Nothing to change. Give --plan, --tag, or both.');
     const client = await session.client();
     const path = { id: (await findServer(client, name, options)).id };
     const body = given({ plan, tags });
@@ -115,42 +117,42 @@ const resize: CommandDefinition = {
 export const serverCommands: readonly CommandDefinition[] = [
   {
     name: 'server create',
-    summary: 'make a server and wait until it runs',
+    summary: 'create a server and wait until it runs',
     examples: [
       'provisioning server create web-01 --provider upcloud --plan 2xCPU-4GB --zone de-fra1',
       'provisioning server create web-01 --provider docker --plan 1xCPU-1GB --zone local --check',
       'provisioning server create test-01 --provider hetzner --plan cx23 --zone nbg1 --ttl 8h',
     ],
-    arguments: [{ name: 'hostname', description: 'name of the new server' }],
+    arguments: [{ name: 'hostname', description: 'hostname of the new server' }],
     options: [
       {
         flags: '-w, --workspace <name>',
         names: 'workspace',
-        description: 'the workspace it belongs to',
+        description: 'workspace of the server',
         default: 'default',
       },
       {
         flags: '--provider <name>',
         names: 'provider',
-        description: 'where it is made (see: provisioning provider list)',
+        description: 'provider that creates it (see: provisioning provider list)',
         required: true,
       },
       {
         flags: '--plan <name>',
         names: 'plan',
-        description: 'its size: NxCPU-MGB, or a name of the provider',
+        description: 'size: NxCPU-MGB, or a plan name of the provider',
         required: true,
       },
-      { flags: '--zone <name>', names: 'zone', description: 'where it stands', required: true },
-      { flags: '--tag <tag>', description: 'a word to find it by; may be given several times', repeatable: true },
-      { flags: '--image <name>', description: 'what it starts from (default: the one of the provider)' },
+      { flags: '--zone <name>', names: 'zone', description: 'zone at the provider', required: true },
+      { flags: '--tag <tag>', description: 'tag to filter by; can be repeated', repeatable: true },
+      { flags: '--image <name>', description: 'image to boot from (default: chosen by the provider)' },
       {
         flags: '--user-data <file>',
-        description: 'what cloud-init runs at its first start: text, or compressed with gzip',
+        description: 'cloud-init user data for the first boot: text, or compressed with gzip',
       },
       {
         flags: '--network <id>',
-        description: 'a network of the provider; may be given several times',
+        description: 'network at the provider; can be repeated',
         repeatable: true,
       },
       ...GUARD_OPTIONS,
@@ -161,16 +163,16 @@ export const serverCommands: readonly CommandDefinition[] = [
   },
   listCommand({
     name: 'server list',
-    summary: 'show servers',
+    summary: 'list servers',
     examples: ['provisioning server list', 'provisioning server list --status running --tag web -o json'],
     path: '/v1/servers',
     filters: {
-      status: 'only in this state',
-      workspace: 'only of this workspace',
-      provider: 'only of this provider',
-      plan: 'only of this plan',
+      status: 'only with this status',
+      workspace: 'only in this workspace',
+      provider: 'only at this provider',
+      plan: 'only with this plan',
       zone: 'only in this zone',
-      hostname: 'only with this name',
+      hostname: 'only with this hostname',
       tag: 'only with this tag',
     },
     view: VIEW,
@@ -202,13 +204,13 @@ export const serverCommands: readonly CommandDefinition[] = [
   ...careCommands(findServer),
   {
     name: 'server delete',
-    summary: 'delete a server with its disks',
+    summary: 'delete a server and its disks',
     examples: ['provisioning server delete web-01', 'provisioning server delete web-01 --yes --no-wait'],
     arguments: [SERVER],
     options: [
       WORKSPACE,
-      { flags: '--force', description: 'also when it still carries taskservs' },
-      { flags: '-y, --yes', description: 'do not ask' },
+      { flags: '--force', description: 'delete it even if services are installed on it' },
+      { flags: '-y, --yes', description: 'do not ask for confirmation' },
     ],
     covers: ['DELETE /v1/servers/{id}'],
     operation: true,

@@ -8,12 +8,12 @@ const NAME = { name: 'name', description: 'name of the service account' } as con
 const IN_WORKSPACE = {
   flags: '-w, --workspace <name>',
   names: 'workspace',
-  description: 'the workspace that owns it',
+  description: 'workspace that owns it',
   default: 'default',
 } as const;
 const ROLE_OPTION = {
   flags: '--role <role>',
-  description: `${ROLES.join(', ')}, in its workspace; may be given several times`,
+  description: `${ROLES.join(', ')}, in its workspace; can be repeated`,
   repeatable: true,
 };
 const VIEW = {
@@ -34,7 +34,7 @@ const pathOf = (options: OptionValues, account = '') => ({ name: text(options, '
 function rolesOf(options: OptionValues) {
   return texts(options, 'role')?.map((given) => {
     const role = ROLES.find((known) => known === given);
-    if (role === undefined) throw new UsageError(`--role ${given}: give one of ${ROLES.join(', ')}.`);
+    if (role === undefined) throw new UsageError(`--role ${given}: expected one of ${ROLES.join(', ')}.`);
     return role;
   });
 }
@@ -43,7 +43,7 @@ function rolesOf(options: OptionValues) {
 export const serviceAccountCommands: readonly CommandDefinition[] = [
   {
     name: 'service-account list',
-    summary: 'show the service accounts of a workspace',
+    summary: 'list the service accounts of a workspace',
     examples: ['provisioning service-account list --workspace production'],
     options: [IN_WORKSPACE],
     covers: ['GET /v1/workspaces/{name}/service-accounts'],
@@ -68,8 +68,8 @@ export const serviceAccountCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'service-account create',
-    summary: 'make a user for programs, which a workspace owns',
-    description: 'It has no password and cannot log in: give it API tokens (service-account token create).',
+    summary: 'create an account for programs, owned by a workspace',
+    description: 'It has no password and cannot log in. Create API tokens for it (service-account token create).',
     examples: ['provisioning service-account create deploy --workspace production --role developer'],
     arguments: [NAME],
     options: [IN_WORKSPACE, { ...ROLE_OPTION, required: true }],
@@ -83,14 +83,14 @@ export const serviceAccountCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'service-account update',
-    summary: 'change what a service account may, or let its tokens rest',
+    summary: 'change the roles of a service account, or disable it',
     examples: ['provisioning service-account update deploy --workspace production --disable'],
     arguments: [NAME],
     options: [
       IN_WORKSPACE,
       { ...ROLE_OPTION, description: `replaces all roles: ${ROLE_OPTION.description}` },
-      { flags: '--disable', description: 'no longer let its tokens in' },
-      { flags: '--enable', description: 'let its tokens in again' },
+      { flags: '--disable', description: 'reject its tokens' },
+      { flags: '--enable', description: 'accept its tokens again' },
     ],
     covers: ['PATCH /v1/workspaces/{name}/service-accounts/{account}'],
     async run(session, [account], options) {
@@ -105,22 +105,22 @@ export const serviceAccountCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'service-account delete',
-    summary: 'delete a service account with all its tokens',
+    summary: 'delete a service account and all its tokens',
     examples: ['provisioning service-account delete deploy --workspace production --yes'],
     arguments: [NAME],
-    options: [IN_WORKSPACE, { flags: '-y, --yes', description: 'do not ask' }],
+    options: [IN_WORKSPACE, { flags: '-y, --yes', description: 'do not ask for confirmation' }],
     covers: ['DELETE /v1/workspaces/{name}/service-accounts/{account}'],
     async run(session, [account], options) {
       const path = pathOf(options, account);
-      await session.confirm(`Delete the service account ${path.account} of ${path.name}?`);
+      await session.confirm(`Delete service account ${path.account} of workspace ${path.name}?`);
       const client = await session.client();
       await client.delete('/v1/workspaces/{name}/service-accounts/{account}', { path });
-      session.done(`The service account ${path.account} is deleted.`, { ...path, deleted: true }, VIEW);
+      session.done(`Service account ${path.account} deleted.`, { ...path, deleted: true }, VIEW);
     },
   },
   {
     name: 'service-account token list',
-    summary: 'show the API tokens of a service account (never the tokens themselves)',
+    summary: 'list the API tokens of a service account, without the tokens themselves',
     examples: ['provisioning service-account token list deploy --workspace production'],
     arguments: [NAME],
     options: [IN_WORKSPACE],
@@ -133,10 +133,10 @@ export const serviceAccountCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'service-account token create',
-    summary: 'make an API token of a service account; it is shown this once',
-    description: 'It is ended by "provisioning token delete".',
+    summary: 'create an API token for a service account; it is shown only once',
+    description: 'Revoke it with "provisioning token delete".',
     examples: ['provisioning service-account token create deploy pipeline --workspace production --expires-in 30d'],
-    arguments: [NAME, { name: 'token', description: 'what it is for' }],
+    arguments: [NAME, { name: 'token', description: 'name that says what the token is for' }],
     options: [IN_WORKSPACE, PERMISSION_OPTION, ...LIFETIME_OPTIONS],
     covers: ['POST /v1/workspaces/{name}/service-accounts/{account}/tokens'],
     async run(session, [account, name = ''], options) {

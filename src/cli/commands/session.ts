@@ -19,7 +19,7 @@ const VIEW = {
 export const sessionCommands: readonly CommandDefinition[] = [
   listCommand({
     name: 'session list',
-    summary: 'show your logins, from where and how long they go on',
+    summary: 'list your logins: from where, and when they end',
     examples: ['provisioning session list', "provisioning session list --user '*'"],
     path: '/v1/auth/sessions',
     filters: { user: 'of this user, * for everybody' },
@@ -27,15 +27,15 @@ export const sessionCommands: readonly CommandDefinition[] = [
   }),
   {
     name: 'session end',
-    summary: 'end one login, everywhere at once',
+    summary: 'end one login at once',
     examples: ['provisioning session end 0199c5a0-1111-7222-8333-444455556666'],
     arguments: [{ name: 'id', description: 'id of the session' }],
-    options: [{ flags: '-y, --yes', description: 'do not ask' }],
+    options: [{ flags: '-y, --yes', description: 'do not ask for confirmation' }],
     covers: ['DELETE /v1/auth/sessions/{id}'],
     async run(session, [id = '']) {
-      await session.confirm(`End the session ${id}?`);
+      await session.confirm(`End session ${id}?`);
       await (await session.client()).delete('/v1/auth/sessions/{id}', { path: { id } });
-      session.done(`The session ${id} is ended.`, { id, ended: true }, VIEW);
+      session.done(`Session ${id} ended.`, { id, ended: true }, VIEW);
     },
   },
 ];

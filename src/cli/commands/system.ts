@@ -4,7 +4,7 @@ import type { CommandDefinition } from '../command.ts';
 export const systemCommands: readonly CommandDefinition[] = [
   {
     name: 'status',
-    summary: 'show whether the server is well',
+    summary: 'show the health of the server',
     examples: ['provisioning status'],
     covers: ['GET /health', 'GET /health/live', 'GET /health/ready', 'GET /v1/metrics'],
     async run(session) {
@@ -25,7 +25,7 @@ export const systemCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'metrics',
-    summary: 'print the figures for Prometheus',
+    summary: 'print the metrics for Prometheus',
     examples: ['provisioning metrics'],
     covers: ['GET /metrics'],
     plain: 'the text that Prometheus reads',

@@ -32,9 +32,12 @@ const TASKSERV = { name: 'taskserv', description: 'id (tsk-…) or name', names:
 export const TASKSERV_WORKSPACE = {
   flags: '-w, --workspace <name>',
   names: 'workspace',
-  description: 'where a name is looked for (default: everywhere)',
+  description: 'workspace of the taskserv (default: search all)',
 } as const;
-const NO_QUEUE = { flags: '--no-queue', description: 'fail with 5 where another change of the servers goes on' };
+const NO_QUEUE = {
+  flags: '--no-queue',
+  description: 'fail (exit status 5) instead of waiting for another change of the servers',
+};
 
 /** A taskserv by its id or its name. @throws where there is none, or more than one. */
 export async function findTaskserv(client: Client, name: string, options: OptionValues) {
@@ -42,10 +45,10 @@ export async function findTaskserv(client: Client, name: string, options: Option
   const found = await client.get('/v1/taskservs', { query: given({ name, workspace: text(options, 'workspace') }) });
   const [taskserv, ...others] = found;
   if (taskserv === undefined)
-    throw new NotFoundError(`There is no taskserv "${name}". See: provisioning taskserv list`);
+    throw new NotFoundError(`There is no taskserv "${name}". List taskservs: provisioning taskserv list`);
   if (others.length > 0) {
     const places = found.map(({ id, workspace, servers }) => `${id} in ${workspace} on ${servers.join(' and ')}`);
-    throw new UsageError(`"${name}" is ambiguous: ${places.join('; ')}. Give the id, or --workspace.`);
+    throw new UsageError(`"${name}" is ambiguous: ${places.join('; ')}. Give the id or --workspace.`);
   }
   return taskserv;
 }
@@ -54,31 +57,33 @@ export async function findTaskserv(client: Client, name: string, options: Option
 export const taskservCommands: readonly CommandDefinition[] = [
   {
     name: 'taskserv create',
-    summary: 'install a service on servers, or change it there',
+    summary: 'install a service on servers, or change it',
     description:
-      'Given again, it changes version and configuration in place. Secrets are best read from a file: --config password=@file.',
+      'Run it again to change the version or the configuration in place. Read secrets from a file: --config password=@file.',
     examples: [
       'provisioning taskserv create redis --server web-01 --server web-02 --config port=6380',
       'provisioning taskserv create nginx --server web-01 --check',
     ],
-    arguments: [{ name: 'name', description: 'name in the catalog (see: provisioning catalog)', names: 'catalog' }],
+    arguments: [
+      { name: 'name', description: 'service name in the catalog (see: provisioning catalog)', names: 'catalog' },
+    ],
     options: [
       {
         flags: '-w, --workspace <name>',
         names: 'workspace',
-        description: 'the workspace of the servers',
+        description: 'workspace of the servers',
         default: 'default',
       },
       {
         flags: '--server <server>',
         names: 'server',
-        description: 'hostname or id; may be given several times',
+        description: 'hostname or id; can be repeated',
         repeatable: true,
         required: true,
       },
       {
         flags: '--config <name=value>',
-        description: 'a setting of the service; may be given several times',
+        description: 'setting of the service; can be repeated',
         repeatable: true,
       },
       ...GUARD_OPTIONS,
@@ -101,20 +106,20 @@ export const taskservCommands: readonly CommandDefinition[] = [
   },
   listCommand({
     name: 'taskserv list',
-    summary: 'show what is installed where',
+    summary: 'list installed services',
     examples: ['provisioning taskserv list', 'provisioning taskserv list --hostname web-01 --status degraded'],
     path: '/v1/taskservs',
     filters: {
-      status: 'only in this state',
-      workspace: 'only of this workspace',
-      name: 'only of this name',
+      status: 'only with this status',
+      workspace: 'only in this workspace',
+      name: 'only with this name',
       hostname: 'only on this server',
     },
     view: VIEW,
   }),
   {
     name: 'taskserv show',
-    summary: 'show one taskserv with the state on each server',
+    summary: 'show one taskserv and its state on each server',
     examples: ['provisioning taskserv show redis -o yaml'],
     arguments: [TASKSERV],
     options: [TASKSERV_WORKSPACE],
@@ -125,7 +130,7 @@ export const taskservCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'taskserv check',
-    summary: 'look now whether a taskserv is healthy on its servers',
+    summary: 'run the health check of a taskserv now',
     examples: ['provisioning taskserv check redis'],
     arguments: [TASKSERV],
     options: [TASKSERV_WORKSPACE],
@@ -139,7 +144,7 @@ export const taskservCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'taskserv retry',
-    summary: 'try again on the servers where it failed',
+    summary: 'retry on the servers where it failed',
     examples: ['provisioning taskserv retry redis'],
     arguments: [TASKSERV],
     options: [TASKSERV_WORKSPACE, NO_QUEUE],
@@ -154,9 +159,9 @@ export const taskservCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'taskserv update',
-    summary: 'change the servers, the configuration or the version of a taskserv',
+    summary: 'change the servers, configuration or version of a taskserv',
     description:
-      'What is not given stays as it is. A service across servers is changed server by server: new ones join, those left out are drained and leave.',
+      'Options that you leave out stay unchanged. A clustered service is changed server by server: new servers join, removed servers are drained first.',
     examples: [
       'provisioning taskserv update kubernetes --server web-01 --server web-02 --server web-03',
       'provisioning taskserv update kubernetes --to-version 1.34.11 --check',
@@ -168,17 +173,17 @@ export const taskservCommands: readonly CommandDefinition[] = [
       {
         flags: '--server <server>',
         names: 'server',
-        description: 'one of all the servers that it is to be on; may be given several times',
+        description: 'replaces the list of servers; can be repeated',
         repeatable: true,
       },
       {
         flags: '--config <name=value>',
-        description: 'a setting to change; may be given several times',
+        description: 'setting to change; can be repeated',
         repeatable: true,
       },
-      { flags: '--unset <name>', description: 'a setting to put back to its default', repeatable: true },
-      { flags: '--to-version <version>', description: 'the version to change to' },
-      { flags: '--force', description: 'forget servers that leave and cannot be drained or reached' },
+      { flags: '--unset <name>', description: 'setting to reset to its default; can be repeated', repeatable: true },
+      { flags: '--to-version <version>', description: 'new version' },
+      { flags: '--force', description: 'remove servers even if they cannot be reached or drained' },
       NO_QUEUE,
     ],
     covers: ['PATCH /v1/taskservs/{id}'],
@@ -215,8 +220,8 @@ export const taskservCommands: readonly CommandDefinition[] = [
     arguments: [TASKSERV],
     options: [
       TASKSERV_WORKSPACE,
-      { flags: '--force', description: 'also where another taskserv requires it' },
-      { flags: '-y, --yes', description: 'do not ask' },
+      { flags: '--force', description: 'remove it even if another service requires it' },
+      { flags: '-y, --yes', description: 'do not ask for confirmation' },
       NO_QUEUE,
     ],
     covers: ['DELETE /v1/taskservs/{id}'],
@@ -233,11 +238,11 @@ export const taskservCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'catalog',
-    summary: 'show what can be installed',
+    summary: 'list the services that can be installed',
     examples: ['provisioning catalog', 'provisioning catalog --name redis -o yaml'],
     options: [
-      { flags: '-w, --workspace <name>', names: 'workspace', description: 'with the definitions of this workspace' },
-      { flags: '--name <name>', description: 'only this one' },
+      { flags: '-w, --workspace <name>', names: 'workspace', description: 'include the definitions of this workspace' },
+      { flags: '--name <name>', description: 'only this service' },
     ],
     covers: ['GET /v1/catalog/taskservs'],
     async run(session, _args, options) {

@@ -19,12 +19,12 @@ export const TOKEN_VIEW = {
 };
 
 export const LIFETIME_OPTIONS = [
-  { flags: '--expires-in <duration>', description: '30m, 12h, 30d (default: as the server is set, 90d)' },
-  { flags: '--never-expires', description: 'where the server allows that' },
+  { flags: '--expires-in <duration>', description: '30m, 12h, 30d (default: set by the server, 90d)' },
+  { flags: '--never-expires', description: 'create a token that never expires, if the server allows it' },
 ];
 export const PERMISSION_OPTION = {
   flags: '--permission <name>',
-  description: 'of the roles only this, such as server_read; may be given several times',
+  description: 'limit the token to this permission, such as server_read; can be repeated',
   repeatable: true,
 };
 
@@ -47,26 +47,26 @@ export function permissionsOf(options: OptionValues): Schemas['Caller']['permiss
 export const tokenCommands: readonly CommandDefinition[] = [
   listCommand({
     name: 'token list',
-    summary: 'show API tokens (never the tokens themselves)',
+    summary: 'list API tokens, without the tokens themselves',
     examples: ['provisioning token list'],
     path: '/v1/tokens',
-    filters: { user: 'only of this user', name: 'only with this name' },
+    filters: { user: 'only tokens of this user', name: 'only with this name' },
     view: TOKEN_VIEW,
   }),
   {
     name: 'token create',
-    summary: 'make an API token; it is shown this once',
+    summary: 'create an API token; it is shown only once',
     examples: [
       'provisioning token create ci --role developer:staging --expires-in 30d',
       'provisioning token create monitoring --workspace staging --permission server_read --permission workspace_read',
     ],
-    arguments: [{ name: 'name', description: 'what it is for' }],
+    arguments: [{ name: 'name', description: 'name that says what the token is for' }],
     options: [
       ROLE_OPTION,
       {
         flags: '-w, --workspace <name>',
         names: 'workspace',
-        description: 'of the roles only what holds there; may be given several times',
+        description: 'limit the token to this workspace; can be repeated',
         repeatable: true,
       },
       PERMISSION_OPTION,
@@ -88,15 +88,15 @@ export const tokenCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'token delete',
-    summary: 'end an API token',
+    summary: 'revoke an API token',
     examples: ['provisioning token delete 0199c5a0-1111-7222-8333-444455556666'],
     arguments: [{ name: 'id', description: 'id of the token' }],
-    options: [{ flags: '-y, --yes', description: 'do not ask' }],
+    options: [{ flags: '-y, --yes', description: 'do not ask for confirmation' }],
     covers: ['DELETE /v1/tokens/{id}'],
     async run(session, [id = '']) {
-      await session.confirm(`End the token ${id}?`);
+      await session.confirm(`Revoke token ${id}?`);
       await (await session.client()).delete('/v1/tokens/{id}', { path: { id } });
-      session.done(`The token ${id} is ended.`, { id, deleted: true }, TOKEN_VIEW);
+      session.done(`Token ${id} revoked.`, { id, deleted: true }, TOKEN_VIEW);
     },
   },
 ];

@@ -8,14 +8,15 @@ const VIEW = { name: 'enabled' };
 
 /** A code of the authenticator app, from whoever sits at the terminal. */
 export function askForCode(terminal: Terminal): Promise<string> {
-  return terminal.ask('Code of the app, or a recovery code: ');
+  return terminal.ask('Code from the app, or a recovery code: ');
 }
 
 /** The own password, and a code where logins ask for one. @param lines both, where standard input has them. */
 export async function proofOf({ terminal }: Session, client: Client, lines?: readonly string[]) {
   if (lines !== undefined) {
     const [password, totp] = lines;
-    if (password === undefined) throw new UsageError('Your own password is asked for as well, in a line after that.');
+    if (password === undefined)
+      throw new UsageError('This also needs your own password, in the next line of standard input.');
     return { password, ...given({ totp }) };
   }
   const { enabled } = await client.get('/v1/auth/totp');
@@ -27,7 +28,7 @@ export async function proofOf({ terminal }: Session, client: Client, lines?: rea
 export const totpCommands: readonly CommandDefinition[] = [
   {
     name: 'totp show',
-    summary: 'show whether your logins ask for a code',
+    summary: 'show whether your logins need a code',
     examples: ['provisioning totp show'],
     covers: ['GET /v1/auth/totp'],
     async run(session) {
@@ -36,8 +37,8 @@ export const totpCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'totp enable',
-    summary: 'have your logins ask for a code of an authenticator app, or change the app',
-    description: `It shows a secret for the app, asks for a code of it, and shows recovery codes: keep them where the app is not.
+    summary: 'require a code from an authenticator app for your logins, or change the app',
+    description: `It shows a secret for the app, asks for a code, and shows recovery codes. Store them in another place than the app.
 From then on logins ask for a code; API tokens do not.`,
     examples: ['provisioning totp enable'],
     covers: ['POST /v1/auth/totp', 'POST /v1/auth/totp/confirm'],
@@ -50,19 +51,19 @@ From then on logins ask for a code; API tokens do not.`,
         return;
       }
       terminal.note(`Enter this secret in the app: ${secret}\nThe same as an address: ${url}`);
-      const code = await terminal.ask('Code that the app shows: ');
+      const code = await terminal.ask('Code from the app: ');
       session.record(await client.post('/v1/auth/totp/confirm', { body: { code } }), VIEW);
     },
   },
   {
     name: 'totp disable',
-    summary: 'have your logins ask for the password alone',
+    summary: 'remove the second factor: logins need only the password',
     examples: ['provisioning totp disable'],
     covers: ['POST /v1/auth/totp/remove'],
     async run(session) {
       const client = await session.client();
       await client.post('/v1/auth/totp/remove', { body: await proofOf(session, client) });
-      session.done('Your logins ask for the password alone.', { enabled: false }, VIEW);
+      session.done('Second factor removed. Your logins need only the password.', { enabled: false }, VIEW);
     },
   },
 ];

@@ -17,16 +17,16 @@ const VIEW = {
   ],
   name: 'username',
 };
-const OF_CODE = ', and a code where your logins ask for one';
+const OF_CODE = ' and, if your logins require one, a code';
 const USERNAME = { name: 'username', description: 'name of the user', names: 'username' } as const;
 const PASSWORD_STDIN = {
   flags: '--password-stdin',
-  description: 'read the password from standard input; your own and a code, where asked for, from the lines after it',
+  description: 'read the password from standard input; if needed, your own password and a code from the next lines',
 };
 
 async function findUser(client: Client, username: string) {
   const [user] = await client.get('/v1/users', { query: { username } });
-  if (user === undefined) throw new NotFoundError(`There is no user "${username}". See: provisioning user list`);
+  if (user === undefined) throw new NotFoundError(`There is no user "${username}". List users: provisioning user list`);
   return user;
 }
 
@@ -61,7 +61,7 @@ function promotes(
 export const userCommands: readonly CommandDefinition[] = [
   listCommand({
     name: 'user list',
-    summary: 'show users and their roles',
+    summary: 'list users and their roles',
     examples: ['provisioning user list'],
     path: '/v1/users',
     filters: { username: 'only with this name', disabled: 'true or false' },
@@ -81,8 +81,8 @@ export const userCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'user create',
-    summary: 'make a user',
-    description: `An administrator of the installation takes your own password as well${OF_CODE}.`,
+    summary: 'create a user',
+    description: `To create an administrator of the installation, you also need your own password${OF_CODE}.`,
     examples: ['provisioning user create dev.one --role developer:staging --role viewer'],
     arguments: [USERNAME],
     options: [ROLE_OPTION, PASSWORD_STDIN],
@@ -100,15 +100,15 @@ export const userCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'user update',
-    summary: 'change what a user may, or their password',
-    description: `A new password, or disabling the user, ends all their logins and API tokens. A new password, and what makes the user an
-administrator of the installation, takes your own password as well${OF_CODE}.`,
+    summary: 'change the roles or the password of a user',
+    description: `A new password, or disabling the user, ends all their logins and API tokens. To set a password, or to make the user an
+administrator of the installation, you also need your own password${OF_CODE}.`,
     examples: ['provisioning user update dev.one --role operator', 'provisioning user update dev.one --disable'],
     arguments: [USERNAME],
     options: [
       { ...ROLE_OPTION, description: `replaces all roles: ${ROLE_OPTION.description}` },
-      { flags: '--disable', description: 'no longer let the user in' },
-      { flags: '--enable', description: 'let the user in again' },
+      { flags: '--disable', description: 'block the user from logging in' },
+      { flags: '--enable', description: 'allow the user to log in again' },
       { flags: '--password', description: 'ask for a new password' },
       PASSWORD_STDIN,
     ],
@@ -129,41 +129,45 @@ administrator of the installation, takes your own password as well${OF_CODE}.`,
   },
   {
     name: 'user reset-totp',
-    summary: "take a user's second factor off, for one who has lost app and recovery codes",
-    description: `Their logins end. It takes your own password${OF_CODE}.`,
+    summary: 'remove the second factor of a user who has lost the app and the recovery codes',
+    description: `This ends their logins. It needs your own password${OF_CODE}.`,
     examples: ['provisioning user reset-totp dev.one --yes'],
     arguments: [USERNAME],
     options: [
-      { flags: '-y, --yes', description: 'do not ask' },
+      { flags: '-y, --yes', description: 'do not ask for confirmation' },
       {
         flags: '--password-stdin',
-        description: 'read your password, and a code in a second line, from standard input',
+        description: 'read your password and, from the next line, a code from standard input',
       },
     ],
     covers: ['POST /v1/users/{id}/totp/remove'],
     async run(session, [username = ''], options) {
       const client = await session.client();
       const { id } = await findUser(client, username);
-      await session.confirm(`Take the second factor of ${username} off?`);
+      await session.confirm(`Remove the second factor of ${username}?`);
       const lines = options.passwordStdin === true ? linesOf(await session.terminal.readAll()) : undefined;
       const body = await proofOf(session, client, lines);
       await client.post('/v1/users/{id}/totp/remove', { path: { id }, body });
-      session.done(`Logins of ${username} ask for the password alone.`, { username, totp_enabled: false }, VIEW);
+      session.done(
+        `Second factor of ${username} removed. Logins need only the password.`,
+        { username, totp_enabled: false },
+        VIEW,
+      );
     },
   },
   {
     name: 'user delete',
-    summary: 'delete a user with all logins and tokens',
+    summary: 'delete a user and all their logins and tokens',
     examples: ['provisioning user delete dev.one --yes'],
     arguments: [USERNAME],
-    options: [{ flags: '-y, --yes', description: 'do not ask' }],
+    options: [{ flags: '-y, --yes', description: 'do not ask for confirmation' }],
     covers: ['DELETE /v1/users/{id}'],
     async run(session, [username = '']) {
       const client = await session.client();
       const { id } = await findUser(client, username);
-      await session.confirm(`Delete the user ${username}?`);
+      await session.confirm(`Delete user ${username}?`);
       await client.delete('/v1/users/{id}', { path: { id } });
-      session.done(`The user ${username} is deleted.`, { id, username, deleted: true }, VIEW);
+      session.done(`User ${username} deleted.`, { id, username, deleted: true }, VIEW);
     },
   },
 ];

@@ -32,10 +32,10 @@ const EXAMPLE = '01a20f95-0b28-7041-8584-a68ad54fc75b';
 const ID = { name: 'id', description: 'id of the webhook' };
 const EVENTS = {
   flags: '-e, --event <pattern>',
-  description: 'what is told: operation.failed, "server.*", server.create.completed; may be given several times',
+  description: 'events to send: operation.failed, "server.*", server.create.completed; can be repeated',
   repeatable: true,
 };
-const SECRET = { flags: '--secret-file <file>', description: 'a file with the secret (whsec_…)' };
+const SECRET = { flags: '--secret-file <file>', description: 'file with the signing secret (whsec_…)' };
 
 async function secretFrom(file: string | undefined): Promise<string | undefined> {
   return file === undefined ? undefined : (await readText(file, '--secret-file')).trim();
@@ -45,15 +45,15 @@ async function secretFrom(file: string | undefined): Promise<string | undefined>
 export const webhookCommands: readonly CommandDefinition[] = [
   {
     name: 'webhook create',
-    summary: 'have operations told to a URL; the secret is shown this once',
+    summary: 'send events to a URL; the secret is shown only once',
     examples: [
       'provisioning webhook create https://example.com/hooks --event operation.failed',
       'provisioning webhook create https://example.com/hooks --event "server.*" --workspace staging',
     ],
-    arguments: [{ name: 'url', description: 'where deliveries are sent' }],
+    arguments: [{ name: 'url', description: 'URL that receives the deliveries' }],
     options: [
       EVENTS,
-      { flags: '-w, --workspace <name>', description: 'only of this workspace (default: all)' },
+      { flags: '-w, --workspace <name>', description: 'only events of this workspace (default: all)' },
       SECRET,
     ],
     covers: ['POST /v1/webhooks'],
@@ -71,10 +71,10 @@ export const webhookCommands: readonly CommandDefinition[] = [
   },
   listCommand({
     name: 'webhook list',
-    summary: 'show webhooks (never their secrets)',
+    summary: 'list webhooks, without their secrets',
     examples: ['provisioning webhook list'],
     path: '/v1/webhooks',
-    filters: { workspace: 'only of this workspace', active: 'only those that are active (true) or not (false)' },
+    filters: { workspace: 'only in this workspace', active: 'only active (true) or inactive (false) ones' },
     view: VIEW,
   }),
   {
@@ -89,18 +89,18 @@ export const webhookCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'webhook update',
-    summary: 'change a webhook, or activate it again',
-    description: 'With a new secret, deliveries carry signatures of both for 24 hours.',
+    summary: 'change or activate a webhook',
+    description: 'After you change the secret, deliveries are signed with both secrets for 24 hours.',
     examples: [
       `provisioning webhook update ${EXAMPLE} --active true`,
       `provisioning webhook update ${EXAMPLE} --secret-file ./new-secret`,
     ],
     arguments: [ID],
     options: [
-      { flags: '--url <url>', description: 'where deliveries are sent' },
+      { flags: '--url <url>', description: 'URL that receives the deliveries' },
       EVENTS,
       SECRET,
-      { flags: '--active <yes>', description: 'whether anything is sent', choices: ['true', 'false'] },
+      { flags: '--active <yes>', description: 'whether deliveries are sent', choices: ['true', 'false'] },
     ],
     covers: ['PATCH /v1/webhooks/{id}'],
     async run(session, [id = ''], options) {
@@ -111,26 +111,27 @@ export const webhookCommands: readonly CommandDefinition[] = [
         secret: await secretFrom(text(options, 'secretFile')),
         active: active === undefined ? undefined : active === 'true',
       });
-      if (Object.keys(body).length === 0) throw new UsageError('Give what is to change: --url, --event, --active …');
+      if (Object.keys(body).length === 0)
+        throw new UsageError('Nothing to change. Give --url, --event, --secret-file or --active.');
       session.record(await (await session.client()).patch('/v1/webhooks/{id}', { path: { id }, body }), VIEW);
     },
   },
   {
     name: 'webhook delete',
-    summary: 'delete a webhook, with its log and what still waits to be sent',
+    summary: 'delete a webhook, its log and its pending deliveries',
     examples: [`provisioning webhook delete ${EXAMPLE} --yes`],
     arguments: [ID],
-    options: [{ flags: '-y, --yes', description: 'do not ask' }],
+    options: [{ flags: '-y, --yes', description: 'do not ask for confirmation' }],
     covers: ['DELETE /v1/webhooks/{id}'],
     async run(session, [id = '']) {
-      await session.confirm(`Delete the webhook ${id}?`);
+      await session.confirm(`Delete webhook ${id}?`);
       await (await session.client()).delete('/v1/webhooks/{id}', { path: { id } });
-      session.done(`The webhook ${id} is deleted.`, { id, deleted: true }, VIEW);
+      session.done(`Webhook ${id} deleted.`, { id, deleted: true }, VIEW);
     },
   },
   {
     name: 'webhook test',
-    summary: 'send a test event; see how it went with: provisioning webhook deliveries',
+    summary: 'send a test event (see the result: provisioning webhook deliveries)',
     examples: [`provisioning webhook test ${EXAMPLE}`],
     arguments: [ID],
     covers: ['POST /v1/webhooks/{id}/test'],
@@ -140,12 +141,12 @@ export const webhookCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'webhook deliveries',
-    summary: 'show what was sent to a webhook and how that went, the newest first',
+    summary: 'list the deliveries of a webhook, newest first',
     examples: [`provisioning webhook deliveries ${EXAMPLE} --status failed`],
     arguments: [ID],
     options: [
-      { flags: '--status <status>', description: 'only these', choices: ['pending', 'delivered', 'failed'] },
-      { flags: '--limit <number>', description: 'rows at most, up to 1000', default: '100' },
+      { flags: '--status <status>', description: 'only with this status', choices: ['pending', 'delivered', 'failed'] },
+      { flags: '--limit <number>', description: 'maximum number of rows, up to 1000', default: '100' },
     ],
     covers: ['GET /v1/webhooks/{id}/deliveries'],
     async run(session, [id = ''], options) {

@@ -17,7 +17,8 @@ const ROWS = {
 /** The graph of a type with these parameters, or of a definition in a file. @throws UsageError, ApiError */
 export async function validated(client: Client, workflowType: string | undefined, options: OptionValues) {
   const file = text(options, 'file');
-  if ((file === undefined) === (workflowType === undefined)) throw new UsageError('Give either a type or --file.');
+  if ((file === undefined) === (workflowType === undefined))
+    throw new UsageError('Give either a workflow type or --file.');
   const body = {
     workspace: text(options, 'workspace') ?? 'default',
     parameters: await namedValues('--parameter', texts(options, 'parameter')),
@@ -90,7 +91,9 @@ async function statusesOf(client: Client, id: string): Promise<Map<string, strin
 async function graphOfRun(client: Client, id: string) {
   const { workflow_type: type, workspace, parameters } = await client.get('/v1/workflows/{id}', { path: { id } });
   if (type === null)
-    throw new UsageError(`${id} was made from a definition without a name: validate its file instead.`);
+    throw new UsageError(
+      `Workflow ${id} was submitted without a type, so its graph cannot be computed. Validate its file instead: provisioning workflow validate --file <file>`,
+    );
   return client.post('/v1/workflows/validate', { body: { workspace, workflow_type: type, parameters } });
 }
 
@@ -98,13 +101,13 @@ async function graphOfRun(client: Client, id: string) {
 export const workflowGraphCommands: readonly CommandDefinition[] = [
   {
     name: 'workflow validate',
-    summary: 'check a workflow and show in which waves it would run',
+    summary: 'check a workflow and show in which order its steps would run',
     examples: [
       'provisioning workflow validate cluster_create -p cluster_name=blue -p node_count=3',
       'provisioning workflow validate --file my-workflow.yaml',
     ],
-    arguments: [{ name: 'type', description: 'type of the workflow', optional: true, names: 'workflow-type' }],
-    options: [WORKSPACE, PARAMETERS, { flags: '--file <file>', description: 'a definition, instead of a type' }],
+    arguments: [{ name: 'type', description: 'workflow type', optional: true, names: 'workflow-type' }],
+    options: [WORKSPACE, PARAMETERS, { flags: '--file <file>', description: 'definition file, instead of a type' }],
     covers: ['POST /v1/workflows/validate'],
     async run(session, [workflowType], options) {
       printGraph(session, await validated(await session.client(), workflowType, options), options);
@@ -112,18 +115,21 @@ export const workflowGraphCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'workflow graph',
-    summary: 'show the graph of a workflow that ran, or would run',
-    description: 'Of a run it also shows how its steps stand. Its type is read as it is now.',
+    summary: 'show the graph of a workflow run or of a workflow type',
+    description:
+      'For a run it also shows the status of the steps. The graph is computed from the present definition of the type.',
     examples: [
       'provisioning workflow graph 01a20f95-0b28-7041-8584-a68ad54fc75b',
       'provisioning workflow graph cluster_create -p cluster_name=blue -p node_count=3 --format dot | dot -Tsvg > blue.svg',
     ],
-    arguments: [{ name: 'workflow', description: 'id of a workflow, or a type', optional: true, names: 'workflow' }],
+    arguments: [
+      { name: 'workflow', description: 'id of a workflow run, or a workflow type', optional: true, names: 'workflow' },
+    ],
     options: [
       WORKSPACE,
       PARAMETERS,
-      { flags: '--file <file>', description: 'a definition, instead of a type' },
-      { flags: '--format <format>', description: 'as a drawing, for another program', choices: FORMATS },
+      { flags: '--file <file>', description: 'definition file, instead of a type' },
+      { flags: '--format <format>', description: 'print a drawing for another program', choices: FORMATS },
     ],
     covers: ['POST /v1/workflows/validate', 'GET /v1/workflows/{id}', 'GET /v1/workflows/{id}/steps'],
     async run(session, [workflow], options) {

@@ -53,7 +53,7 @@ export const workflowCommands: readonly CommandDefinition[] = [
       'provisioning workflow submit cluster_create -p cluster_name=blue -p node_count=3 --check',
     ],
     arguments: [
-      { name: 'type', description: 'type of the workflow (see: provisioning workflow types)', names: 'workflow-type' },
+      { name: 'type', description: 'workflow type (see: provisioning workflow types)', names: 'workflow-type' },
     ],
     options: [WORKSPACE, PARAMETERS],
     covers: ['POST /v1/workflows/submit'],
@@ -73,11 +73,11 @@ export const workflowCommands: readonly CommandDefinition[] = [
   ...workflowGraphCommands,
   {
     name: 'workflow types',
-    summary: 'show the types of workflows',
+    summary: 'list the workflow types',
     examples: ['provisioning workflow types', 'provisioning workflow types cluster_create'],
-    arguments: [{ name: 'name', description: 'only this one, whole', optional: true }],
+    arguments: [{ name: 'name', description: 'show the complete definition of this type', optional: true }],
     options: [
-      { flags: '-w, --workspace <name>', names: 'workspace', description: 'with the definitions of this workspace' },
+      { flags: '-w, --workspace <name>', names: 'workspace', description: 'include the definitions of this workspace' },
     ],
     covers: ['GET /v1/workflow-types', 'GET /v1/workflow-types/{name}'],
     async run(session, [name], options) {
@@ -90,28 +90,28 @@ export const workflowCommands: readonly CommandDefinition[] = [
   },
   listCommand({
     name: 'workflow list',
-    summary: 'show workflows, the newest first',
+    summary: 'list workflows, newest first',
     examples: ['provisioning workflow list --status running'],
     path: '/v1/workflows',
     filters: {
-      status: 'only in this state',
-      workspace: 'only of this workspace',
+      status: 'only with this status',
+      workspace: 'only in this workspace',
       workflow_type: 'only of this type',
-      created_by: 'only what this user submitted',
+      created_by: 'only submitted by this user',
     },
     view: VIEW,
   }),
   showCommand(WORKFLOW),
   {
     name: 'workflow steps',
-    summary: 'show how the steps of a workflow stand',
+    summary: 'show the status of the steps of a workflow',
     examples: [
       'provisioning workflow steps 01a20f95-0b28-7041-8584-a68ad54fc75b',
       'provisioning workflow steps 01a20f95-0b28-7041-8584-a68ad54fc75b --status failed',
     ],
     arguments: [ID],
     options: [
-      { flags: '--status <status>', description: 'only nodes in this state', choices: STATUSES },
+      { flags: '--status <status>', description: 'only nodes with this status', choices: STATUSES },
       { flags: '--step <id>', description: 'only nodes of this step' },
     ],
     covers: ['GET /v1/workflows/{id}/steps'],
@@ -127,10 +127,10 @@ export const workflowCommands: readonly CommandDefinition[] = [
     'follow a workflow until it has ended',
     'provisioning workflow watch 01a20f95-0b28-7041-8584-a68ad54fc75b',
   ),
-  cancelCommand(WORKFLOW, 'stop a workflow; its steps stop first'),
+  cancelCommand(WORKFLOW, 'cancel a workflow; running steps stop first, nothing is undone'),
   {
     name: 'workflow retry',
-    summary: 'run again what failed or never ran',
+    summary: 'run the steps again that failed or never ran',
     examples: ['provisioning workflow retry 01a20f95-0b28-7041-8584-a68ad54fc75b'],
     arguments: [ID],
     covers: ['POST /v1/workflows/{id}/retry'],
@@ -144,10 +144,10 @@ export const workflowCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'workflow rollback',
-    summary: 'undo what a workflow did, the last first',
+    summary: 'undo a workflow in reverse order',
     examples: ['provisioning workflow rollback 01a20f95-0b28-7041-8584-a68ad54fc75b --yes'],
     arguments: [ID],
-    options: [{ flags: '-y, --yes', description: 'do not ask' }],
+    options: [{ flags: '-y, --yes', description: 'do not ask for confirmation' }],
     covers: ['POST /v1/workflows/{id}/rollback'],
     operation: true,
     async run(session, [id = '']) {
@@ -161,15 +161,15 @@ export const workflowCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'workflow approve',
-    summary: 'let a step that waits for approval go on, or refuse it',
+    summary: 'approve or reject a step that waits for approval',
     examples: [
       'provisioning workflow approve 01a20f95-0b28-7041-8584-a68ad54fc75b go-live --comment "seen in staging"',
       'provisioning workflow approve 01a20f95-0b28-7041-8584-a68ad54fc75b go-live --reject',
     ],
     arguments: [ID, { name: 'step', description: 'id of the step' }],
     options: [
-      { flags: '--reject', description: 'refuse: the step fails' },
-      { flags: '--comment <text>', description: 'why; kept with the decision' },
+      { flags: '--reject', description: 'reject; the step fails' },
+      { flags: '--comment <text>', description: 'reason, stored with the decision' },
     ],
     covers: ['POST /v1/workflows/{id}/steps/{step}/approve'],
     async run(session, [id = '', step = ''], options) {

@@ -6,11 +6,11 @@ import type { Session } from '../session.ts';
 
 const WORKSPACE = { name: 'workspace', description: 'name of the workspace', names: 'workspace' } as const;
 const PROVIDER = { name: 'provider', description: 'name of the provider', names: 'provider' } as const;
-const SECRET_KEY = { name: 'key', description: 'what it is called: lower-case letters, digits and _' } as const;
+const SECRET_KEY = { name: 'key', description: 'key of the secret: lower-case letters, digits and _' } as const;
 const IN_WORKSPACE = {
   flags: '-w, --workspace <name>',
   names: 'workspace',
-  description: 'the workspace that keeps it',
+  description: 'workspace of the secret',
   default: 'default',
 } as const;
 const CREDENTIAL_FIELDS = [
@@ -32,7 +32,9 @@ async function credentialsFrom(session: Session): Promise<Record<string, string>
   } catch {
     // Said below: the parser's own message would repeat a part of the secret.
   }
-  throw new UsageError(`Standard input is no JSON object with some of ${CREDENTIAL_FIELDS.join(', ')}.`);
+  throw new UsageError(
+    `Standard input must be a JSON object with some of these fields: ${CREDENTIAL_FIELDS.join(', ')}.`,
+  );
 }
 
 /** @throws UsageError */
@@ -50,7 +52,7 @@ const workspaceOf = (options: OptionValues) => text(options, 'workspace') ?? 'de
 export const workspaceSecretCommands: readonly CommandDefinition[] = [
   {
     name: 'workspace credentials list',
-    summary: 'show at which clouds a workspace has an account of its own',
+    summary: 'list the clouds for which a workspace has its own credentials',
     examples: ['provisioning workspace credentials list production'],
     arguments: [WORKSPACE],
     covers: ['GET /v1/workspaces/{name}/credentials'],
@@ -64,8 +66,8 @@ export const workspaceSecretCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'workspace credentials set',
-    summary: 'give a workspace an account of its own at a cloud',
-    description: `JSON on standard input, with some of ${CREDENTIAL_FIELDS.join(', ')}. They are tried at the cloud, kept encrypted and never shown.`,
+    summary: 'set the credentials of a workspace for a cloud',
+    description: `Reads a JSON object from standard input, with some of ${CREDENTIAL_FIELDS.join(', ')}. The server verifies the credentials with the cloud, stores them encrypted and never shows them.`,
     examples: ['provisioning workspace credentials set production hetzner < hetzner.json'],
     arguments: [WORKSPACE, PROVIDER],
     covers: ['PUT /v1/workspaces/{name}/credentials/{provider}'],
@@ -82,18 +84,18 @@ export const workspaceSecretCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'workspace credentials delete',
-    summary: 'forget the account of a workspace at a cloud',
+    summary: 'delete the credentials of a workspace for a cloud',
     examples: ['provisioning workspace credentials delete production hetzner --yes'],
     arguments: [WORKSPACE, PROVIDER],
-    options: [{ flags: '-y, --yes', description: 'do not ask' }],
+    options: [{ flags: '-y, --yes', description: 'do not ask for confirmation' }],
     covers: ['DELETE /v1/workspaces/{name}/credentials/{provider}'],
     async run(session, [name = '', provider = '']) {
-      await session.confirm(`Forget the account of ${name} at ${provider}?`);
+      await session.confirm(`Delete the credentials of ${name} for ${provider}?`);
       await (await session.client()).delete('/v1/workspaces/{name}/credentials/{provider}', {
         path: { name, provider },
       });
       session.done(
-        `The account of ${name} at ${provider} is forgotten.`,
+        `Credentials of ${name} for ${provider} deleted.`,
         { workspace: name, provider, deleted: true },
         { name: 'provider' },
       );
@@ -101,7 +103,7 @@ export const workspaceSecretCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'secret list',
-    summary: 'list the secrets of a workspace, never their values',
+    summary: 'list the secrets of a workspace, without their values',
     examples: ['provisioning secret list --workspace production'],
     options: [IN_WORKSPACE],
     covers: ['GET /v1/workspaces/{name}/secrets'],
@@ -115,7 +117,7 @@ export const workspaceSecretCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'secret show',
-    summary: 'show who set a secret and when, never its value',
+    summary: 'show who set a secret and when, without its value',
     examples: ['provisioning secret show db_password --workspace production'],
     arguments: [SECRET_KEY],
     options: [IN_WORKSPACE],
@@ -129,9 +131,9 @@ export const workspaceSecretCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'secret set',
-    summary: 'keep a secret in a workspace, or its next version',
+    summary: 'store a secret in a workspace, or a new version of it',
     description:
-      'The value comes from standard input, without the line break at its end, or from a file as it is. Workflows refer to it as ${{ secrets.workspace.<key> }}, configs of services as {"$secret": "<key>"}.',
+      'The value is read from standard input, without its final line break, or unchanged from a file. Workflows refer to it as ${{ secrets.workspace.<key> }}, configs of services as {"$secret": "<key>"}.',
     examples: [
       'provisioning secret set db_password --workspace production < password.txt',
       'provisioning secret set tls_key --workspace production --from-file tls.key',
@@ -143,7 +145,8 @@ export const workspaceSecretCommands: readonly CommandDefinition[] = [
       const file = text(options, 'fromFile');
       const value =
         file === undefined ? (await session.terminal.readAll()).replace(/\r?\n$/, '') : await secretFrom(file);
-      if (value === '') throw new UsageError('The secret is empty.');
+      if (value === '')
+        throw new UsageError('The secret is empty. Give its value on standard input or with --from-file.');
       const path = { name: workspaceOf(options), key };
       session.record(
         await (await session.client()).put('/v1/workspaces/{name}/secrets/{key}', { path, body: { value } }),
@@ -154,17 +157,18 @@ export const workspaceSecretCommands: readonly CommandDefinition[] = [
   {
     name: 'secret delete',
     summary: 'delete a secret of a workspace',
-    description: 'Services that were given it keep it. Workflows and schedules that refer to it fail from then on.',
+    description:
+      'Services that were installed with the secret keep its value. Workflows and schedules that refer to it fail from then on.',
     examples: ['provisioning secret delete db_password --workspace production --yes'],
     arguments: [SECRET_KEY],
-    options: [IN_WORKSPACE, { flags: '-y, --yes', description: 'do not ask' }],
+    options: [IN_WORKSPACE, { flags: '-y, --yes', description: 'do not ask for confirmation' }],
     covers: ['DELETE /v1/workspaces/{name}/secrets/{key}'],
     async run(session, [key = ''], options) {
       const name = workspaceOf(options);
-      await session.confirm(`Delete the secret ${key} of ${name}?`);
+      await session.confirm(`Delete secret ${key} of workspace ${name}?`);
       await (await session.client()).delete('/v1/workspaces/{name}/secrets/{key}', { path: { name, key } });
       session.done(
-        `The secret ${key} of ${name} is deleted.`,
+        `Secret ${key} of workspace ${name} deleted.`,
         { workspace: name, key, deleted: true },
         { name: 'key' },
       );
@@ -172,15 +176,15 @@ export const workspaceSecretCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'workspace ssh-key',
-    summary: 'show the public key that servers of a workspace let in, or take another pair',
+    summary: 'show the SSH public key of a workspace, or replace its key pair',
     examples: [
       'provisioning workspace ssh-key production',
       'provisioning workspace ssh-key production --set < ~/.ssh/id_ed25519',
     ],
     arguments: [WORKSPACE],
     options: [
-      { flags: '--set', description: 'read a private key from standard input' },
-      { flags: '--force', description: 'also where servers let only the present key in' },
+      { flags: '--set', description: 'replace it with the private key on standard input' },
+      { flags: '--force', description: 'replace it even if existing servers accept only the present key' },
     ],
     covers: ['GET /v1/workspaces/{name}/ssh-key', 'PUT /v1/workspaces/{name}/ssh-key'],
     async run(session, [name = ''], options) {
@@ -203,7 +207,7 @@ async function keyFrom(session: Session, options: OptionValues) {
 function jumpOf(jump: string | undefined) {
   if (jump === undefined) return undefined;
   const [, user, address = '', port] = /^(?:([^@\s]+)@)?([^@\s]+?)(?::(\d+))?$/.exec(jump) ?? [];
-  if (address === '') throw new UsageError(`--jump ${jump}: it looks like admin@192.0.2.1:22.`);
+  if (address === '') throw new UsageError(`--jump ${jump}: expected user@address:port, such as admin@192.0.2.1:22.`);
   return { address, ...given({ user, port: port === undefined ? undefined : Number(port) }) };
 }
 
@@ -211,24 +215,24 @@ function jumpOf(jump: string | undefined) {
 export const existingServerCommands: readonly CommandDefinition[] = [
   {
     name: 'server import',
-    summary: 'take over a machine that exists, by SSH',
+    summary: 'import an existing machine over SSH',
     description:
-      'It lets the key of the workspace in (see: provisioning workspace ssh-key). Deleting it later forgets it and leaves it alone.',
+      'The machine must accept the SSH key of the workspace (see: provisioning workspace ssh-key). Deleting the server later only removes it from here: the machine is left alone.',
     examples: ['provisioning server import db-01 --address 192.0.2.7 --user admin'],
-    arguments: [{ name: 'hostname', description: 'what it is to be called' }],
+    arguments: [{ name: 'hostname', description: 'hostname to record' }],
     options: [
       {
         flags: '-w, --workspace <name>',
         names: 'workspace',
-        description: 'the workspace it belongs to',
+        description: 'workspace of the server',
         default: 'default',
       },
-      { flags: '--address <ip>', description: 'its address', required: true },
-      { flags: '--user <name>', description: 'who logs in; root, or one who may use sudo without a password' },
-      { flags: '--port <number>', description: 'of its SSH server' },
-      { flags: '--jump <user@address:port>', description: 'go through this machine' },
-      { flags: '--tag <tag>', description: 'a word to find it by; may be given several times', repeatable: true },
-      { flags: '--host-key <key>', description: 'its public host key (default: the one it shows first)' },
+      { flags: '--address <ip>', description: 'address of the machine', required: true },
+      { flags: '--user <name>', description: 'SSH user: root, or a user with sudo without a password' },
+      { flags: '--port <number>', description: 'port of the SSH server' },
+      { flags: '--jump <user@address:port>', description: 'connect through this machine' },
+      { flags: '--tag <tag>', description: 'tag to filter by; can be repeated', repeatable: true },
+      { flags: '--host-key <key>', description: 'public host key (default: the one at the first connection)' },
     ],
     covers: ['POST /v1/servers/import'],
     operation: true,
@@ -254,16 +258,17 @@ export const existingServerCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'server forget-host-key',
-    summary: 'trust the host key that a server shows next',
-    description: 'For a machine that was set up anew. The address of one that was not should be looked at first.',
+    summary: 'forget the host key of a server and trust its next one',
+    description:
+      'Use it after you reinstalled the machine. If you did not reinstall it, first check that the address is right.',
     examples: ['provisioning server forget-host-key srv-3bj4tuexnfre --yes'],
     arguments: [{ name: 'id', description: 'id of the server' }],
-    options: [{ flags: '-y, --yes', description: 'do not ask' }],
+    options: [{ flags: '-y, --yes', description: 'do not ask for confirmation' }],
     covers: ['DELETE /v1/servers/{id}/host-key'],
     async run(session, [id = '']) {
-      await session.confirm(`Trust whatever answers as ${id} next?`);
+      await session.confirm(`Trust the next host key that ${id} presents?`);
       await (await session.client()).delete('/v1/servers/{id}/host-key', { path: { id } });
-      session.done(`The host key of ${id} is forgotten.`, { id, forgotten: true }, { name: 'id' });
+      session.done(`Host key of ${id} forgotten.`, { id, forgotten: true }, { name: 'id' });
     },
   },
 ];

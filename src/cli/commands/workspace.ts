@@ -12,7 +12,7 @@ const NAME = { name: 'name', description: 'name of the workspace', names: 'works
 export const workspaceCommands: readonly CommandDefinition[] = [
   listCommand({
     name: 'workspace list',
-    summary: 'show workspaces',
+    summary: 'list workspaces',
     examples: ['provisioning workspace list'],
     path: '/v1/workspaces',
     filters: { name: 'only with this name' },
@@ -30,12 +30,12 @@ export const workspaceCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'workspace create',
-    summary: 'make a workspace',
+    summary: 'create a workspace',
     examples: ['provisioning workspace create production --activate'],
     arguments: [NAME],
     options: [
-      { flags: '--path <directory>', description: 'where it lies, on the server (default: below its first root)' },
-      { flags: '--activate', description: 'make it the active one' },
+      { flags: '--path <directory>', description: 'directory on the server (default: below its first root)' },
+      { flags: '--activate', description: 'make it the active workspace' },
     ],
     covers: ['POST /v1/workspaces/create'],
     async run(session, [name = ''], options) {
@@ -48,7 +48,7 @@ export const workspaceCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'workspace activate',
-    summary: 'make a workspace the active one',
+    summary: 'make a workspace the active one, for all users',
     examples: ['provisioning workspace activate production'],
     arguments: [NAME],
     covers: ['POST /v1/workspaces/{name}/activate'],
@@ -58,15 +58,15 @@ export const workspaceCommands: readonly CommandDefinition[] = [
   },
   {
     name: 'workspace delete',
-    summary: 'delete an empty workspace; its files stay',
+    summary: 'delete an empty workspace; its files are kept',
     examples: ['provisioning workspace delete old --yes'],
     arguments: [NAME],
-    options: [{ flags: '-y, --yes', description: 'do not ask' }],
+    options: [{ flags: '-y, --yes', description: 'do not ask for confirmation' }],
     covers: ['DELETE /v1/workspaces/{name}'],
     async run(session, [name = '']) {
-      await session.confirm(`Delete the workspace ${name}?`);
+      await session.confirm(`Delete workspace ${name}?`);
       await (await session.client()).delete('/v1/workspaces/{name}', { path: { name } });
-      session.done(`The workspace ${name} is deleted.`, { name, deleted: true }, VIEW);
+      session.done(`Workspace ${name} deleted.`, { name, deleted: true }, VIEW);
     },
   },
 ];

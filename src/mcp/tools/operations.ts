@@ -12,7 +12,7 @@ export const operationTools: readonly Tool[] = [
   listTool({
     name: 'list_operations',
     title: 'List operations',
-    description: 'What goes on and what went on, the newest first.',
+    description: 'Lists operations, newest first.',
     permission: 'operation_read',
     path: '/v1/operations',
     rows: 'operations',
@@ -27,7 +27,7 @@ export const operationTools: readonly Tool[] = [
   tool({
     name: 'get_operation',
     title: 'Get an operation',
-    description: 'How an operation stands: status, progress, result or error.',
+    description: 'Returns status, progress, and result or error of an operation.',
     covers: 'GET /v1/operations/{id}',
     permission: 'operation_read',
     effect: { readOnly: true },
@@ -39,7 +39,7 @@ export const operationTools: readonly Tool[] = [
     name: 'wait_operation',
     title: 'Wait for an operation',
     description:
-      'Waits until the operation has ended, or the time is over; answers how it stands then. Call it again while it is running.',
+      'Waits until the operation has ended or the timeout has passed, and returns its state. Call it again while the operation is running.',
     covers: 'POST /v1/operations/{id}/wait',
     permission: 'operation_read',
     effect: { readOnly: true },
@@ -55,7 +55,7 @@ export const operationTools: readonly Tool[] = [
   tool({
     name: 'get_operation_logs',
     title: 'Read the log of an operation',
-    description: 'Status, progress and log lines, numbered by `seq`. `after` goes on behind one.',
+    description: 'Returns status, progress and log lines, numbered by `seq`. `after` continues after a number.',
     covers: 'GET /v1/operations/{id}/events',
     permission: 'operation_read',
     effect: { readOnly: true },
@@ -75,7 +75,7 @@ export const operationTools: readonly Tool[] = [
   tool({
     name: 'cancel_operation',
     title: 'Cancel an operation',
-    description: 'Stops an operation; what it has half made is tidied up by another one, named in the result.',
+    description: 'Cancels an operation. A follow-up operation, named in the result, cleans up what is half done.',
     covers: 'POST /v1/operations/{id}/cancel',
     permission: 'operation_cancel',
     effect: { destructive: true, idempotent: true },

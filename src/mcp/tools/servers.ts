@@ -11,7 +11,7 @@ const wanted = {
   hostname: text('lower-case letters, digits and hyphens'),
   tags: Type.Optional(Type.Array(text('a tag', 63), { maxItems: 50 })),
   image: optional('a neutral name such as debian-12, or the provider’s own id', 255),
-  protect: Type.Optional(Type.Boolean({ description: 'refuse whatever would delete it' })),
+  protect: Type.Optional(Type.Boolean({ description: 'protect it from deletion' })),
   ttl: optional('delete it after this time, such as 8h or 14d', 10),
 };
 
@@ -35,7 +35,7 @@ export const serverTools: readonly Tool[] = [
   tool({
     name: 'get_server',
     title: 'Get a server',
-    description: 'One server with all that is known of it.',
+    description: 'Returns all details of one server.',
     covers: 'GET /v1/servers/{id}',
     permission: 'server_read',
     effect: { readOnly: true },
@@ -47,7 +47,7 @@ export const serverTools: readonly Tool[] = [
     name: 'plan_server',
     title: 'Plan a server',
     description:
-      'Says what create_server would do with these fields, and what it would cost where the provider tells. Makes nothing.',
+      'Shows what create_server would do with these fields and, if the provider publishes prices, what it would cost. Changes nothing.',
     covers: 'POST /v1/servers/create',
     permission: 'server_create',
     effect: { readOnly: true },
@@ -62,7 +62,7 @@ export const serverTools: readonly Tool[] = [
     name: 'create_server',
     title: 'Create a server',
     description:
-      'Makes a server, which may cost money; plan_server says beforehand what would happen. Answers at once with the operation: follow it with wait_operation.',
+      'Creates a server, which may cost money. Call plan_server first to see what would happen. Returns the operation at once; follow it with wait_operation.',
     covers: 'POST /v1/servers/create',
     permission: 'server_create',
     effect: { destructive: false },
@@ -75,13 +75,13 @@ export const serverTools: readonly Tool[] = [
   tool({
     name: 'delete_server',
     title: 'Delete a server',
-    description: 'Deletes a server with everything on it, for good. Answers with the operation.',
+    description: 'Permanently deletes a server and everything on it. Returns the operation.',
     covers: 'DELETE /v1/servers/{id}',
     permission: 'server_delete',
     effect: { destructive: true, idempotent: true },
     input: input({
       id,
-      force: Type.Optional(Type.Boolean({ description: 'also when it carries taskservs' })),
+      force: Type.Optional(Type.Boolean({ description: 'delete it even if services are installed on it' })),
       ...once,
     }),
     output: one('operation'),
@@ -92,7 +92,7 @@ export const serverTools: readonly Tool[] = [
   tool({
     name: 'power_server',
     title: 'Start, stop or restart a server',
-    description: 'Stopping or restarting interrupts what runs on it. Answers with the operation.',
+    description: 'Stopping or restarting interrupts the services on the server. Returns the operation.',
     covers: 'POST /v1/servers/{id}/restart',
     permission: 'server_update',
     effect: { destructive: true },
@@ -108,7 +108,7 @@ export const serverTools: readonly Tool[] = [
   tool({
     name: 'list_providers',
     title: 'List providers',
-    description: 'The places where servers can be made.',
+    description: 'Lists the providers that can create servers.',
     covers: 'GET /v1/providers',
     permission: 'provider_read',
     effect: { readOnly: true },
@@ -119,7 +119,7 @@ export const serverTools: readonly Tool[] = [
   tool({
     name: 'list_plans',
     title: 'List plans',
-    description: 'Sizes of servers at a provider, with prices where it tells.',
+    description: 'Lists the server sizes of a provider, with prices if it publishes them.',
     covers: 'GET /v1/providers/{name}/plans',
     permission: 'provider_read',
     effect: { readOnly: true },
@@ -132,7 +132,7 @@ export const serverTools: readonly Tool[] = [
   tool({
     name: 'list_zones',
     title: 'List zones',
-    description: 'Places at a provider.',
+    description: 'Lists the locations of a provider.',
     covers: 'GET /v1/providers/{name}/zones',
     permission: 'provider_read',
     effect: { readOnly: true },

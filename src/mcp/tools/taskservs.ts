@@ -42,7 +42,7 @@ export const taskservTools: readonly Tool[] = [
   tool({
     name: 'plan_taskserv',
     title: 'Plan a taskserv',
-    description: 'Looks at the servers and says what install_taskserv would do with these fields. Changes nothing.',
+    description: 'Checks the servers and shows what install_taskserv would do with these fields. Changes nothing.',
     covers: 'POST /v1/taskservs/create',
     permission: 'taskserv_create',
     effect: { readOnly: true },
@@ -57,7 +57,7 @@ export const taskservTools: readonly Tool[] = [
     name: 'install_taskserv',
     title: 'Install or change a taskserv',
     description:
-      'Installs a service and all that it requires on servers; called again with another version or config it is changed there in place. Answers at once with the operation: follow it with wait_operation.',
+      'Installs a service and the services that it requires. Call it again with another version or config to change the service in place. Returns the operation at once; follow it with wait_operation.',
     covers: 'POST /v1/taskservs/create',
     permission: 'taskserv_create',
     effect: { destructive: true, idempotent: true },
@@ -70,13 +70,13 @@ export const taskservTools: readonly Tool[] = [
   tool({
     name: 'delete_taskserv',
     title: 'Remove a taskserv',
-    description: 'Removes a service from all of its servers. Answers with the operation.',
+    description: 'Removes a service from all of its servers. Returns the operation.',
     covers: 'DELETE /v1/taskservs/{id}',
     permission: 'taskserv_delete',
     effect: { destructive: true, idempotent: true },
     input: input({
       id,
-      force: Type.Optional(Type.Boolean({ description: 'also where another taskserv requires it' })),
+      force: Type.Optional(Type.Boolean({ description: 'remove it even if another service requires it' })),
       ...once,
     }),
     output: one('operation'),

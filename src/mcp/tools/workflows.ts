@@ -17,7 +17,7 @@ export const workflowTools: readonly Tool[] = [
   listTool({
     name: 'list_workflows',
     title: 'List workflows',
-    description: 'Runs of workflows, the newest first.',
+    description: 'Lists workflow runs, newest first.',
     permission: 'workflow_read',
     path: '/v1/workflows',
     rows: 'workflows',
@@ -41,7 +41,7 @@ export const workflowTools: readonly Tool[] = [
   tool({
     name: 'list_workflow_steps',
     title: 'List the steps of a workflow',
-    description: 'How each node of a run stands, with its operation and error.',
+    description: 'Returns the status of each node of a run, with its operation and error.',
     covers: 'GET /v1/workflows/{id}/steps',
     permission: 'workflow_read',
     effect: { readOnly: true },
@@ -56,8 +56,8 @@ export const workflowTools: readonly Tool[] = [
   }),
   tool({
     name: 'list_workflow_types',
-    title: 'List types of workflows',
-    description: 'What submit_workflow can run.',
+    title: 'List workflow types',
+    description: 'Lists the workflow types that submit_workflow can run.',
     covers: 'GET /v1/workflow-types',
     permission: 'workflow_read',
     effect: { readOnly: true },
@@ -69,7 +69,7 @@ export const workflowTools: readonly Tool[] = [
   }),
   tool({
     name: 'get_workflow_type',
-    title: 'Get a type of workflow',
+    title: 'Get a workflow type',
     description: 'One type with its parameters and its definition.',
     covers: 'GET /v1/workflow-types/{name}',
     permission: 'workflow_read',
@@ -84,7 +84,7 @@ export const workflowTools: readonly Tool[] = [
     name: 'plan_workflow',
     title: 'Plan a workflow',
     description:
-      'Checks what submit_workflow would be given, and shows the graph that would run. `definition` tries YAML instead of a type. Starts nothing.',
+      'Checks the input of submit_workflow and shows the graph that would run. `definition` takes YAML instead of a type. Starts nothing.',
     covers: 'POST /v1/workflows/validate',
     permission: 'workflow_submit',
     effect: { readOnly: true },
@@ -101,7 +101,7 @@ export const workflowTools: readonly Tool[] = [
     name: 'submit_workflow',
     title: 'Run a workflow',
     description:
-      'Runs a workflow, which may make and delete servers; plan_workflow says beforehand what would run. Answers at once: follow it with wait_operation (its id is the operation’s).',
+      'Runs a workflow, which may create and delete servers. Call plan_workflow first to see what would run. Returns at once; follow it with wait_operation (the workflow id is also the operation id).',
     covers: 'POST /v1/workflows/submit',
     permission: 'workflow_submit',
     effect: { destructive: true },
@@ -114,7 +114,7 @@ export const workflowTools: readonly Tool[] = [
   tool({
     name: 'cancel_workflow',
     title: 'Cancel a workflow',
-    description: 'Stops a run; what it has half made is tidied up.',
+    description: 'Cancels a run and cleans up what is half done.',
     covers: 'POST /v1/workflows/{id}/cancel',
     permission: 'workflow_cancel',
     effect: { destructive: true, idempotent: true },
@@ -126,8 +126,8 @@ export const workflowTools: readonly Tool[] = [
   }),
   tool({
     name: 'rollback_workflow',
-    title: 'Undo a workflow',
-    description: 'Takes away everything that a run has made: servers, taskservs. Answers with the operation.',
+    title: 'Roll back a workflow',
+    description: 'Undoes everything that a run did, such as servers and taskservs. Returns the operation.',
     covers: 'POST /v1/workflows/{id}/rollback',
     permission: 'workflow_cancel',
     effect: { destructive: true },

@@ -60,18 +60,18 @@ function refuseContradictions({ providers }: Services, body: ImportServer): void
   const names = [...new Set([...providers.names(), ...providers.clouds().map(({ name }) => name)])];
   const problems = OF_MACHINES.filter((field) => isGiven(body[field])).map((field) => ({
     field,
-    message: 'belongs to a machine that no provider made; leave it out with "provider"',
+    message: 'is only for importing a machine over SSH; leave it out when you give "provider"',
   }));
   if (!names.includes(provider)) {
     const message = `"${provider}" is not an enabled provider; enabled: ${names.join(', ')}`;
     throw errors.validation([{ field: 'provider', message, near_matches: nearMatches(provider, names) }]);
   }
   if ((server === undefined) === (label === undefined)) {
-    throw errors.validation([{ field: 'server', message: 'give either the provider\'s id in "server", or a "label"' }]);
+    throw errors.validation([{ field: 'server', message: 'give either "server" (the id at the provider) or "label"' }]);
   }
   if (hostname !== undefined && server === undefined) {
     throw errors.validation([
-      { field: 'hostname', message: 'goes with "server": servers with a label keep their own' },
+      { field: 'hostname', message: 'can be given only with "server": servers selected by label keep their hostnames' },
     ]);
   }
   if (problems.length > 0) throw errors.validation(problems);

@@ -54,7 +54,7 @@ export function adoptProcedure(db: Database, providers: ProviderRegistry): Proce
       );
       if (taken.adopted.length === 0) {
         const reasons = taken.refused.map(({ provider_id: id, reason }) => `${id}: ${reason}`).join(' ');
-        throw new OperationError('ADOPTION_REFUSED', `Nothing was taken over. ${reasons}`);
+        throw new OperationError('ADOPTION_REFUSED', `No server was adopted. ${reasons}`);
       }
       return finish(async () => ({ provider: input.provider, ...taken }));
     },

@@ -174,7 +174,7 @@ async function waitUntilRunning(
     if (why) throw why;
     throw new OperationError(
       'SERVER_VANISHED',
-      `${provider.name} no longer has the server ${ref}; somebody deleted it while it was being made.`,
+      `${provider.name} no longer has the server ${ref}; somebody deleted it while it was being created.`,
     );
   }
   if (seen.status === 'error') {

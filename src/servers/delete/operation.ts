@@ -21,7 +21,7 @@ export const deleteServer = defineOperation({
     path: '/v1/servers/:id',
     tag: 'Servers',
     summary: 'Delete a server',
-    description: 'The body may be absent; the query parameters then serve.',
+    description: 'The body is optional; query parameters can be used instead.',
     params: ServerId,
     query: DeleteServerQuery,
     body: Type.Optional(DeleteServerBody),
@@ -83,7 +83,7 @@ export async function acceptDeletion(
   const carried = force ? [] : await taskservsOn(mutation.tx, id);
   if (carried.length > 0) {
     throw errors.conflict(
-      `Server ${id} still carries ${carried.map(({ name }) => name).join(', ')}. Delete the taskservs first, or send "force": true.`,
+      `Server ${id} still runs ${carried.map(({ name }) => name).join(', ')}. Delete these taskservs first, or delete everything with "force": true.`,
       { taskservs: carried },
     );
   }

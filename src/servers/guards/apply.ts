@@ -153,7 +153,7 @@ export async function requireGuardable(
   if (!isPermitted(principal, 'protection_remove', workspace)) throw errors.forbidden('protection_remove', workspace);
   if (expiresAt !== null && expiresAt <= (await readClock(tx))) {
     throw errors.conflict(
-      `The ${type} ${name} (${id}) expired at ${timeText(expiresAt)} and would be deleted at once. Give "expires_at" along with "protect": a later time, or null to keep it.`,
+      `The ${type} ${name} (${id}) expired at ${timeText(expiresAt)} and would be deleted at once. Send "expires_at" together with "protect": a later time, or null for no expiry.`,
       { field: 'expires_at', expires_at: timeText(expiresAt) },
     );
   }

@@ -19,7 +19,7 @@ const moment = { format: 'date-time', maxLength: 40 };
 const ttl = Type.Optional(
   Type.String({
     pattern: '^[1-9][0-9]{0,8}[smhdw]$',
-    description: 'In place of `expires_at`: how long from now on, such as `30m`, `8h` or `14d`.',
+    description: 'Instead of `expires_at`: time from now, such as `30m`, `8h` or `14d`.',
   }),
 );
 
@@ -27,7 +27,7 @@ const ttl = Type.Optional(
 export const newGuardFields = {
   protect,
   expires_at: Type.Optional(
-    Type.String({ ...moment, description: 'When it is deleted by itself, with a warning before. Default: never.' }),
+    Type.String({ ...moment, description: 'When it is deleted automatically, after warnings. Default: never.' }),
   ),
   ttl,
 };
@@ -37,7 +37,7 @@ export const guardFields = {
   protect,
   expires_at: Type.Optional(
     Type.Union([Type.String(moment), Type.Null()], {
-      description: 'When it is deleted by itself, with a warning before. Null: never.',
+      description: 'When it is deleted automatically, after warnings. Null: never.',
     }),
   ),
   ttl,

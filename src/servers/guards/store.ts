@@ -138,10 +138,7 @@ async function requireStillExpired(
   expiredAt: string | undefined,
 ): Promise<void> {
   if (expiredAt === undefined || (await expiresAtStill(tx, table, id, expiredAt))) return;
-  throw new OperationError(
-    'EXTENDED',
-    'Nothing was deleted: since it expired, it has been given another expiry, or none.',
-  );
+  throw new OperationError('EXTENDED', 'Nothing was deleted: its expiry was changed or removed meanwhile.');
 }
 
 /** Whether this, as `DueExpiry` had it, is still its expiry. */

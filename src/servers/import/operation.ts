@@ -32,7 +32,7 @@ export const importServer = defineOperation({
     method: 'POST',
     path: '/v1/servers/import',
     tag: 'Servers',
-    summary: 'Adopt an existing machine, or servers that exist at a provider',
+    summary: 'Import an existing machine, or adopt servers of a provider',
     description:
       "With `provider`, a server there by its id or all with a label are taken over and labelled; they are then servers as any other, and deleting one deletes it there. This needs `credential_write`. Without: a machine that no provider made becomes a server of the provider `existing`, once a connection with the workspace's key has worked. Nothing is written on it; deleting the server forgets it and leaves the machine alone.",
     body: ImportServer,
@@ -90,7 +90,7 @@ function machineOf(body: ImportServer): Machine {
   const { hostname, ip_address: address } = body;
   const missing = (['hostname', 'ip_address'] as const)
     .filter((field) => body[field] === undefined)
-    .map((field) => ({ field, message: 'is missing; or name a "provider" whose servers are to be taken over' }));
+    .map((field) => ({ field, message: 'is missing; to adopt servers of a provider, give "provider" instead' }));
   const stray = (['server', 'label'] as const)
     .filter((field) => body[field] !== undefined)
     .map((field) => ({ field, message: 'goes with "provider"' }));
@@ -162,7 +162,9 @@ async function refuseKnown(
   const where = isPermitted(principal, 'server_read', known.workspace)
     ? `server ${known.id} of workspace "${known.workspace}"`
     : 'a server of another workspace';
-  throw errors.conflict(`The machine at ${address} port ${port} is ${where} already.`, { field: 'ip_address' });
+  throw errors.conflict(`The machine at ${address} port ${port} is already recorded as ${where}.`, {
+    field: 'ip_address',
+  });
 }
 
 /** A jump host that is a server here is entered as any other. @throws 403. */

@@ -115,7 +115,7 @@ async function refuseStranger(
   if (!(await isStrangersKey(db, hostKey, { serverId, ownerId, reached }))) return;
   throw new OperationError(
     'MACHINE_KNOWN',
-    'The machine shows the host key of a server that exists here already and that you may not change. Ask an operator.',
+    'The machine has the host key of a server that is already recorded here and that you may not change. Ask an operator.',
   );
 }
 

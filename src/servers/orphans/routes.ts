@@ -19,7 +19,7 @@ export function registerOrphanRoutes(app: App, services: Services): void {
       schema: {
         tags,
         operationId: 'listOrphans',
-        summary: 'List servers that nobody knows',
+        summary: 'List orphans: servers at providers that are not recorded here',
         description:
           'What stands at a provider with the labels of this installation, though no server of the list stands for it. Found every `SWEEP_INTERVAL` seconds. `created_after` and `created_before` are about when it was first seen.',
         querystring: listQuerySchema(ORPHAN_LIST),
@@ -40,7 +40,7 @@ export function registerOrphanRoutes(app: App, services: Services): void {
       schema: {
         tags,
         operationId: 'getOrphan',
-        summary: 'Get a server that nobody knows',
+        summary: 'Get an orphan',
         params: OrphanId,
         response: { 200: Orphan, ...errorResponses(401, 403, 404) },
       },
@@ -55,7 +55,7 @@ export function registerOrphanRoutes(app: App, services: Services): void {
       schema: {
         tags,
         operationId: 'guardOrphan',
-        summary: 'Protect a server that nobody knows from deletion',
+        summary: 'Protect an orphan from deletion',
         params: OrphanId,
         body: PatchOrphan,
         response: { 200: Orphan, ...errorResponses(400, 401, 403, 404, 409) },

@@ -10,7 +10,7 @@ const PriceSchema = Type.Object(
   {
     currency: Type.Union([Type.String(), Type.Null()], { description: "Null: the account's own currency." }),
     hourly: Type.Number(),
-    monthly: Type.Number({ description: 'A whole month at most.' }),
+    monthly: Type.Number({ description: 'Maximum for a whole month.' }),
   },
   { title: 'Price' },
 );
@@ -21,19 +21,23 @@ export const Orphan = Type.Object(
     provider: Type.String(),
     provider_id: Type.String({ description: "The provider's own id of the server." }),
     hostname: Type.String(),
-    workspace: Type.String({ description: 'What its label says; else whose account shows it, else `default`.' }),
+    workspace: Type.String({
+      description: 'The workspace in its label; otherwise the workspace of the account, otherwise `default`.',
+    }),
     operation_id: nullable('The operation that its label names.'),
     account: nullable("The workspace whose account shows it; null: the installation's."),
     plan: Type.String(),
     zone: Type.String(),
     ip_address: nullable('Null where it has none.'),
-    status: Type.String({ description: 'At the provider; `missing`: protected, and no longer shown there.' }),
+    status: Type.String({
+      description: 'Status at the provider. `missing`: protected, but no longer listed by the provider.',
+    }),
     tags: Type.Array(Type.String()),
-    price: Type.Union([PriceSchema, Type.Null()], { description: 'Null where the provider tells none.' }),
+    price: Type.Union([PriceSchema, Type.Null()], { description: 'Null if the provider publishes no prices.' }),
     first_seen: Type.String({ format: 'date-time' }),
     last_seen: Type.String({ format: 'date-time' }),
     deletion_operation_id: nullable('The operation that deletes it, or was to.'),
-    protect: Type.Boolean({ description: 'Deleting it is refused, also by `ORPHAN_DELETE_AFTER`.' }),
+    protect: Type.Boolean({ description: 'True if it cannot be deleted, not even by `ORPHAN_DELETE_AFTER`.' }),
   },
   { title: 'Orphan' },
 );
@@ -41,7 +45,8 @@ export const Orphan = Type.Object(
 export const PatchOrphan = Type.Object(
   {
     protect: Type.Boolean({
-      description: 'Whether deleting it is refused. Taken over, it stays protected. False needs `protection_remove`.',
+      description:
+        'Protect it from deletion. The protection is kept if the server is adopted. False needs `protection_remove`.',
     }),
   },
   { additionalProperties: false },

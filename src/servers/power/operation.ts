@@ -56,7 +56,7 @@ async function acceptPower(services: Services, mutation: Mutation, id: string, a
   const server = await lockPermitted(mutation, id, 'server_update');
   if (server.provider === EXISTING) {
     throw errors.conflict(
-      `Server ${id} is an existing machine that no provider made: nobody here can ${action} it. Do that where it stands.`,
+      `Server ${id} is an imported machine without a provider: ${action} it on the machine itself.`,
       { provider: EXISTING },
     );
   }

@@ -20,7 +20,7 @@ export const refreshServers = defineOperation({
     method: 'POST',
     path: '/v1/servers/refresh',
     tag: 'Servers',
-    summary: 'Compare servers with what their providers say',
+    summary: 'Compare servers with their providers',
     description:
       'Status, address, plan, zone and tags. What has changed is entered and shown in `drift`; nothing is changed at a provider. An address is taken over and is no drift. Happens by itself every `SWEEP_INTERVAL` seconds.',
     body: Type.Optional(RefreshServers),

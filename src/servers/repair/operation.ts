@@ -25,7 +25,7 @@ export const repairServer = defineOperation({
     method: 'POST',
     path: '/v1/servers/:id/repair',
     tag: 'Servers',
-    summary: 'Make a server again as it was left',
+    summary: 'Restore a server to its recorded state',
     description:
       'Looks what is different, then repairs it: the power state, labels, the plan where the provider can. Where something must be done by hand, nothing is touched and the operation fails naming it; `fields` chooses the rest.',
     params: ServerId,
@@ -53,9 +53,12 @@ async function acceptRepair(
   if (known !== null) await lockWorkspaceRoom(tx, known.workspace);
   const server = await lockPermitted(mutation, id, 'server_update');
   if (server.provider === EXISTING) {
-    throw errors.conflict(`Server ${id} is an existing machine that no provider made: nobody here can repair it.`, {
-      provider: EXISTING,
-    });
+    throw errors.conflict(
+      `Server ${id} is an imported machine without a provider. It cannot be repaired from here; repair it on the machine itself.`,
+      {
+        provider: EXISTING,
+      },
+    );
   }
   const holder = await holderOf(tx, id);
   if (holder !== null) throw errors.resourceBusy(`Server ${id}`, holder.id, holder.kind);

@@ -110,7 +110,7 @@ export function repairProcedure(db: Database, providers: ProviderRegistry, encry
 
 async function findings(db: Database, provider: Provider, input: RepairInput, call: StepCall): Promise<Findings> {
   const known = await readKnown(db, input.server_id);
-  if (known === null) throw new OperationError('SERVER_MISSING', `There is no server ${input.server_id} any more.`);
+  if (known === null) throw new OperationError('SERVER_MISSING', `Server ${input.server_id} no longer exists.`);
   const standing: KnownServer = { ...known, status: input.previous_status };
   const found = await findAll(provider, [{ ...standing, status: 'unknown' }], lookOptions(call));
   const seen = found.get(known.provider_ref) ?? null;
@@ -151,7 +151,7 @@ function refuseByHand(differences: readonly Difference[]): void {
   if (byHand.length === 0) return;
   const rest = differences.flatMap(({ field, by_hand: hand }) => (hand === null ? [field] : []));
   const others = rest.length === 0 ? '' : ` To repair the others alone, send "fields": ${JSON.stringify(rest)}.`;
-  throw new OperationError('NOT_REPAIRABLE', `Nothing was changed. By hand: ${byHand.join(' ')}${others}`);
+  throw new OperationError('NOT_REPAIRABLE', `Nothing was changed. Repair this by hand: ${byHand.join(' ')}${others}`);
 }
 
 async function repair(
@@ -194,6 +194,6 @@ async function recreate(
 function gone({ provider, server_id }: RepairInput): OperationError {
   return new OperationError(
     'SERVER_MISSING',
-    `${provider} has the server ${server_id} no more. Delete it here, or send "recreate": true to have it made anew, empty.`,
+    `${provider} no longer has server ${server_id}. Delete it here, or send "recreate": true to create it again from scratch.`,
   );
 }

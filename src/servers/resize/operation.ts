@@ -24,10 +24,14 @@ const PATIENCE = 5;
 
 const { plan, tags } = CreateServer.properties;
 const wanted = {
-  plan: Type.Optional({ ...plan, description: 'The plan that it is to have.' }),
+  plan: Type.Optional({ ...plan, description: 'New plan.' }),
   // Without a default: tags that are not given stay as they are.
   tags: Type.Optional(
-    Type.Array(tags.items, { maxItems: 50, uniqueItems: true, description: 'In place of those that it has.' }),
+    Type.Array(tags.items, {
+      maxItems: 50,
+      uniqueItems: true,
+      description: 'New tags. They replace all present tags.',
+    }),
   ),
 };
 
@@ -126,7 +130,7 @@ async function requireOffered(
 
 function cannot(provider: string, id: string, field: 'plan' | 'tags') {
   return errors.conflict(
-    `${provider} cannot change the ${field} of server ${id}. Create a new server with the ${field} that you want.`,
+    `${provider} cannot change the ${field} of server ${id}. Create a new server with the desired ${field}.`,
     { provider, field },
   );
 }
@@ -144,7 +148,7 @@ async function acceptResize(
     ? await applyGuards(mutation, guardedServer(server), await readGuards(mutation.tx, guards))
     : {};
   if (server.provider === EXISTING && newPlan !== undefined) {
-    throw errors.conflict(`Server ${id} is an existing machine: its plan is what the machine has.`, {
+    throw errors.conflict(`Server ${id} is an imported machine. Its plan cannot be changed from here.`, {
       provider: EXISTING,
     });
   }

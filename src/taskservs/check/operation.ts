@@ -17,7 +17,7 @@ export const checkTaskserv = defineOperation({
     path: '/v1/taskservs/:id/check',
     tag: 'Taskservs',
     summary: 'Check the health of a taskserv now',
-    description: 'Completes also where it finds it unhealthy; the result says so for each server.',
+    description: 'Also completes if a service is unhealthy; the result has the health on each server.',
     params: TaskservId,
     refusals: [400, 404],
     accept: (services, mutation, { params }) => acceptCheck(services, mutation, params.id),

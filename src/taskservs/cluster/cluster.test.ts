@@ -282,7 +282,7 @@ describe('services across servers', { skip: needsSshd() || needs('unshare') }, (
     }
     // A retry would install on the one that is to leave.
     const retried = expectError(await server.admin.request('POST', `/v1/taskservs/${id}/retry`), 409);
-    assert.match(JSON.stringify(retried), /was to take ring-1 out, which is not done. Send that change again/);
+    assert.match(JSON.stringify(retried), /did not finish removing ring-1\. Send that change again/);
     await failing('check ring-1');
     await send('POST', `/v1/taskservs/${id}/check`);
     assert.deepEqual(roles(await read(id)), ['ring-1 keeper failed', 'ring-2 keeper failed']);

@@ -105,7 +105,10 @@ export function requireSecretFields(given: Iterable<string>, secretNames: readon
   const open = [...given].filter((name) => !secretNames.includes(name));
   if (open.length === 0) return;
   throw errors.validation(
-    open.map((name) => ({ field: `config.${name}`, message: 'is not a secret of this taskserv: it would be shown' })),
+    open.map((name) => ({
+      field: `config.${name}`,
+      message: 'is not a secret setting of this taskserv, so the value would be visible',
+    })),
   );
 }
 
@@ -306,7 +309,7 @@ export async function findServers(
   const unfit = servers.filter(({ status }) => UNFIT.includes(status));
   if (unfit.length > 0) {
     throw errors.conflict(
-      `Servers must be running: ${unfit.map(({ hostname, status }) => `${hostname} is ${status}`).join(', ')}.`,
+      `All servers must be running: ${unfit.map(({ hostname, status }) => `${hostname} is ${status}`).join(', ')}.`,
       unfit.map(({ id, hostname, status }) => ({ server: hostname, server_id: id, status })),
     );
   }
@@ -328,7 +331,7 @@ export function requireNoConflict(
     );
     if (against === undefined) continue;
     throw errors.conflict(
-      `${against} cannot be on the same server as ${record.name}, which ${record.hostname} carries. Delete that first.`,
+      `${against} cannot be on the same server as ${record.name}, which is installed on ${record.hostname}. Delete ${record.name} first.`,
       { server: record.hostname, taskserv: record.name, taskserv_id: record.taskserv_id },
     );
   }
@@ -346,7 +349,7 @@ async function findPresent(
   if (id === undefined) return null;
   if (others.length > 0) {
     throw errors.conflict(
-      `The servers carry ${body.name} as different taskservs (${[id, ...others].join(', ')}). Change each by itself.`,
+      `On these servers ${body.name} belongs to different taskservs (${[id, ...others].join(', ')}). Change each of them separately.`,
       { taskservs: [id, ...others] },
     );
   }
@@ -356,7 +359,7 @@ async function findPresent(
   );
   if (left.length > 0) {
     throw errors.conflict(
-      `${body.name} is on these servers as ${id}, which is on ${left.map(({ hostname }) => hostname).join(', ')} as well. Name all of its servers to change it.`,
+      `On these servers ${body.name} belongs to taskserv ${id}, which is also on ${left.map(({ hostname }) => hostname).join(', ')}. List all of its servers to change it.`,
       { taskserv_id: id, missing_servers: left.map(({ hostname }) => hostname) },
     );
   }

@@ -121,7 +121,7 @@ async function requireUnneeded(
   );
   if (needing.length === 0) return;
   throw errors.conflict(
-    `${taskserv.name} is required by ${needing.map(({ name, hostname }) => `${name} on ${hostname}`).join(', ')}. Delete that first, or send "force": true.`,
+    `${taskserv.name} is required by ${needing.map(({ name, hostname }) => `${name} on ${hostname}`).join(', ')}. Delete those first, or send "force": true.`,
     {
       required_by: needing.map((record) => ({
         taskserv_id: record.taskserv_id,

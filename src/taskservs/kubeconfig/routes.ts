@@ -8,9 +8,9 @@ import { DEFAULT_HOURS, MAX_HOURS, makeKubeconfig } from './service.ts';
 const Kubeconfig = Type.Object(
   {
     taskserv_id: Type.String(),
-    user: Type.String({ examples: ['provisioning:alice'], description: 'As whom the cluster knows the caller.' }),
+    user: Type.String({ examples: ['provisioning:alice'], description: 'User name of the caller in the cluster.' }),
     expires_at: Type.String({ format: 'date-time' }),
-    kubeconfig: Type.String({ description: 'The file for kubectl. It holds a private key.' }),
+    kubeconfig: Type.String({ description: 'The file for kubectl. It contains a private key.' }),
   },
   { title: 'Kubeconfig' },
 );
@@ -23,7 +23,7 @@ export function registerKubeconfigRoutes(app: App, services: Services): void {
       schema: {
         tags: ['Taskservs'],
         operationId: 'getKubeconfig',
-        summary: 'Get a way into a Kubernetes cluster',
+        summary: 'Get a kubeconfig for a Kubernetes cluster',
         description:
           "A control plane makes a certificate for the caller alone, with all rights in the cluster's API. It is kept nowhere, stands in the audit log, and cannot be taken back before it expires.",
         params: TaskservId,
@@ -32,7 +32,7 @@ export function registerKubeconfigRoutes(app: App, services: Services): void {
             hours: Type.Optional(
               Type.Integer({
                 ...{ minimum: 1, maximum: MAX_HOURS, default: DEFAULT_HOURS },
-                description: 'How long the certificate is good for.',
+                description: 'Validity of the certificate, in hours.',
               }),
             ),
           },

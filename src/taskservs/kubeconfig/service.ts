@@ -55,7 +55,7 @@ export async function makeKubeconfig(
   const definition = definitions.get(name);
   const script = definition?.scripts.kubeconfig;
   if (definition === undefined || script === undefined) {
-    throw errors.conflict(`${name} is no Kubernetes cluster: its definition has no kubeconfig.sh.`);
+    throw errors.conflict(`${name} is not a Kubernetes cluster: its definition has no kubeconfig.sh.`);
   }
   const host = await runningHost(db, id, definition);
   const user = `provisioning:${principal.name}`;
@@ -93,7 +93,8 @@ export async function makeKubeconfig(
     throw errors.unavailable(`${host.hostname}: ${error.message}`);
   }
   const kubeconfig = reader.facts[FACT];
-  if (kubeconfig === undefined) throw errors.unavailable(`${host.hostname}: kubeconfig.sh of ${name} made none.`);
+  if (kubeconfig === undefined)
+    throw errors.unavailable(`${host.hostname}: kubeconfig.sh of ${name} did not create a kubeconfig.`);
   return { taskserv_id: id, user, expires_at: `${expires.toISOString().slice(0, 19)}Z`, kubeconfig };
 }
 
@@ -108,7 +109,7 @@ async function runningHost(
     .filter(({ status, role }) => status === 'running' && (role === null || role === first))
     .toSorted((a, b) => (a.position ?? 0) - (b.position ?? 0));
   const [host] = able;
-  if (host === undefined) throw errors.conflict(`${name} does not run on any server that could let somebody in.`);
+  if (host === undefined) throw errors.conflict(`${name} does not run on any server that can issue a kubeconfig.`);
   const address = (await readHost(db, host.server_id))?.ip_address ?? null;
   return { server_id: host.server_id, hostname: host.hostname, address };
 }

@@ -50,7 +50,7 @@ export async function wantedItem(
   serverId: string,
 ): Promise<Item> {
   const revision = await readRevision(db, id);
-  if (revision === null) throw new OperationError('TASKSERV_MISSING', `There is no taskserv ${id} any more.`);
+  if (revision === null) throw new OperationError('TASKSERV_MISSING', `Taskserv ${id} no longer exists.`);
   const definition = definitions.get(name);
   if (definition === undefined) throw definitionMissing(name);
   return asMember(db, itemOf(encryption, definition, id, revision), serverId, { leaving });
@@ -59,6 +59,6 @@ export async function wantedItem(
 export function definitionMissing(name: string): OperationError {
   return new OperationError(
     'DEFINITION_MISSING',
-    `The catalog no longer has the taskserv "${name}". Put its definition back, then try again.`,
+    `The catalog no longer has the taskserv "${name}". Restore its definition, then try again.`,
   );
 }

@@ -18,7 +18,7 @@ export const retryTaskserv = defineOperation({
     method: 'POST',
     path: '/v1/taskservs/:id/retry',
     tag: 'Taskservs',
-    summary: 'Try again on the servers where a taskserv does not run',
+    summary: 'Retry a taskserv on the servers where it failed',
     description:
       'Also on those that the last change has not reached. Refused while servers are still to leave: send that change again.',
     params: TaskservId,
@@ -46,12 +46,12 @@ async function acceptRetry(
   const { taskserv, hosts } = await lockWithHosts(mutation, id, 'taskserv_update');
   const failed = hosts.filter(({ status, revision }) => status !== 'running' || revision !== taskserv.revision);
   if (failed.length === 0) {
-    throw errors.conflict(`Taskserv ${id} runs on all of its servers; there is nothing to try again.`);
+    throw errors.conflict(`Taskserv ${id} runs on all of its servers. There is nothing to retry.`);
   }
   const leaving = (await stillLeaving(tx, id)).map(({ hostname }) => hostname);
   if (leaving.length > 0) {
     throw errors.conflict(
-      `The last change of ${taskserv.name} was to take ${leaving.join(', ')} out, which is not done. Send that change again, or one that names what is to stay: PATCH /v1/taskservs/${id}.`,
+      `The last change of ${taskserv.name} did not finish removing ${leaving.join(', ')}. Send that change again, or one that lists the servers to keep: PATCH /v1/taskservs/${id}.`,
       { leaving_servers: leaving },
     );
   }

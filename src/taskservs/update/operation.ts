@@ -45,19 +45,20 @@ const { servers, wait } = CreateTaskserv.properties;
 const wanted = {
   servers: Type.Optional({
     ...servers,
-    description: 'Hostnames or ids of all servers that it is to be on. Those left out leave, those that are new join.',
+    description:
+      'Hostnames or ids of all servers that it should run on. New servers join; servers that are left out are removed.',
   }),
   config: Type.Optional(
     Type.Record(Type.String({ maxLength: 128 }), Type.Unknown(), {
-      description: 'Settings to change. Others stay as they are; null puts one back to its default.',
+      description: 'Settings to change. Others stay unchanged; null resets a setting to its default.',
     }),
   ),
-  version: Type.Optional(Type.String({ minLength: 1, maxLength: 64, description: 'The version to change to.' })),
+  version: Type.Optional(Type.String({ minLength: 1, maxLength: 64, description: 'New version.' })),
 };
 const force = Type.Optional(
   Type.Boolean({
     default: false,
-    description: 'Servers that leave are forgotten where they cannot be drained or reached.',
+    description: 'Remove servers even if they cannot be reached or drained.',
   }),
 );
 const UpdateTaskserv = Type.Object({ ...wanted, force, wait }, { additionalProperties: false });
@@ -204,7 +205,7 @@ async function acceptUpdate(
   );
   if (others.length > 0) {
     throw errors.conflict(
-      `${others.map(({ hostname, taskserv_id: other }) => `${hostname} carries ${name} as ${other}`).join(', ')}. Delete that first.`,
+      `${others.map(({ hostname, taskserv_id: other }) => `${hostname} already has ${name} as ${other}`).join(', ')}. Delete that first.`,
       { taskservs: others.map(({ taskserv_id: other }) => other) },
     );
   }

@@ -11,8 +11,9 @@ export const rollbackWorkflow = defineOperation({
     method: 'POST',
     path: '/v1/workflows/:id/rollback',
     tag: 'Workflows',
-    summary: 'Undo what a workflow did',
-    description: 'In reverse order, of one that has ended. The result says what was undone and what was not.',
+    summary: 'Roll back a workflow',
+    description:
+      'Undoes what an ended workflow did, in reverse order. The result lists what was undone and what was not.',
     params: WorkflowId,
     refusals: [400, 404, 409],
     accept: (services, mutation, { params }) => acceptRollback(services, mutation, params.id),

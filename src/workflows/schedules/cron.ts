@@ -47,7 +47,7 @@ export function findNext({ cron, timezone, after }: CronQuestion): NextTime {
   try {
     const next = new Cron(cron, { timezone: zoneNamed(timezone), paused: true }).nextRun(new Date(after));
     if (next !== null) return { next: next.toISOString() };
-    return { problem: { field: 'cron', message: `"${cron}" never comes` } };
+    return { problem: { field: 'cron', message: `"${cron}" never matches a time` } };
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     return { problem: { field: /time ?zone/i.test(message) ? 'timezone' : 'cron', message } };

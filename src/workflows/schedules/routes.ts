@@ -32,11 +32,11 @@ const time = Type.String({ format: 'date-time' });
 const nullableText = (description: string) => Type.Union([Type.String(), Type.Null()], { description });
 const Overlap = Type.Enum(['skip', 'allow'], {
   default: 'skip',
-  description: 'While its last workflow has not ended: start none, or another.',
+  description: 'If the previous workflow has not ended: skip this time, or start another one.',
 });
 const Missed = Type.Enum(['skip', 'run_once'], {
   default: 'run_once',
-  description: 'After times that no server was there for: start none, or one.',
+  description: 'If no server was running at scheduled times: start nothing, or one workflow.',
 });
 
 const fields = {
@@ -111,7 +111,7 @@ export function registerScheduleRoutes(app: App, services: Services): void {
       schema: {
         tags,
         operationId: 'createSchedule',
-        summary: 'Run a workflow by the clock',
+        summary: 'Create a schedule',
         description:
           'Checked as a submit is. It acts for the caller, with those of their present roles that they still have then.',
         body: CreateSchedule,
@@ -160,7 +160,7 @@ export function registerScheduleRoutes(app: App, services: Services): void {
             return { body: json, location: `/v1/schedules/${id}` };
           } catch (error) {
             if (!isUniqueViolation(error, 'schedules_workspace_name_key')) throw error;
-            throw errors.conflict(`There is a schedule "${name}" in workspace "${workspace}" already.`, {
+            throw errors.conflict(`Schedule "${name}" already exists in workspace "${workspace}".`, {
               field: 'name',
             });
           }
@@ -222,7 +222,7 @@ export function registerScheduleRoutes(app: App, services: Services): void {
         tags,
         operationId: 'deleteSchedule',
         summary: 'Delete a schedule',
-        description: 'What it has started goes on.',
+        description: 'Workflows that it has started continue.',
         params: ScheduleId,
         response: { 200: Schedule, ...errorResponses(400, 401, 403, 404) },
       },

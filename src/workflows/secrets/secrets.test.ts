@@ -173,7 +173,7 @@ describe('a run', async () => {
       [redis('{ password: "x ${{ secrets.password }}" }'), /stands alone.*line 3, column 95/],
       [
         redis('{ maxmemory: "${{ secrets.password }}" }'),
-        /is not a secret of this taskserv|must be string|does not match/,
+        /is not a secret setting of this taskserv|must be string|does not match/,
       ],
       [redis('{ password: "${{ secrets }}" }'), /name the secret that is meant/],
       ['kind: approval, with: { message: "${{ secrets.password }}" }', /and nowhere else \(line 3, column \d+\)/],

@@ -4,7 +4,7 @@ import type { NodeRules } from '../../operations/node.ts';
 const closed = { additionalProperties: false } as const;
 const check = {
   every: Type.Optional(
-    Type.Number({ minimum: 0.1, maximum: 3_600, default: 2, description: 'Seconds between two tries.' }),
+    Type.Number({ minimum: 0.1, maximum: 3_600, default: 2, description: 'Seconds between two attempts.' }),
   ),
   within: Type.Optional(
     Type.Number({ minimum: 0.1, maximum: 86_400, default: 300, description: 'Seconds after which it fails.' }),
@@ -15,7 +15,10 @@ const check = {
 export const waitNode = {
   name: 'wait',
   with: Type.Union([
-    Type.Object({ seconds: Type.Number({ minimum: 0, maximum: 31_536_000, description: 'How long.' }) }, closed),
+    Type.Object(
+      { seconds: Type.Number({ minimum: 0, maximum: 31_536_000, description: 'Duration in seconds.' }) },
+      closed,
+    ),
     Type.Object(
       {
         http: Type.String({ minLength: 1, maxLength: 2_048, description: 'URL that must answer.' }),

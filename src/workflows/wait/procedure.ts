@@ -51,7 +51,7 @@ async function inTime<T>(until: number, signal: AbortSignal, ask: (signal: Abort
   const late = new AbortController();
   const error = new OperationError(
     'NO_ANSWER',
-    'Too many checks waited for their turn (limits target_checks, workspace_checks).',
+    'Too many checks were waiting for their turn (limits target_checks, workspace_checks).',
   );
   const timer = setTimeout(() => late.abort(error), Math.max(0, until - Date.now()) + TRY_MS);
   try {

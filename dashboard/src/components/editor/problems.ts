@@ -59,7 +59,7 @@ export function serverProblems(text: string, fields: readonly FieldProblem[]): P
       {
         from,
         to: end === -1 ? text.length : Math.max(from, end),
-        message: `${message.replace(/ \(line \d+, column \d+\)$/, '')}${near.length === 0 ? '' : `. Near: ${near.join(', ')}`}`,
+        message: `${message.replace(/ \(line \d+, column \d+\)$/, '')}${near.length === 0 ? '' : `. Did you mean ${near.join(', ')}?`}`,
       },
     ];
   });

@@ -38,11 +38,11 @@ export function LiveSteps({ workflowId }: { workflowId: string }) {
         <Heading>Steps</Heading>
         <SegmentedControl
           size="xs"
-          aria-label="How the steps are shown"
+          aria-label="View of the steps"
           value={search.as ?? 'picture'}
           onChange={(as) => change({ as: as === 'picture' ? undefined : as })}
           data={[
-            { value: 'picture', label: 'Picture' },
+            { value: 'picture', label: 'Graph' },
             { value: 'list', label: 'List' },
           ]}
         />
@@ -59,7 +59,7 @@ export function LiveSteps({ workflowId }: { workflowId: string }) {
       )}
       {selected === undefined ? (
         <Text size="xs" c="dimmed">
-          Choose a step to see what it did and what it said.
+          Select a step to see its details and log.
         </Text>
       ) : (
         <StepPanel

@@ -44,8 +44,8 @@ export function Picture(props: PictureProps) {
       </ReactFlowProvider>
       {shown === props.graph ? null : (
         <Text size="xs" c="dimmed">
-          {props.graph.steps.length.toLocaleString('en')} steps are too many to draw: each box is a wave, of steps that
-          can run at the same time. The list has each step.
+          {props.graph.steps.length.toLocaleString('en')} steps are too many to draw. Each box is a wave of steps that
+          can run at the same time. The list shows every step.
         </Text>
       )}
     </>
@@ -116,7 +116,7 @@ function Canvas({ graph, selected, onSelect }: PictureProps) {
               disableKeyboardA11y
               preventScrolling={false}
               proOptions={{ hideAttribution: true }}
-              aria-label="The steps as a picture"
+              aria-label="Graph of the steps"
             >
               <Background />
               <Controls showInteractive={false} fitViewOptions={WHOLE} />
@@ -124,7 +124,7 @@ function Canvas({ graph, selected, onSelect }: PictureProps) {
                 <MiniMap
                   pannable
                   zoomable
-                  ariaLabel="Map of the whole picture"
+                  ariaLabel="Map of the whole graph"
                   nodeColor={(node) => `var(--app-${colorOfStep((node as StepNode).data.step)})`}
                   nodeStrokeWidth={0}
                 />

@@ -49,7 +49,7 @@ export function StepList({ steps, filter, onFilter, onSelect }: StepListProps) {
         <TextInput
           size="xs"
           aria-label="Steps by name"
-          placeholder="part of a name"
+          placeholder="Part of a name"
           value={filter.find ?? ''}
           onChange={(event) => onFilter({ ...filter, find: event.currentTarget.value || undefined })}
         />
@@ -83,7 +83,7 @@ function columnsWith(onSelect: (id: string) => void): readonly ListColumn<Step>[
     { heading: 'Step', cell: (step) => <Name of={step} onSelect={onSelect} /> },
     { heading: 'Status', width: '112px', cell: ({ status }) => <Status status={status} operation /> },
     { heading: 'Kind', from: 'sm', cell: ({ kind }) => kind },
-    { heading: 'Tries', width: '70px', from: 'md', cell: ({ attempt }) => attempt },
+    { heading: 'Attempts', width: '70px', from: 'md', cell: ({ attempt }) => attempt },
     { heading: 'Waits for', from: 'md', cell: waitsFor },
   ];
 }

@@ -38,19 +38,19 @@ export function StepPanel({ workflowId, step, index, onClose }: StepProps & { on
       <Facts
         of={[
           ['Kind', step.kind],
-          ['Tries', step.attempt],
-          step.started_at === null ? null : ['Begun', <Time key="begun" at={step.started_at} exact />],
+          ['Attempts', step.attempt],
+          step.started_at === null ? null : ['Started', <Time key="begun" at={step.started_at} exact />],
           step.finished_at === null ? null : ['Ended', <Time key="ended" at={step.finished_at} exact />],
-          step.next_attempt_at === null ? null : ['Next try', <Time key="next" at={step.next_attempt_at} exact />],
+          step.next_attempt_at === null ? null : ['Next attempt', <Time key="next" at={step.next_attempt_at} exact />],
           step.operation_id === null
             ? null
             : [
                 'Operation',
                 <To key="operation" to={`/operations/${step.operation_id}`}>
-                  Its own page
+                  View operation
                 </To>,
               ],
-          step.undo === null ? null : ['Undoing', step.undo],
+          step.undo === null ? null : ['Undo', step.undo],
           whole === undefined || whole.with === null
             ? null
             : [
@@ -64,7 +64,7 @@ export function StepPanel({ workflowId, step, index, onClose }: StepProps & { on
       />
       {step.operation_id === null ? (
         <Text size="sm" c="dimmed">
-          It has not begun: there is nothing to tell yet.
+          This step has not started yet.
         </Text>
       ) : (
         <EventLog operationId={step.operation_id} progress={step.progress ?? 0} status={step.status} />
@@ -90,7 +90,7 @@ export function Approval({ workflowId, step, index }: StepProps) {
     <section className="surface approval" aria-label={`Approval of ${step.id}`}>
       <div>
         <Text fw={600} size="sm">
-          {step.id} waits for somebody to agree
+          “{step.id}” needs approval
         </Text>
         {typeof message === 'string' ? <Text size="sm">{message}</Text> : null}
       </div>
@@ -101,7 +101,7 @@ export function Approval({ workflowId, step, index }: StepProps) {
             color="red"
             variant="outline"
             run={decide(false)}
-            question={`${step.id} fails, and the workflow with it where that is its rule.`}
+            question={`${step.id} fails. By default the whole workflow then fails, too.`}
           >
             Reject
           </Action>

@@ -17,7 +17,7 @@ export const deleteOrphan = defineOperation({
     method: 'DELETE',
     path: '/v1/orphans/:id',
     tag: 'Orphans',
-    summary: 'Delete a server that nobody knows',
+    summary: 'Delete an orphan',
     description:
       'With its disks. It is looked at once more right before: what belongs to a server or an operation by then is left alone, and the operation fails.',
     params: OrphanId,

@@ -59,14 +59,14 @@ async function deleteIfStill(db: Database, provider: Provider, input: OrphanDele
   if (seen.operation_id !== input.operation_label || !ours) {
     throw new OperationError(
       'ORPHAN_CHANGED',
-      `The labels of ${seen.ref} at ${input.provider} are others than when it was found: it is left alone.`,
+      `The labels of ${seen.ref} at ${input.provider} have changed since it was found. It was not deleted.`,
     );
   }
   const lists = { listedAt, lagMs: provider.listingLagMs ?? 0 };
   if (!(await unknownAmong(db, input.provider, [seen], lists)).has(seen.ref)) {
     throw new OperationError(
       'NO_ORPHAN',
-      `${seen.ref} at ${input.provider} belongs to a server or an operation of this installation by now: it is left alone.`,
+      `${seen.ref} at ${input.provider} now belongs to a server or an operation of this installation. It was not deleted.`,
     );
   }
   await db.transaction().execute((tx) => beginOrphanRemoval(tx, input.orphan_id, call.operationId));
