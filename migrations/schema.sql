@@ -22,11 +22,14 @@ create table provisioning.api_tokens (
   revoked_at timestamp with time zone,
   narrowed jsonb,
   created_by_id uuid,
+  exchanged_by uuid,
+  exchanged_rule text,
   constraint api_tokens_hash_key UNIQUE (hash),
   constraint api_tokens_pkey PRIMARY KEY (id),
   constraint api_tokens_user_id_fkey FOREIGN KEY (user_id) REFERENCES provisioning.users(id) ON DELETE CASCADE,
   constraint api_tokens_user_id_name_key UNIQUE (user_id, name)
 );
+CREATE INDEX api_tokens_exchanged ON provisioning.api_tokens USING btree (exchanged_by) WHERE (exchanged_by IS NOT NULL);
 CREATE INDEX api_tokens_made_for_others ON provisioning.api_tokens USING btree (created_by_id) WHERE (created_by_id <> user_id);
 
 create table provisioning.audit_checkpoints (
@@ -105,6 +108,43 @@ create table provisioning.departed_users (
   constraint departed_users_pkey PRIMARY KEY (username)
 );
 
+create table provisioning.exchange_rules (
+  provider_id uuid not null,
+  name text not null,
+  audience text not null,
+  claims jsonb not null,
+  account_id uuid not null,
+  permissions text[],
+  expires_in integer not null,
+  created_by_id uuid,
+  stopped boolean not null default false,
+  constraint exchange_rules_account_id_fkey FOREIGN KEY (account_id) REFERENCES provisioning.users(id) ON DELETE CASCADE,
+  constraint exchange_rules_created_by_id_fkey FOREIGN KEY (created_by_id) REFERENCES provisioning.users(id) ON DELETE SET NULL,
+  constraint exchange_rules_pkey PRIMARY KEY (provider_id, name),
+  constraint exchange_rules_provider_id_fkey FOREIGN KEY (provider_id) REFERENCES provisioning.identity_providers(id) ON DELETE CASCADE
+);
+CREATE INDEX exchange_rules_account ON provisioning.exchange_rules USING btree (account_id);
+CREATE INDEX exchange_rules_created_by ON provisioning.exchange_rules USING btree (created_by_id);
+
+create table provisioning.exchange_uses (
+  key bytea not null,
+  uses integer not null,
+  expires_at timestamp with time zone not null,
+  constraint exchange_uses_pkey PRIMARY KEY (key)
+);
+CREATE INDEX exchange_uses_expires ON provisioning.exchange_uses USING btree (expires_at);
+
+create table provisioning.group_roles (
+  provider_id uuid not null,
+  group_name text not null,
+  role text not null,
+  workspace text,
+  constraint group_roles_provider_id_fkey FOREIGN KEY (provider_id) REFERENCES provisioning.identity_providers(id) ON DELETE CASCADE,
+  constraint group_roles_provider_id_group_name_role_workspace_key UNIQUE NULLS NOT DISTINCT (provider_id, group_name, role, workspace),
+  constraint group_roles_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name) ON DELETE CASCADE
+);
+CREATE INDEX group_roles_workspace ON provisioning.group_roles USING btree (workspace);
+
 create table provisioning.host_turns (
   server_id text not null,
   operation_id uuid not null,
@@ -128,6 +168,41 @@ create table provisioning.idempotency_keys (
   constraint idempotency_keys_pkey PRIMARY KEY (principal, key)
 );
 CREATE INDEX idempotency_keys_created ON provisioning.idempotency_keys USING btree (created_at);
+
+create table provisioning.identities (
+  issuer text not null,
+  subject text not null,
+  user_id uuid not null,
+  groups text[] not null,
+  vouched_at timestamp with time zone not null default now(),
+  constraint identities_pkey PRIMARY KEY (issuer, subject),
+  constraint identities_user_id_fkey FOREIGN KEY (user_id) REFERENCES provisioning.users(id) ON DELETE CASCADE,
+  constraint identities_user_id_key UNIQUE (user_id)
+);
+
+create table provisioning.identity_providers (
+  id uuid not null,
+  name text not null,
+  title text not null,
+  issuer text not null,
+  enabled boolean not null default true,
+  client_id text,
+  client_secret text,
+  scopes text[] not null,
+  groups_claim text not null,
+  username_claim text not null,
+  recheck_seconds integer not null,
+  roles_hold_seconds integer not null,
+  device_login boolean not null,
+  required_acr text[] not null,
+  required_amr text[] not null,
+  version integer not null default 1,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint identity_providers_issuer_key UNIQUE (issuer),
+  constraint identity_providers_name_key UNIQUE (name),
+  constraint identity_providers_pkey PRIMARY KEY (id)
+);
 
 create table provisioning.login_addresses (
   user_id uuid not null,
@@ -422,6 +497,34 @@ create table provisioning.ssh_keys (
   constraint ssh_keys_pkey PRIMARY KEY (workspace),
   constraint ssh_keys_workspace_fkey FOREIGN KEY (workspace) REFERENCES provisioning.workspaces(name) ON DELETE CASCADE
 );
+
+create table provisioning.sso_logins (
+  key bytea not null,
+  kind text not null,
+  provider_id uuid not null,
+  binding bytea,
+  payload text not null,
+  next_poll_at timestamp with time zone,
+  created_at timestamp with time zone not null default now(),
+  expires_at timestamp with time zone not null,
+  constraint sso_logins_pkey PRIMARY KEY (key),
+  constraint sso_logins_provider_id_fkey FOREIGN KEY (provider_id) REFERENCES provisioning.identity_providers(id) ON DELETE CASCADE
+);
+CREATE INDEX sso_logins_created ON provisioning.sso_logins USING btree (kind, created_at);
+CREATE INDEX sso_logins_provider ON provisioning.sso_logins USING btree (provider_id);
+
+create table provisioning.sso_sessions (
+  session_id uuid not null,
+  provider_id uuid not null,
+  tokens text not null,
+  verified_at timestamp with time zone not null default now(),
+  claimed_until timestamp with time zone,
+  retry_at timestamp with time zone,
+  constraint sso_sessions_pkey PRIMARY KEY (session_id),
+  constraint sso_sessions_provider_id_fkey FOREIGN KEY (provider_id) REFERENCES provisioning.identity_providers(id) ON DELETE CASCADE,
+  constraint sso_sessions_session_id_fkey FOREIGN KEY (session_id) REFERENCES provisioning.sessions(id) ON DELETE CASCADE
+);
+CREATE INDEX sso_sessions_provider ON provisioning.sso_sessions USING btree (provider_id);
 
 create table provisioning.taskserv_hosts (
   server_id text not null,

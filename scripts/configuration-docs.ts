@@ -121,7 +121,7 @@ const SETTINGS: Record<string, Setting> = {
   },
   EGRESS_ALLOW: {
     meaning:
-      'networks that webhooks, checks of workflows, imports and jump hosts may reach although they are not public ([rules](security.md#what-goes-out))',
+      'networks that webhooks, checks of workflows, imports, jump hosts and identity providers may reach although they are not public ([rules](security.md#what-goes-out))',
     default: '(none)',
     values: 'with commas: `10.2.0.0/16`; `staging=10.2.0.0/16` for one workspace',
   },
@@ -154,6 +154,11 @@ const SETTINGS: Record<string, Setting> = {
   },
   LOG_LEVEL: { meaning: 'how much is logged' },
   LOG_FORMAT: { meaning: 'the log goes to standard error', default: '`pretty` on a terminal, else `json`' },
+  PUBLIC_URL: {
+    meaning: 'where browsers reach the server; identity providers send them back there ([single sign-on](sso.md))',
+    default: '(as each request says)',
+    values: 'scheme, host and port: `https://provisioning.example`',
+  },
   CORS_ORIGINS: { meaning: 'origins of browsers that may call', default: '(none)', values: 'with commas; `*`: any' },
   TRUST_PROXY: {
     meaning: 'whose `X-Forwarded-For` is believed',

@@ -101,6 +101,8 @@ export interface Config {
   shutdownDelay: number;
   logLevel: string;
   logFormat: LogFormat;
+  /** Where browsers reach the server, without a slash at the end; null: as each request says. */
+  publicUrl: string | null;
   /** Origins that browsers may call from (`*` for any); empty: none. */
   corsOrigins: string[];
   /** Whose `X-Forwarded-For` is believed: of so many proxies in front, or of those at these addresses. */
@@ -167,6 +169,7 @@ const NAMES = [
   'SHUTDOWN_DELAY',
   'LOG_LEVEL',
   'LOG_FORMAT',
+  'PUBLIC_URL',
   'CORS_ORIGINS',
   'TRUST_PROXY',
   'DOCKER_HOST',
@@ -243,6 +246,7 @@ export function loadConfig(flags: Record<string, string | undefined> = {}, confi
     shutdownDelay: integer(value, 'SHUTDOWN_DELAY', 0, 0, 3_600),
     logLevel: oneOf(value, 'LOG_LEVEL', LOG_LEVELS, 'info'),
     logFormat: oneOf(value, 'LOG_FORMAT', ['json', 'pretty'] as const, process.stdout.isTTY ? 'pretty' : 'json'),
+    publicUrl: publicUrl(value('PUBLIC_URL')),
     corsOrigins: list(value('CORS_ORIGINS')),
     trustProxy: trustProxy(value('TRUST_PROXY') ?? 'false'),
     docker: {
@@ -364,7 +368,7 @@ function egressSettings(value: Values): Pick<Config, 'egress' | 'webhookHttp'> {
   return {
     egress: {
       allow: list(value('EGRESS_ALLOW')).map(allowedNetwork),
-      private: ['host', 'check', ...(webhooks.private ? (['webhook'] as const) : [])],
+      private: ['host', 'check', 'issuer', ...(webhooks.private ? (['webhook'] as const) : [])],
       local: [...(localChecks ? (['check'] as const) : []), ...(webhooks.local ? (['webhook'] as const) : [])],
     },
     webhookHttp: webhooks.http,
@@ -432,6 +436,15 @@ function webhookAllowances(given: string[]): { http: boolean; private: boolean; 
       `PROVISIONING_WEBHOOK_ALLOW must be some of http, private, local, with commas, not "${unknown}".`,
     );
   return { http: given.includes('http'), private: given.includes('private'), local: given.includes('local') };
+}
+
+function publicUrl(text: string | undefined): string | null {
+  if (text === undefined || text === '') return null;
+  const { protocol = '', origin = '' } = URL.canParse(text) ? new URL(text) : {};
+  if (/^https?:$/.test(protocol) && text.replace(/\/$/, '') === origin) return origin;
+  throw new ConfigError(
+    `PROVISIONING_PUBLIC_URL must be scheme, host and port as browsers reach the server, such as https://provisioning.example, not "${text}".`,
+  );
 }
 
 /** They never appear in a message. */

@@ -60,6 +60,8 @@ export const errors = {
   // 400
   validation: (problems: FieldProblem[]) =>
     make(400, 'VALIDATION_ERROR', problems.map((p) => `${p.field}: ${p.message}`).join('; '), problems),
+  authorizationPending: (interval: number) =>
+    make(400, 'AUTHORIZATION_PENDING', `Nobody has signed in yet. Ask again in ${interval} s.`, { interval }),
   malformedJson: (message: string) => make(400, 'MALFORMED_JSON', `The request body is not valid JSON: ${message}`),
   badHost: (hosts: number) =>
     make(
@@ -93,12 +95,36 @@ export const errors = {
       'INVALID_TOTP',
       'The code is wrong, or was used before. Take the next one that the app shows, or a recovery code.',
     ),
+  ssoRefused: () =>
+    make(
+      401,
+      'SSO_REFUSED',
+      'The sign-in was not accepted. An administrator finds the reason in the audit log under this request id.',
+    ),
+  ssoExpired: () =>
+    make(
+      401,
+      'SSO_EXPIRED',
+      'This sign-in took too long, was used before or was begun somewhere else. Begin it again.',
+    ),
+  exchangeRefused: () =>
+    make(
+      401,
+      'EXCHANGE_REFUSED',
+      'The token was not accepted. An administrator finds the reason in the audit log under this request id.',
+    ),
   // 403
+  ssoNoRole: (title: string) =>
+    make(
+      403,
+      'SSO_NO_ROLE',
+      `${title} knows you, but none of your groups gives a role here. Ask an administrator, then sign in again.`,
+    ),
   secondFactorNeeded: () =>
     make(
       403,
       'TOTP_ENROLMENT_REQUIRED',
-      'Administrators of this installation need a second factor. Set it up (POST /v1/auth/totp, "provisioning totp enable"); until then your roles do not count.',
+      'Administrators of this installation need a second factor. Set it up (POST /v1/auth/totp, "provisioning totp enable"); until then your roles do not count. Where an identity provider vouches for you, it must ask for one (required_amr or required_acr of the provider).',
     ),
   proofRequired: () =>
     make(
@@ -186,6 +212,12 @@ export const errors = {
     make(409, 'OPERATION_ENDED', `Operation ${id} has already ended (${status}) and cannot be cancelled.`, {
       status,
     }),
+  noDeviceLogin: (title: string) =>
+    make(
+      409,
+      'NO_DEVICE_LOGIN',
+      `${title} does not offer sign-ins by another device here (device_login). Use a browser.`,
+    ),
   idempotencyConflict: () =>
     make(
       409,
@@ -235,6 +267,13 @@ export const errors = {
       503,
       'MASTER_KEY_MISMATCH',
       'The master key of this replica does not match the secrets in the database. Start the replica with the same PROVISIONING_MASTER_KEY (or <data dir>/master.key) as the others.',
+    ),
+  issuerAway: () =>
+    new ApplicationError(
+      503,
+      'SERVICE_UNAVAILABLE',
+      'The identity provider that vouches for this session does not answer. Try again in a moment.',
+      { retryAfter: 10 },
     ),
   databaseDisk: (problem: string) =>
     new ApplicationError(

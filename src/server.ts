@@ -6,6 +6,9 @@ import { createAuthenticator, USERS_CHANNEL } from './access/authenticate.ts';
 import { createEncryption, type Encryption } from './access/encryption.ts';
 import { prepareInstallation } from './access/installation.ts';
 import { openEncryption } from './access/master-key.ts';
+import { createIssuers } from './access/sso/issuers.ts';
+import { startRoleExpiry } from './accounts/sso/roles.ts';
+import { createSessionCheck } from './accounts/sso/session-check.ts';
 import { buildApp } from './app.ts';
 import { BackupError } from './backup/errors.ts';
 import { type Config, ConfigError } from './config.ts';
@@ -378,6 +381,8 @@ async function start(
   signal?.throwIfAborted();
 
   const readiness = createReadiness(createDiskWatch(embedded?.directory ?? null));
+  const issuers = createIssuers(egress('issuer', null));
+  const checkSession = createSessionCheck({ db, encryption, issuers, logger });
   const services = {
     config,
     db,
@@ -389,6 +394,8 @@ async function start(
     encryption,
     installation,
     egress,
+    issuers,
+    checkSession,
     limits,
   };
   const follower = createFollower(db, engine.signals, logger);
@@ -397,7 +404,7 @@ async function start(
   engine.register(
     allProcedures({ db, providers, encryption, ssh: sshTools, engine }, { runtime, hosts: hostTools, egress, limits }),
   );
-  const authenticator = createAuthenticator({ db, listener, secret, adminTotp: config.adminTotp });
+  const authenticator = createAuthenticator({ db, listener, secret, adminTotp: config.adminTotp, checkSession });
   const app = await buildApp(services, authenticator, { logger, readiness, pool, follower, tls });
   // Making the application ready keeps the process busy for seconds on a slow machine. A replica that is silent for so
   // long counts as dead: it joins afterwards.
@@ -416,6 +423,13 @@ async function start(
     });
     opened.push(() => sweeper.stop());
   }
+  const roleExpiry = startRoleExpiry(db, (error) =>
+    logger.warn(
+      { err: error },
+      'roles of users whom no issuer vouches for could not be taken; the next round tries again',
+    ),
+  );
+  opened.push(() => roleExpiry.stop());
   const auditing = { db, installation, logger: logger.child({ component: 'audit' }) };
   const sealingKey = sealingKeyOf(encryption, logger);
   if (sealingKey !== null) {

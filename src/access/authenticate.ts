@@ -72,15 +72,17 @@ function createCache<T>(trusted: () => boolean): Cache<T> {
 
 /**
  * Reads `Authorization: Bearer` with an access token or an API token, and what the user may do at this moment.
- * @param options `adminTotp`: administrators have no roles until they have a second factor.
+ * @param options `adminTotp`: administrators have no roles until they have a second factor. `checkSession` asks the issuer of
+ * a session, where that is due; false: it could not for too long.
  */
 export function createAuthenticator(options: {
   db: Database;
   listener: Listener;
   secret: string;
   adminTotp: boolean;
+  checkSession: (sessionId: string) => Promise<boolean>;
 }): Authenticator {
-  const { db, listener, adminTotp } = options;
+  const { db, listener, adminTotp, checkSession } = options;
   const tokens = createTokens(options.secret);
   const trusted = () => listener.connected;
   const users = createCache<UserState>(trusted);
@@ -105,12 +107,22 @@ export function createAuthenticator(options: {
     return user;
   };
 
+  /** The session, once its issuer has been asked where that is due. Null: it has ended. */
+  const standingSession = async (id: string, userId: string): Promise<SessionState | null> => {
+    const find = () => sessions.get(id, () => readSessionState(db, id));
+    const session = await find();
+    if (session === null || session.standing === null) return session;
+    if (!(await checkSession(id))) throw errors.issuerAway();
+    forgetUser(userId);
+    return find();
+  };
+
   const byAccessToken = async (token: string): Promise<Principal> => {
     const claims = tokens.verify('access', token);
     if (claims === null) throw errors.unauthenticated('The token is invalid or has expired. Log in again.');
     const { sub, sid } = claims;
+    const session = sid === undefined ? undefined : await standingSession(sid, sub);
     const user = await enabledUser(sub);
-    const session = sid === undefined ? undefined : await sessions.get(sid, () => readSessionState(db, sid));
     // A token without a session is of a version that asked for no second factor.
     const vouched = session !== null && (session !== undefined || !user.totp);
     if (claims.gen !== user.token_generation || !vouched) {
@@ -119,6 +131,15 @@ export function createAuthenticator(options: {
     if (session !== undefined) touch(session.id, touchSession);
     const who = { userId: user.id, name: user.username, label: user.username, tokenId: null };
     return { ...who, ...(session && { sessionId: session.id }), ...rolesOf(user) };
+  };
+
+  /** The user, once their issuer has been asked, where that is due and they have a session by which to ask. */
+  const vouchedUser = async (id: string): Promise<UserState> => {
+    const user = await enabledUser(id);
+    if (user.sso_check === null) return user;
+    await checkSession(user.sso_check);
+    forgetUser(id);
+    return enabledUser(id);
   };
 
   /** What the user may do by themselves. */
@@ -134,7 +155,7 @@ export function createAuthenticator(options: {
     if (token === null || token.revoked_at !== null || isPast(token.expires_at)) {
       throw errors.unauthenticated('The API token is unknown, expired or revoked.');
     }
-    const user = await enabledUser(token.user_id);
+    const user = await vouchedUser(token.user_id);
     touch(token.id, touchApiToken);
     const held = rolesOf(user);
     return {
@@ -142,6 +163,9 @@ export function createAuthenticator(options: {
       name: user.username,
       label: `${user.username} (token ${token.name})`,
       tokenId: token.id,
+      ...(token.exchanged_by !== null && {
+        exchanged: { provider: token.exchanged_by, rule: token.exchanged_rule ?? '' },
+      }),
       ...held,
       bindings: intersectBindings(token.roles, held.bindings),
     };

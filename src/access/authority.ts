@@ -5,19 +5,28 @@ import type { Queryable } from '../database/pool.ts';
 import type { RoleBinding } from '../database/tables.ts';
 import type { Principal } from './permissions.ts';
 import { waitsForSecondFactor } from './second-factor-rule.ts';
+import { ISSUER_FACTOR } from './store.ts';
 import { intersectBindings } from './token-roles.ts';
+import type { Exchange } from './token-store.ts';
 
 /** As it is stored: who, with which API token, and what they were permitted when they asked. */
 export interface Authority {
   userId: string;
   name: string;
-  /** Null: they had logged in. */
+  /** Null: they had logged in, or the token is not what the rest depends on. */
   tokenId: string | null;
   bindings: readonly RoleBinding[];
+  /** The rule by which the token of the job that began it was made: it ends with that, and not with the token. */
+  exchange?: Exchange;
 }
 
-export function authorityOf({ userId, name, tokenId, bindings }: Principal): Authority {
-  return { userId, name, tokenId, bindings };
+export function authorityOf({ userId, name, tokenId, bindings, exchanged }: Principal): Authority {
+  return { userId, name, tokenId, bindings, ...(exchanged && { exchange: exchanged }) };
+}
+
+/** Of work that is begun once: it goes on after the token of minutes of a job that began it, with what that was permitted. */
+export function authorityOfRun(principal: Principal): Authority {
+  return authorityOf(principal.exchanged === undefined ? principal : { ...principal, tokenId: null });
 }
 
 /** What is left of an authority now. */
@@ -33,9 +42,13 @@ interface Holder {
   disabled: boolean;
   service_workspace: string | null;
   totp: boolean;
+  sso: boolean;
+  sso_factor: boolean;
   bindings: RoleBinding[];
   /** Null: the token is deleted, revoked or expired. */
   token_roles: RoleBinding[] | null;
+  /** The rule by which a job got its token holds. */
+  exchanges: boolean;
 }
 
 /**
@@ -50,9 +63,15 @@ export async function presentAuthority(
   const { rows } = await sql<Holder>`
     select u.id is not null as present, coalesce(u.disabled, false) as disabled, u.service_workspace,
            exists (select from provisioning.second_factors f where f.user_id = u.id and f.secret is not null) as totp,
+           exists (select from provisioning.identities i where i.user_id = u.id) as sso,
+           ${sql.raw(ISSUER_FACTOR('u.id'))} as sso_factor,
            (select coalesce(json_agg(json_build_object('role', b.role, 'workspace', b.workspace)), '[]')
             from provisioning.role_bindings b where b.user_id = a.user_id) as bindings,
-           coalesce(t.narrowed, t.roles) as token_roles
+           coalesce(t.narrowed, t.roles) as token_roles,
+           exists (select from provisioning.exchange_rules r
+             join provisioning.identity_providers p on p.id = r.provider_id and p.enabled
+             where r.provider_id = ${authority.exchange?.provider ?? null}::uuid and r.name = ${authority.exchange?.rule ?? null}::text
+               and r.account_id = a.user_id and not r.stopped) as exchanges
     from (select ${authority.userId}::uuid as user_id, ${authority.tokenId}::uuid as token_id) a
       left join provisioning.users u on u.id = a.user_id
       left join provisioning.api_tokens t on t.id = a.token_id and t.user_id = a.user_id
@@ -61,7 +80,7 @@ export async function presentAuthority(
 }
 
 function leftOf(
-  { name, tokenId, bindings }: Authority,
+  { name, tokenId, bindings, exchange }: Authority,
   holder: Holder | undefined,
   adminTotp: boolean,
 ): PresentAuthority {
@@ -70,6 +89,9 @@ function leftOf(
   if (holder.disabled) return ended(`the user "${name}" is disabled`);
   if (tokenId !== null && holder.token_roles === null) {
     return ended(`the API token of "${name}" that asked for it has been revoked or has expired`);
+  }
+  if (exchange !== undefined && !holder.exchanges) {
+    return ended(`the rule "${exchange.rule}" by which a job got a token of "${name}" has been removed or stopped`);
   }
   if (adminTotp && waitsForSecondFactor(holder)) {
     return ended(`the administrator "${name}" has no second factor, which PROVISIONING_ADMIN_TOTP asks for`);

@@ -1,5 +1,6 @@
 import type { RoleBinding } from '../database/tables.ts';
 import { errors } from '../errors.ts';
+import type { Exchange } from './token-store.ts';
 
 /** Everything that can be permitted. Routes name one of these. */
 export const PERMISSIONS = [
@@ -136,6 +137,8 @@ export interface Principal {
   tokenId: string | null;
   /** Of a login; absent where its access token is of a version that knew no sessions. */
   sessionId?: string;
+  /** The token is one of minutes, that a job of CI got for its own: what the job begins goes on after it. */
+  exchanged?: Exchange;
   /** They have no roles until they set up the second factor that is asked of them. */
   lacksSecondFactor?: true;
   bindings: readonly RoleBinding[];

@@ -1,5 +1,6 @@
 import { sql } from 'kysely';
 import type { Queryable } from '../database/pool.ts';
+import { type SessionStanding, STANDING } from './sso/identity-store.ts';
 import { endSessions } from './store.ts';
 
 /** Of one user at most; those unused for longest end first. */
@@ -9,6 +10,8 @@ const MAX_SESSIONS = 1_000;
 export interface SessionState {
   id: string;
   user_id: string;
+  /** Null: nothing is to be asked of an issuer. */
+  standing: SessionStanding | null;
 }
 
 /** From where a session is used. */
@@ -38,12 +41,20 @@ export const SESSION_JSON = sql.raw<string>(`json_build_object(
 /** Makes a session, in the transaction that holds its user's row. @param seconds from now to its end at the latest. */
 export async function insertSession(
   tx: Queryable,
-  session: { id: string; userId: string; accessTtl: number | null; seconds: number; client: SessionClient },
+  session: {
+    id: string;
+    userId: string;
+    /** What vouched for the user. */
+    origin: string;
+    accessTtl: number | null;
+    seconds: number;
+    client: SessionClient;
+  },
 ): Promise<Session> {
-  const { id, userId, accessTtl, seconds, client } = session;
+  const { id, userId, origin, accessTtl, seconds, client } = session;
   const { rows } = await sql<{ ends_at: Date }>`
-    insert into provisioning.sessions (id, user_id, access_ttl, address, user_agent, expires_at, ends_at)
-    values (${id}, ${userId}, ${accessTtl}, ${client.address}, ${client.userAgent}, now(),
+    insert into provisioning.sessions (id, user_id, origin, access_ttl, address, user_agent, expires_at, ends_at)
+    values (${id}, ${userId}, ${origin}, ${accessTtl}, ${client.address}, ${client.userAgent}, now(),
             now() + make_interval(secs => ${seconds}::float8))
     returning ends_at`.execute(tx);
   await sql`
@@ -79,9 +90,12 @@ export async function noteSession(tx: Queryable, id: string, expiresAt: Date, cl
 
 /** Null: there is none, or it has ended. */
 export async function readSessionState(db: Queryable, id: string): Promise<SessionState | null> {
-  const { rows } = await sql<SessionState>`
-    select id, user_id from provisioning.sessions where id = ${id} and ends_at > now()`.execute(db);
-  return rows[0] ?? null;
+  const { rows } = await sql<{ user_id: string } & SessionStanding>`
+    select user_id, ${STANDING} from provisioning.sessions s where id = ${id} and ends_at > now()`.execute(db);
+  const [row] = rows;
+  if (row === undefined) return null;
+  const { user_id, due, unvouched } = row;
+  return { id, user_id, standing: due || unvouched ? { due, unvouched } : null };
 }
 
 export async function readSession(db: Queryable, id: string): Promise<{ json: string; user_id: string } | null> {

@@ -69,4 +69,9 @@ export async function replaceSigningKey(db: Queryable): Promise<void> {
   await sql`update provisioning.users set token_generation = token_generation + 1`.execute(db);
   await sql`delete from provisioning.sessions`.execute(db);
   await sql`update provisioning.refresh_tokens set revoked_at = now() where revoked_at is null`.execute(db);
+  // Whoever has lost a group since has it in the backup: issuers are to tell them anew.
+  await sql`update provisioning.identities set groups = '{}'`.execute(db);
+  await sql`delete from provisioning.role_bindings where user_id in (select user_id from provisioning.identities)`.execute(
+    db,
+  );
 }

@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import type { Queryable } from '../database/pool.ts';
 import type { RoleBinding } from '../database/tables.ts';
+import { REMEMBERED_SECONDS } from './sso/identity-store.ts';
 
 /** Tells every replica that a user changed (payload: the user's id). */
 export const USERS_CHANNEL = 'provisioning_users';
@@ -16,6 +17,12 @@ export interface UserState {
   service_workspace: string | null;
   /** A second factor is asked for at the login. */
   totp: boolean;
+  /** An issuer vouches for them: it asks for what it likes, and their roles follow from its groups. */
+  sso: boolean;
+  /** It must say how they signed in. */
+  sso_factor: boolean;
+  /** A session of theirs by which the issuer is to be asked again; null: that is not due, or there is none. */
+  sso_check: string | null;
 }
 
 export interface UserCredentials extends UserState {
@@ -29,13 +36,28 @@ const TIME = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM
 
 const HAS_TOTP = `exists (select from provisioning.second_factors f where f.user_id = users.id and f.secret is not null)`;
 
+const HAS_ISSUER = `exists (select from provisioning.identities i where i.user_id = users.id)`;
+export const ISSUER_FACTOR = (userId: string) => `exists (select from provisioning.identities i
+  join provisioning.identity_providers p on p.issuer = i.issuer
+  where i.user_id = ${userId} and (p.required_acr <> '{}' or p.required_amr <> '{}'))`;
+/** As `STANDING` of a session says it, for the issuer's last word about the user, by whichever session. */
+const CHECK = `(select o.session_id from provisioning.identities i
+    join provisioning.sessions s on s.user_id = i.user_id
+    join provisioning.sso_sessions o on o.session_id = s.id
+    join provisioning.identity_providers p on p.id = o.provider_id
+  where i.user_id = users.id and i.vouched_at <= now() - make_interval(secs => p.recheck_seconds - ${REMEMBERED_SECONDS})
+    and coalesce(o.retry_at <= now(), true)
+  order by o.verified_at desc limit 1)`;
+const IDENTITY = `(select json_build_object('issuer', i.issuer, 'subject', i.subject)
+  from provisioning.identities i where i.user_id = users.id)`;
+
 /** A user as clients see it, as JSON text. */
 export const USER_JSON = sql.raw<string>(`json_build_object(
-  'id', id, 'username', username, 'disabled', disabled, 'roles', ${BINDINGS}, 'totp_enabled', ${HAS_TOTP},
+  'id', id, 'username', username, 'disabled', disabled, 'roles', ${BINDINGS}, 'totp_enabled', ${HAS_TOTP}, 'identity', ${IDENTITY},
   'created_at', ${TIME('created_at')}, 'updated_at', ${TIME('updated_at')})::text`);
 
 const STATE = sql.raw(
-  `id, username, disabled, token_generation, service_workspace, ${HAS_TOTP} as totp, ${BINDINGS} as bindings`,
+  `id, username, disabled, token_generation, service_workspace, ${HAS_TOTP} as totp, ${HAS_ISSUER} as sso, ${ISSUER_FACTOR('users.id')} as sso_factor, ${CHECK} as sso_check, ${BINDINGS} as bindings`,
 );
 
 /** Null when there is none. */
@@ -70,12 +92,16 @@ export async function lockAdministrators(tx: Queryable): Promise<void> {
   await sql`select pg_advisory_xact_lock(hashtextextended('provisioning.administrators', 0))`.execute(tx);
 }
 
-/** Whether somebody is left who may do everything. Call it under `lockAdministrators`. */
+/**
+ * Whether somebody is left who may do everything; those whose issuer can end that at any time do not count. Call it under
+ * `lockAdministrators`.
+ */
 export async function anyAdministrator(tx: Queryable): Promise<boolean> {
   const { rows } = await sql<{ present: boolean }>`
     select exists (
       select from provisioning.users u join provisioning.role_bindings b on b.user_id = u.id
-      where not u.disabled and b.role = 'admin' and b.workspace is null) as present`.execute(tx);
+      where not u.disabled and b.role = 'admin' and b.workspace is null
+        and not exists (select from provisioning.identities i where i.user_id = u.id)) as present`.execute(tx);
   return rows[0]?.present === true;
 }
 

@@ -10,6 +10,9 @@ export interface ApiTokenState {
   roles: RoleBinding[];
   expires_at: Date | null;
   revoked_at: Date | null;
+  /** Made for the token of a job by this provider and this rule of it; null: otherwise. */
+  exchanged_by: string | null;
+  exchanged_rule: string | null;
 }
 
 const TIME = (column: string) => `to_char(${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`;
@@ -23,11 +26,19 @@ const FIELDS = `'id', id, 'name', name, 'user', (select username from provisioni
 /** An API token as clients see it, as JSON text: all but its secret. */
 export const API_TOKEN_JSON = sql.raw<string>(`json_build_object(${FIELDS})::text`);
 
+/** By which a job's token was traded for one of ours. */
+export interface Exchange {
+  /** Its id. */
+  provider: string;
+  rule: string;
+}
+
 /** Null when there is none. */
 export async function findApiToken(db: Queryable, hash: Buffer): Promise<ApiTokenState | null> {
   const row = await db
     .selectFrom('provisioning.api_tokens')
-    .select(['id', 'user_id', 'name', 'expires_at', 'revoked_at', TOKEN_ROLES.as('roles')])
+    .select(['id', 'user_id', 'name', 'expires_at', 'revoked_at', 'exchanged_by', 'exchanged_rule'])
+    .select(TOKEN_ROLES.as('roles'))
     .where('hash', '=', hash)
     .executeTakeFirst();
   return row ?? null;
@@ -46,6 +57,8 @@ export async function insertApiToken(
     roles: readonly RoleBinding[];
     /** Seconds; null: it does not expire. */
     expiresIn: number | null;
+    /** Made for the token of a job. */
+    exchanged?: Exchange;
   },
 ): Promise<void> {
   const isNarrowed = token.roles.some(({ permissions }) => permissions !== undefined);
@@ -54,16 +67,62 @@ export async function insertApiToken(
     delete from provisioning.api_tokens where user_id = ${token.userId} and name = ${token.name}
       and (revoked_at is not null or expires_at <= now())`.execute(tx);
   await sql`
-    insert into provisioning.api_tokens (id, user_id, created_by_id, name, hash, roles, narrowed, expires_at)
+    insert into provisioning.api_tokens (id, user_id, created_by_id, name, hash, roles, narrowed, exchanged_by,
+                                         exchanged_rule, expires_at)
     values (${token.id}, ${token.userId}, ${token.createdById}, ${token.name}, ${token.hash},
-            ${isNarrowed ? '[]' : roles}::jsonb, ${isNarrowed ? roles : null}::jsonb,
-            now() + make_interval(secs => ${token.expiresIn}::float8))`.execute(tx);
+            ${isNarrowed ? '[]' : roles}::jsonb, ${isNarrowed ? roles : null}::jsonb, ${token.exchanged?.provider ?? null}::uuid,
+            ${token.exchanged?.rule ?? null}, now() + make_interval(secs => ${token.expiresIn}::float8))`.execute(tx);
 }
 
+/** Forgets those of jobs that no longer hold. */
+export async function deleteEndedExchanges(tx: Queryable, userId: string): Promise<void> {
+  await sql`
+    delete from provisioning.api_tokens
+    where user_id = ${userId} and exchanged_by is not null and (revoked_at is not null or expires_at <= now())`.execute(
+    tx,
+  );
+}
+
+/** Without those of jobs. */
 export async function countApiTokens(tx: Queryable, userId: string): Promise<number> {
   const { rows } = await sql<{ total: number }>`
-    select count(*)::int as total from provisioning.api_tokens where user_id = ${userId}`.execute(tx);
+    select count(*)::int as total from provisioning.api_tokens
+    where user_id = ${userId} and exchanged_by is null`.execute(tx);
   return rows[0]?.total ?? 0;
+}
+
+/** Those of a rule that hold. */
+export async function countExchanged(tx: Queryable, { provider, rule }: Exchange): Promise<number> {
+  const { rows } = await sql<{ total: number }>`
+    select count(*)::int as total from provisioning.api_tokens
+    where exchanged_by = ${provider} and exchanged_rule = ${rule} and revoked_at is null and expires_at > now()`.execute(
+    tx,
+  );
+  return rows[0]?.total ?? 0;
+}
+
+/** Counts a use of a job's token. @param until when it expires, seconds since 1970. @returns how many these are. */
+export async function noteExchangeUse(tx: Queryable, key: Buffer, until: number): Promise<number> {
+  await sql`
+    delete from provisioning.exchange_uses where key in (
+      select key from provisioning.exchange_uses where expires_at <= now() limit 1000 for update skip locked)`.execute(
+    tx,
+  );
+  const { rows } = await sql<{ uses: number }>`
+    insert into provisioning.exchange_uses (key, uses, expires_at) values (${key}, 1, to_timestamp(${until}))
+    on conflict (key) do update set uses = exchange_uses.uses + 1 returning uses`.execute(tx);
+  return rows[0]?.uses ?? 1;
+}
+
+/** Revokes those of a provider that other rules than these gave. @returns the accounts whose they were. */
+export async function revokeExchanged(tx: Queryable, provider: string, but: readonly string[]): Promise<string[]> {
+  const { rows } = await sql<{ user_id: string }>`
+    with revoked as (
+      update provisioning.api_tokens set revoked_at = now()
+      where exchanged_by = ${provider} and exchanged_rule <> all(${[...but]}::text[]) and revoked_at is null
+      returning user_id)
+    select distinct user_id from revoked order by user_id`.execute(tx);
+  return rows.map((row) => row.user_id);
 }
 
 export async function readApiToken(db: Queryable, id: string): Promise<{ json: string; user_id: string } | null> {

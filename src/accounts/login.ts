@@ -30,9 +30,13 @@ import { addressOf, type TryLimit } from '../http/rate-limit.ts';
 import { harmlessText } from '../util/harmless.ts';
 import { refusalOf, takeCode } from './factor-codes.ts';
 import { type Login, type TokenPair, USERNAME_PATTERN } from './schemas.ts';
+import type { SessionCheck } from './sso/session-check.ts';
 
 /** Failed logins of one account are counted over this. Milliseconds. */
 export const ACCOUNT_WINDOW_MS = 900_000;
+
+/** What vouches for a session: this, or an identity provider. */
+const PASSWORD = 'password';
 
 /** Characters kept of what a client calls itself. */
 const MAX_USER_AGENT = 200;
@@ -48,6 +52,10 @@ export interface Sessions {
    * counted apart, so that a flood of names does not push out the counts of users.
    */
   tries: { user: TryLimit; nobody: TryLimit };
+  /** Refusals of single sign-on that are written down of each address. */
+  refusals: TryLimit;
+  /** Asks the issuer of a session, where that is due. */
+  checkSession: SessionCheck;
 }
 
 const USERNAME = new RegExp(USERNAME_PATTERN);
@@ -116,11 +124,13 @@ async function openSession(
   await noteLogin(tx, id, client.address);
   const seconds = sessions.config.sessionTtl;
   const accessTtl = expiresIn ?? null;
-  const session = await insertSession(tx, { id: uuidv7(), userId: id, accessTtl, seconds, client });
+  const begun = { id: uuidv7(), userId: id, origin: PASSWORD, accessTtl, seconds, client };
+  const session = await insertSession(tx, begun);
   return issuePair(sessions, tx, user, session, client);
 }
 
-function clientOf(request: FastifyRequest): SessionClient {
+/** From where, and with what, a request comes. */
+export function clientOf(request: FastifyRequest): SessionClient {
   const { 'user-agent': given } = request.headers;
   return {
     address: addressOf(request),
@@ -131,11 +141,12 @@ function clientOf(request: FastifyRequest): SessionClient {
 /**
  * Exchanges a refresh token for a new pair, once. Used a second time it has been stolen, or its thief was first:
  * the session ends.
- * @throws 401 INVALID_REFRESH_TOKEN.
+ * @throws 401 INVALID_REFRESH_TOKEN; 503 where an issuer could not be asked for too long.
  */
 export async function refresh(sessions: Sessions, request: FastifyRequest, token: string): Promise<TokenPair> {
   const claims = sessions.tokens.verify('refresh', token);
   if (claims === null) throw errors.invalidRefreshToken();
+  if (claims.sid !== undefined && !(await sessions.checkSession(claims.sid))) throw errors.issuerAway();
   // A refusal is no exception in here: the revocation must be committed.
   const pair = await sessions.db.transaction().execute(async (tx) => {
     const user = await lockUser(tx, claims.sub);
@@ -156,9 +167,13 @@ export async function refresh(sessions: Sessions, request: FastifyRequest, token
     const seconds = sessions.config.sessionTtl;
     const known = await findSession(tx, spent.family);
     // Of a login at a replica of a version that knew no sessions, nor second factors.
-    if (known === null && user.totp) return null;
+    if (known === null && (user.totp || user.sso)) return null;
     const session =
-      known ?? (await insertSession(tx, { id: spent.family, userId: user.id, accessTtl: null, seconds, client }));
+      known ??
+      (await insertSession(tx, {
+        ...{ id: spent.family, userId: user.id, origin: PASSWORD },
+        ...{ accessTtl: null, seconds, client },
+      }));
     if (session.endsAt.getTime() <= Date.now()) return null;
     await insertAudit(tx, request, user.username, 'allowed', entry);
     await noteLogin(tx, user.id, client.address);
@@ -168,9 +183,9 @@ export async function refresh(sessions: Sessions, request: FastifyRequest, token
   return pair;
 }
 
-/** None of the tokens outlives the session. */
-async function issuePair(
-  { config, tokens }: Sessions,
+/** The first or next tokens of a session, in the transaction that holds its user. None of them outlives the session. */
+export async function issuePair(
+  { config, tokens }: Pick<Sessions, 'config' | 'tokens'>,
   tx: Queryable,
   user: UserState,
   session: Session,

@@ -32,7 +32,7 @@ export async function resetLogin(db: Database, username: string): Promise<string
       resource: `user:${user.username}`,
       details: {
         ...{ password_changed: true, second_factor_removed: removed },
-        ...(revoked.length === 0 ? {} : { revoked_tokens: revoked.map(({ id }) => id) }),
+        ...revoked.details,
       },
     });
   });

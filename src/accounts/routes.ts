@@ -11,6 +11,8 @@ import { ChangePassword, Login, Me, Refresh, TokenPair } from './schemas.ts';
 import { changePassword, describePrincipal, logout, preparePassword } from './service.ts';
 import { registerServiceAccountRoutes } from './service-account-routes.ts';
 import { registerSessionRoutes } from './session-routes.ts';
+import { registerSsoRoutes } from './sso/login-routes.ts';
+import { registerProviderRoutes } from './sso/provider-routes.ts';
 import { registerTokenRoutes } from './token-routes.ts';
 import { registerTotpRoutes } from './totp-routes.ts';
 import { registerUserRoutes } from './user-routes.ts';
@@ -21,10 +23,11 @@ const REFRESHES_PER_LOGIN = 10;
 
 /** Logging in and out, users, API tokens and the audit log. */
 export function registerAuthRoutes(app: App, services: Services, auth: Authenticator): void {
-  const { config, db, encryption, mutate } = services;
+  const { config, db, encryption, mutate, checkSession } = services;
   const limit = () => createTryLimit(config.accountLoginLimit, ACCOUNT_WINDOW_MS);
   const tries = { user: limit(), nobody: limit() };
-  const sessions = { config, db, encryption, tokens: auth.tokens, tries };
+  const refusals = createTryLimit(config.loginRateLimit, 60_000);
+  const sessions = { config, db, encryption, tokens: auth.tokens, tries, refusals, checkSession };
   const tools = { ...services, proofTries: limit() };
 
   app.post(
@@ -58,7 +61,7 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
         description:
           'A refresh token is good for one use and answers with the next. Using one again means that it was stolen: the session ends.',
         body: Refresh,
-        response: { 200: TokenPair, ...errorResponses(400, 401, 429) },
+        response: { 200: TokenPair, ...errorResponses(400, 401, 429, 503) },
       },
     },
     async (request, reply) => {
@@ -124,6 +127,8 @@ export function registerAuthRoutes(app: App, services: Services, auth: Authentic
   );
 
   registerSessionRoutes(app, services, auth);
+  registerSsoRoutes(app, services, sessions);
+  registerProviderRoutes(app, services, auth, tools);
   registerTotpRoutes(app, services, auth, tools);
   registerUserRoutes(app, services, auth, tools);
   registerServiceAccountRoutes(app, services, auth);

@@ -84,7 +84,7 @@ const proofFields = { password: givenPassword, totp: Type.Optional(code('Where l
 /** The caller's password, and a code where logins ask for one. */
 export const ProofInput = Type.Object(proofFields, { additionalProperties: false });
 export type ProofInput = Static<typeof ProofInput>;
-const proof = (description: string) =>
+export const proof = (description: string) =>
   Type.Optional(
     Type.Object(proofFields, {
       additionalProperties: false,
@@ -161,6 +161,9 @@ export const User = Type.Object(
     disabled: Type.Boolean(),
     roles: Type.Array(Binding),
     totp_enabled: Type.Boolean({ description: 'Logins ask for a code.' }),
+    identity: Type.Union([Type.Object({ issuer: Type.String(), subject: Type.String() }), Type.Null()], {
+      description: 'Who they are at an identity provider, which vouches for them. Null: a user of this server alone.',
+    }),
     created_at: time(),
     updated_at: time(),
   },

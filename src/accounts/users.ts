@@ -60,9 +60,9 @@ export async function getUser(db: Queryable, id: string): Promise<string> {
 
 /**
  * Roles as they are kept: each once, in workspaces that exist and go on existing until the transaction ends.
- * @throws 400 naming the unknown workspace.
+ * @param field in which they stand. @throws 400 naming the unknown workspace.
  */
-export async function bindingsFrom(tx: Queryable, roles: RolesInput): Promise<RoleBinding[]> {
+export async function bindingsFrom(tx: Queryable, roles: RolesInput, field = 'roles'): Promise<RoleBinding[]> {
   const unique = new Map<string, RoleBinding>();
   for (const { role, workspace = null } of roles) unique.set(`${role} ${workspace ?? '*'}`, { role, workspace });
   const named = roles.flatMap(({ workspace }, index) =>
@@ -75,7 +75,7 @@ export async function bindingsFrom(tx: Queryable, roles: RolesInput): Promise<Ro
   const problems: FieldProblem[] = named
     .filter(({ workspace }) => !known.includes(workspace))
     .map(({ workspace, index }) => ({
-      field: `roles.${index}.workspace`,
+      field: `${field}.${index}.workspace`,
       message: `there is no workspace "${workspace}"`,
       near_matches: nearMatches(workspace, known),
     }));
@@ -150,6 +150,11 @@ export async function changeUser(
   const user = await lockForChange(tx, id);
   if (change.passwordHash !== undefined && user.id === principal.userId) {
     throw errors.conflict('This sets the passwords of others. Change your own with POST /v1/auth/password.');
+  }
+  if (user.sso && (change.roles !== undefined || change.passwordHash !== undefined)) {
+    throw errors.conflict(
+      `An identity provider vouches for "${user.username}": it has their password, and their roles follow from its groups (group_roles of the provider).`,
+    );
   }
   const bindings = change.roles === undefined ? undefined : await bindingsFrom(tx, change.roles);
   const administered = !user.disabled && administers(user.bindings);
@@ -229,6 +234,6 @@ export async function resetSecondFactor(
 async function requireAdministrator(tx: Queryable): Promise<void> {
   if (await anyAdministrator(tx)) return;
   throw errors.conflict(
-    'This is the last enabled user with the role admin in every workspace. Make another one first.',
+    'This is the last enabled user with the role admin in every workspace (those of identity providers do not count). Make another one first.',
   );
 }

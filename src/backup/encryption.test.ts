@@ -43,7 +43,7 @@ test('an encrypted backup is restored by the holder of a key, and by nobody else
   const file = place('encrypted');
   assert.match(
     await backUpTo(file, key.recipient, second.recipient),
-    /Encrypted: only the secret keys .* \(2\) open it/,
+    /Encrypted: only the secret keys .* \(2\) can open it/,
   );
   const content = await readFile(file, 'latin1');
   assert.ok(content.startsWith('age-encryption.org/v1\n'));

@@ -1,12 +1,18 @@
 import type { Client } from '../sdk/client.ts';
 
 /** Sent by methods that change things; these change nothing, and know no check mode. */
-const CHANGE_NOTHING = ['/v1/workflows/validate', '/v1/operations/{id}/wait', '/v1/auth/login', '/v1/auth/refresh'];
+const CHANGE_NOTHING = [
+  '/v1/workflows/validate',
+  '/v1/operations/{id}/wait',
+  '/v1/auth/login',
+  '/v1/auth/refresh',
+  '/v1/auth/exchange',
+];
 
 /** Whether a request such as `POST /v1/servers/create` changes something that can be checked first. */
 export function changes(request: string): boolean {
   const [method, path = ''] = request.split(' ');
-  return method !== 'GET' && !CHANGE_NOTHING.includes(path);
+  return method !== 'GET' && !CHANGE_NOTHING.includes(path) && !path.startsWith('/v1/auth/sso/');
 }
 
 type Given = { query?: Record<string, unknown> };

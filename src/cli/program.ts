@@ -8,6 +8,7 @@ import { auditCommands } from './commands/audit.ts';
 import { clusterCommands } from './commands/cluster.ts';
 import { completionCommands } from './commands/completion.ts';
 import { contextCommands } from './commands/context.ts';
+import { identityProviderCommands } from './commands/identity-provider.ts';
 import { limitCommands } from './commands/limits.ts';
 import { operationCommands } from './commands/operation.ts';
 import { orphanCommands } from './commands/orphan.ts';
@@ -53,6 +54,7 @@ export const COMMANDS: readonly CommandDefinition[] = [
   ...userCommands,
   ...tokenCommands,
   ...serviceAccountCommands,
+  ...identityProviderCommands,
   ...auditCommands,
   ...systemCommands,
   apiCommand,
@@ -79,6 +81,7 @@ const GROUPS: Record<string, string> = {
   totp: 'second factor for logins: codes of an authenticator app',
   token: 'API tokens for programs',
   'service-account': 'accounts for programs, owned by a workspace',
+  'identity-provider': 'OpenID Connect issuers for users and CI jobs',
 };
 
 /** Adds every command to the program. */

@@ -253,6 +253,63 @@ export interface Tables {
     pending_at: NullableTimestamp;
   };
   'provisioning.recovery_codes': { user_id: string; digest: Buffer };
+  'provisioning.identity_providers': {
+    id: string;
+    name: string;
+    title: string;
+    issuer: string;
+    enabled: Generated<boolean>;
+    client_id: string | null;
+    client_secret: string | null;
+    scopes: string[];
+    groups_claim: string;
+    username_claim: string;
+    recheck_seconds: number;
+    roles_hold_seconds: number;
+    device_login: boolean;
+    required_acr: string[];
+    required_amr: string[];
+    version: Generated<number>;
+    created_at: Timestamp;
+    updated_at: Timestamp;
+  };
+  'provisioning.group_roles': { provider_id: string; group_name: string; role: string; workspace: string | null };
+  'provisioning.exchange_rules': {
+    provider_id: string;
+    name: string;
+    audience: string;
+    claims: ColumnType<Record<string, string[]>, string, string>;
+    account_id: string;
+    permissions: string[] | null;
+    expires_in: number;
+    created_by_id: string | null;
+    stopped: Generated<boolean>;
+  };
+  'provisioning.identities': {
+    issuer: string;
+    subject: string;
+    user_id: string;
+    groups: string[];
+    vouched_at: Timestamp;
+  };
+  'provisioning.sso_sessions': {
+    session_id: string;
+    provider_id: string;
+    tokens: string;
+    verified_at: Timestamp;
+    claimed_until: NullableTimestamp;
+    retry_at: NullableTimestamp;
+  };
+  'provisioning.sso_logins': {
+    key: Buffer;
+    kind: string;
+    provider_id: string;
+    binding: Buffer | null;
+    payload: string;
+    next_poll_at: NullableTimestamp;
+    created_at: Timestamp;
+    expires_at: Date;
+  };
   'provisioning.departed_users': { username: string; departed_at: Timestamp };
   'provisioning.name_references': { username: string; what: string };
   'provisioning.role_bindings': { user_id: string; role: string; workspace: string | null };
@@ -279,6 +336,9 @@ export interface Tables {
     revoked_at: NullableTimestamp;
     /** Null: its owner, or a version that did not note it. */
     created_by_id: string | null;
+    /** Made for the token of a job, by this provider and this rule of it. */
+    exchanged_by: string | null;
+    exchanged_rule: string | null;
   };
   'provisioning.idempotency_keys': {
     principal: string;

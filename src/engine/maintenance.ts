@@ -50,6 +50,8 @@ export async function maintain(options: MaintenanceOptions, stopped: () => boole
     );
     await sql`delete from provisioning.refresh_tokens where expires_at < now()`.execute(tx);
     await sql`delete from provisioning.sessions where expires_at < now()`.execute(tx);
+    await sql`delete from provisioning.sso_logins where expires_at < now()`.execute(tx);
+    await sql`delete from provisioning.exchange_uses where expires_at < now()`.execute(tx);
     return true;
   });
   if (!locked) return;

@@ -7,6 +7,7 @@ import type {
   RawServerDefault,
 } from 'fastify';
 import type { Encryption } from '../access/encryption.ts';
+import type { Issuers } from '../access/sso/issuers.ts';
 import type { Config } from '../config.ts';
 import type { Listener } from '../database/listener.ts';
 import type { Database } from '../database/pool.ts';
@@ -41,5 +42,9 @@ export interface Services {
   installation: string;
   /** Where users may have the server connect to. */
   egress: EgressPolicy;
+  /** Identity providers, asked. */
+  issuers: Issuers;
+  /** Asks the issuer of a session, where that is due, whether it still vouches for its user. False: it could not for too long. */
+  checkSession: (sessionId: string) => Promise<boolean>;
   limits: Limits;
 }

@@ -6,8 +6,8 @@ import { type LookupAddress, lookup } from 'node:dns';
 import { connect, isIP, type LookupFunction, type Socket } from 'node:net';
 import ipaddr, { type IPv4, type IPv6 } from 'ipaddr.js';
 
-/** What a connection is for. A new feature that dials on a user's wish (git, a mirror, an issuer) takes its place here. */
-export type EgressPurpose = 'webhook' | 'check' | 'host';
+/** What a connection is for. A new feature that dials on a user's wish (git, a mirror) takes its place here. */
+export type EgressPurpose = 'webhook' | 'check' | 'host' | 'issuer';
 
 /** A network that is allowed for all purposes: in one workspace, or in all (null). */
 export interface AllowedNetwork {
@@ -59,6 +59,7 @@ const WHO: Record<EgressPurpose, string> = {
   webhook: 'webhooks',
   check: 'checks of workflows',
   host: 'connections to servers',
+  issuer: 'identity providers',
 };
 
 /** Metadata services of clouds, which hand out credentials: no network that merely contains one allows it. */

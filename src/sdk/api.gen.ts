@@ -137,6 +137,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/auth/exchange": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Trade a job's token for one of a service account
+         * @description As RFC 8693 has it, in JSON. The rules of the identity provider with the issuer of the token (`exchange`) say which are taken. Whatever is wrong is answered alike; the audit log has the reason.
+         */
+        post: operations["exchangeToken"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/auth/login": {
         parameters: {
             query?: never;
@@ -214,6 +234,55 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/auth/providers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List identity providers
+         * @description Issuers of OpenID Connect that vouch for users and for jobs. Their secrets are never answered.
+         */
+        get: operations["listIdentityProviders"];
+        put?: never;
+        /**
+         * Set up an identity provider
+         * @description The issuer is asked how it describes itself. With a `client_id` it shows on the login page, and whoever has a group of `group_roles` gets in, as a user made at the first login; with `exchange`, jobs trade its tokens. Where it lets anybody in so, it asks for `proof`. Needs a login.
+         */
+        post: operations["createIdentityProvider"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/auth/providers/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get an identity provider */
+        get: operations["getIdentityProvider"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete an identity provider
+         * @description Its sessions end and its users have no roles, at once. They stay, with what is theirs, and are the same again should the issuer come back. Needs a login.
+         */
+        delete: operations["deleteIdentityProvider"];
+        options?: never;
+        head?: never;
+        /**
+         * Change an identity provider
+         * @description Its users have what the new `group_roles` give at once. With `enabled` false its sessions end, and its users have no roles. What may let somebody in asks for `proof`, and so does any change of one by which groups have the role admin in every workspace. Needs a login.
+         */
+        patch: operations["updateIdentityProvider"];
+        trace?: never;
+    };
     "/v1/auth/refresh": {
         parameters: {
             query?: never;
@@ -269,6 +338,120 @@ export interface paths {
          * @description Its access and refresh tokens end at once, on every replica. One of another user needs `user_write`.
          */
         delete: operations["endSession"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/auth/sso": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Identity providers that people log in by */
+        get: operations["listLoginProviders"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/auth/sso/{name}/callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where an identity provider sends browsers back to */
+        get: operations["endSignIn"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/auth/sso/{name}/device": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Begin a sign-in by another device
+         * @description For programs without a browser (RFC 8628): somebody opens the address elsewhere and enters the code.
+         */
+        post: operations["beginDeviceSignIn"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/auth/sso/{name}/start": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Send a browser to an identity provider
+         * @description It comes back to `/v1/auth/sso/{name}/callback`, and from there to the login page with a ticket.
+         */
+        get: operations["beginSignIn"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/auth/sso/device/token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Look whether somebody has signed in on the other device
+         * @description 400 `AUTHORIZATION_PENDING`: not yet; ask again after `details.interval` seconds.
+         */
+        post: operations["pollDeviceSignIn"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/auth/sso/token": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Trade the ticket of a sign-in for a session
+         * @description Only whoever began the sign-in can: the browser that has its cookie, the command line that has the verifier. The user is made at the first sign-in.
+         */
+        post: operations["tradeTicket"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -1771,6 +1954,8 @@ export interface components {
             resource: string | null;
             workspace: string | null;
         };
+        /** BeginDeviceSignInRequest */
+        BeginDeviceSignInRequest: Record<string, never>;
         /** Caller */
         Caller: {
             /** Format: uuid */
@@ -1930,6 +2115,61 @@ export interface components {
             url: string;
             /** @description Null: all. */
             workspace: string | null;
+        };
+        /** CreateIdentityProviderRequest */
+        CreateIdentityProviderRequest: {
+            /**
+             * @description Only check: answer what the request would do, and change nothing.
+             * @default false
+             */
+            check_mode?: boolean;
+            /** @description Null: nobody logs in by it; jobs alone exchange their tokens. */
+            client_id?: string | null;
+            /** @description Kept encrypted, never answered. Null: a client without one. */
+            client_secret?: string | null;
+            /** @description Command lines may sign in by a code that is entered on any device. Whoever enters one that somebody sent signs these in. */
+            device_login?: boolean;
+            /** @description False: nobody gets in by it, its sessions end, and its users have no roles. */
+            enabled?: boolean;
+            /** @description Which jobs' tokens are taken. Replaces all. */
+            exchange?: components["schemas"]["NewExchangeRule"][];
+            /** @description What groups give. Replaces all. */
+            group_roles?: components["schemas"]["GroupRole"][];
+            /** @description Where the groups are, in the user info or the ID token; a path has dots. */
+            groups_claim?: string;
+            /** @description As the issuer writes it (`iss`). It cannot be changed. */
+            issuer: string;
+            /**
+             * @description At most 32 lower-case letters, digits and -, a letter first. Users made by it are called `name:…`.
+             * @example keycloak
+             */
+            name: string;
+            /** @description The caller's own password, and a code where logins ask for one. Asked for where it lets anybody in, or groups give the role admin in every workspace. */
+            proof?: {
+                password: string;
+                /**
+                 * @description Where logins ask for one.
+                 * @example 492039
+                 */
+                totp?: string;
+            };
+            /** @description The issuer is asked about a session in use at least so often: then lost groups and users end. */
+            recheck_seconds?: number;
+            /** @description The ID token must say one of these (`acr`); they are asked for (`acr_values`). Empty: anything. */
+            required_acr?: string[];
+            /** @description The ID token must say one of these (`amr`), such as `mfa`. Empty: anything. */
+            required_amr?: string[];
+            /** @description Without a session that the issuer vouches for, roles (of API tokens, schedules, …) end after so long; after a day, where the issuer has refused. */
+            roles_hold_seconds?: number;
+            /** @description Asked for at a login; `openid` among them. */
+            scopes?: string[];
+            /**
+             * @description On the button of the login page.
+             * @example Keycloak
+             */
+            title?: string;
+            /** @description What users are called after, when they are made. */
+            username_claim?: string;
         };
         /** CreateScheduleRequest */
         CreateScheduleRequest: {
@@ -2216,6 +2456,54 @@ export interface components {
             provider: string;
             workspace: string;
         };
+        /** DeleteIdentityProviderResponse */
+        DeleteIdentityProviderResponse: {
+            /** @description Null: nobody logs in by it; jobs alone exchange their tokens. */
+            client_id: string | null;
+            /** Format: date-time */
+            created_at: string;
+            /** @enum {boolean} */
+            deleted: true;
+            /** @description Command lines may sign in by a code that is entered on any device. Whoever enters one that somebody sent signs these in. */
+            device_login: boolean;
+            /** @description False: nobody gets in by it, its sessions end, and its users have no roles. */
+            enabled: boolean;
+            exchange: components["schemas"]["ExchangeRule"][];
+            group_roles: {
+                group: string;
+                /** @enum {unknown} */
+                role: "admin" | "operator" | "developer" | "viewer" | "auditor";
+                workspace: string | null;
+            }[];
+            /** @description Where the groups are, in the user info or the ID token; a path has dots. */
+            groups_claim: string;
+            has_client_secret: boolean;
+            issuer: string;
+            /**
+             * @description At most 32 lower-case letters, digits and -, a letter first. Users made by it are called `name:…`.
+             * @example keycloak
+             */
+            name: string;
+            /** @description The issuer is asked about a session in use at least so often: then lost groups and users end. */
+            recheck_seconds: number;
+            /** @description The ID token must say one of these (`acr`); they are asked for (`acr_values`). Empty: anything. */
+            required_acr: string[];
+            /** @description The ID token must say one of these (`amr`), such as `mfa`. Empty: anything. */
+            required_amr: string[];
+            /** @description Without a session that the issuer vouches for, roles (of API tokens, schedules, …) end after so long; after a day, where the issuer has refused. */
+            roles_hold_seconds: number;
+            /** @description Asked for at a login; `openid` among them. */
+            scopes: string[];
+            /**
+             * @description On the button of the login page.
+             * @example Keycloak
+             */
+            title: string;
+            /** Format: date-time */
+            updated_at: string;
+            /** @description What users are called after, when they are made. */
+            username_claim: string;
+        };
         /** DeleteSecretResponse */
         DeleteSecretResponse: {
             deleted: boolean;
@@ -2314,6 +2602,11 @@ export interface components {
             disabled: boolean;
             /** Format: uuid */
             id: string;
+            /** @description Who they are at an identity provider, which vouches for them. Null: a user of this server alone. */
+            identity: {
+                issuer: string;
+                subject: string;
+            } | null;
             roles: components["schemas"]["RoleBinding"][];
             /** @description Logins ask for a code. */
             totp_enabled: boolean;
@@ -2381,6 +2674,19 @@ export interface components {
             name: string;
             /** @description Directory of its files, inside one of the workspace roots. */
             path: string;
+        };
+        /** DeviceSignIn */
+        DeviceSignIn: {
+            /** @description By which to ask whether somebody has signed in. */
+            device: string;
+            /** @description Seconds. */
+            expires_in: number;
+            /** @description Seconds between two looks. */
+            interval: number;
+            /** @example WDJB-MJHT */
+            user_code: string;
+            verification_uri: string;
+            verification_uri_complete: string | null;
         };
         /** Drift */
         Drift: {
@@ -2456,6 +2762,50 @@ export interface components {
             message: string;
             request_id?: string;
         };
+        /** ExchangedToken */
+        ExchangedToken: {
+            /**
+             * @description An API token of the service account.
+             * @example prv_…
+             */
+            access_token: string;
+            expires_in: number;
+            /** @enum {string} */
+            issued_token_type: "urn:ietf:params:oauth:token-type:access_token";
+            service_account: string;
+            /** @enum {string} */
+            token_type: "Bearer";
+        };
+        /** ExchangeRule */
+        ExchangeRule: {
+            /** @description That tokens must be for (`aud`). */
+            audience: string;
+            claims: {
+                [key: string]: string[];
+            };
+            /** @description Seconds that the token holds. */
+            expires_in: number;
+            /**
+             * @description At most 32 lower-case letters, digits and -, a letter first. Users made by it are called `name:…`.
+             * @example keycloak
+             */
+            name: string;
+            permissions: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "protection_remove" | "taskserv_kubeconfig" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "workspace_limit" | "credential_write" | "secret_read" | "secret_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "service_account_read" | "service_account_write" | "user_read" | "user_write" | "audit_read")[] | null;
+            /**
+             * @description Whose token jobs get: `name@workspace`.
+             * @example deploy@production
+             */
+            service_account: string;
+            /** @description Whoever made it is no administrator any more: it lets no job in until somebody sets it anew. */
+            stopped: boolean;
+        };
+        /** ExchangeTokenRequest */
+        ExchangeTokenRequest: {
+            /** @description Whose token is wanted, where several rules fit. */
+            service_account?: string;
+            /** @description The job's token, a JWT. */
+            subject_token: string;
+        };
         /** FeedEvent */
         FeedEvent: {
             /**
@@ -2503,6 +2853,15 @@ export interface components {
             /** @enum {string} */
             status: "ready";
         };
+        /** GroupRole */
+        GroupRole: {
+            /** @example platform */
+            group: string;
+            /** @enum {unknown} */
+            role: "admin" | "operator" | "developer" | "viewer" | "auditor";
+            /** @description Null or absent: in every workspace. */
+            workspace?: string | null;
+        };
         /** GuardOrphanRequest */
         GuardOrphanRequest: {
             /**
@@ -2520,6 +2879,52 @@ export interface components {
             /** @description Seconds since the process started. */
             uptime_seconds: number;
             version: string;
+        };
+        /** IdentityProvider */
+        IdentityProvider: {
+            /** @description Null: nobody logs in by it; jobs alone exchange their tokens. */
+            client_id: string | null;
+            /** Format: date-time */
+            created_at: string;
+            /** @description Command lines may sign in by a code that is entered on any device. Whoever enters one that somebody sent signs these in. */
+            device_login: boolean;
+            /** @description False: nobody gets in by it, its sessions end, and its users have no roles. */
+            enabled: boolean;
+            exchange: components["schemas"]["ExchangeRule"][];
+            group_roles: {
+                group: string;
+                /** @enum {unknown} */
+                role: "admin" | "operator" | "developer" | "viewer" | "auditor";
+                workspace: string | null;
+            }[];
+            /** @description Where the groups are, in the user info or the ID token; a path has dots. */
+            groups_claim: string;
+            has_client_secret: boolean;
+            issuer: string;
+            /**
+             * @description At most 32 lower-case letters, digits and -, a letter first. Users made by it are called `name:…`.
+             * @example keycloak
+             */
+            name: string;
+            /** @description The issuer is asked about a session in use at least so often: then lost groups and users end. */
+            recheck_seconds: number;
+            /** @description The ID token must say one of these (`acr`); they are asked for (`acr_values`). Empty: anything. */
+            required_acr: string[];
+            /** @description The ID token must say one of these (`amr`), such as `mfa`. Empty: anything. */
+            required_amr: string[];
+            /** @description Without a session that the issuer vouches for, roles (of API tokens, schedules, …) end after so long; after a day, where the issuer has refused. */
+            roles_hold_seconds: number;
+            /** @description Asked for at a login; `openid` among them. */
+            scopes: string[];
+            /**
+             * @description On the button of the login page.
+             * @example Keycloak
+             */
+            title: string;
+            /** Format: date-time */
+            updated_at: string;
+            /** @description What users are called after, when they are made. */
+            username_claim: string;
         };
         /** ImportServerRequest */
         ImportServerRequest: {
@@ -2595,6 +3000,15 @@ export interface components {
             /** @description Null: not a limit of a workspace. */
             workspace: string | null;
         };
+        /** LoginProvider */
+        LoginProvider: {
+            /**
+             * @description At most 32 lower-case letters, digits and -, a letter first. Users made by it are called `name:…`.
+             * @example keycloak
+             */
+            name: string;
+            title: string;
+        };
         /** LoginRequest */
         LoginRequest: {
             /** @description Seconds that access tokens of this session are to hold; at most, and by default, as the server is set. */
@@ -2623,6 +3037,33 @@ export interface components {
             };
             /** @description Seconds since the process started. */
             uptime_seconds: number;
+        };
+        /** NewExchangeRule */
+        NewExchangeRule: {
+            /** @description That tokens must be for (`aud`). */
+            audience: string;
+            /**
+             * @description Each must be there and fit: exactly, or with `*` for any characters but `/` and `:`, and `**` for any at all. Of a list one must fit.
+             * @example {
+             *       "sub": "repo:acme/site:ref:refs/heads/main"
+             *     }
+             */
+            claims: {
+                [key: string]: string | string[];
+            };
+            /** @description Seconds that the token holds. */
+            expires_in?: number;
+            /**
+             * @description At most 32 lower-case letters, digits and -, a letter first. Users made by it are called `name:…`.
+             * @example keycloak
+             */
+            name: string;
+            permissions?: ("server_read" | "server_create" | "server_update" | "server_delete" | "taskserv_read" | "taskserv_create" | "taskserv_update" | "taskserv_delete" | "taskserv_privileged" | "protection_remove" | "taskserv_kubeconfig" | "workflow_read" | "workflow_submit" | "workflow_cancel" | "workflow_approve" | "operation_read" | "operation_cancel" | "workspace_read" | "workspace_create" | "workspace_update" | "workspace_delete" | "workspace_limit" | "credential_write" | "secret_read" | "secret_write" | "webhook_read" | "webhook_write" | "provider_read" | "catalog_read" | "system_metrics" | "service_account_read" | "service_account_write" | "user_read" | "user_write" | "audit_read")[] | null;
+            /**
+             * @description Whose token jobs get: `name@workspace`.
+             * @example deploy@production
+             */
+            service_account: string;
         };
         /** Operation */
         Operation: {
@@ -2747,6 +3188,13 @@ export interface components {
             };
             /** @description Gibibytes of the system disk. */
             storage_gb: number | null;
+        };
+        /** PollDeviceSignInRequest */
+        PollDeviceSignInRequest: {
+            /** @description From the beginning of the sign-in. */
+            device: string;
+            /** @description Seconds that access tokens of this session are to hold; at most, and by default, as the server is set. */
+            expires_in?: number;
         };
         /** Price */
         Price: {
@@ -3226,6 +3674,63 @@ export interface components {
             /** @description The roles of the caller do not count until it is enabled. */
             required: boolean;
         };
+        /** TradeTicketRequest */
+        TradeTicketRequest: {
+            /** @description Seconds that access tokens of this session are to hold; at most, and by default, as the server is set. */
+            expires_in?: number;
+            /** @description From the address that the browser came back to. Good once, for a minute. */
+            ticket: string;
+            /** @description What `challenge` was the hash of; a browser shows its cookie instead. */
+            verifier?: string;
+        };
+        /** UpdateIdentityProviderRequest */
+        UpdateIdentityProviderRequest: {
+            /**
+             * @description Only check: answer what the request would do, and change nothing.
+             * @default false
+             */
+            check_mode?: boolean;
+            /** @description Null: nobody logs in by it; jobs alone exchange their tokens. */
+            client_id?: string | null;
+            /** @description Kept encrypted, never answered. Null: a client without one. */
+            client_secret?: string | null;
+            /** @description Command lines may sign in by a code that is entered on any device. Whoever enters one that somebody sent signs these in. */
+            device_login?: boolean;
+            /** @description False: nobody gets in by it, its sessions end, and its users have no roles. */
+            enabled?: boolean;
+            /** @description Which jobs' tokens are taken. Replaces all. */
+            exchange?: components["schemas"]["NewExchangeRule"][];
+            /** @description What groups give. Replaces all. */
+            group_roles?: components["schemas"]["GroupRole"][];
+            /** @description Where the groups are, in the user info or the ID token; a path has dots. */
+            groups_claim?: string;
+            /** @description The caller's own password, and a code where logins ask for one. Asked for where it lets anybody in, or groups give the role admin in every workspace. */
+            proof?: {
+                password: string;
+                /**
+                 * @description Where logins ask for one.
+                 * @example 492039
+                 */
+                totp?: string;
+            };
+            /** @description The issuer is asked about a session in use at least so often: then lost groups and users end. */
+            recheck_seconds?: number;
+            /** @description The ID token must say one of these (`acr`); they are asked for (`acr_values`). Empty: anything. */
+            required_acr?: string[];
+            /** @description The ID token must say one of these (`amr`), such as `mfa`. Empty: anything. */
+            required_amr?: string[];
+            /** @description Without a session that the issuer vouches for, roles (of API tokens, schedules, …) end after so long; after a day, where the issuer has refused. */
+            roles_hold_seconds?: number;
+            /** @description Asked for at a login; `openid` among them. */
+            scopes?: string[];
+            /**
+             * @description On the button of the login page.
+             * @example Keycloak
+             */
+            title?: string;
+            /** @description What users are called after, when they are made. */
+            username_claim?: string;
+        };
         /** UpdateServiceAccountRequest */
         UpdateServiceAccountRequest: {
             /**
@@ -3325,6 +3830,11 @@ export interface components {
             disabled: boolean;
             /** Format: uuid */
             id: string;
+            /** @description Who they are at an identity provider, which vouches for them. Null: a user of this server alone. */
+            identity: {
+                issuer: string;
+                subject: string;
+            } | null;
             roles: components["schemas"]["RoleBinding"][];
             /** @description Logins ask for a code. */
             totp_enabled: boolean;
@@ -3795,6 +4305,30 @@ export interface operations {
             };
         };
     };
+    exchangeToken: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExchangeTokenRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExchangedToken"];
+                };
+            };
+        };
+    };
     login: {
         parameters: {
             query?: never;
@@ -3893,6 +4427,145 @@ export interface operations {
             };
         };
     };
+    listIdentityProviders: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IdentityProvider"][];
+                };
+            };
+        };
+    };
+    createIdentityProvider: {
+        parameters: {
+            query?: {
+                /** @description Only check: answer what the request would do, and change nothing. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateIdentityProviderRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IdentityProvider"];
+                };
+            };
+        };
+    };
+    getIdentityProvider: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description At most 32 lower-case letters, digits and -, a letter first. Users made by it are called `name:…`.
+                 * @example keycloak
+                 */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IdentityProvider"];
+                };
+            };
+        };
+    };
+    deleteIdentityProvider: {
+        parameters: {
+            query?: {
+                /** @description Only check: answer what the request would do, and change nothing. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description At most 32 lower-case letters, digits and -, a letter first. Users made by it are called `name:…`.
+                 * @example keycloak
+                 */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["CheckModeRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeleteIdentityProviderResponse"];
+                };
+            };
+        };
+    };
+    updateIdentityProvider: {
+        parameters: {
+            query?: {
+                /** @description Only check: answer what the request would do, and change nothing. */
+                check_mode?: boolean;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description At most 32 lower-case letters, digits and -, a letter first. Users made by it are called `name:…`.
+                 * @example keycloak
+                 */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpdateIdentityProviderRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IdentityProvider"];
+                };
+            };
+        };
+    };
     refreshTokens: {
         parameters: {
             query?: never;
@@ -3977,6 +4650,155 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["EndSessionResponse"];
+                };
+            };
+        };
+    };
+    listLoginProviders: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LoginProvider"][];
+                };
+            };
+        };
+    };
+    endSignIn: {
+        parameters: {
+            query?: {
+                state?: string;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description At most 32 lower-case letters, digits and -, a letter first. Users made by it are called `name:…`.
+                 * @example keycloak
+                 */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page that asks whether a command line is theirs. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": string;
+                };
+            };
+        };
+    };
+    beginDeviceSignIn: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /**
+                 * @description At most 32 lower-case letters, digits and -, a letter first. Users made by it are called `name:…`.
+                 * @example keycloak
+                 */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["BeginDeviceSignInRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceSignIn"];
+                };
+            };
+        };
+    };
+    beginSignIn: {
+        parameters: {
+            query?: {
+                /** @description SHA-256 of its verifier, in base64url. */
+                challenge?: string;
+                /** @description Where a command line listens on 127.0.0.1. */
+                port?: number;
+                /** @description A page of the dashboard. */
+                return_to?: string;
+            };
+            header?: never;
+            path: {
+                /**
+                 * @description At most 32 lower-case letters, digits and -, a letter first. Users made by it are called `name:…`.
+                 * @example keycloak
+                 */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: never;
+    };
+    pollDeviceSignIn: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PollDeviceSignInRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenPair"];
+                };
+            };
+        };
+    };
+    tradeTicket: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TradeTicketRequest"];
+            };
+        };
+        responses: {
+            /** @description Default Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenPair"];
                 };
             };
         };

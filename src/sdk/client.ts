@@ -70,6 +70,8 @@ export interface Client {
    * @throws ApiError with the code `TOTP_REQUIRED` where a code of an app is asked for besides.
    */
   login(username: string, password: string, options?: LoginOptions): Promise<void>;
+  /** Trades the ticket that a browser brought back from an identity provider for tokens, and keeps them. */
+  signIn(ticket: string, options?: Pick<LoginOptions, 'expiresIn'>): Promise<void>;
   /** Ends every login of this user, and forgets the tokens. */
   logout(): Promise<void>;
   /** One page of a list: of the first where no cursor is given. */
@@ -129,6 +131,11 @@ export function createClient(options: ClientOptions): Client {
         ...(expiresIn === undefined ? {} : { expires_in: expiresIn }),
       };
       const pair = await client.post('/v1/auth/login', { body });
+      await tokens.update(async () => ({ token: pair.token, refreshToken: pair.refresh_token }));
+    },
+    async signIn(ticket, { expiresIn } = {}) {
+      const body = { ticket, ...(expiresIn === undefined ? {} : { expires_in: expiresIn }) };
+      const pair = await client.post('/v1/auth/sso/token', { body });
       await tokens.update(async () => ({ token: pair.token, refreshToken: pair.refresh_token }));
     },
     async logout() {

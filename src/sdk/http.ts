@@ -15,6 +15,17 @@ const PASSING = [429, 502, 503, 504];
 /** The requests that the server remembers by their `Idempotency-Key`; the others may be repeated as they are. */
 const KEYED = ['POST', 'DELETE'];
 
+/** By these one gets a token. */
+const WITHOUT_TOKEN = [
+  '/v1/auth/login',
+  '/v1/auth/refresh',
+  '/v1/auth/exchange',
+  '/v1/auth/sso',
+  '/v1/auth/sso/token',
+  '/v1/auth/sso/{name}/device',
+  '/v1/auth/sso/device/token',
+];
+
 export interface HttpOptions {
   url: string;
   tokens: TokenStore;
@@ -75,7 +86,7 @@ export function createHttp({ url, tokens, fetch, tries = DEFAULT_TRIES }: HttpOp
     });
 
   const authorised = async (request: HttpRequest): Promise<Response> => {
-    if (request.path === '/v1/auth/login' || request.path === '/v1/auth/refresh') return once(request, null);
+    if (WITHOUT_TOKEN.includes(request.path)) return once(request, null);
     let current = await tokens.read();
     for (let renewals = 0; ; renewals += 1) {
       const response = await once(request, current?.token ?? null);

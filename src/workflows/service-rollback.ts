@@ -1,4 +1,4 @@
-import { authorityOf } from '../access/authority.ts';
+import { authorityOfRun } from '../access/authority.ts';
 import { isPermitted, type Principal, requirePermission } from '../access/permissions.ts';
 import { errors } from '../errors.ts';
 import type { Mutation } from '../http/mutation.ts';
@@ -76,7 +76,7 @@ async function submitRollbackOf(
     workspace,
     resource: `workflow:${id}`,
     parentId: mutation.parentId ?? id,
-    input: { workflow_id: id, undo: true, asked_by: authorityOf(mutation.principal) },
+    input: { workflow_id: id, undo: true, asked_by: authorityOfRun(mutation.principal) },
     plan: { change: [{ type: 'workflow', id, status }] },
   });
   await reopenUndo(mutation.tx, id);

@@ -1,5 +1,5 @@
 import type { FastifyReply } from 'fastify';
-import { authorityOf } from '../access/authority.ts';
+import { authorityOfRun } from '../access/authority.ts';
 import { isPermitted, type Principal } from '../access/permissions.ts';
 import { uuidv7 } from '../database/uuid.ts';
 import { isObject, type JsonObject } from '../documents/json.ts';
@@ -72,7 +72,7 @@ function snapshotOf({ type, definition, plan, settings }: PreparedWorkflow, prin
     outputs: plan.outputs,
     settings: plan.settings,
     workspaceSettings: settings as JsonObject,
-    authority: authorityOf(principal),
+    authority: authorityOfRun(principal),
   };
 }
 
@@ -183,7 +183,7 @@ export async function retryWorkflow(services: Services, mutation: Mutation, id: 
     if (permission === null || isPermitted(principal, permission, workflow.workspace)) continue;
     throw errors.forbidden(permission, workflow.workspace);
   }
-  const run = { ...read.run, authority: authorityOf(principal) };
+  const run = { ...read.run, authority: authorityOfRun(principal) };
   const answer = await startRun(services, mutation, workflow.workspace, run, nodes, workflow.id);
   await insertSecrets(tx, services.encryption, answer.id, await readSecrets(tx, services.encryption, workflow.id));
   await setRetriedBy(tx, workflow.id, answer.id);

@@ -172,8 +172,12 @@ test('every endpoint that changes something takes check_mode, and none that does
         .map(([method]) => `${method.toUpperCase()} ${path}`),
     );
   assert.deepEqual(taking(false).sort(), [
+    'POST /v1/auth/exchange',
     'POST /v1/auth/login',
     'POST /v1/auth/refresh',
+    'POST /v1/auth/sso/device/token',
+    'POST /v1/auth/sso/token',
+    'POST /v1/auth/sso/{name}/device',
     'POST /v1/operations/{id}/wait',
     'POST /v1/workflows/validate',
   ]);

@@ -12,7 +12,7 @@ import { runBatch, type Step, stepsOf } from '../support/workflows.ts';
 /** A port at which nothing but a forbidden connection would arrive. */
 const PORT = 10_022;
 const REFUSED =
-  /is not an address that (webhooks|checks of workflows|connections to servers) may reach\. An administrator/;
+  /is not an address that (webhooks|checks of workflows|connections to servers|identity providers) may reach\. An administrator/;
 
 /** Refused for every feature, in the spellings that URLs and addresses have. */
 const FORBIDDEN = [
@@ -116,6 +116,17 @@ describe('a forbidden address is refused and not dialled', () => {
     for (const address of FORBIDDEN) {
       assertRefused(address, problemWith('ip_address', expectError(await importing(machine('m', address)), 400)));
     }
+    assertNotDialled();
+  });
+
+  test('as an identity provider, by address and by name', async () => {
+    await Promise.all(
+      [...FORBIDDEN.map(inUrl), ...FORBIDDEN.map(nameOf), ...SPELLINGS].map(async (host) => {
+        const provider = { name: 'egress', issuer: `https://${host}:${PORT}` };
+        const answer = await admin.request('POST', '/v1/auth/providers', provider);
+        assertRefused(host, problemWith('issuer', expectError(answer, 400)));
+      }),
+    );
     assertNotDialled();
   });
 

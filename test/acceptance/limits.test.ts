@@ -334,7 +334,7 @@ test('requests that wait for an operation', async () => {
   assert.deepEqual(detailsOf(await wait(client), 429, 'TOO_MANY_REQUESTS'), {
     ...{ limit: 'long_polls', per: 'user', used: 2, allowed: 2 },
   });
-  await settle();
+  await completed(client, id);
   for (const { body } of await Promise.all(waiting)) assert.equal(body.status, 'completed');
   expectOk(await wait(client));
 });

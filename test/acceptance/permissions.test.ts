@@ -132,8 +132,15 @@ test('without a token every endpoint answers 401 unless it is public', async () 
     'GET /health',
     'GET /health/live',
     'GET /health/ready',
+    'GET /v1/auth/sso',
+    'GET /v1/auth/sso/{name}/callback',
+    'GET /v1/auth/sso/{name}/start',
+    'POST /v1/auth/exchange',
     'POST /v1/auth/login',
     'POST /v1/auth/refresh',
+    'POST /v1/auth/sso/device/token',
+    'POST /v1/auth/sso/token',
+    'POST /v1/auth/sso/{name}/device',
   ]);
   for (const { method, path, access, body } of endpoints) {
     if (access === 'public') continue;

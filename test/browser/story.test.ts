@@ -40,7 +40,7 @@ const log = (page: Page) => page.getByRole('log');
 test('a server is previewed, created, watched live, stopped and deleted, with no request to any other host', async () => {
   const { page, foreign, problems } = await visitor(browser, server);
   await menu(page, 'Servers').click();
-  await page.getByRole('link', { name: 'Create a server' }).click();
+  await page.getByRole('link', { name: 'Create a server' }).first().click();
   await page.getByLabel('Hostname').fill('From-Browser');
   await page.getByText('lower-case letters, digits and hyphens').waitFor();
   assert.equal(await page.getByRole('button', { name: 'Preview' }).isDisabled(), true);

@@ -30,6 +30,16 @@ const NOT_IN_DASHBOARD: Record<string, string> = {
   'DELETE /v1/workspaces/{name}/service-accounts/{account}': 'as above',
   'GET /v1/workspaces/{name}/service-accounts/{account}/tokens': 'as above',
   'POST /v1/workspaces/{name}/service-accounts/{account}/tokens': 'as above',
+  'GET /v1/auth/sso/{name}/start': 'where the button of the login page leads',
+  'GET /v1/auth/sso/{name}/callback': 'where browsers come back to',
+  'POST /v1/auth/sso/{name}/device': 'for programs without a browser',
+  'POST /v1/auth/sso/device/token': 'as above',
+  'POST /v1/auth/exchange': 'for jobs',
+  'GET /v1/auth/providers': 'set up once, by whoever runs the server, with secrets that lie in files',
+  'POST /v1/auth/providers': 'as above',
+  'GET /v1/auth/providers/{name}': 'as above',
+  'PATCH /v1/auth/providers/{name}': 'as above',
+  'DELETE /v1/auth/providers/{name}': 'as above',
   'GET /v1/workspaces/{name}': 'the list has every field',
   'GET /v1/workspaces/{name}/secrets/{key}': 'the list has every field',
   'GET /v1/schedules/{id}': 'the list has every field',
@@ -54,6 +64,7 @@ async function requestsOfApi(): Promise<string[]> {
 /** What methods of the client stand for. */
 const BY_METHOD: Record<string, string[]> = {
   login: ['POST /v1/auth/login'],
+  signIn: ['POST /v1/auth/sso/token'],
   logout: ['POST /v1/auth/logout'],
   follow: ['GET /v1/operations/{id}/events'],
   feed: ['GET /v1/events'],
@@ -74,7 +85,7 @@ async function requestsIn(directory: string): Promise<Set<string>> {
       found.add(`GET ${route}`);
     for (const [, route = ''] of source.matchAll(/\bLIST = '(\/v1[^']+)'/g)) found.add(`GET ${route}`);
     for (const [, route = ''] of source.matchAll(/\bpath[:=]\s*\{?['"](\/v1[^'"]+)['"]/g)) found.add(`GET ${route}`);
-    for (const [, method = ''] of source.matchAll(/\bclient\s*\.(login|logout|follow|feed|wait)\(/g))
+    for (const [, method = ''] of source.matchAll(/\bclient\s*\.(login|signIn|logout|follow|feed|wait)\(/g))
       for (const each of BY_METHOD[method] ?? []) found.add(each);
   }
   return found;

@@ -6,15 +6,18 @@ import { after, test } from 'node:test';
 import { COMMANDS } from '../../src/cli/program.ts';
 import { startFakeHetzner } from '../clouds/hetzner.ts';
 import { startInstallation } from '../support/acceptance.ts';
+import { createBrowser, startIssuer } from '../support/issuer.ts';
 import { needs } from '../support/needs.ts';
-import { ADMIN_PASSWORD, until } from '../support/server.ts';
+import { ADMIN_PASSWORD, freePort, until } from '../support/server.ts';
 import { needsSshd, startSshd } from '../support/sshd.ts';
 import { defineTaskserv } from '../support/taskserv-definitions.ts';
 import { codesNow } from '../support/totp.ts';
 import { createInProcess } from './in-process.ts';
 
 const hetzner = await startFakeHetzner();
+const port = await freePort();
 const installation = await startInstallation({
+  PORT: String(port),
   PROVIDERS: 'simulated,hetzner',
   HETZNER_ENDPOINT: hetzner.endpoint,
   HETZNER_CALLS_PER_MINUTE: '60000',
@@ -23,11 +26,13 @@ const installation = await startInstallation({
   EGRESS_ALLOW: '127.0.0.1/32',
 });
 const { server } = installation;
+const issuer = await startIssuer({ callbacks: [`http://127.0.0.1:${port}/v1/auth/sso/ci/callback`] });
 const home = await mkdtemp(path.join(tmpdir(), 'provisioning-every-'));
 const cli = createInProcess({ XDG_CONFIG_HOME: home });
 after(async () => {
   await installation.close();
   await hetzner[Symbol.asyncDispose]();
+  await issuer.stop();
   await rm(home, { recursive: true, force: true });
 });
 
@@ -205,6 +210,36 @@ test(EVERY, { skip: needsSshd() || needs('unshare') }, async () => {
   await ok('service-account token list deploy');
   await ok('service-account update deploy --role viewer --disable');
   await ok('service-account show deploy');
+  const rules = path.join(home, 'rules.json');
+  const rule = { name: 'main', audience: 'here', claims: { sub: 'job' }, service_account: 'deploy@default' };
+  await writeFile(rules, JSON.stringify([rule]));
+  cli.answers(ADMIN_PASSWORD);
+  await ok(`identity-provider create ci --issuer ${issuer.issuer} --exchange-file ${rules}`);
+  await ok('identity-provider list');
+  await ok('service-account update deploy --enable');
+  await ok('token exchange -o name', await issuer.jobToken({ sub: 'job', aud: 'here' }));
+  const client = '--client-id provisioning --group-role readers=viewer --device-login yes';
+  const secretFile = path.join(home, 'secret');
+  await writeFile(secretFile, issuer.clientSecret);
+  cli.answers(ADMIN_PASSWORD);
+  await ok(`identity-provider update ci --title CI ${client} --client-secret-file ${secretFile}`);
+  issuer.people.set('ada', { preferred_username: 'ada', groups: ['readers'] });
+  const browser = createBrowser();
+  issuer.tamper.set('/device/auth', async (begun) => {
+    await browser.visit(String(begun.verification_uri_complete), { as: 'ada' });
+    return begun;
+  });
+  await ok(`login ${server.url} --sso --name device`);
+  cli.answers(async (noted) => {
+    const address = /sign in:\n {2}(\S+)/.exec(noted)?.[1] ?? '';
+    const stays = (url: URL) => url.href.startsWith(server.url) || url.href.startsWith(issuer.issuer);
+    return (await browser.visit(address, { as: 'ada', stays })).url.href;
+  });
+  await ok(`login ${server.url} --sso --provider ci --paste --name pasted`);
+  assert.equal(await ok('whoami -o name'), 'ci:ada');
+  await ok('context use main');
+  await ok('identity-provider show ci');
+  await ok('identity-provider delete ci --yes');
   await ok('service-account delete deploy --yes');
 
   const sessions = (await ok('session list -o name')).split('\n');
@@ -292,7 +327,7 @@ function answeredRequests(figures: string): Set<string> {
   for (const [, method, route, status] of figures.matchAll(
     /^provisioning_http_request_duration_seconds_count\{method="(\w+)",route="([^"]+)",status="(\d+)"\}/gm,
   )) {
-    if (status?.startsWith('2')) found.add(`${method} ${route?.replaceAll(/:(\w+)/g, '{$1}')}`);
+    if (/^[23]/.test(status ?? '')) found.add(`${method} ${route?.replaceAll(/:(\w+)/g, '{$1}')}`);
   }
   return found;
 }

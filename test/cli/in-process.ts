@@ -3,7 +3,7 @@ import { addCommands, COMMANDS, createProgram, runProgram } from '../../src/cli/
 import type { Terminal } from '../../src/cli/terminal.ts';
 import type { Run } from './support.ts';
 
-type Typed = string | ((noted: string) => string);
+type Typed = string | ((noted: string) => string | Promise<string>);
 
 interface InProcess {
   run(args: string[], input?: string): Promise<Run>;

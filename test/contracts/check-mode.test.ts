@@ -9,9 +9,10 @@ import { readdir, readFile } from 'node:fs/promises';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { generateSshKey } from '../../src/transports/keys.ts';
-import { expectError, expectOk, makeServer, makeUser, USER_PASSWORD } from '../support/acceptance.ts';
+import { expectError, expectOk, makeServer, makeUser, PROOF, USER_PASSWORD } from '../support/acceptance.ts';
 import { assertNotStored } from '../support/canaries.ts';
 import { startCloudInstallation } from '../support/cloud-installation.ts';
+import { startIssuer } from '../support/issuer.ts';
 import { assertDescribed, type Endpoint, readEndpoints } from '../support/openapi.ts';
 import { startReceiver } from '../support/receiver.ts';
 import {
@@ -28,6 +29,8 @@ import { deliveryThat, makeWebhook } from '../support/webhooks.ts';
 import { runBatch, stepsOf, submitBatch } from '../support/workflows.ts';
 
 const receiver = await startReceiver();
+const issuer = await startIssuer({ callbacks: [] });
+const another = await startIssuer({ callbacks: [] });
 const installation = await startCloudInstallation({
   SWEEP_INTERVAL: '0',
   HEALTH_CHECK_INTERVAL: '0',
@@ -37,6 +40,8 @@ const installation = await startCloudInstallation({
 after(async () => {
   await installation.close();
   await receiver[Symbol.asyncDispose]();
+  await issuer.stop();
+  await another.stop();
 });
 const machine = await startMachine();
 after(() => machine.close());
@@ -120,6 +125,21 @@ const REQUESTS: Record<string, () => Sent> = {
     path: '/v1/workspaces/default/service-accounts/deploy/tokens',
     body: { name: 'new' },
   }),
+  'POST /v1/auth/providers': () => ({
+    path: '/v1/auth/providers',
+    body: {
+      name: 'new',
+      issuer: another.issuer,
+      client_id: 'x',
+      client_secret: SECRETS.password,
+      proof: { password: ADMIN_PASSWORD, totp: codesNow(apps.present)[1] },
+    },
+  }),
+  'PATCH /v1/auth/providers/{name}': () => ({
+    path: '/v1/auth/providers/kept',
+    body: { title: 'Changed', client_secret: SECRETS.password, group_roles: [] },
+  }),
+  'DELETE /v1/auth/providers/{name}': () => ({ path: '/v1/auth/providers/kept' }),
   'POST /v1/users': () => ({
     path: '/v1/users',
     body: { username: 'new.one', password: 'a password of its own', roles: [] },
@@ -385,6 +405,8 @@ before(async () => {
   ids.token = expectOk(await admin.request<{ id: string }>('POST', '/v1/tokens', { name: 'some' })).id;
   const somebody = await server.login('somebody', USER_PASSWORD);
   ids.session = expectOk(await somebody.request<{ session_id: string }>('GET', '/v1/auth/me')).session_id;
+  const kept = { name: 'kept', issuer: issuer.issuer, client_id: 'x', group_roles: [{ group: 'all', role: 'viewer' }] };
+  expectOk(await admin.request('POST', '/v1/auth/providers', { ...kept, ...PROOF }));
   await setUpApp(somebody, USER_PASSWORD);
   const { secret, recovery } = await setUpApp(admin, ADMIN_PASSWORD);
   const another = { password: ADMIN_PASSWORD, totp: recovery };

@@ -160,7 +160,7 @@ export async function startTestServer(options: ServerOptions = {}): Promise<Test
   const dataDir = options.dataDir ?? (await mkdtemp(path.join(tmpdir(), 'provisioning-test-')));
   // So that another user, as whom Postgres runs where we are root, can pass through.
   if (temporary) await chmod(dataDir, 0o711);
-  const port = await freePort();
+  const port = Number(options.settings?.PORT ?? (await freePort()));
   const url = `http://127.0.0.1:${port}`;
   const settings: Record<string, string> = {
     PORT: String(port),

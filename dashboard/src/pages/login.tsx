@@ -3,6 +3,7 @@ import { useMutation } from '@tanstack/react-query';
 import { useNavigate, useSearch } from '@tanstack/react-router';
 import { useState } from 'react';
 import { ApiError } from '../../../src/sdk/client.ts';
+import { SignInProviders } from '../components/sign-in-providers.tsx';
 import { Failure } from '../components/states.tsx';
 import { client } from '../session.ts';
 
@@ -20,9 +21,11 @@ export function LoginPage() {
     onError: (error) => {
       if (asksForCode(error)) setCode('');
     },
-    // Only back into this dashboard: what stands in an address may come from anybody.
-    onSuccess: () => navigate({ href: from?.startsWith('/') && !from.startsWith('//') ? from : '/' }),
+    onSuccess: () => goOn(),
   });
+  // Only back into this dashboard: what stands in an address may come from anybody.
+  const returnTo = from?.startsWith('/') && !/^\/[/\\]/.test(from) ? from : '/';
+  const goOn = () => navigate({ href: returnTo });
   return (
     <Center mih="100vh" p="md">
       <Paper withBorder p="lg" w={360}>
@@ -41,6 +44,7 @@ export function LoginPage() {
                 Sign in with your new password.
               </Alert>
             ) : null}
+            <SignInProviders returnTo={returnTo} accessSeconds={ACCESS_SECONDS} onSignedIn={goOn} />
             <TextInput
               label="User"
               autoComplete="username"

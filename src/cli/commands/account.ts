@@ -1,12 +1,42 @@
 import path from 'node:path';
-import { ApiError, createClient } from '../../sdk/client.ts';
-import { type CommandDefinition, given, text } from '../command.ts';
+import { ApiError, createClient, type Schemas } from '../../sdk/client.ts';
+import { type CommandDefinition, given, type OptionValues, text } from '../command.ts';
 import { updateConfig } from '../config-file.ts';
 import { UsageError } from '../errors.ts';
+import type { Session } from '../session.ts';
+import { signIn } from '../sign-in.ts';
 import { trustAuthorities } from '../trust.ts';
 import { askForCode } from './totp.ts';
 
 const DEFAULT_URL = 'http://localhost:8083';
+
+interface LoggedIn {
+  username: string;
+  pair: Schemas['TokenPair'];
+}
+
+async function byPassword({ terminal }: Session, url: string, options: OptionValues): Promise<LoggedIn> {
+  const username = text(options, 'username') ?? 'admin';
+  const password =
+    options.passwordStdin === true
+      ? (await terminal.readAll()).replace(/\r?\n$/, '')
+      : await terminal.ask(`Password of ${username} at ${url}: `, { hidden: true });
+  const client = createClient({ url });
+  const logIn = (totp: string | undefined) =>
+    client.post('/v1/auth/login', { body: { username, password, ...given({ totp }) } });
+  const pair = await logIn(text(options, 'totp')).catch(async (error) => {
+    if (!(error instanceof ApiError && error.code === 'TOTP_REQUIRED')) throw error;
+    return logIn(await askForCode(terminal));
+  });
+  return { username, pair };
+}
+
+async function bySso({ terminal }: Session, url: string, options: OptionValues): Promise<LoggedIn> {
+  const wanted = { provider: text(options, 'provider'), paste: options.paste === true };
+  const pair = await signIn(terminal, { client: createClient({ url }), url, ...wanted });
+  const { username } = await createClient({ url, token: pair.token }).get('/v1/auth/me');
+  return { username, pair };
+}
 
 /** Who you are, on which server. */
 export const accountCommands: readonly CommandDefinition[] = [
@@ -18,6 +48,7 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead of logging in.`,
     examples: [
       'provisioning login https://provisioning.example',
       'provisioning login --username ci --password-stdin < password.txt',
+      'provisioning login https://provisioning.example --sso',
     ],
     arguments: [{ name: 'url', description: `address of the server (default ${DEFAULT_URL})`, optional: true }],
     options: [
@@ -27,35 +58,43 @@ PROVISIONING_URL and PROVISIONING_TOKEN (an API token) instead of logging in.`,
         flags: '--totp <code>',
         description: 'code of the authenticator app (default: the command asks for it if needed)',
       },
+      {
+        flags: '--sso',
+        description: 'log in by an identity provider: in a browser or, where it is allowed, with a code on any device',
+      },
+      { flags: '--provider <name>', description: 'which one, where the server has several' },
+      {
+        flags: '--paste',
+        description: 'with --sso, where the browser is on another machine: paste the address at which it ends',
+      },
       { flags: '--name <context>', description: 'name of the context (default: the host of the url)' },
       {
         flags: '--ca <file>',
         description: 'PEM file of certificate authorities to trust for this server; for any command: PROVISIONING_CA',
       },
     ],
-    covers: ['POST /v1/auth/login', 'POST /v1/auth/refresh'],
+    covers: [
+      'POST /v1/auth/login',
+      'POST /v1/auth/refresh',
+      'GET /v1/auth/sso',
+      'GET /v1/auth/sso/{name}/start',
+      'GET /v1/auth/sso/{name}/callback',
+      'POST /v1/auth/sso/token',
+      'POST /v1/auth/sso/{name}/device',
+      'POST /v1/auth/sso/device/token',
+    ],
     async run(session, [address], options) {
-      const { terminal, configFile, environment } = session;
+      const { configFile, environment } = session;
       const url = (address ?? environment.PROVISIONING_URL ?? DEFAULT_URL).replace(/\/+$/, '');
       if (!/^https?:\/\//.test(url) || !URL.canParse(url))
         throw new UsageError(`"${url}" is not a valid address. Example: https://provisioning.example`);
       const name = text(options, 'name') ?? new URL(url).host;
-      const username = text(options, 'username') ?? 'admin';
       const authorities = text(options, 'ca') ?? environment.PROVISIONING_CA;
       const ca = authorities === undefined ? undefined : path.resolve(authorities);
       if (ca !== undefined) await trustAuthorities(ca);
-      const password =
-        options.passwordStdin === true
-          ? (await terminal.readAll()).replace(/\r?\n$/, '')
-          : await terminal.ask(`Password of ${username} at ${url}: `, { hidden: true });
-      // First without a trace on disk: a wrong password must not replace a context that works.
-      const client = createClient({ url });
-      const logIn = (totp: string | undefined) =>
-        client.post('/v1/auth/login', { body: { username, password, ...given({ totp }) } });
-      const pair = await logIn(text(options, 'totp')).catch(async (error) => {
-        if (!(error instanceof ApiError && error.code === 'TOTP_REQUIRED')) throw error;
-        return logIn(await askForCode(terminal));
-      });
+      // First without a trace on disk: a login that fails must not replace a context that works.
+      const { username, pair } =
+        options.sso === true ? await bySso(session, url, options) : await byPassword(session, url, options);
       const entry = { url, username, token: pair.token, refresh_token: pair.refresh_token, ...given({ ca }) };
       await updateConfig(configFile, async (config) => ({
         current: name,

@@ -87,6 +87,26 @@ export const tokenCommands: readonly CommandDefinition[] = [
     },
   },
   {
+    name: 'token exchange',
+    summary: "trade a job's token for one of a service account, which holds for minutes",
+    description: `The token that your CI gave the job comes from standard input; no login is needed. Which are taken, and for which account,
+administrators say (identity-provider update --exchange-file).`,
+    examples: [
+      'PROVISIONING_URL=https://provisioning.example provisioning token exchange -o name < job-token',
+      'provisioning token exchange --service-account deploy@production < job-token',
+    ],
+    options: [{ flags: '--service-account <name@workspace>', description: 'which one, where several are possible' }],
+    covers: ['POST /v1/auth/exchange'],
+    async run(session, _args, options) {
+      const body = {
+        subject_token: (await session.terminal.readAll()).trim(),
+        ...given({ service_account: text(options, 'serviceAccount') }),
+      };
+      const client = await session.client();
+      session.record(await client.post('/v1/auth/exchange', { body }), { name: 'access_token' });
+    },
+  },
+  {
     name: 'token delete',
     summary: 'revoke an API token',
     examples: ['provisioning token delete 0199c5a0-1111-7222-8333-444455556666'],

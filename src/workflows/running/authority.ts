@@ -18,7 +18,9 @@ export async function actingFor(
   doing: string,
 ): Promise<Acting> {
   const { bindings, ended } = await presentAuthority(db, authority, config);
-  return { principal: { ...authority, bindings, label: `${authority.name} (${doing})` }, ended };
+  const { exchange, ...holder } = authority;
+  const label = `${authority.name} (${doing})`;
+  return { principal: { ...holder, ...(exchange && { exchanged: exchange }), bindings, label }, ended };
 }
 
 /** @throws 403 AUTHORITY_ENDED where they may no longer do this in the workspace. */
