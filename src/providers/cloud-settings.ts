@@ -22,6 +22,9 @@ export interface CloudSettings {
   hetzner: CloudPlace & { credentials: { token: string } | null };
 }
 
+/** What AWS calls its regions: `eu-central-1`, `us-gov-west-1`, `eusc-de-east-1`. */
+export const AWS_REGION = '^[a-z]{2,8}(-[a-z]+)+-[0-9]{1,2}$';
+
 type UpcloudCredentials = { token: string } | { username: string; password: string };
 
 /** Setting names, without the common prefix. */
@@ -76,7 +79,7 @@ function awsSettings(value: Values): CloudSettings['aws'] {
   if (region === null && id !== '') {
     throw new Error('AWS_REGION must be set with the access key: "eu-central-1", for example.');
   }
-  if (region !== null && !/^[a-z]{2}(-[a-z]+)+-\d$/.test(region)) {
+  if (region !== null && !new RegExp(AWS_REGION).test(region)) {
     throw new Error(`AWS_REGION must look like "eu-central-1", not "${region}".`);
   }
   const key: Record<string, string> =

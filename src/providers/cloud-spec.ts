@@ -1,8 +1,10 @@
 /** What is checked of a spec at every cloud, against the lists that the cloud gave. */
 
 import { nearMatches } from '../util/near-matches.ts';
+import { type CloudInitOptions, cloudInit } from './cloud-init.ts';
 import type { Plan, ServerSpec, SpecProblem, Zone } from './contract.ts';
 import { nearestPlans } from './plan-names.ts';
+import { readUserData } from './user-data.ts';
 
 /** @param cloud its name as people write it, for messages. */
 export function zoneProblems(cloud: string, { zone }: ServerSpec, zones: readonly Zone[]): SpecProblem[] {
@@ -23,14 +25,28 @@ export function planProblems(cloud: string, { plan }: ServerSpec, plans: readonl
   return [{ field: 'plan', message: `${cloud} has no plan "${plan}".`, near_matches: nearestPlans(plan, plans) }];
 }
 
-/** @param text what would be sent. @param limit in bytes. */
-export function userDataProblems(cloud: string, text: string, limit: number): SpecProblem[] {
-  if (Buffer.byteLength(text) <= limit) return [];
+/**
+ * What cloud-init could not use, and what is too long for the cloud.
+ * @param options what is sent besides, and how much the cloud takes.
+ * @param made what is sent of what cloud-init can use.
+ */
+export function userDataProblems(
+  cloud: string,
+  spec: ServerSpec,
+  options: CloudInitOptions,
+  made: () => Buffer = () => cloudInit(spec, options),
+): SpecProblem[] {
+  const own = readUserData(spec.user_data);
+  if (own !== null && 'problem' in own) return [userDataProblem(own.problem)];
+  const { length } = made();
+  if (length <= options.limit) return [];
+  const added = options.compressed === null ? 'This' : 'With what is added to it (host name, keys), compressed, this';
+  const ways = 'Have it fetch what is long (#include), or install it as a service.';
   return [
-    {
-      field: 'user_data',
-      message: `${cloud} takes at most ${limit} bytes of user data, with what is added to it (host name, key).`,
-      near_matches: [],
-    },
+    userDataProblem(`${cloud} takes at most ${options.limit} bytes of user data. ${added} is ${length}. ${ways}`),
   ];
+}
+
+export function userDataProblem(message: string): SpecProblem {
+  return { field: 'user_data', message, near_matches: [] };
 }

@@ -56,7 +56,7 @@ export interface ServerSpec {
   tags: string[];
   /** A neutral name (`debian-12`) or the provider's own; absent: the provider's default. */
   image?: string | null;
-  /** Handed to cloud-init as it is, besides the host name and the key. May hold secrets: it goes into no message or log. */
+  /** For cloud-init, besides the host name and the key: text, or in base64. May hold secrets: it goes into no message or log. */
   user_data?: string | null;
   /** The workspace's public key, a line for root's `authorized_keys`; absent where nobody logs in. */
   ssh_public_key?: string | null;
@@ -144,6 +144,8 @@ export interface MutationOptions extends CallOptions {
   guard: () => void;
   /** An earlier try may have taken effect without anybody here having seen its answer. */
   repeated?: boolean;
+  /** Told what whoever asked should know of how it was done: what stays behind and costs money, for example. */
+  onNotice?: (notice: string) => void;
 }
 
 /** What a call is for. `change` goes before `look` (what a change needs to know), and both before `observe`. */
@@ -197,11 +199,21 @@ export interface Provider {
   readServer?(ref: string, options?: CallOptions): Promise<ProviderServer | null>;
   /** One read for many servers. A server that does not exist is absent from the map. Keys are refs. */
   observeServers(refs: readonly string[], options?: CallOptions): Promise<Map<string, ProviderServer>>;
+  /**
+   * Why a server that does not exist any more has ended by itself; null where somebody deleted it, or where that is not known.
+   * Absent where a server that was accepted always comes to be.
+   */
+  whyGone?(ref: string, options?: CallOptions): Promise<ProviderError | null>;
+  /** Whether a server of this spec gets the spec's host key. Absent: always. */
+  givesHostKey?(spec: ServerSpec, options?: CallOptions): Promise<boolean>;
   /** Returns once the provider accepted it; "already so" is success. Observe for the outcome. */
   startServer(ref: string, options: MutationOptions): Promise<void>;
   stopServer(ref: string, options: MutationOptions): Promise<void>;
   restartServer(ref: string, options: MutationOptions): Promise<void>;
-  /** Deletes the server with all that is billed with it. Missing is success. Returns when it is gone or going. */
+  /**
+   * Deletes the server with all that was made for it and is billed, and nothing else that is attached: `onNotice` is told
+   * what stays. Missing is success. Returns when it is gone or going.
+   */
   deleteServer(ref: string, options: MutationOptions): Promise<void>;
   /**
    * Every server that carries our operation label, of whichever installation; with `unlabelled` every server of the

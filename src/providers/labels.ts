@@ -26,10 +26,10 @@ export function labelOf(tag: string): { key: string; value: string } {
   return at === -1 ? { key: tag, value: '' } : { key: tag.slice(0, at), value: tag.slice(at + 1) };
 }
 
-/** The tags among a server's labels, sorted. */
-export function tagsOf(labels: ReadonlyMap<string, string>): string[] {
+/** The tags among a server's labels, sorted. @param reserved keys that start so are the cloud's own: nobody can set them. */
+export function tagsOf(labels: ReadonlyMap<string, string>, reserved?: string): string[] {
   return [...labels]
-    .filter(([key]) => !key.startsWith(OURS))
+    .filter(([key]) => !key.startsWith(OURS) && !(reserved !== undefined && key.startsWith(reserved)))
     .map(([key, value]) => (value === '' ? key : `${key}=${value}`))
     .toSorted();
 }

@@ -2240,7 +2240,7 @@ export interface components {
             tags?: string[];
             /** @description Instead of `expires_at`: time from now, such as `30m`, `8h` or `14d`. */
             ttl?: string;
-            /** @description For cloud-init. Kept encrypted, and shown nowhere here; whoever is logged in on the server can read it there. */
+            /** @description For cloud-init: text of any kind that it knows, or in base64 (compressed with gzip, too). Kept encrypted, and shown nowhere here; whoever is logged in on the server can read it there. */
             user_data?: string;
             workspace: string;
             zone: string;

@@ -94,6 +94,9 @@ describe('existing machines', { skip: needsSshd() }, () => {
     const again = await send(request('old-02'));
     assert.equal(again.status, 409);
     assert.match(again.body.message, /127\.0\.0\.1 port \d+ is already recorded as server srv-/);
+    for (const ip_address of ['::ffff:127.0.0.1', '0:0:0:0:0:FFFF:7f00:0001']) {
+      assert.equal((await send(request('old-02', { ip_address }))).status, 409, ip_address);
+    }
     assert.equal((await send(request('old-01', {}, { port: 1 }))).status, 409);
     assert.equal((await send(request('old-01', { check_mode: true }, { port: 1 }))).status, 409);
   });

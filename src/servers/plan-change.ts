@@ -1,11 +1,12 @@
 /** Changing the power state and the plan of a server at its provider, for procedures. */
 import { OperationError, type StepCall } from '../engine/procedure.ts';
 import type { Provider, ProviderServer } from '../providers/contract.ts';
-import { untilObserved } from '../providers/observer.ts';
-import { callOptions, tellOf } from './server-change.ts';
+import { readServer, untilObserved } from '../providers/observer.ts';
+import { callOptions, lookOptions, tellOf } from './server-change.ts';
 
+/** How the server is now, asked for by itself: a list may show how it was before a change. */
 export async function lookOnce(provider: Provider, ref: string, call: StepCall): Promise<ProviderServer | null> {
-  return untilObserved(provider, ref, () => true, call.signal, tellOf(call));
+  return readServer(provider, ref, lookOptions(call));
 }
 
 /**
@@ -27,7 +28,10 @@ export async function bringTo(
   throw new OperationError('SERVER_ERROR', `${provider.name} reports that ${ref} did not reach the state "${goal}".`);
 }
 
-/** Gives the server the plan, for which it is stopped. @param running whether it is started again afterwards. */
+/**
+ * Gives the server the plan, for which it is stopped. A cloud may start it then.
+ * @param running whether it is to run afterwards, or to be stopped.
+ */
 export async function changePlan(
   provider: Provider,
   ref: string,
@@ -39,5 +43,5 @@ export async function changePlan(
     await bringTo(provider, ref, 'stopped', call);
     await provider.resizeServer?.(ref, to, callOptions(call));
   }
-  if (running) await bringTo(provider, ref, 'running', call);
+  await bringTo(provider, ref, running ? 'running' : 'stopped', call);
 }

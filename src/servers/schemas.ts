@@ -94,7 +94,7 @@ export const CreateServer = Type.Object(
       Type.String({
         maxLength: 65_535,
         description:
-          'For cloud-init. Kept encrypted, and shown nowhere here; whoever is logged in on the server can read it there.',
+          'For cloud-init: text of any kind that it knows, or in base64 (compressed with gzip, too). Kept encrypted, and shown nowhere here; whoever is logged in on the server can read it there.',
       }),
     ),
     networks: Type.Optional(

@@ -50,7 +50,8 @@ export function isRefusal(error: unknown): error is ProviderError {
 
 /** The options every provider call takes. `operationId` is the operation whose label the thing carries. */
 export function callOptions(call: StepCall, operationId = call.operationId) {
-  return { operationId, guard: call.guard, repeated: call.repeated, ...lookOptions(call) };
+  const onNotice = (notice: string) => void call.log(notice);
+  return { operationId, guard: call.guard, repeated: call.repeated, onNotice, ...lookOptions(call) };
 }
 
 /** The operation's events tell what it waits for, and such waiting does not use up the step's time. */

@@ -1,5 +1,5 @@
 import { sql } from 'kysely';
-import type { Queryable } from '../database/pool.ts';
+import { isUniqueViolation, type Queryable } from '../database/pool.ts';
 import type { ServerSpec } from '../providers/contract.ts';
 import { isServerId } from './names.ts';
 import type { StoredSpec } from './stored-spec.ts';
@@ -105,14 +105,40 @@ export async function updateServer(
     .execute();
 }
 
-/** Notes what the provider calls a server that is being made, so that it is found where lists do not show it yet. */
-export async function noteRef(db: Queryable, id: string, ref: string): Promise<void> {
-  await db
-    .updateTable('provisioning.servers')
-    .set({ provider_ref: ref })
-    .where('id', '=', id)
-    .where('status', '=', 'creating')
-    .execute();
+/**
+ * Notes what the provider calls a server that is being made, so that it is found where lists do not show it yet. A provider
+ * that uses its ids again has given it what another one was called: it is taken from one that the provider has no more.
+ * @returns the other one that still has it; null: it is noted.
+ */
+export async function noteRef(
+  db: Queryable,
+  id: string,
+  ref: string,
+): Promise<{ id: string; hostname: string; status: string } | null> {
+  await sql`
+    update provisioning.servers gone set provider_ref = null
+    from provisioning.servers made
+    where made.id = ${id} and gone.provider = made.provider and gone.provider_ref = ${ref}
+      and gone.id <> made.id and gone.status = 'missing'`.execute(db);
+  try {
+    await db
+      .updateTable('provisioning.servers')
+      .set({ provider_ref: ref })
+      .where('id', '=', id)
+      .where('status', '=', 'creating')
+      .execute();
+    return null;
+  } catch (error) {
+    if (!isUniqueViolation(error, 'servers_provider_ref_key')) throw error;
+  }
+  const holder = await db
+    .selectFrom('provisioning.servers as other')
+    .innerJoin('provisioning.servers as made', 'made.provider', 'other.provider')
+    .select(['other.id', 'other.hostname', 'other.status'])
+    .where('made.id', '=', id)
+    .where('other.provider_ref', '=', ref)
+    .executeTakeFirst();
+  return holder ?? noteRef(db, id, ref);
 }
 
 /** Writes what a server is wished to be. Null: as it is. */

@@ -2,6 +2,7 @@ import { Type } from 'typebox';
 import { principalOf, sendJson } from '../http/context.ts';
 import { errorResponses } from '../http/schemas.ts';
 import type { App, Services } from '../http/section.ts';
+import { AWS_REGION } from '../providers/cloud-settings.ts';
 import { checkCredentials, readCredentials, removeCredentials, setCredentials } from './credentials.ts';
 import { workspaceParams } from './schemas.ts';
 
@@ -22,7 +23,8 @@ const CredentialsBody = Type.Object(
     session_token: secret('AWS, for temporary keys.'),
     region: Type.Optional(
       Type.String({
-        pattern: '^[a-z]{2}(-[a-z]+)+-[0-9]$',
+        maxLength: 63,
+        pattern: AWS_REGION,
         description: "AWS, such as eu-central-1. Default: the installation's.",
       }),
     ),

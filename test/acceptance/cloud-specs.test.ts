@@ -34,8 +34,8 @@ const NATIVE: Record<string, { neutral: [name: string, id: string][]; image: str
   },
   aws: {
     neutral: [
-      ['debian-12', 'ami-00000000000debian'],
-      ['ubuntu-24.04', 'ami-00000000000ubuntu'],
+      ['debian-12', 'ami-0000000000000deb2'],
+      ['ubuntu-24.04', 'ami-00000000000000bb1'],
     ],
     image: 'ami-0123456789abcdef0',
     network: 'subnet-0123456789abcdef0',

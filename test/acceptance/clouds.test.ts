@@ -1,8 +1,10 @@
 /** Servers at clouds, through the API: the cloud is a stand-in on loopback, all else is real. */
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { after, test } from 'node:test';
 import { startFakeUpcloud } from '../clouds/upcloud.ts';
+import { newStorage } from '../clouds/upcloud-storages.ts';
 import { expectOk, type Server, startInstallation } from '../support/acceptance.ts';
 import { assertFree, assertNotStored } from '../support/canaries.ts';
 import { ended, type Operation, until } from '../support/server.ts';
@@ -56,6 +58,22 @@ test('the example of the reference makes a server at UpCloud, and deleting it le
     const events = await admin.request('GET', `/v1/operations/${operation}/events`);
     assertFree(JSON.stringify(events.body), secrets, 'in the events');
   }
+});
+
+test('a disk that was attached to a server stays when that is deleted, and the events say so', async () => {
+  const made = await carriedOut({ ...EXAMPLE, hostname: 'with-data' });
+  const server = [...upcloud.servers.values()].find(({ hostname }) => hostname === 'with-data');
+  assert.ok(server !== undefined, String(made.error));
+  const [own] = server.devices;
+  const data = { ...upcloud.storages.get(own?.storage ?? ''), uuid: randomUUID(), title: 'ledger', labels: [] };
+  upcloud.storages.set(data.uuid, newStorage(data, data.uuid));
+  server.devices.push({ storage: data.uuid, address: 'virtio:1', type: 'disk' });
+  const { id } = expectOk(await admin.request<Operation>('DELETE', `/v1/servers/${String(made.result?.server_id)}`));
+  assert.equal((await ended(admin, id)).status, 'completed');
+  assert.deepEqual([[...upcloud.storages.keys()], upcloud.servers.size], [[data.uuid], 0]);
+  const events = await admin.request('GET', `/v1/operations/${id}/events`);
+  assert.match(JSON.stringify(events.body), new RegExp(`${data.uuid}.*ledger.*stays at UpCloud`));
+  upcloud.storages.clear();
 });
 
 test('what a user can cause ends the operation at once, with what to do', async () => {

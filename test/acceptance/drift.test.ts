@@ -48,7 +48,7 @@ function simulatedConsole(operation: string): Console {
   };
 }
 
-const OTHER: Record<string, string> = { upcloud: '4xCPU-8GB', hetzner: 'cx32', aws: 't3.large' };
+const OTHER: Record<string, string> = { upcloud: '4xCPU-8GB', hetzner: 'cx33', aws: 't3.large' };
 const PLACES: Place[] = [
   { name: 'simulated', zone: 'de-fra1', other: '4xCPU-8GB', console: simulatedConsole },
   ...clouds.map(({ name, zone, console }) => ({ name, zone, console, other: OTHER[name] ?? '' })),

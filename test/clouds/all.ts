@@ -44,6 +44,8 @@ export interface Cloud {
   lines: { create: RegExp; look: RegExp; observe: RegExp; remove: RegExp };
   /** Creates are refused so; null: no more. `problem`: in UpCloud's newer shape. */
   refuse(refusal: { status: number; code: string; message: string; problem?: boolean } | null): void;
+  /** Where launches that were accepted may end: they do so soon, until null is given. */
+  endLaunches?(reason: { code: string; message: string } | null): void;
   /** Body of the request that gives a workspace this account. */
   credentials: Record<string, string>;
   /** What is accepted as credentials, by token or key id. */
@@ -79,7 +81,7 @@ export async function startCloud(name: (typeof CLOUDS)[number], settings: CloudS
   const base = { workspace: 'w', hostname: 'web-1', plan: '2xCPU-4GB', tags: [] };
   switch (name) {
     case 'upcloud': {
-      const fake = await startFakeUpcloud({ ...settings, settle });
+      const fake = await startFakeUpcloud({ ...settings, settle: { create: settleMs, stop: settleMs } });
       const { endpoint, token } = fake;
       return {
         ...{ name, fake, zone: 'de-fra1', created: fake.created, secrets: { 'token of UpCloud': token } },
@@ -116,11 +118,12 @@ export async function startCloud(name: (typeof CLOUDS)[number], settings: CloudS
             },
             remove: () => {
               fake.servers.delete(server.uuid);
-              fake.storages.delete(server.storage);
+              const disks = server.devices.flatMap(({ storage }) => fake.storages.get(storage) ?? []);
+              for (const { uuid } of disks) fake.storages.delete(uuid);
               return {
                 restore: () => {
                   fake.servers.set(server.uuid, server);
-                  fake.storages.add(server.storage);
+                  for (const disk of disks) fake.storages.set(disk.uuid, disk);
                 },
               };
             },
@@ -203,6 +206,9 @@ export async function startCloud(name: (typeof CLOUDS)[number], settings: CloudS
         }),
         refuse: (refusal) => {
           fake.refusing.creates = refusal;
+        },
+        endLaunches: (reason) => {
+          fake.ending.launches = reason;
         },
         made: (operationId) => {
           const server = fake.alive().find(({ tags }) => tags.get('provisioning-operation') === operationId);

@@ -53,6 +53,8 @@ export interface FakeSettings {
   limit?: { calls: number; perSeconds: number };
   /** Lists show something else than what is. Absent: they do not. */
   stale?: StaleLists;
+  /** Told each request that is carried out, and what it is answered. */
+  heard?: (request: FakeRequest, reply: FakeReply) => void;
 }
 
 /** Each list shows the servers of another moment, so that time seems to go back, and may lack some of them. */
@@ -176,6 +178,7 @@ export async function startFake(
     }
     if (fault === 'server_error') return send(response, dialect.serverError, headers);
     const reply = await handle(request);
+    settings.heard?.(request, reply);
     if (reply.status === 401) counted.refused += 1;
     if (fault === 'half_open') return;
     if (fault === 'lost_answer') return incoming.socket.destroy();

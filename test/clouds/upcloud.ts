@@ -1,10 +1,24 @@
-/** A stand-in for UpCloud's API 1.3, as far as servers go: after its recorded traffic and its documentation. */
+/**
+ * A stand-in for UpCloud's API 1.3, as far as servers go: after its recorded traffic, its documentation and its own clients
+ * (upcloud-api for Python, upcloud-go-api).
+ */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { createLists, type Fake, type FakeReply, type FakeRequest, type FakeSettings, startFake } from './fake.ts';
+import {
+  answerStorage,
+  attach,
+  deviceRow,
+  type FakeDevice,
+  type FakeStorage,
+  newStorage,
+  ok,
+  problem,
+  refusal,
+} from './upcloud-storages.ts';
 
 export interface FakeUpcloudSettings extends FakeSettings {
   token?: string;
-  /** Milliseconds that each change takes to settle. */
+  /** Milliseconds that each change takes to settle. A restart shows after the first 6/22 of its time. */
   settle?: { create?: number; stop?: number; restart?: number };
 }
 
@@ -24,7 +38,8 @@ export interface FakeUpcloudServer {
   state: string;
   created: number;
   addresses: Address[];
-  storage: string;
+  /** What is attached. */
+  devices: FakeDevice[];
   /** What its disk was cloned from. */
   template: string;
   keys: string[];
@@ -47,8 +62,8 @@ export interface FakeUpcloud extends Fake {
   /** Credentials that are accepted: the token, until it is taken out. */
   accepted: Set<string>;
   servers: Map<string, FakeUpcloudServer>;
-  /** Disks, which outlive their server unless they are deleted with it. */
-  storages: Set<string>;
+  /** Disks and their backups, which outlive their server unless they are deleted with it. By UUID. */
+  storages: Map<string, FakeStorage>;
   /** Creates that took effect so far, by operation label. */
   created: Map<string, number>;
   /** Creates are refused so until this is null again. */
@@ -61,13 +76,25 @@ const PLANS = [
   [2, 4, 80],
   [4, 8, 160],
   [8, 32, 640],
-].map(([cpus = 0, gb = 0, disk]) => ({
-  core_number: cpus,
-  memory_amount: gb * 1024,
-  name: `${cpus}xCPU-${gb}GB`,
-  public_traffic_out: 1024,
-  storage_size: disk,
-  storage_tier: 'maxiops',
+]
+  .map(([cpus = 0, gb = 0, disk]) => planOf(`${cpus}xCPU-${gb}GB`, cpus, gb, disk))
+  .concat([{ ...planOf('GPU-8xCPU-64GB-1xL40S', 8, 64, 0), gpu_amount: 1, gpu_model: 'NVIDIA L40S' }]);
+
+function planOf(name: string, cpus: number, gb: number, disk = 0) {
+  return {
+    ...{ core_number: cpus, memory_amount: gb * 1024, name, public_traffic_out: 1024, storage_size: disk },
+    ...{ storage_tier: 'maxiops', gpu_amount: 0, gpu_model: '' },
+  };
+}
+
+const NETWORKS = [
+  ['03000000-0000-4000-8001-000000000000', 'Public de-fra1', 'public', '94.237.0.0/22'],
+  ['034a0000-0000-4000-8001-000000000000', 'Private de-fra1', 'utility', '10.6.0.0/22'],
+  ['03b5b0a0-ad4c-4817-9632-dafdb3ace5d9', 'lan', 'private', '172.16.0.0/24'],
+].map(([uuid, name, type, address]) => ({
+  ...{ uuid, name, type, zone: 'de-fra1' },
+  ip_networks: { ip_network: [{ address, dhcp: 'yes', dhcp_default_route: 'no', family: 'IPv4', gateway: '' }] },
+  servers: { server: [] },
 }));
 
 const ZONES = [
@@ -96,10 +123,10 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
 export async function startFakeUpcloud(settings: FakeUpcloudSettings = {}): Promise<FakeUpcloud> {
   const token = settings.token ?? `ucat_${randomBytes(16).toString('hex')}`;
-  const settle = { create: 20, stop: 20, restart: 20, ...settings.settle };
+  const settle = { create: 20, stop: 20, restart: 1_500, ...settings.settle };
   const state: Pick<FakeUpcloud, 'servers' | 'storages' | 'created' | 'refusing'> = {
     servers: new Map(),
-    storages: new Set(),
+    storages: new Map(),
     created: new Map(),
     refusing: { creates: null },
   };
@@ -133,6 +160,8 @@ export async function startFakeUpcloud(settings: FakeUpcloudSettings = {}): Prom
           return ok({ account: { username: 'fake', credits: '10000.00' } });
         case '/1.3/storage/template':
           return ok({ storages: { storage: TEMPLATES } });
+        case '/1.3/network':
+          return ok({ networks: { network: NETWORKS } });
         case '/1.3/ip_address':
           return ok({ ip_addresses: { ip_address: lists.rows(path).flatMap(addressRows) } });
         case '/1.3/server':
@@ -141,14 +170,18 @@ export async function startFakeUpcloud(settings: FakeUpcloudSettings = {}): Prom
     }
     if (request.method === 'POST' && path === '/1.3/server')
       return createServer(state, request.text, settle.create, later);
-    const [, uuid = '', action] = /^\/1\.3\/server\/([^/]+)(?:\/(start|stop|restart))?$/.exec(path) ?? [];
+    if (path.startsWith('/1.3/storage')) return answerStorage(state, request, path);
+    const [, uuid = '', action] =
+      /^\/1\.3\/server\/([^/]+)(?:\/(start|stop|restart|storage\/attach|storage\/detach))?$/.exec(path) ?? [];
     if (uuid === '') return problem(404, 'RESOURCE_NOT_FOUND', 'The resource you requested does not exist.');
     if (!UUID.test(uuid)) return refusal(400, 'SERVER_INVALID', 'The server UUID is invalid.');
     const server = state.servers.get(uuid);
     if (server === undefined) return refusal(404, 'SERVER_NOT_FOUND', `The server ${uuid} does not exist.`);
-    if (action !== undefined) return changePower(server, action, request.text, settle, later);
-    if (request.method === 'GET') return ok({ server: details(server) });
-    if (request.method === 'PUT') return modifyServer(server, request.text);
+    const shown = () => ok({ server: details(server, state.storages) });
+    if (action?.startsWith('storage/')) return attach(state, server, action, request.text) ?? shown();
+    if (action !== undefined) return changePower(server, action, request.text, settle, later) ?? shown();
+    if (request.method === 'GET') return shown();
+    if (request.method === 'PUT') return modifyServer(server, request.text) ?? { ...shown(), status: 202 };
     return deleteServer(state, server, request.query);
   };
 
@@ -156,35 +189,11 @@ export async function startFakeUpcloud(settings: FakeUpcloudSettings = {}): Prom
     changes: ({ method }) => method !== 'GET',
     throttled: { ...refusal(429, 'RATE_LIMITED', 'Too many requests.'), headers: { 'retry-after': '1' } },
     serverError: refusal(500, 'SERVICE_ERROR', 'Internal error.'),
-    limitHeaders: (limit, remaining, reset) => ({
-      'x-ratelimit-limit': String(limit),
-      'x-ratelimit-remaining': String(remaining),
-      'x-ratelimit-reset': String(reset),
-    }),
   });
   return Object.assign(fake, state, { token, accepted });
 }
 
 type Later = (milliseconds: number, apply: () => void) => void;
-
-function ok(body: unknown, status = 200): FakeReply {
-  return { status, body };
-}
-
-function refusal(status: number, code: string, message: string): FakeReply {
-  return { status, body: { error: { error_code: code, error_message: message } } };
-}
-
-/** The newer shape, under the media type of its own or the usual one. */
-function problem(status: number, code: string, title: string): FakeReply {
-  const body = {
-    correlation_id: randomUUID(),
-    status,
-    title,
-    type: `https://developers.upcloud.com/1.3/errors#ERROR_${code}`,
-  };
-  return { status, body, contentType: 'application/problem+json' };
-}
 
 function priceOf({ id }: { id: string }, place: number): Record<string, unknown> {
   const plans = PLANS.map(({ name, core_number: cpus }) => [
@@ -210,10 +219,10 @@ function listServers(servers: readonly FakeUpcloudServer[], query: URLSearchPara
     ),
   );
   const page = found.slice(offset, offset + limit).map((server) => {
-    const { uuid, hostname, title, plan, zone, labels, state } = server;
+    const { uuid, hostname, title, plan, zone, labels, state, created } = server;
     const { core_number: cpus, memory_amount: memory } = sizeOf(server);
     return {
-      ...{ zone, plan, core_number: String(cpus), title, hostname, labels: { label: labels }, license: 0 },
+      ...{ zone, plan, core_number: String(cpus), title, hostname, labels: { label: labels }, license: 0, created },
       ...{ memory_amount: String(memory), uuid, state, tags: { tag: [] } },
     };
   });
@@ -224,17 +233,37 @@ function sizeOf({ plan }: FakeUpcloudServer) {
   return PLANS.find(({ name }) => name === plan) ?? { core_number: 0, memory_amount: 0 };
 }
 
-function details(server: FakeUpcloudServer): Record<string, unknown> {
-  const { uuid, hostname, title, plan, zone, labels, state, created, addresses, storage } = server;
+function details(server: FakeUpcloudServer, storages: FakeUpcloud['storages']): Record<string, unknown> {
+  const { uuid, hostname, title, plan, zone, labels, state, created, addresses, devices } = server;
   const { core_number: cpus, memory_amount: memory } = sizeOf(server);
   return {
-    ...{ boot_order: 'disk', core_number: cpus, created, firewall: 'off', hostname, title, uuid, zone, plan, state },
+    ...{
+      boot_order: 'disk',
+      core_number: String(cpus),
+      created,
+      firewall: 'off',
+      hostname,
+      title,
+      uuid,
+      zone,
+      plan,
+      state,
+    },
     ip_addresses: { ip_address: addresses },
     labels: { label: labels },
     license: 0,
     memory_amount: String(memory),
     metadata: 'yes',
-    storage_devices: { storage_device: [{ storage, storage_size: '80', storage_tier: 'maxiops', type: 'disk' }] },
+    // Interfaces as upcloud-api reads them.
+    networking: {
+      interfaces: {
+        interface: addresses.map(({ access, address, family }, place) => ({
+          ...{ bootable: 'no', index: place + 1, mac: '', network: '', source_ip_filtering: 'yes', type: access },
+          ip_addresses: { ip_address: [{ address, family, floating: 'no' }] },
+        })),
+      },
+    },
+    storage_devices: { storage_device: devices.map((device) => deviceRow(device, storages.get(device.storage))) },
     tags: { tag: [] },
   };
 }
@@ -256,42 +285,51 @@ function createServer(
   const labels: { key: string; value: string }[] = wanted.labels?.label ?? [];
   const wrong = whatIsWrong(wanted, labels);
   if (wrong !== null) return wrong;
+  const disk = wanted.storage_devices.storage_device[0];
+  const storages = wanted.storage_devices.storage_device.map((each: Json) =>
+    newStorage({ ...each, zone: wanted.zone }),
+  );
   const server: FakeUpcloudServer = {
     uuid: `00${randomUUID().slice(2)}`,
     hostname: wanted.hostname,
     title: wanted.title,
-    plan: wanted.plan,
+    plan: wanted.plan ?? 'custom',
     zone: wanted.zone,
     labels,
     state: 'maintenance',
     created: Math.floor(Date.now() / 1_000),
     addresses: addressesFor(wanted),
-    storage: `01${randomUUID().slice(2)}`,
-    template: wanted.storage_devices.storage_device[0].storage,
+    devices: storages.map(({ uuid }: FakeStorage, place: number) => ({
+      ...{ storage: uuid, address: `virtio:${place}`, type: 'disk' },
+    })),
+    template: disk.storage,
     keys: wanted.login_user?.ssh_keys?.ssh_key ?? [],
     userData: wanted.user_data ?? null,
     password: `once-${randomBytes(12).toString('hex')}`,
   };
   state.servers.set(server.uuid, server);
-  state.storages.add(server.storage);
+  for (const storage of storages) state.storages.set(storage.uuid, storage);
   const operation = labels.find(({ key }) => key === 'provisioning-operation')?.value ?? '';
   state.created.set(operation, (state.created.get(operation) ?? 0) + 1);
   later(settleMs, () => {
     server.state = 'started';
   });
   const once = { password: server.password, remote_access_password: server.password, username: 'root', progress: '0' };
-  return ok({ server: { ...details(server), ...once } }, 202);
+  return ok({ server: { ...details(server, state.storages), ...once } }, 202);
 }
 
 function whatIsWrong(wanted: Json, labels: { key: string; value: string }[]): FakeReply | null {
   if (!wanted.hostname) return refusal(400, 'HOSTNAME_MISSING', 'The required attribute hostname is missing.');
   if (!wanted.title) return refusal(400, 'SERVER_TITLE_MISSING', 'The required attribute title is missing.');
   if (!ZONES.some(({ id }) => id === wanted.zone)) return refusal(404, 'ZONE_NOT_FOUND', 'The zone does not exist.');
-  if (!PLANS.some(({ name }) => name === wanted.plan)) return refusal(400, 'PLAN_INVALID', 'The plan is invalid.');
+  if (wanted.plan !== undefined && !PLANS.some(({ name }) => name === wanted.plan))
+    return refusal(400, 'PLAN_INVALID', 'The plan is invalid.');
   for (const { key, value } of labels) {
     if (!/^[^_].{1,31}$/.test(key)) return problem(400, 'INVALID_LABEL_KEY', `The label key ${key} is invalid.`);
     if (typeof value !== 'string' || value.length > 255) return problem(400, 'INVALID_LABEL_VALUE', 'Invalid value.');
   }
+  const { title } = wanted.storage_devices?.storage_device?.[0] ?? {};
+  if (title?.length > 64) return refusal(400, 'STORAGE_TITLE_INVALID', 'The title is too long.');
   if (new Set(labels.map(({ key }) => key)).size !== labels.length) {
     return problem(400, 'DUPLICATE_LABEL_KEYS', 'Duplicate label keys.');
   }
@@ -320,51 +358,68 @@ function addressesFor(wanted: Json): Address[] {
     .toReversed();
 }
 
+/** @returns what speaks against it; null: it is accepted. */
 function changePower(
   server: FakeUpcloudServer,
   action: string,
   text: string,
   settle: { stop: number; restart: number },
   later: Later,
-): FakeReply {
+): FakeReply | null {
   const expected = { start: 'server', stop: 'stop_server', restart: 'restart_server' }[action] ?? '';
-  if (!(expected in JSON.parse(text))) return refusal(400, 'REQUEST_INVALID', `The element ${expected} is missing.`);
+  // A start needs no body: UpCloud's own client for Python sends none.
+  const body = text === '' ? {} : JSON.parse(text);
+  if (!(expected in body) && action !== 'start')
+    return refusal(400, 'REQUEST_INVALID', `The element ${expected} is missing.`);
   if (server.state !== (action === 'start' ? 'stopped' : 'started')) {
     return refusal(409, 'SERVER_STATE_ILLEGAL', `The server ${server.uuid} is in state ${server.state}.`);
   }
-  const unlessGone = (state: string) => () => {
+  const become = (state: string) => () => {
     server.state = state;
   };
+  // A start is confirmed before it is answered. The others answer that it is started: the state lags.
   if (action === 'start') server.state = 'started';
-  // The answer still says started: the state lags.
-  if (action === 'stop') later(settle.stop, unlessGone('stopped'));
-  const before = details(server);
+  if (action === 'stop') later(settle.stop, become('stopped'));
   if (action === 'restart') {
-    server.state = 'maintenance';
-    later(settle.restart, unlessGone('started'));
+    later((settle.restart * 6) / 22, become('maintenance'));
+    later(settle.restart, become('started'));
   }
-  return ok({ server: before });
+  return null;
 }
 
-function modifyServer(server: FakeUpcloudServer, text: string): FakeReply {
+/** @returns what speaks against it; null: it is done. */
+function modifyServer(server: FakeUpcloudServer, text: string): FakeReply | null {
   const wanted: Json = JSON.parse(text).server;
+  if (wanted.plan !== undefined && server.state !== 'stopped')
+    return refusal(409, 'SERVER_STATE_ILLEGAL', 'The server must be stopped.');
   if (wanted.labels !== undefined) server.labels = wanted.labels.label;
-  if (wanted.plan !== undefined) {
-    if (server.state !== 'stopped') return refusal(409, 'SERVER_STATE_ILLEGAL', 'The server must be stopped.');
-    server.plan = wanted.plan;
-  }
-  return ok({ server: details(server) }, 202);
+  server.plan = wanted.plan ?? server.plan;
+  server.title = wanted.title ?? server.title;
+  server.hostname = wanted.hostname ?? server.hostname;
+  return null;
 }
 
+/** With `storages=1` all that is attached goes too, whoever made it; `backups` says what becomes of its backups. */
 function deleteServer(
   state: Pick<FakeUpcloud, 'servers' | 'storages'>,
   server: FakeUpcloudServer,
   query: URLSearchParams,
 ): FakeReply {
-  if (server.state !== 'stopped' && server.state !== 'error') {
+  if (server.state !== 'stopped') {
     return refusal(409, 'SERVER_STATE_ILLEGAL', `The server ${server.uuid} is in state ${server.state}.`);
   }
+  const backups = query.get('backups') ?? 'keep';
+  if (!['keep', 'keep_latest', 'delete'].includes(backups)) {
+    return refusal(400, 'BACKUP_DELETION_POLICY_INVALID', `The policy ${backups} is invalid.`);
+  }
   state.servers.delete(server.uuid);
-  if (query.get('storages') === '1' || query.get('storages') === 'true') state.storages.delete(server.storage);
+  if (['1', 'true'].includes(query.get('storages') ?? '')) {
+    for (const { storage } of server.devices) {
+      state.storages.delete(storage);
+      for (const { uuid, origin } of state.storages.values()) {
+        if (backups === 'delete' && origin === storage) state.storages.delete(uuid);
+      }
+    }
+  }
   return { status: 204 };
 }

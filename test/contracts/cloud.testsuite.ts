@@ -21,7 +21,10 @@ export const CANARY = 'canary-secret';
 const KEY = `ssh-ed25519 ${Buffer.from('a public key').toString('base64')} provisioning`;
 
 /** Not a key: nothing here looks into it. */
-export const HOST_KEY = { private_key: '-----BEGIN…\nprivate\n-----END…\n', public_key: 'ssh-ed25519 AAAAhost x' };
+export const HOST_KEY = {
+  private_key: '-----BEGIN-----\nprivate\n-----END-----\n',
+  public_key: 'ssh-ed25519 AAAAhost x',
+};
 
 /** Asserts that cloud-init gets the host key, and no reason to make others. */
 export function assertGivesHostKey(userData: string): void {

@@ -10,7 +10,7 @@ import { type Client, ended, type Operation } from '../support/server.ts';
 
 const PATIENCE_SECONDS = 60;
 const OURS = ['operation', 'workspace', 'installation'].map((word) => `provisioning-${word}`);
-const OTHER: Record<string, string> = { upcloud: '4xCPU-8GB', hetzner: 'cx32', aws: 't3.large' };
+const OTHER: Record<string, string> = { upcloud: '4xCPU-8GB', hetzner: 'cx33', aws: 't3.large' };
 
 /** All servers of an installation open its secrets with this key. */
 const startClouds = () => startCloudInstallation({ MASTER_KEY: randomBytes(32).toString('base64') });
@@ -121,7 +121,13 @@ test('a repair goes on after a kill -9: each difference is mended once', async (
   for (const [place, { cloud, there, before }] of jobs.entries()) {
     const { result } = await completed(admin, ids.get(cloud) ?? '');
     assert.equal((result?.repaired as unknown[] | undefined)?.length, 3);
-    assert.equal(counts[place]?.(), 3, `${cloud.name} was asked for more than a label, a plan and a start`);
+    // Hetzner starts a server when it has changed its plan.
+    const changes = cloud.name === 'hetzner' ? 2 : 3;
+    assert.equal(
+      counts[place]?.(),
+      changes,
+      `${cloud.name} was asked for something else than a label, a plan and a start`,
+    );
     assert.equal(there.labels().env, 'prod');
     const { id: look } = expectOk(
       await admin.request<Operation>('POST', '/v1/servers/refresh', { servers: [before.id], workspace: 'default' }),

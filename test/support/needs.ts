@@ -6,6 +6,7 @@ const PACKAGES = {
   age: 'age',
   'age-keygen': 'age',
   bash: 'bash',
+  'cloud-init': 'cloud-init',
   curl: 'curl',
   fish: 'fish',
   go: 'golang-go',

@@ -37,12 +37,41 @@ function yamlValue(text: string, given: string): unknown {
   }
 }
 
-/** @throws UsageError naming the file. */
+/** The text of a file, in UTF-8 or, with its mark, UTF-16. @throws UsageError naming the file. */
 export async function readText(file: string, option: string): Promise<string> {
+  return textIn(await readBytes(file, option), `${option} ${file}`);
+}
+
+/**
+ * User data of a file: text as it is, and in base64, as the API takes it, what is compressed with gzip.
+ * @throws UsageError naming the file.
+ */
+export async function readUserData(file: string, option: string): Promise<string> {
+  const bytes = await readBytes(file, option);
+  return bytes[0] === 0x1f && bytes[1] === 0x8b ? bytes.toString('base64') : textIn(bytes, `${option} ${file}`);
+}
+
+async function readBytes(file: string, option: string): Promise<Buffer> {
   try {
-    return await readFile(file, 'utf8');
+    return await readFile(file);
   } catch (error) {
     throw new UsageError(`${option} ${file}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+/** By their first two bytes. */
+const UTF_16 = new Map([
+  ['fffe', 'utf-16le'],
+  ['feff', 'utf-16be'],
+]);
+
+/** @throws UsageError where it is no text: what is not understood would be replaced without a word. */
+function textIn(bytes: Buffer, given: string): string {
+  const encoding = UTF_16.get(bytes.subarray(0, 2).toString('hex')) ?? 'utf-8';
+  try {
+    return new TextDecoder(encoding, { fatal: true }).decode(bytes);
+  } catch {
+    throw new UsageError(`${given}: it is no text in UTF-8 or UTF-16.`);
   }
 }
 

@@ -6,7 +6,7 @@ import type { Session } from '../session.ts';
 import { GUARD_OPTIONS, GUARDS, guardCommands, guardsIn } from './guard.ts';
 import { listCommand } from './list.ts';
 
-import { readText } from './parameters.ts';
+import { readUserData } from './parameters.ts';
 import { careCommands } from './server-care.ts';
 
 const VIEW = {
@@ -77,7 +77,7 @@ async function create(session: Session, [hostname = '']: string[], options: Opti
     ...given({
       tags: texts(options, 'tag'),
       image: text(options, 'image'),
-      user_data: userData === undefined ? undefined : await readText(userData, '--user-data'),
+      user_data: userData === undefined ? undefined : await readUserData(userData, '--user-data'),
       networks: texts(options, 'network'),
     }),
     ...guardsIn(options),
@@ -121,7 +121,7 @@ export const serverCommands: readonly CommandDefinition[] = [
     examples: [
       'provisioning server create web-01 --provider upcloud --plan 2xCPU-4GB --zone de-fra1',
       'provisioning server create web-01 --provider docker --plan 1xCPU-1GB --zone local --check',
-      'provisioning server create test-01 --provider hetzner --plan cx22 --zone fsn1 --ttl 8h',
+      'provisioning server create test-01 --provider hetzner --plan cx23 --zone nbg1 --ttl 8h',
     ],
     arguments: [{ name: 'hostname', description: 'hostname of the new server' }],
     options: [
@@ -146,7 +146,10 @@ export const serverCommands: readonly CommandDefinition[] = [
       { flags: '--zone <name>', names: 'zone', description: 'zone at the provider', required: true },
       { flags: '--tag <tag>', description: 'tag to filter by; can be repeated', repeatable: true },
       { flags: '--image <name>', description: 'image to boot from (default: chosen by the provider)' },
-      { flags: '--user-data <file>', description: 'cloud-init file for the first boot' },
+      {
+        flags: '--user-data <file>',
+        description: 'cloud-init user data for the first boot: text, or compressed with gzip',
+      },
       {
         flags: '--network <id>',
         description: 'network at the provider; can be repeated',

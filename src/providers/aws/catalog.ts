@@ -8,15 +8,25 @@ import { listed } from './errors.ts';
 const FRESH_MS = 600_000;
 /** Whoever asks for the catalogue waits for the account's turn no longer than this. Seconds. */
 const PATIENCE = 60;
-/** The kinds of machines that are offered, of the hundreds there are. */
-const FAMILIES = ['t2.*', 't3.*', 'm6i.*', 'c6i.*', 'r6i.*'];
-/** Where two types have one size, the neutral plan means the one of the family that comes first. */
-const PREFERENCE = ['t3', 't2', 'm6i', 'c6i', 'r6i'];
+/**
+ * The kinds of machines that are offered, of the hundreds there are. Where two types have one size, the neutral plan means
+ * the one of the family that comes first.
+ */
+const FAMILIES = [
+  ...['t3', 't2', 'm6i', 'c6i', 'r6i', 't3a', 'm7i', 'c7i', 'r7i', 'm6a', 'c6a', 'r6a', 'm7a', 'c7a', 'r7a'],
+  ...['m5', 'c5', 'r5', 't4g', 'm6g', 'c6g', 'r6g', 'm7g', 'c7g', 'r7g', 'm8g', 'c8g', 'r8g'],
+];
+const TYPES = FAMILIES.map((family) => `${family}.*`);
+
+/** What a processor runs, in EC2's words. */
+type Architecture = 'x86_64' | 'arm64';
+const ARCHITECTURES: readonly Architecture[] = ['x86_64', 'arm64'];
 
 interface InstanceType {
   name: _InstanceType;
   cpus: number;
   memoryMb: number;
+  architecture: Architecture;
   zones: ReadonlySet<string>;
 }
 
@@ -57,7 +67,7 @@ async function readZones(aws: Aws, options: CallOptions): Promise<Zone[]> {
   );
 }
 
-/** Which types stand in which zones. */
+/** Which types stand in which zones: of all families, as what is wanted of them follows from the sizes. */
 async function readOffers(aws: Aws, options: CallOptions): Promise<Map<string, Set<string>>> {
   const offers = new Map<string, Set<string>>();
   let token: string | undefined;
@@ -68,7 +78,7 @@ async function readOffers(aws: Aws, options: CallOptions): Promise<Map<string, S
         client.send(
           new sdk.DescribeInstanceTypeOfferingsCommand({
             LocationType: 'availability-zone',
-            Filters: [{ Name: 'instance-type', Values: FAMILIES }],
+            MaxResults: 1_000,
             NextToken: token,
           }),
           { abortSignal },
@@ -85,7 +95,7 @@ async function readOffers(aws: Aws, options: CallOptions): Promise<Map<string, S
 }
 
 async function readSizes(aws: Aws, options: CallOptions) {
-  const sizes = new Map<_InstanceType, { cpus: number; memoryMb: number }>();
+  const sizes = new Map<_InstanceType, Pick<InstanceType, 'cpus' | 'memoryMb' | 'architecture'>>();
   let token: string | undefined;
   do {
     const page = await aws.ask(
@@ -93,27 +103,28 @@ async function readSizes(aws: Aws, options: CallOptions) {
       ({ sdk, client, abortSignal }) =>
         client.send(
           new sdk.DescribeInstanceTypesCommand({
-            Filters: [{ Name: 'instance-type', Values: FAMILIES }],
+            Filters: [{ Name: 'instance-type', Values: TYPES }],
             NextToken: token,
           }),
           { abortSignal },
         ),
       options,
     );
-    for (const { InstanceType: type, VCpuInfo: processors, MemoryInfo: memory, BareMetal: metal } of listed(
-      'list of types',
-      page.InstanceTypes,
-    )) {
-      const cpus = processors?.DefaultVCpus;
-      const memoryMb = memory?.SizeInMiB;
-      if (type !== undefined && cpus && memoryMb && metal !== true) sizes.set(type, { cpus, memoryMb });
+    for (const { InstanceType: type, BareMetal: metal, ...about } of listed('list of types', page.InstanceTypes)) {
+      const cpus = about.VCpuInfo?.DefaultVCpus;
+      const memoryMb = about.MemoryInfo?.SizeInMiB;
+      const runs = about.ProcessorInfo?.SupportedArchitectures ?? ['x86_64'];
+      const architecture = ARCHITECTURES.find((known) => runs.includes(known));
+      if (type !== undefined && cpus && memoryMb && architecture !== undefined && metal !== true) {
+        sizes.set(type, { cpus, memoryMb, architecture });
+      }
     }
     token = page.NextToken;
   } while (token);
   return sizes;
 }
 
-/** Each type under its own name, and each size under its neutral one. EC2 tells no prices. */
+/** Each type under its own name, and each size that x86 comes in under its neutral one. EC2 tells no prices. */
 function plansOf(types: readonly InstanceType[]): Plan[] {
   const toPlan = (name: string, { cpus, memoryMb, name: native }: InstanceType): Plan => ({
     name,
@@ -124,38 +135,57 @@ function plansOf(types: readonly InstanceType[]): Plan[] {
   });
   const neutral = new Map<string, Plan>();
   for (const type of inPreference(types)) {
-    const name = `${type.cpus}xCPU-${type.memoryMb / 1_024}GB`;
-    if (type.memoryMb % 1_024 === 0 && !neutral.has(name)) neutral.set(name, toPlan(name, type));
+    const name = neutralName(type);
+    if (name !== null && !neutral.has(name)) neutral.set(name, toPlan(name, type));
   }
   return [...neutral.values(), ...types.map((type) => toPlan(type.name, type))];
 }
 
+/** Null where its size has none, or its processor is no usual one: what runs on x86 does not run there. */
+function neutralName({ cpus, memoryMb, architecture }: InstanceType): string | null {
+  return architecture === 'x86_64' && memoryMb % 1_024 === 0 ? `${cpus}xCPU-${memoryMb / 1_024}GB` : null;
+}
+
 function inPreference(types: readonly InstanceType[]): InstanceType[] {
-  const rank = ({ name }: InstanceType) => PREFERENCE.indexOf(name.split('.')[0] ?? '');
+  const rank = ({ name }: InstanceType) => FAMILIES.indexOf(name.split('.')[0] ?? '');
   return types.toSorted((a, b) => rank(a) - rank(b));
 }
 
 /** The type that a plan means in a zone. */
 export function typeFor(plan: string, zone: string, { types }: Catalog): InstanceType | undefined {
-  const meant = types.filter(
-    ({ name, cpus, memoryMb }) => plan === name || plan === `${cpus}xCPU-${memoryMb / 1_024}GB`,
-  );
+  const meant = types.filter((type) => plan === type.name || plan === neutralName(type));
   return inPreference(meant.filter(({ zones }) => zones.has(zone)))[0];
 }
 
-/** Who publishes which system under which name. */
-const PUBLISHERS: Record<string, { owner: string; name: (version: string) => string }> = {
-  debian: { owner: '136693071363', name: (version) => `debian-${version}-amd64-*` },
-  ubuntu: { owner: '099720109477', name: (version) => `ubuntu/images/hvm-ssd*/ubuntu-*-${version}-amd64-server-*` },
-  almalinux: { owner: '764336703387', name: (version) => `AlmaLinux OS ${version}.*x86_64*` },
-  rocky: { owner: '792107900819', name: (version) => `Rocky-${version}-EC2-Base-${version}.*x86_64*` },
+/** Who publishes which system under which name, and what a processor is called in there. */
+const PUBLISHERS: Record<string, { owner: string; arm: string; name: (version: string, runs: string) => string }> = {
+  debian: { owner: '136693071363', arm: 'arm64', name: (version, runs) => `debian-${version}-${runs}-*` },
+  ubuntu: {
+    owner: '099720109477',
+    arm: 'arm64',
+    name: (version, runs) => `ubuntu/images/hvm-ssd*/ubuntu-*-${version}-${runs}-server-*`,
+  },
+  almalinux: { owner: '764336703387', arm: 'aarch64', name: (version, runs) => `AlmaLinux OS ${version}.*${runs}*` },
+  rocky: {
+    owner: '792107900819',
+    arm: 'aarch64',
+    name: (version, runs) => `Rocky-${version}-EC2-Base-${version}.*${runs}*`,
+  },
 };
 
 /** Neutral names that are understood, for suggestions. */
 export const KNOWN_IMAGES = ['debian-12', 'debian-13', 'ubuntu-22.04', 'ubuntu-24.04', 'almalinux-9', 'rocky-9'];
 
-/** The newest image of that neutral name, or the one of that id; null where there is none. */
-export async function findImage(aws: Aws, wanted: string, options: CallOptions = {}): Promise<Image | null> {
+/**
+ * The newest image of that neutral name for the processor, or the one of that id, also where its publisher has deprecated it;
+ * null where there is none.
+ */
+export async function findImage(
+  aws: Aws,
+  wanted: string,
+  architecture: Architecture,
+  options: CallOptions = {},
+): Promise<Image | null> {
   const [system = '', version = ''] = wanted.split(/-(?=\d)/);
   const publisher = PUBLISHERS[system];
   const isId = /^ami-[0-9a-f]+$/.test(wanted);
@@ -165,9 +195,11 @@ export async function findImage(aws: Aws, wanted: string, options: CallOptions =
     ({ sdk, client, abortSignal }) =>
       client.send(
         new sdk.DescribeImagesCommand({
-          ...(publisher === undefined || isId ? {} : { Owners: [publisher.owner] }),
+          ...(publisher === undefined || isId ? { IncludeDeprecated: true } : { Owners: [publisher.owner] }),
           Filters: [
-            isId ? { Name: 'image-id', Values: [wanted] } : { Name: 'name', Values: [publisher?.name(version) ?? ''] },
+            isId
+              ? { Name: 'image-id', Values: [wanted] }
+              : { Name: 'name', Values: [publisher === undefined ? '' : nameOf(publisher, version, architecture)] },
             { Name: 'state', Values: ['available'] },
           ],
         }),
@@ -180,4 +212,9 @@ export async function findImage(aws: Aws, wanted: string, options: CallOptions =
       (a.CreationDate ?? '') < (b.CreationDate ?? '') ? 1 : -1,
     )[0] ?? null
   );
+}
+
+function nameOf({ name, arm }: (typeof PUBLISHERS)[string], version: string, architecture: Architecture): string {
+  const usual = arm === 'aarch64' ? 'x86_64' : 'amd64';
+  return name(version, architecture === 'arm64' ? arm : usual);
 }

@@ -66,8 +66,8 @@ export async function resizeServer(
       options,
     );
   } catch (error) {
-    // EC2 says of a terminated instance that it is not stopped.
-    if (isAwsCode(error, 'IncorrectInstanceState')) await readTags(aws, ref, options);
+    // EC2 says of a terminated instance that it is not stopped, and of one that it has forgotten that nobody may change it.
+    if (isAwsCode(error, 'IncorrectInstanceState', 'UnauthorizedOperation')) await readTags(aws, ref, options);
     throw error;
   }
   const current = await readTags(aws, ref, options);

@@ -25,6 +25,8 @@ export interface AwsSettings {
   /** Calls that this process may make. */
   limit: RateLimit;
   timeoutMs?: number;
+  /** Milliseconds that its lists may be behind. Default: what EC2 needs at most, as a rule. */
+  listingLagMs?: number;
 }
 
 /** What sends a command: the SDK's classes, and a client of them. */

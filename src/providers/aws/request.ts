@@ -1,4 +1,4 @@
-import type { Image, RunInstancesCommandInput, Tag } from '@aws-sdk/client-ec2';
+import type { BlockDeviceMapping, Image, RunInstancesCommandInput, Tag } from '@aws-sdk/client-ec2';
 import { cloudInit } from '../cloud-init.ts';
 import { planProblems, userDataProblems, zoneProblems } from '../cloud-spec.ts';
 import {
@@ -16,8 +16,8 @@ import { type Catalog, KNOWN_IMAGES, typeFor } from './catalog.ts';
 import type { AwsSettings } from './client.ts';
 import { NAME_TAG, TYPE_LABEL } from './instances.ts';
 
-/** EC2 takes this much user data. Bytes. */
-const MAX_USER_DATA = 16_384;
+/** EC2 takes this much user data, in bytes, and lets in the user that the image has, not root. */
+const USER_DATA = { rootKey: true, limit: 16_384, compressed: 'gzip' } as const;
 const LABEL_RULES: LabelRules = {
   key: /^(?!aws:)(?!Name$).{1,128}$/,
   value: /^.{0,256}$/,
@@ -30,9 +30,9 @@ export function specProblems(spec: ServerSpec, catalog: Catalog, image: Image | 
   return [
     ...place,
     ...(place.length === 0 ? offerProblems(spec, catalog) : []),
-    ...(image === null ? imageProblems(spec) : []),
+    ...(image === null ? imageProblems(spec) : processorProblems(spec, catalog, image)),
     ...networkProblems(spec),
-    ...userDataProblems('AWS', cloudInit(spec, { rootKey: true }), MAX_USER_DATA),
+    ...userDataProblems('AWS', spec, USER_DATA),
     ...hostnameProblems(spec),
     ...tagProblems(spec, LABEL_RULES),
   ];
@@ -49,6 +49,16 @@ function imageProblems({ image }: ServerSpec): SpecProblem[] {
   const name = image ?? DEFAULT_IMAGE;
   const message = `AWS has no image "${name}" in this region. Use a known name or the id of an image (ami-…).`;
   return [{ field: 'image', message, near_matches: nearestImages(name, KNOWN_IMAGES) }];
+}
+
+/** An image of another processor than the plan's does not boot. */
+function processorProblems({ plan, zone, image: name }: ServerSpec, catalog: Catalog, image: Image): SpecProblem[] {
+  const { architecture } = typeFor(plan, zone, catalog) ?? {};
+  const { Architecture: builtFor = architecture } = image;
+  // What else there is (i386) runs on some types of x86: EC2 knows.
+  if (architecture === undefined || (builtFor === 'arm64') === (architecture === 'arm64')) return [];
+  const message = `The image "${name}" is made for ${builtFor}, and the plan "${plan}" runs ${architecture}.`;
+  return [{ field: 'image', message, near_matches: KNOWN_IMAGES.slice(0, 3) }];
 }
 
 function networkProblems({ networks }: ServerSpec): SpecProblem[] {
@@ -94,16 +104,24 @@ export function runInput(
     ImageId: image.ImageId,
     InstanceType: type.name,
     Placement: { AvailabilityZone: spec.zone },
-    UserData: Buffer.from(cloudInit(spec, { rootKey: true })).toString('base64'),
+    UserData: cloudInit(spec, USER_DATA).toString('base64'),
     MetadataOptions: { HttpTokens: 'required' },
-    // The disk goes with the server, whatever the image says.
-    BlockDeviceMappings: [{ DeviceName: image.RootDeviceName ?? '/dev/xvda', Ebs: { DeleteOnTermination: true } }],
+    BlockDeviceMappings: [rootDisk(image)],
     TagSpecifications: (['instance', 'volume', 'network-interface'] as const).map((kind) => ({
       ResourceType: kind,
       Tags: tags,
     })),
     ...networkOf(spec, settings.securityGroups),
   };
+}
+
+/** As large as the image's. It goes with the server, whatever the image says. */
+function rootDisk({
+  RootDeviceName: name = '/dev/xvda',
+  BlockDeviceMappings: mappings = [],
+}: Image): BlockDeviceMapping {
+  const { VolumeSize } = mappings.find(({ DeviceName }) => DeviceName === name)?.Ebs ?? {};
+  return { DeviceName: name, Ebs: { DeleteOnTermination: true, VolumeSize } };
 }
 
 function networkOf({ networks }: ServerSpec, securityGroups: readonly string[]): Partial<RunInstancesCommandInput> {

@@ -10,13 +10,16 @@ const FRESH_MS = 600_000;
 /** Whoever asks for the catalogue waits for the account's turn no longer than this. Seconds. */
 const PATIENCE = 60;
 
-interface ServerType {
+export interface ServerType {
   name: string;
   cpus: number;
   memoryMb: number;
   diskGb: number;
   architecture: string;
+  /** Where it is offered. */
   prices: PlanPrices;
+  /** Where of these it is sold out at the moment: servers of it stand there all the same. */
+  soldOut: ReadonlySet<string>;
 }
 
 export interface Image {
@@ -60,19 +63,24 @@ async function readCatalog(http: CloudHttp, options: CallOptions): Promise<Catal
   };
 }
 
-/** Types that are going away are not offered. */
+/** Types that are going away are not offered; since September 2025 that is told for each location. */
 function readType(type: Record<string, unknown>, currency: string | null): ServerType[] {
   const name = text(type.name);
   const cpus = numeric(type.cores);
   const memory = numeric(type.memory);
   if (name === undefined || cpus === undefined || memory === undefined) return [];
-  if (type.deprecated === true || (type.deprecation ?? null) !== null) return [];
+  const places = locationsOf(type);
+  if (places === null && (type.deprecated === true || isDeprecated(type))) return [];
   const prices: PlanPrices = {};
+  const soldOut = new Set<string>();
   for (const { location, price_hourly: hourly, price_monthly: monthly } of items(type.prices) ?? []) {
     const zone = text(location);
     const perHour = numeric(fields(hourly).net);
     const perMonth = numeric(fields(monthly).net);
-    if (zone !== undefined && perHour !== undefined && perMonth !== undefined) {
+    const place = zone === undefined ? undefined : (places?.get(zone) ?? (places === null ? 'offered' : undefined));
+    if (zone === undefined || place === undefined) continue;
+    if (place === 'sold out') soldOut.add(zone);
+    if (perHour !== undefined && perMonth !== undefined) {
       prices[zone] = { currency, hourly: perHour, monthly: perMonth };
     }
   }
@@ -84,16 +92,31 @@ function readType(type: Record<string, unknown>, currency: string | null): Serve
       diskGb: numeric(type.disk) ?? 0,
       architecture: text(type.architecture) ?? 'x86',
       prices,
+      soldOut,
     },
   ];
 }
 
+const isDeprecated = ({ deprecation }: Record<string, unknown>) => (deprecation ?? null) !== null;
+
+/** How it stands with a type in each location where it is not going away; null where the answer does not tell. */
+function locationsOf(type: Record<string, unknown>): Map<string, 'offered' | 'sold out'> | null {
+  const places = items(type.locations);
+  if (places === null) return null;
+  return new Map(
+    places
+      .filter((place) => !isDeprecated(place))
+      .map((place) => [text(place.name) ?? '', place.available === false ? 'sold out' : 'offered']),
+  );
+}
+
 /** Each type under its own name, and each size under its neutral one. */
 function plansOf(types: readonly ServerType[]): Plan[] {
-  const natives = types.map((type) => toPlan(type.name, type, type.prices));
+  const offered = types.filter(({ prices }) => Object.keys(prices).length > 0);
+  const natives = offered.map((type) => toPlan(type.name, type, type.prices));
   const bySize = Map.groupBy(
-    types.filter(({ architecture, memoryMb }) => architecture === 'x86' && memoryMb % 1_024 === 0),
-    ({ cpus, memoryMb }) => `${cpus}xCPU-${memoryMb / 1_024}GB`,
+    offered.filter(({ architecture, memoryMb }) => architecture === 'x86' && memoryMb % 1_024 === 0),
+    sizeOf,
   );
   const neutral = [...bySize].flatMap(([name, same]) => {
     const prices: PlanPrices = {};
@@ -107,6 +130,9 @@ function plansOf(types: readonly ServerType[]): Plan[] {
   return [...neutral, ...natives];
 }
 
+/** Its neutral name. */
+const sizeOf = ({ cpus, memoryMb }: ServerType) => `${cpus}xCPU-${memoryMb / 1_024}GB`;
+
 function toPlan(name: string, type: ServerType, prices: PlanPrices): Plan {
   const { cpus, memoryMb, diskGb } = type;
   return { name, cpus, memory_mb: memoryMb, storage_gb: diskGb || null, native_name: type.name, prices };
@@ -116,19 +142,28 @@ function least({ prices }: ServerType): number {
   return Math.min(...Object.values(prices).map(({ hourly }) => hourly));
 }
 
-/** Types are offered where they have a price. */
+/** What can be had goes before what is sold out. */
 function cheapest(types: readonly ServerType[], zone: string): ServerType | undefined {
   const price = (type: ServerType) => type.prices[zone]?.hourly ?? Number.POSITIVE_INFINITY;
-  return types.filter((type) => zone in type.prices).toSorted((a, b) => price(a) - price(b))[0];
+  const rank = (type: ServerType) => (type.soldOut.has(zone) ? 1 : 0);
+  return types.filter((type) => zone in type.prices).toSorted((a, b) => rank(a) - rank(b) || price(a) - price(b))[0];
 }
 
-/** The server type that a plan means in a zone: the one of that name, or the cheapest of that size. */
-export function typeFor(plan: string, zone: string, { types }: Catalog): ServerType | undefined {
+/** The server type that a plan means in a zone, where it can be had: the one of that name, or the cheapest of that size. */
+export function typeFor(plan: string, zone: string, catalog: Catalog): ServerType | undefined {
+  const type = offeredType(plan, zone, catalog);
+  return type?.soldOut.has(zone) ? undefined : type;
+}
+
+/** Whether a plan lacks in a zone only because all that it may become is sold out there. */
+export function isSoldOut(plan: string, zone: string, catalog: Catalog): boolean {
+  return offeredType(plan, zone, catalog)?.soldOut.has(zone) === true;
+}
+
+function offeredType(plan: string, zone: string, { types }: Catalog): ServerType | undefined {
   const named = types.find(({ name }) => name === plan);
   if (named !== undefined) return zone in named.prices ? named : undefined;
-  const same = types.filter(
-    ({ cpus, memoryMb, architecture }) => architecture === 'x86' && plan === `${cpus}xCPU-${memoryMb / 1_024}GB`,
-  );
+  const same = types.filter((type) => type.architecture === 'x86' && plan === sizeOf(type));
   return cheapest(same, zone);
 }
 

@@ -14,6 +14,8 @@ const REMEDIES = {
   readOnly: 'The API token may only read: make one with the permission "Read & Write".',
   limit: 'Delete what is not needed, or ask Hetzner to raise the limit of this account.',
   room: 'Hetzner has no room for this plan at the moment: choose another zone or plan.',
+  support: 'Hetzner itself has locked it (abuse, unpaid bills, …): ask its support. Nothing here can unlock it.',
+  subnet: 'The network has no subnet in this zone, or no free address: make one, or choose another network.',
 };
 
 const CHOOSE = choiceRemedies('hetzner');
@@ -37,6 +39,12 @@ const BY_CODE = new Map<string, Verdict>([
   ['no_space_left_in_location', { code: 'CAPACITY_EXHAUSTED', retryable: false, remedy: REMEDIES.room }],
   ['uniqueness_error', { code: 'CONFLICT', retryable: false, remedy: CHOOSE.name }],
   ['unsupported_error', { code: 'INVALID_REQUEST', retryable: false, remedy: CHOOSE.plan }],
+  ['invalid_server_type', { code: 'INVALID_REQUEST', retryable: false, remedy: CHOOSE.plan }],
+  ['no_subnet_available', { code: 'INVALID_REQUEST', retryable: false, remedy: REMEDIES.subnet }],
+  ['ip_not_available', { code: 'INVALID_REQUEST', retryable: false, remedy: REMEDIES.subnet }],
+  ['networks_overlap', { code: 'INVALID_REQUEST', retryable: false, remedy: CHOOSE.network }],
+  ['resource_locked', { code: 'FORBIDDEN', retryable: false, remedy: REMEDIES.support }],
+  ['robot_unavailable', { code: 'UNAVAILABLE', retryable: true }],
   ['conflict', { code: 'CONFLICT', retryable: true }],
   ['locked', { code: 'CONFLICT', retryable: true }],
   ['server_not_stopped', { code: 'CONFLICT', retryable: true }],
@@ -69,6 +77,20 @@ export function refusalError(what: string, answer: CloudAnswer, secrets: readonl
       retryable: verdict.retryable,
       details: { call: what, status: answer.status, provider_code: code, provider_message: said },
     },
+  );
+}
+
+/** Why something failed after Hetzner had accepted it. @param error of the action. */
+export function actionError(what: string, error: unknown, secrets: readonly string[]): ProviderError {
+  const { code: own, message } = fields(error);
+  const code = text(own) ?? null;
+  const verdict: Verdict = BY_CODE.get(code ?? '') ?? { code: 'FAILED', retryable: true };
+  const said = withoutSecrets(text(message) ?? 'it does not say why', secrets);
+  const remedy = verdict.remedy === undefined ? '' : ` ${verdict.remedy}`;
+  return new ProviderError(
+    verdict.code,
+    `Hetzner accepted to ${what} and then failed: ${said.replace(/[.\s]*$/, '')}${code ? ` (${code})` : ''}.${remedy}`,
+    { retryable: verdict.retryable, details: { call: what, provider_code: code, provider_message: said } },
   );
 }
 

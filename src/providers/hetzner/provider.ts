@@ -12,6 +12,7 @@ import {
 } from '../contract.ts';
 import { untilObserved } from '../observer.ts';
 import { fields } from '../wire.ts';
+import { type Actions, createActions } from './actions.ts';
 import { type Catalog, catalogReader } from './catalog.ts';
 import { labelServer, resizeServer } from './changing.ts';
 import { refusalError } from './errors.ts';
@@ -44,6 +45,7 @@ const LOCK_WAIT_MS = 60_000;
 interface Hetzner {
   installation: string;
   http: CloudHttp;
+  actions: Actions;
   catalog: (options?: CallOptions) => Promise<Catalog>;
   provider: Provider;
   shutdownMs: number;
@@ -63,6 +65,7 @@ export function createHetznerProvider(settings: HetznerSettings): Provider {
     timeoutMs,
   });
   const catalog = catalogReader(http);
+  const actions = createActions(http, secrets, () => account.observationIntervalMs(1));
   let pagesLately = 1;
 
   const observe = async (
@@ -102,18 +105,19 @@ export function createHetznerProvider(settings: HetznerSettings): Provider {
       const servers = await observe(options, wanted);
       return new Map(servers.filter(({ ref }) => wanted.has(ref)).map((server) => [server.ref, server]));
     },
-    startServer: (ref, options) => act(hetzner, ref, 'poweron', 'start the server', options),
+    startServer: (ref, options) => startServer(hetzner, ref, options),
     stopServer: (ref, options) => stopServer(hetzner, ref, options),
     restartServer: (ref, options) => restartServer(hetzner, ref, options),
     deleteServer: (ref, options) => deleteServer(hetzner, ref, options),
     listServers: (options = {}) => observe(options, new Set(), options.unlabelled === true ? null : OPERATION_LABEL),
     labelServer: (ref, labels, options) => labelServer(http, settings.installation, ref, labels, options),
-    resizeServer: async (ref, to, options) => resizeServer(http, await catalog(options), ref, to, options),
+    resizeServer: async (ref, to, options) => resizeServer(http, actions, await catalog(options), ref, to, options),
     close: async () => account.close(),
   };
   const hetzner: Hetzner = {
     installation: settings.installation,
     http,
+    actions,
     catalog,
     provider,
     shutdownMs: settings.shutdownMs ?? DEFAULT_SHUTDOWN_MS,
@@ -170,14 +174,27 @@ async function ensureServer(
 
 type Action = 'poweron' | 'poweroff' | 'shutdown' | 'reboot';
 
+/** Asks for a change of the power, and waits until it is made where that takes no longer than such changes do. */
 async function act(
-  { http }: Hetzner,
+  { http, actions }: Hetzner,
   ref: string,
   action: Action,
   what: string,
   options: MutationOptions,
 ): Promise<void> {
-  await http.change(what, 'POST', `/v1/servers/${encodeURIComponent(ref)}/actions/${action}`, undefined, options);
+  const path = `/v1/servers/${encodeURIComponent(ref)}/actions/${action}`;
+  await actions.done(await http.change(what, 'POST', path, undefined, options), what, options);
+}
+
+/** One that something is done with may be about to start by itself. */
+async function startServer(hetzner: Hetzner, ref: string, options: MutationOptions): Promise<void> {
+  try {
+    await act(hetzner, ref, 'poweron', 'start the server', options);
+  } catch (error) {
+    if (!isProviderCode(error, 'locked') && !isProviderCode(error, 'conflict')) throw error;
+    const { status } = await readOne(hetzner, ref, options);
+    if (status !== 'running' && status !== 'starting') throw error;
+  }
 }
 
 /** One server; @throws NOT_FOUND. */

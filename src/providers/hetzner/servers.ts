@@ -26,20 +26,20 @@ const STATUS = new Map<string, ProviderServerStatus>([
 
 /** @returns null for what is no server. */
 export function toProviderServer(value: unknown): ProviderServer | null {
-  const { id, name, status, labels: raw, server_type: type, location, datacenter, ...rest } = fields(value);
+  const { id, name, status, locked, labels: raw, server_type: type, location, ...rest } = fields(value);
   const ref = text(id);
   const state = text(status);
   if (ref === undefined || state === undefined) return null;
   const labels = new Map(Object.entries(fields(raw)).map(([key, label]) => [key, text(label) ?? '']));
   const native = text(fields(type).name) ?? '';
   const asked = labels.get(TYPE_LABEL) === native ? labels.get(PLAN_LABEL) : undefined;
-  const place = text(fields(location).name) ?? text(fields(fields(datacenter).location).name) ?? '';
   return {
     ref,
     hostname: labels.get(HOSTNAME_LABEL) ?? text(name) ?? ref,
     plan: asked ?? native,
-    zone: place,
-    status: STATUS.get(state) ?? 'unknown',
+    zone: text(fields(location).name) ?? '',
+    // What is off and locked is in the middle of something that ends otherwise: its making, a change of its type.
+    status: state === 'off' && locked === true ? 'starting' : (STATUS.get(state) ?? 'unknown'),
     ip_address: addressOf(rest.public_net, rest.private_net),
     operation_id: labels.get(OPERATION_LABEL) ?? null,
     workspace: labels.get(WORKSPACE_LABEL) ?? null,

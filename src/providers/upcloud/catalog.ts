@@ -26,6 +26,8 @@ export interface Template {
   size: number;
   /** The zone a private template lies in; null: everywhere. */
   zone: string | null;
+  /** It has no cloud-init: UpCloud itself runs user data, where it is a script. */
+  native: boolean;
 }
 
 export interface Catalog {
@@ -65,7 +67,9 @@ export function readPlans(body: unknown, prices: ReadonlyMap<string, PlanPrices>
     const name = text(plan.name);
     const cpus = numeric(plan.core_number);
     const memory = numeric(plan.memory_amount);
-    if (name === undefined || cpus === undefined || memory === undefined) return [];
+    // What a GPU needs besides (a zone that has one, an image with drivers) cannot be asked for.
+    const gpus = numeric(plan.gpu_amount) ?? 0;
+    if (name === undefined || cpus === undefined || memory === undefined || gpus > 0) return [];
     return {
       name,
       cpus,
@@ -101,6 +105,7 @@ export function readTemplates(body: unknown): Template[] {
       neutral: isPublic ? neutralImageName(title) : null,
       size: numeric(storage.size) ?? 0,
       zone: text(storage.zone) ?? null,
+      native: text(storage.template_type) === 'native',
     };
   });
 }

@@ -67,6 +67,8 @@ const CHOICES: [RegExp, string][] = [
   [/^NETWORK_/, CHOOSE.network],
 ];
 
+const LABELS =
+  'Tags become labels: each key once, with 2 to 32 characters and none of them "_" at the beginning; values of 255 at most.';
 const MISSING = new Set(['SERVER_NOT_FOUND', 'RESOURCE_NOT_FOUND', 'NOT_FOUND']);
 
 function judge(code: string, status: number): Verdict {
@@ -97,16 +99,31 @@ function judge(code: string, status: number): Verdict {
       remedy: 'The zone has no room for this plan at the moment: choose another zone or plan.',
     };
   }
-  if (code.endsWith('_FORBIDDEN') || code === 'TRIAL_PLAN') {
+  if (code === 'TRIAL_PLAN') {
+    return {
+      code: 'FORBIDDEN',
+      retryable: false,
+      remedy: 'The trial of this account does not include it: end the trial.',
+    };
+  }
+  if (code.endsWith('_FORBIDDEN')) {
     return {
       code: 'FORBIDDEN',
       retryable: false,
       remedy: 'Give the account that the credentials belong to access to servers and storages.',
     };
   }
-  if (code.endsWith('_STATE_ILLEGAL')) return { code: 'CONFLICT', retryable: true };
-  if (/_(EXISTS|IN_USE|ATTACHED)$|^DUPLICATE_/.test(code))
-    return { code: 'CONFLICT', retryable: false, remedy: CHOOSE.name };
+  // What was attached a moment ago is attached no more: the next try looks again.
+  if (/_STATE_ILLEGAL$|^DEVICE_ADDRESS_NOT_IN_USE$/.test(code)) return { code: 'CONFLICT', retryable: true };
+  if (/_(IN_USE|ATTACHED(_AS_\w+)?)$/.test(code)) {
+    return {
+      code: 'CONFLICT',
+      retryable: false,
+      remedy: 'Something else uses it: detach it there, or wait for what is done with it, and try again.',
+    };
+  }
+  if (/_LABEL_/.test(code)) return { code: 'INVALID_REQUEST', retryable: false, remedy: LABELS };
+  if (/_EXISTS$|^DUPLICATE_RESOURCE$/.test(code)) return { code: 'CONFLICT', retryable: false, remedy: CHOOSE.name };
   const choice = CHOICES.find(([pattern]) => pattern.test(code));
   if (choice !== undefined) return { code: 'INVALID_REQUEST', retryable: false, remedy: choice[1] };
   if (code.endsWith('_NOT_FOUND') && !MISSING.has(code)) return { code: 'INVALID_REQUEST', retryable: false };

@@ -11,13 +11,14 @@ import {
   type ProviderServer,
   type ServerSpec,
 } from '../contract.ts';
-import { untilObserved } from '../observer.ts';
 import { fields } from '../wire.ts';
 import { type Catalog, catalogReader } from './catalog.ts';
 import { labelServer, resizeServer } from './changing.ts';
+import { deleteServer } from './deleting.ts';
 import { refusalError } from './errors.ts';
 import { listServers, readOne } from './listing.ts';
-import { createBody, specProblems } from './request.ts';
+import { restartServer, startServer, stopServer } from './power.ts';
+import { createBody, givesHostKey, specProblems } from './request.ts';
 import { readServer, SENT_LABEL, toProviderServer, type UpcloudServer } from './servers.ts';
 
 export interface UpcloudSettings {
@@ -33,12 +34,8 @@ export interface UpcloudSettings {
 
 /** Servers under change at once: creates and deletes take a minute each, and share the account's calls. */
 export const UPCLOUD_CONCURRENCY = 100;
-/** A server must be stopped before it can be deleted: how long to wait for that within one call. */
-const STOP_WAIT_MS = 120_000;
 /** How far behind its lists may be: more than ten times of what was measured. */
 const LISTING_LAG_MS = 5_000;
-/** Seconds that a server has to shut down in order when it is stopped or restarted. */
-const SHUTDOWN_SECONDS = '60';
 
 interface Upcloud {
   installation: string;
@@ -82,6 +79,7 @@ export function createUpcloudProvider(settings: UpcloudSettings): Provider {
     listPlans: async (options) => (await upcloud.catalog(options)).plans.map(({ tier: _, ...plan }) => plan),
     listZones: async (options) => (await upcloud.catalog(options)).zones,
     validate: async (spec, options) => specProblems(spec, await upcloud.catalog(options)),
+    givesHostKey: async (spec, options) => givesHostKey(spec, await upcloud.catalog(options)),
     findServer: async (operationId, options = {}) => {
       const found = await oldest(upcloud, await labelled(upcloud, operationId, options), options);
       return found === null ? null : withAddress(upcloud, found, options);
@@ -107,10 +105,10 @@ export function createUpcloudProvider(settings: UpcloudSettings): Provider {
       const servers = await observe(options, wanted);
       return new Map(servers.filter(({ ref }) => wanted.has(ref)).map((server) => [server.ref, server]));
     },
-    startServer: (ref, options) => startServer(upcloud, ref, options),
-    stopServer: (ref, options) => stopServer(upcloud, ref, options),
-    restartServer: (ref, options) => restartServer(upcloud, ref, options),
-    deleteServer: (ref, options) => deleteServer(upcloud, provider, ref, options),
+    startServer: (ref, options) => startServer(http, ref, options),
+    stopServer: (ref, options) => stopServer(http, ref, options),
+    restartServer: (ref, options) => restartServer(http, provider, ref, options),
+    deleteServer: (ref, options) => deleteServer(http, provider, ref, options),
     listServers: (options) => observe(options, new Set()),
     labelServer: (ref, labels, options) => labelServer(http, settings.installation, ref, labels, options),
     resizeServer: (ref, to, options) => resizeServer(http, ref, to, options),
@@ -184,118 +182,11 @@ async function keepOldest(
   const kept = await oldest(upcloud, servers, options);
   if (kept === null) throw unreadable('server');
   for (const { uuid } of servers) {
-    if (uuid !== kept.uuid) await deleteServer(upcloud, provider, uuid, options);
+    if (uuid !== kept.uuid) await deleteServer(upcloud.http, provider, uuid, options);
   }
   return withAddress(upcloud, kept, options);
 }
 
-const START = { server: {} };
-const STOP = { stop_server: { stop_type: 'soft', timeout: SHUTDOWN_SECONDS } };
-const STOP_AT_ONCE = { stop_server: { stop_type: 'hard' } };
-const RESTART = {
-  restart_server: { stop_type: 'soft', timeout: SHUTDOWN_SECONDS, timeout_action: 'destroy' },
-};
-
-/** Asks for the change; a server whose state does not allow it is looked at instead. @returns its state then, or null. */
-async function unlessIllegal(
-  { http }: Upcloud,
-  ref: string,
-  change: 'start' | 'stop' | 'restart',
-  body: object,
-  options: MutationOptions,
-): Promise<string | null> {
-  try {
-    await http.change(
-      `${change} the server`,
-      'POST',
-      `/1.3/server/${encodeURIComponent(ref)}/${change}`,
-      body,
-      options,
-    );
-    return null;
-  } catch (error) {
-    if (!isCode(error, 'CONFLICT')) throw error;
-    const now = await readOne(http, ref, options);
-    if (now === null) throw notFound(ref);
-    return now.state;
-  }
-}
-
-async function startServer(upcloud: Upcloud, ref: string, options: MutationOptions): Promise<void> {
-  const state = await unlessIllegal(upcloud, ref, 'start', START, options);
-  if (state !== null && state !== 'started') throw busy(ref, state);
-}
-
-async function stopServer(upcloud: Upcloud, ref: string, options: MutationOptions): Promise<void> {
-  const state = await unlessIllegal(upcloud, ref, 'stop', STOP, options);
-  if (state !== null && state !== 'stopped') throw busy(ref, state);
-}
-
-async function restartServer(upcloud: Upcloud, ref: string, options: MutationOptions): Promise<void> {
-  const state = await unlessIllegal(upcloud, ref, 'restart', RESTART, options);
-  if (state === 'stopped') return startServer(upcloud, ref, options);
-  if (state !== null) throw busy(ref, state);
-}
-
-/** Stops the server, waits for that, and deletes it with its disks. UpCloud deletes nothing that runs. */
-async function deleteServer(
-  upcloud: Upcloud,
-  provider: Provider,
-  ref: string,
-  options: MutationOptions,
-): Promise<void> {
-  const late = new AbortController();
-  const timer = setTimeout(() => late.abort(busy(ref, 'it has not stopped yet')), STOP_WAIT_MS);
-  const signal = AbortSignal.any([late.signal, ...(options.signal === undefined ? [] : [options.signal])]);
-  try {
-    // The list is shared with all others who wait: a hundred deletions at once look as often as one.
-    let server = await untilObserved(provider, ref, () => true, signal, options);
-    for (;;) {
-      const status = server?.status ?? 'deleting';
-      if (status === 'deleting') return;
-      if (status === 'stopped' || status === 'error') return await remove(upcloud, ref, status, options);
-      if (status === 'running') await stopAtOnce(upcloud, ref, options);
-      server = await untilObserved(provider, ref, (now) => now?.status !== status, signal, options);
-    }
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-async function stopAtOnce(upcloud: Upcloud, ref: string, options: MutationOptions): Promise<void> {
-  try {
-    await unlessIllegal(upcloud, ref, 'stop', STOP_AT_ONCE, options);
-  } catch (error) {
-    if (!isCode(error, 'NOT_FOUND')) throw error;
-  }
-}
-
-async function remove({ http }: Upcloud, ref: string, state: string, options: MutationOptions): Promise<void> {
-  const path = `/1.3/server/${encodeURIComponent(ref)}/?storages=1&backups=delete`;
-  try {
-    await http.change('delete the server', 'DELETE', path, undefined, options);
-  } catch (error) {
-    if (isCode(error, 'CONFLICT')) throw busy(ref, state);
-    if (!isCode(error, 'NOT_FOUND')) throw error;
-  }
-}
-
-function isCode(error: unknown, code: ProviderError['code']): boolean {
-  return error instanceof ProviderError && error.code === code;
-}
-
 function unreadable(what: string): ProviderError {
   return new ProviderError('UNAVAILABLE', `UpCloud answered no ${what}. Trying again may help.`, { retryable: true });
-}
-
-function notFound(ref: string): ProviderError {
-  return new ProviderError('NOT_FOUND', `UpCloud has no server ${ref}.`, { retryable: false, details: { ref } });
-}
-
-function busy(ref: string, state: string): ProviderError {
-  return new ProviderError(
-    'CONFLICT',
-    `The server ${ref} at UpCloud is in a state that does not allow this now (${state}).`,
-    { retryable: true, details: { ref, state } },
-  );
 }

@@ -1,5 +1,5 @@
-import { hostKeyConfig } from '../cloud-init.ts';
-import { planProblems, userDataProblems, zoneProblems } from '../cloud-spec.ts';
+import { cloudInit, hostKeyConfig } from '../cloud-init.ts';
+import { planProblems, userDataProblem, userDataProblems, zoneProblems } from '../cloud-spec.ts';
 import {
   INSTALLATION_LABEL,
   OPERATION_LABEL,
@@ -10,13 +10,14 @@ import {
 } from '../contract.ts';
 import { DEFAULT_IMAGE, nearestImages } from '../images.ts';
 import { hostnameProblems, type LabelRules, labelOf, PLAN_LABEL, tagProblems } from '../labels.ts';
+import { readText, readUserData } from '../user-data.ts';
 import type { Catalog, Template, UpcloudPlan } from './catalog.ts';
-import { SENT_LABEL } from './servers.ts';
+import { diskTitle, SENT_LABEL } from './servers.ts';
 
 /** A server with a plan that brings no disk gets one of this size. Gibibytes. */
 const DEFAULT_DISK_GB = 25;
-/** UpCloud takes this much user data. Bytes. */
-const MAX_USER_DATA = 65_535;
+/** UpCloud takes this much user data, in bytes, and lets root in with the key itself. */
+const USER_DATA = { rootKey: false, limit: 65_535, compressed: null } as const;
 const LABEL_RULES: LabelRules = {
   key: /^[A-Za-z0-9][A-Za-z0-9._:/-]{1,31}$/,
   value: /^[\x20-\x7e]{0,255}$/,
@@ -30,7 +31,7 @@ export function specProblems(spec: ServerSpec, catalog: Catalog): SpecProblem[] 
     ...planProblems('UpCloud', spec, catalog.plans),
     ...imageProblems(spec, catalog),
     ...networkProblems(spec),
-    ...userDataProblems('UpCloud', spec.user_data ?? '', MAX_USER_DATA),
+    ...ownDataProblems(spec, catalog),
     ...hostnameProblems(spec),
     ...tagProblems(spec, LABEL_RULES),
   ];
@@ -84,7 +85,8 @@ export function createBody(
     throw new ProviderError('INVALID_REQUEST', `UpCloud has no ${what}.`, { retryable: false });
   }
   const key = spec.ssh_public_key ?? null;
-  const userData = spec.user_data || hostKeyConfig(spec);
+  const userData = userDataFor(spec, template);
+  const sent = new Date().toISOString();
   return {
     server: {
       zone: spec.zone,
@@ -99,20 +101,25 @@ export function createBody(
         username: 'root',
         ...(key === null ? {} : { ssh_keys: { ssh_key: [key] } }),
       },
-      labels: { label: labelsOf(spec, operationId, installation) },
+      labels: { label: labelsOf(spec, operationId, installation, sent) },
       networking: { interfaces: { interface: interfacesOf(spec.networks ?? ['public']) } },
-      storage_devices: { storage_device: [diskOf(spec, plan, template)] },
+      storage_devices: { storage_device: [diskOf(spec, plan, template, sent)] },
     },
   };
 }
 
-function labelsOf(spec: ServerSpec, operationId: string, installation: string): { key: string; value: string }[] {
+function labelsOf(
+  spec: ServerSpec,
+  operationId: string,
+  installation: string,
+  sent: string,
+): { key: string; value: string }[] {
   return [
     { key: OPERATION_LABEL, value: operationId },
     { key: INSTALLATION_LABEL, value: installation },
     { key: WORKSPACE_LABEL, value: spec.workspace },
     { key: PLAN_LABEL, value: spec.plan },
-    { key: SENT_LABEL, value: new Date().toISOString() },
+    { key: SENT_LABEL, value: sent },
     ...spec.tags.map(labelOf),
   ];
 }
@@ -129,12 +136,45 @@ function interfacesOf(networks: readonly string[]): Record<string, unknown>[] {
   ];
 }
 
-function diskOf(spec: ServerSpec, plan: UpcloudPlan, template: Template): Record<string, unknown> {
+function diskOf(spec: ServerSpec, plan: UpcloudPlan, template: Template, sent: string): Record<string, unknown> {
   return {
     action: 'clone',
     storage: template.uuid,
-    title: `${spec.hostname.slice(0, 60)}-disk`,
+    title: diskTitle(spec.hostname, sent),
     size: Math.max(plan.storage_gb ?? DEFAULT_DISK_GB, template.size),
     ...(plan.tier === null ? {} : { tier: plan.tier }),
   };
+}
+
+/** Whether a server of this spec gets its host key: not where its template has no cloud-init, or is not known. */
+export function givesHostKey(spec: ServerSpec, catalog: Catalog): boolean {
+  return findTemplate(spec.image ?? DEFAULT_IMAGE, catalog)?.native === false;
+}
+
+function ownDataProblems(spec: ServerSpec, catalog: Catalog): SpecProblem[] {
+  if (findTemplate(spec.image ?? DEFAULT_IMAGE, catalog)?.native !== true) {
+    return userDataProblems('UpCloud', spec, USER_DATA, () => forCloudInit(spec));
+  }
+  const text = readText(spec.user_data ?? '');
+  if (typeof text !== 'string') return [userDataProblem(text.problem)];
+  const length = Buffer.byteLength(text);
+  if (length <= USER_DATA.limit) return [];
+  return [userDataProblem(`UpCloud takes at most ${USER_DATA.limit} bytes of user data. This is ${length}.`)];
+}
+
+/** On what has no cloud-init, UpCloud itself runs the user's script, or fetches it where it is an address, and that alone. */
+function userDataFor(spec: ServerSpec, { native }: Template): string | null {
+  if (!spec.user_data) return native ? null : hostKeyConfig(spec);
+  if (!native) return forCloudInit(spec).toString();
+  const text = readText(spec.user_data);
+  if (typeof text === 'string') return text;
+  throw new ProviderError('INVALID_REQUEST', `The user data cannot be used: ${text.problem}`, { retryable: false });
+}
+
+/** The host name is set by UpCloud as well: what would be too long with it goes alone, as it is. */
+function forCloudInit(spec: ServerSpec): Buffer {
+  const whole = cloudInit(spec, USER_DATA);
+  const own = readUserData(spec.user_data);
+  const alone = whole.length > USER_DATA.limit && !spec.ssh_host_key && own !== null && 'form' in own;
+  return alone ? Buffer.from(own.text) : whole;
 }

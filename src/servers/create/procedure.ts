@@ -25,6 +25,12 @@ interface CreateInput {
   guards?: { protect?: boolean; expires_at?: string | null };
 }
 
+/**
+ * A cloud may leave a new server off, and its user data may switch it off once. Three times are no chance any more. The
+ * pauses are longer than any cloud takes to show that a start has begun. Milliseconds.
+ */
+const START_PAUSES_MS = [5_000, 10_000, 20_000];
+
 /** Makes a server and waits until it runs. What a failure or a cancel leaves behind is deleted by `server.cleanup`. */
 export function createProcedure(db: Database, providers: ProviderRegistry, encryption: Encryption): Procedure {
   return defineProcedure<CreateInput>({
@@ -39,7 +45,10 @@ export function createProcedure(db: Database, providers: ProviderRegistry, encry
       }
       const server = await untilRunning(step, spec, {
         withProvider: (work) => withAccount(providers, input.provider, spec.workspace, work),
-        note: (ref) => noteRef(db, serverId, ref),
+        note: async (ref) => {
+          const holder = await noteRef(db, serverId, ref);
+          if (holder !== null) throw refTaken(input.provider, ref, holder);
+        },
       });
       const { ref, ip_address: ipAddress } = server;
       return finish(async (tx) => {
@@ -79,6 +88,20 @@ export function createProcedure(db: Database, providers: ProviderRegistry, encry
   });
 }
 
+/** A provider used an id again before the server that had it was forgotten here: that passes where it is being deleted. */
+function refTaken(provider: string, ref: string, holder: { id: string; hostname: string; status: string }) {
+  const { id, hostname, status } = holder;
+  const passes = status === 'deleting';
+  const what = passes
+    ? 'It is being deleted, and then the id is free.'
+    : 'Refresh that server, and delete it here where the provider has it no more.';
+  return new OperationError(
+    'PROVIDER_ID_REUSED',
+    `${provider} gave the new server the id ${ref}, which is that of ${hostname} (${id}) here. ${what}`,
+    { retryable: passes },
+  );
+}
+
 /** Works with the account that the workspace uses at the time. */
 export type WithProvider = <T>(work: (provider: Provider) => Promise<T>) => Promise<T>;
 
@@ -88,11 +111,16 @@ type MadeServer = ProviderServer & { host_key: string | null };
 /**
  * Makes the operation's server and waits until it runs: two steps, the second where it is needed.
  * @param note keeps what the provider calls it, as soon as that is known, where lists may not show it yet.
+ * @param startPausesMs how long a server that is off is given to come up after each time that it is switched on.
  */
 export async function untilRunning(
   step: ProcedureContext['step'],
   spec: ServerSpec,
-  { withProvider, note }: { withProvider: WithProvider; note?: (ref: string) => Promise<void> },
+  {
+    withProvider,
+    note,
+    startPausesMs = START_PAUSES_MS,
+  }: { withProvider: WithProvider; note?: (ref: string) => Promise<void>; startPausesMs?: readonly number[] },
 ): Promise<MadeServer> {
   let begunHere: boolean | undefined;
   // A replica of a version that gave no host keys has recorded none.
@@ -105,7 +133,8 @@ export async function untilRunning(
         const made = await provider.ensureServer(spec, callOptions(call));
         // Where lists never lag, its label finds it.
         if (provider.listingLagMs !== undefined) await note?.(made.ref);
-        return { ...made, host_key: begunHere ? (spec.ssh_host_key?.public_key ?? null) : null };
+        const given = begunHere && ((await provider.givesHostKey?.(spec, lookOptions(call))) ?? true);
+        return { ...made, host_key: given ? (spec.ssh_host_key?.public_key ?? null) : null };
       }),
   );
   if (server.status === 'running') return { ...server, host_key: hostKey };
@@ -113,7 +142,7 @@ export async function untilRunning(
   const running = await step('wait until the server runs', (call) =>
     withProvider(async (provider) => {
       await call.log(`${provider.name} accepted ${spec.hostname} as ${ref}; waiting until it runs.`);
-      return waitUntilRunning(provider, ref, spec, call);
+      return waitUntilRunning(provider, ref, call, startPausesMs);
     }),
   );
   return { ...running, host_key: hostKey };
@@ -122,19 +151,27 @@ export async function untilRunning(
 async function waitUntilRunning(
   provider: Provider,
   ref: string,
-  spec: ServerSpec,
   call: StepCall,
+  startPausesMs: readonly number[],
 ): Promise<ProviderServer> {
-  const listedUntil = performance.now() + (provider.listingLagMs ?? 0);
-  const settled = (now: ProviderServer | null) =>
-    now === null ? performance.now() >= listedUntil : ['running', 'stopped', 'error'].includes(now.status);
-  let seen = await untilObserved(provider, ref, settled, call.signal, tellOf(call));
-  // A create that only half succeeded: asking again finishes it.
-  while (seen?.status === 'stopped') {
-    await provider.ensureServer(spec, { ...callOptions(call), repeated: true });
-    seen = await untilObserved(provider, ref, settled, call.signal, tellOf(call));
+  const lagMs = provider.listingLagMs ?? 0;
+  const listedUntil = performance.now() + lagMs;
+  /** What is off stays so for this long before that is believed: lists may not yet show that it was started. */
+  const settled = (believedAt: number) => (now: ProviderServer | null) => {
+    if (now === null) return performance.now() >= listedUntil;
+    return now.status === 'stopped' ? performance.now() >= believedAt : ['running', 'error'].includes(now.status);
+  };
+  let seen = await untilObserved(provider, ref, settled(0), call.signal, tellOf(call));
+  for (const pauseMs of startPausesMs) {
+    if (seen?.status !== 'stopped') break;
+    await call.log(`${provider.name} left the server ${ref} switched off; switching it on.`);
+    await provider.startServer(ref, callOptions(call));
+    const believedAt = performance.now() + Math.max(pauseMs, lagMs);
+    seen = await untilObserved(provider, ref, settled(believedAt), call.signal, tellOf(call));
   }
   if (seen === null) {
+    const why = await provider.whyGone?.(ref, lookOptions(call));
+    if (why) throw why;
     throw new OperationError(
       'SERVER_VANISHED',
       `${provider.name} no longer has the server ${ref}; somebody deleted it while it was being created.`,
@@ -142,6 +179,13 @@ async function waitUntilRunning(
   }
   if (seen.status === 'error') {
     throw new OperationError('SERVER_ERROR', `${provider.name} reports the server ${ref} as broken.`);
+  }
+  if (seen.status === 'stopped') {
+    const times = `was switched on ${startPausesMs.length} times and is off again`;
+    throw new OperationError(
+      'SERVER_ERROR',
+      `The server ${ref} at ${provider.name} ${times}. Does its user data or its image switch it off?`,
+    );
   }
   return seen;
 }

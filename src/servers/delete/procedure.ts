@@ -112,8 +112,8 @@ async function deleteAllOf(
   if (ref !== null) await remove(ref);
   for (let absent = 0; absent < 2; ) {
     const found = await provider.findServer(operationId, lookOptions(call));
-    // Where lists lag, one may still show what is gone.
-    if (found === null || deleted.has(found.ref)) {
+    // Where lists lag, one may still show what is gone. What one shows after that is there, and is deleted again.
+    if (found === null || (deleted.has(found.ref) && absent === 0)) {
       absent += 1;
       if (absent < 2) await sleep(Math.max(SECOND_LOOK_MS, provider.listingLagMs ?? 0), call.signal);
       continue;

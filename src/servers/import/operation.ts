@@ -10,6 +10,7 @@ import { requireWorkspaceRoom } from '../../limits/workspace-room.ts';
 import { type Accepted, accept } from '../../operations/accept.ts';
 import { defineOperation } from '../../operations/define.ts';
 import { readHostKey } from '../../transports/keys.ts';
+import { canonicalAddress } from '../../util/addresses.ts';
 import { requireWorkspace } from '../../workspaces/service.ts';
 import { acceptAdoption } from '../adopt/operation.ts';
 import { EXISTING } from '../existing.ts';
@@ -96,7 +97,7 @@ function machineOf(body: ImportServer): Machine {
   if (hostname === undefined || address === undefined || stray.length > 0) {
     throw errors.validation([...missing, ...stray]);
   }
-  return { ...body, hostname, ip_address: address };
+  return { ...body, hostname, ip_address: canonicalAddress(address) };
 }
 
 async function insertRow(
@@ -125,7 +126,7 @@ function sshOf({ ssh = {} }: ImportServer): ServerSsh {
     jump:
       jump === undefined
         ? null
-        : { address: jump.address, port: jump.port ?? DEFAULT_PORT, user: jump.user ?? DEFAULT_USER },
+        : { address: canonicalAddress(jump.address), port: jump.port ?? DEFAULT_PORT, user: jump.user ?? DEFAULT_USER },
     jump_host_key: hostKey('ssh.jump.host_key', jump?.host_key),
   };
 }

@@ -37,6 +37,7 @@ interface Findings {
   differences: Difference[];
   ref: string;
   zone: string;
+  /** Whether it is to run after a change of plan. */
   running: boolean;
   prices: ReturnType<typeof totals>;
 }
@@ -123,7 +124,8 @@ async function findings(db: Database, provider: Provider, input: RepairInput, ca
     differences: seen === null ? [] : differences,
     ref: known.provider_ref,
     zone: known.zone,
-    running: seen?.status === 'running',
+    // As it is to be in the end: a change of plan interrupts it anyway.
+    running: (differences.find(({ field }) => field === 'status')?.expected ?? seen?.status) === 'running',
     prices: totals([priced]),
   };
 }

@@ -51,10 +51,12 @@ export function caringTests(suite: Suite): void {
     if (provider.resizeServer === undefined) return t.skip('this provider cannot change plans');
     const options = newOperation();
     const { ref, plan, zone } = await makeRunning(options);
-    await assert.rejects(provider.resizeServer(ref, { plan, zone }, options), {
-      name: 'ProviderError',
-      code: 'CONFLICT',
-    });
+    if (suite.setup.lax?.P38 === undefined) {
+      await assert.rejects(provider.resizeServer(ref, { plan, zone }, options), {
+        name: 'ProviderError',
+        code: 'CONFLICT',
+      });
+    }
     await provider.stopServer(ref, options);
     await untilStatus(ref, 'stopped');
     await provider.resizeServer(ref, { plan, zone }, options);

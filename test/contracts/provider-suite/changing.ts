@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { MutationOptions } from '../../../src/providers/contract.ts';
-import type { Suite } from './context.ts';
+import { isLax, type Suite } from './context.ts';
 
 /** "At once" for a human who cancels. */
 const PROMPT_MS = 1000;
@@ -36,7 +36,8 @@ export function changingTests(suite: Suite): void {
     await untilStatus(ref, 'stopped');
   });
 
-  test('P21: starting, stopping and restarting what does not exist is NOT_FOUND', async () => {
+  test('P21: starting, stopping and restarting what does not exist is NOT_FOUND', async (t) => {
+    if (isLax(t, suite, 'P21')) return;
     const options = newOperation();
     const { ref } = await makeRunning(options);
     await suite.setup.provider.deleteServer(ref, options);
@@ -50,7 +51,8 @@ export function changingTests(suite: Suite): void {
     }
   });
 
-  test('P22: deleting twice, at once, and what does not exist succeeds', async () => {
+  test('P22: deleting twice, at once, and what does not exist succeeds', async (t) => {
+    if (isLax(t, suite, 'P22')) return;
     const options = newOperation();
     const { ref } = await makeRunning(options);
     await Promise.all([1, 2, 3].map(() => suite.setup.provider.deleteServer(ref, options)));
