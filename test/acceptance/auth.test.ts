@@ -219,6 +219,8 @@ test('logins are counted by address: a header does not make another one, unless 
       path: '/v1/auth/login',
       headers: { 'content-type': 'application/json', 'x-forwarded-for': address },
       body: JSON.stringify({ username: 'nobody', password: 'whatever it is' }),
+      // Not where the harness logs in: all replicas count together.
+      localAddress: '127.0.0.53',
     });
   const limited = { LOGIN_RATE_LIMIT: '3' };
   const [direct, behind] = await Promise.all([
@@ -227,8 +229,7 @@ test('logins are counted by address: a header does not make another one, unless 
   ]);
   const statuses: number[] = [];
   for (let host = 1; host <= 4; host += 1) statuses.push((await attempt(direct.url, `192.0.2.${host}`)).status);
-  // Of the three, the harness has used one to log in.
-  assert.deepEqual(statuses, [401, 401, 429, 429]);
+  assert.deepEqual(statuses, [401, 401, 401, 429]);
   for (let tries = 1; tries <= 3; tries += 1) assert.equal((await attempt(behind.url, '192.0.2.1')).status, 401);
   expectError(await attempt(behind.url, '192.0.2.1'), 429, 'RATE_LIMITED');
   assert.equal((await attempt(behind.url, '192.0.2.2')).status, 401);

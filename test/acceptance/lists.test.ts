@@ -185,6 +185,9 @@ test('sort: by every field a list offers, both ways, ties broken the same way ev
   assert.deepEqual(ids(expectOk(await get('/v1/servers?sort=-created_at'))), ids(whole).reverse());
 });
 
+/** A row of the audit log gets its position a moment later. */
+const withoutPosition = (row: unknown) => ({ ...(row as object), position: undefined });
+
 test('every list knows page, per_page, cursor and sort, and refuses what it does not know', async () => {
   const lists = (await readEndpoints(admin)).filter(({ parameters }) =>
     parameters.some(({ name }) => name === 'cursor'),
@@ -205,7 +208,7 @@ test('every list knows page, per_page, cursor and sort, and refuses what it does
     for (const sort of sorts) {
       const pages = await follow(`${path}?cursor=&per_page=40&sort=${sort}`, 'next');
       const sorted = expectOk(await get(`${path}?sort=${sort}`));
-      assert.deepEqual(pages.flat(), sorted, `${path} by ${sort}`);
+      assert.deepEqual(pages.flat().map(withoutPosition), sorted.map(withoutPosition), `${path} by ${sort}`);
     }
     const first = await get(`${path}?page=1&per_page=1`);
     assert.ok(Number(first.headers.get('x-total-count')) >= expectOk(first).length, path);

@@ -9,18 +9,23 @@ export interface RawRequest {
   path: string;
   headers?: Record<string, string>;
   body?: string | Buffer;
+  /** Where the connection comes from: an address of this machine. */
+  localAddress?: string;
 }
 
 const agent = new http.Agent({ keepAlive: true });
 
 /** Sends the request over a kept-alive connection. */
-export async function sendRaw(url: string, { method, path, headers = {}, body }: RawRequest): Promise<Answer> {
+export async function sendRaw(
+  url: string,
+  { method, path, headers = {}, body, localAddress }: RawRequest,
+): Promise<Answer> {
   const { hostname, port } = new URL(url);
   const { promise, resolve, reject } = Promise.withResolvers<Answer>();
   // Node frames a body by itself for some methods only.
   const framed = body === undefined || 'transfer-encoding' in headers;
   const length = framed ? {} : { 'content-length': String(Buffer.byteLength(body)) };
-  const options = { agent, hostname, port, method, path, headers: { ...length, ...headers } };
+  const options = { agent, hostname, port, method, path, headers: { ...length, ...headers }, localAddress };
   const request = http.request(options, (response) => {
     const chunks: Buffer[] = [];
     response.on('data', (chunk: Buffer) => chunks.push(chunk));

@@ -173,7 +173,7 @@ test('an expression that can end or be read in two ways is refused', async () =>
     ['2026-12-24T18:00:00', /has 1 field;.*single date/],
     ['0 0 12 ? * 1-5', /ambiguous.*MON-FRI/],
     ['0 0 12 ? * 1-5 *', /has 7 fields/],
-    ['0 0 30 2 *', /never comes/],
+    ['0 0 30 2 *', /never matches/],
   ] as const) {
     const { message } = expectError(await admin.request('POST', '/v1/schedules', body('a', { cron })), 400);
     assert.match(message, words, cron);
