@@ -2,11 +2,12 @@
  * Backups that only the holder of a key can open, in the format of age (age-encryption.org/v1): `age` and its
  * hardware plug-ins make the keys, and `age --decrypt` opens the files as well.
  */
-import { open } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { text } from 'node:stream/consumers';
 import { BackupError, damaged } from './errors.ts';
 
 const HEADER = Buffer.from('age-encryption.org/v1\n');
-/** A file of keys that is longer is something else. */
+/** Read of a file of keys at most. */
 const MAX_IDENTITY_BYTES = 64 * 1024;
 
 type Bytes = AsyncIterable<Uint8Array>;
@@ -39,33 +40,21 @@ export async function encryptTo(recipients: readonly string[]): Promise<(source:
  * @throws BackupError where it cannot be read or holds something else.
  */
 export async function readIdentities(file: string): Promise<string[]> {
-  const text = await readBounded(file).catch((error: Error) => {
+  // A pipe as well: what `age --decrypt` prints.
+  const content = await text(createReadStream(file, { end: MAX_IDENTITY_BYTES })).catch((error: Error) => {
     throw new BackupError(`${file} cannot be read: ${error.message}`);
   });
-  if (text.startsWith('age-encryption.org/') || text.startsWith('-----BEGIN AGE')) {
+  if (content.startsWith('age-encryption.org/') || content.startsWith('-----BEGIN AGE')) {
     throw new BackupError(
       `${file} is encrypted. Decrypt it first: age --decrypt ${file} | provisioning restore … --identity /dev/stdin`,
     );
   }
-  const lines = text.split('\n').map((line) => line.trim());
+  const lines = content.split('\n').map((line) => line.trim());
   const identities = lines.filter((line) => line !== '' && !line.startsWith('#'));
   if (identities.length === 0 || !identities.every((line) => /^AGE-SECRET-KEY-[0-9A-Z-]+$/.test(line))) {
     throw new BackupError(`${file} contains no age secret key, which begins with "AGE-SECRET-KEY-".`);
   }
   return identities;
-}
-
-async function readBounded(file: string): Promise<string> {
-  const handle = await open(file);
-  const read: Buffer[] = [];
-  let length = 0;
-  // Closes the file.
-  for await (const chunk of handle.createReadStream()) {
-    read.push(chunk as Buffer);
-    length += (chunk as Buffer).length;
-    if (length > MAX_IDENTITY_BYTES) throw new Error('it is too long for a file of keys');
-  }
-  return Buffer.concat(read).toString('utf8');
 }
 
 /**
