@@ -114,6 +114,26 @@ describe('the upcloud provider', () => {
     }
   });
 
+  test('P22: a deletion that another one overtakes, which takes the disk too, succeeds', async () => {
+    let fake: FakeUpcloud | undefined;
+    let overtaken = 0;
+    await using it = await open({
+      // Comes right after the last look at the stopped server.
+      heard: ({ method, path }) => {
+        const server = method === 'GET' ? fake?.servers.get(path.replace('/1.3/server/', '')) : undefined;
+        if (server?.state !== 'stopped') return;
+        overtaken += 1;
+        fake?.servers.clear();
+        fake?.storages.clear();
+      },
+    });
+    const options = permitted();
+    const { ref } = await it.provider.ensureServer(spec(), options);
+    fake = it.fake;
+    await it.provider.deleteServer(ref, options);
+    assert.equal(overtaken, 1);
+  });
+
   test('P42: what stays is told also where the first try did not come to its end', async () => {
     await using it = await open();
     const options = permitted();

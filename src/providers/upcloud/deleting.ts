@@ -1,6 +1,6 @@
 /** Deleting servers at UpCloud: with the disk that was made for them, and with nothing else that is attached. */
 import type { CloudHttp } from '../cloud-http.ts';
-import type { MutationOptions, Provider } from '../contract.ts';
+import { type MutationOptions, type Provider, ProviderError } from '../contract.ts';
 import { untilObserved } from '../observer.ts';
 import { fields, text } from '../wire.ts';
 import { readOne } from './listing.ts';
@@ -57,7 +57,9 @@ async function remove(http: CloudHttp, ref: string, state: string, options: Muta
     await http.change('delete the server', 'DELETE', `${path}${disks}`, undefined, options);
   } catch (error) {
     if (isCode(error, 'CONFLICT')) throw busy(ref, state);
-    if (!isCode(error, 'NOT_FOUND')) throw error;
+    // Another deletion came first: the server, or a disk that went with it, is there no more.
+    const missing = error instanceof ProviderError && error.details?.status === 404;
+    if (!missing || (await readOne(http, ref, options)) !== null) throw error;
   }
 }
 
