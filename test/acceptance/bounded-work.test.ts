@@ -2,20 +2,24 @@
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { expectOk, startInstallation } from '../support/acceptance.ts';
+import { expectOk, makeClient, startInstallation } from '../support/acceptance.ts';
 import { startReceiver } from '../support/receiver.ts';
-import { ended, type Operation } from '../support/server.ts';
+import { type Client, ended, type Operation } from '../support/server.ts';
 import { needsSshd, startSshd } from '../support/sshd.ts';
 import { runBatch, stepsOf, submitBatch } from '../support/workflows.ts';
 
 const OPERATION_BYTES = 40_000;
 const CHECKS = 5;
+/** Of a workspace: less than two targets take. */
+const WORKSPACE_CHECKS = 8;
 const installation = await startInstallation({
   EGRESS_ALLOW: '127.0.0.0/8',
   LOCAL_CHECKS: 'true',
   LIMIT_OPERATION_EVENT_BYTES: String(OPERATION_BYTES),
+  LIMIT_USER_EVENT_BYTES: String(3 * OPERATION_BYTES),
   LIMIT_WORKSPACE_EVENT_BYTES: String(4 * OPERATION_BYTES),
   LIMIT_TARGET_CHECKS: String(CHECKS),
+  LIMIT_WORKSPACE_CHECKS: String(WORKSPACE_CHECKS),
 });
 after(() => installation.close());
 const { server, database } = installation;
@@ -45,6 +49,29 @@ test('many waits for one answer at once: as many checks go out as one target tak
   assert.ok(checks >= CHECKS, `${checks} checks in ${seconds} s`);
   receiver.answer = { status: 200 };
   for (const { id } of runs) assert.equal((await ended(admin, id, 120)).status, 'completed');
+});
+
+test('waits of one workspace at many targets: as many checks go out as a workspace may send', async () => {
+  const receivers = await Promise.all([1, 2, 3, 4].map(() => startReceiver()));
+  after(() => Promise.all(receivers.map((receiver) => receiver[Symbol.asyncDispose]())));
+  for (const receiver of receivers) receiver.answer = { status: 503 };
+  const steps = receivers.flatMap(({ url }, target) =>
+    Array.from({ length: 20 }, (_, n) => ({
+      ...{ id: `w${target}-${n}`, kind: 'wait' },
+      with: { http: `${url}/${n}`, every: 0.1, within: 120 },
+    })),
+  );
+  const run = await submitBatch(admin, steps, { parallel_limit: 100 });
+  const received = () => receivers.reduce((sum, receiver) => sum + receiver.received.length, 0);
+  while (received() === 0) await delay(50);
+  const [from, before] = [Date.now(), received()];
+  await delay(4_000);
+  const seconds = (Date.now() - from) / 1_000;
+  const checks = received() - before;
+  assert.ok(checks <= WORKSPACE_CHECKS * (seconds + 1), `${checks} checks in ${seconds} s`);
+  assert.ok(checks >= WORKSPACE_CHECKS, `${checks} checks in ${seconds} s`);
+  for (const receiver of receivers) receiver.answer = { status: 200 };
+  assert.equal((await ended(admin, run.id, 120)).status, 'completed');
 });
 
 test('waits of one workspace, or those that are over, hold up nobody else at the same target', async () => {
@@ -94,17 +121,22 @@ describe('output of a command', { skip: needsSshd() }, () => {
     );
     assert.ok((rows[0]?.bytes ?? 0) <= 1.5 * OPERATION_BYTES, String(rows[0]?.bytes));
 
-    // The workspace's own bound for a day: the others of its operations are cut short as well.
-    const cut: string[] = [];
-    for (let n = 0; n < 5 && cut.length === 0; n += 1) {
-      const next = await runBatch(admin, [loud], {}, 120);
-      assert.equal(next.status, 'completed', String(next.error));
-      const [again] = await stepsOf(admin, next.id);
-      cut.push(
-        ...(await linesOf(again?.operation_id ?? '')).filter((line) => line.includes('limit workspace_event_bytes')),
-      );
-    }
-    assert.equal(cut.length, 1);
+    // The bounds for a day, of the user and, whoever else goes on, of the workspace.
+    const cutBy = async (client: Client) => {
+      for (let n = 0; n < 5; n += 1) {
+        const next = await runBatch(client, [loud], {}, 120);
+        assert.equal(next.status, 'completed', String(next.error));
+        const [again] = await stepsOf(admin, next.id);
+        const said = (await linesOf(again?.operation_id ?? '')).flatMap(
+          (line) => /limit (user|workspace)_event_bytes/.exec(line)?.[1] ?? [],
+        );
+        if (said.length > 0) return said;
+      }
+      return [];
+    };
+    assert.deepEqual(await cutBy(admin), ['user']);
+    const bob = await makeClient(server, 'bob', [{ role: 'operator', workspace: 'default' }]);
+    assert.deepEqual(await cutBy(bob), ['workspace']);
     interface Limit {
       name: string;
       used: number;

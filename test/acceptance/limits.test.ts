@@ -25,6 +25,7 @@ const installation = await startInstallation({
   LIMIT_USER_OPERATIONS: '3',
   LIMIT_WORKSPACE_OPERATIONS: '5',
   LIMIT_USER_WORKFLOWS: '2',
+  LIMIT_WORKSPACE_WORKFLOWS: '3',
   LIMIT_WORKFLOW_NODES: '6',
   LIMIT_WORKSPACE_SCHEDULES: '2',
   LIMIT_WEBHOOKS: '3',
@@ -171,8 +172,14 @@ test('runs of workflows, and nodes of one', async () => {
   assert.deepEqual(detailsOf(await eve.request('POST', '/v1/workflows/submit', body), 409, 'LIMIT_REACHED'), {
     ...{ limit: 'user_workflows', per: 'user', used: 2, allowed: 2 },
   });
-  for (const { id } of runs) expectOk(await eve.request('POST', `/v1/workflows/${id}/cancel`));
-  for (const { id } of runs) assert.equal((await ended(eve, id)).status, 'cancelled');
+  const [gus] = await onBoth('gus', 'runs');
+  const [, ivo] = await onBoth('ivo', 'runs');
+  runs.push(await submitBatch(gus, long, {}, 'runs'));
+  assert.deepEqual(detailsOf(await ivo.request('POST', '/v1/workflows/submit', body), 409, 'LIMIT_REACHED'), {
+    ...{ limit: 'workspace_workflows', per: 'workspace', workspace: 'runs', used: 3, allowed: 3 },
+  });
+  for (const { id } of runs) expectOk(await admin.request('POST', `/v1/workflows/${id}/cancel`));
+  for (const { id } of runs) assert.equal((await ended(admin, id)).status, 'cancelled');
   const many = Array.from({ length: 7 }, (_, n) => ({ id: `w${n}`, kind: 'wait', with: { seconds: 0 } }));
   const tooMany = { ...body, parameters: { operations: many } };
   assert.deepEqual(detailsOf(await eve.request('POST', '/v1/workflows/submit', tooMany), 409, 'LIMIT_REACHED'), {

@@ -46,6 +46,7 @@ suite('catalog: every service that a container can run', { skip, concurrency: PA
       if (watch !== null) {
         assert.doesNotMatch(output + healthy, new RegExp(CANARY), 'no secret is in the output');
         assert.equal(await watch.seen(), '', 'no secret was in an argument of a process');
+        assert.equal(await programsWithCanary(host), '', 'no secret stays in the environment of a process');
         assert.equal(await filesWithCanary(host, '-perm -o=r'), '', 'no secret is in a file that others may read');
       }
 
@@ -66,9 +67,17 @@ async function daemons(host: Host, { daemon }: Case): Promise<string> {
   return output;
 }
 
-/** What is looked for must be in no argument itself, or `watchArguments` would find it there. */
+/** Holds what is looked for: it must be in no argument, or `watchArguments` would find it there. */
+const pattern = '/run/watch-pattern';
+
+/** Names of the programs that have the secret in their environment, but for the watcher's. */
+async function programsWithCanary(host: Host): Promise<string> {
+  await host.put(pattern, CANARY, '0600');
+  const look = `grep -qaFf ${pattern} "$process/environ" 2>/dev/null && cat "$process/comm"`;
+  return host.run(['sh', '-c', `for process in /proc/[0-9]*; do ${look}; done | grep -vx perl || true`]);
+}
+
 async function filesWithCanary(host: Host, condition: string): Promise<string> {
-  const pattern = '/run/watch-pattern';
   await host.put(pattern, CANARY, '0600');
   const find = `find /etc /run /var /root /home /tmp /usr/local -xdev -type f ${condition} ! -path ${pattern}`;
   return host.run(['sh', '-c', `${find} -exec grep -lFf ${pattern} {} + || true`]);

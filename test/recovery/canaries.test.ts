@@ -14,7 +14,14 @@ import { startFakeHetzner } from '../clouds/hetzner.ts';
 import { expectOk, makeServer, makeUser, PROOF, USER_PASSWORD } from '../support/acceptance.ts';
 import { assertFree, assertNotOnDisk } from '../support/canaries.ts';
 import { CLIENT_ID, startIssuer } from '../support/issuer.ts';
-import { ADMIN_PASSWORD, type Client, ended, type Operation, spawnProvisioning, startTestServer } from '../support/server.ts';
+import {
+  ADMIN_PASSWORD,
+  type Client,
+  ended,
+  type Operation,
+  spawnProvisioning,
+  startTestServer,
+} from '../support/server.ts';
 import { codesNow } from '../support/totp.ts';
 import { submitBatch } from '../support/workflows.ts';
 
@@ -192,7 +199,8 @@ test('a backup holds no secret, and opens none where its master key is missing',
   const use = { workspace: 'default', ...redis('db-2', `\${{ secrets.workspace.redis }}`) };
   const asked = await thief.admin.request<Operation>('POST', '/v1/taskservs/create', use);
   if (asked.status === 200) assert.equal((await ended(thief.admin, (asked.body as Operation).id, 60)).status, 'failed');
-  for (const [route, answer] of await everyAnswer(thief.admin)) assertFree(answer, secrets, `in the answer of ${route}`);
+  for (const [route, answer] of await everyAnswer(thief.admin))
+    assertFree(answer, secrets, `in the answer of ${route}`);
   assertFree(thief.output(), secrets, 'in the log of the thief');
   await assertNotOnDisk(stolen, secrets);
 });
