@@ -31,6 +31,8 @@ import { endMadeTokens } from './tokens-of-others.ts';
 
 /** In the audit log and in `created_by` they stand for what no user did. */
 const RESERVED_NAMES = ['anonymous', 'provisioning', 'system'];
+/** The name of the first administrator: whoever reads it, in the audit log above all, takes it for that one. */
+const FIRST_ADMINISTRATOR = 'admin';
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /** An id from a path. @throws 404 where it cannot be one. */
@@ -122,9 +124,15 @@ function requireUnreserved(username: string): void {
   throw errors.validation([{ field: 'username', message }]);
 }
 
-/** @throws 409 while anything refers to a user who had this name and was deleted. */
+/** @throws 409 while anything refers to a user who had this name and was deleted; for the first administrator's always. */
 export async function requireFreeName(tx: Queryable, username: string): Promise<void> {
   if (!(await takeDepartedName(tx, username))) return;
+  if (username === FIRST_ADMINISTRATOR) {
+    throw errors.conflict(
+      `"${username}" was the name of the first administrator, who has been deleted. It is not given out again: choose another name.`,
+      { field: 'username' },
+    );
+  }
   const [what] = await referencesTo(tx, username);
   if (what === undefined) return;
   throw errors.conflict(

@@ -9,7 +9,7 @@ import {
   readAllowedNetwork,
 } from './egress.ts';
 
-const PURPOSES: EgressPurpose[] = ['webhook', 'check', 'host'];
+const PURPOSES: EgressPurpose[] = ['webhook', 'check', 'host', 'issuer'];
 const policy = (allow: string[] = [], settings: Partial<EgressSettings> = {}, resolve?: Resolve) =>
   createEgressPolicy({ allow: allow.map(readAllowedNetwork), private: [], local: [], ...settings }, resolve);
 

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import {
+  ADMIN_ROLE,
   expectError,
   expectOk,
   makeClient,
@@ -211,6 +212,16 @@ describe('a name', () => {
     const id = await makeUser(admin, 'bea', []);
     expectOk(await admin.request('DELETE', `/v1/users/${id}`));
     await makeUser(admin, 'bea', []);
+  });
+
+  test('of the first administrator stays theirs when they are deleted', async () => {
+    await using another = await startInstallation({ ROLE: 'api' });
+    const root = another.server.admin;
+    const chief = await makeClient(another.server, 'chief', [ADMIN_ROLE]);
+    const [first] = expectOk(await root.request<{ id: string }[]>('GET', '/v1/users?username=admin'));
+    expectOk(await chief.request('DELETE', `/v1/users/${first?.id}`));
+    const again = { username: 'admin', password: USER_PASSWORD, roles: [{ role: 'viewer' }] };
+    assert.match(expectError(await chief.request('POST', '/v1/users', again), 409).message, /first administrator/);
   });
 });
 

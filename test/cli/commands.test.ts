@@ -116,20 +116,21 @@ test('check asks the server: its plan where a change is accepted, its refusal an
   assert.deepEqual([told.status, told.stdout], [0, 'default\n']);
 });
 
+// Its hostname begins like an id.
 test('the life of a server, then exit status 3 for what is gone', async () => {
-  await cli.run(['server', 'create', 'short-lived', ...CREATE]);
+  await cli.run(['server', 'create', 'srv-short-lived', ...CREATE]);
   for (const verb of ['stop', 'start', 'restart']) {
-    const done = await cli.run(['server', verb, 'short-lived']);
+    const done = await cli.run(['server', verb, 'srv-short-lived']);
     assert.equal(done.status, 0, done.stderr);
   }
-  const unasked = await cli.run(['server', 'delete', 'short-lived']);
+  const unasked = await cli.run(['server', 'delete', 'srv-short-lived']);
   assert.equal(unasked.status, 2);
   assert.match(unasked.stderr, /Give --yes to confirm without a terminal/);
-  const deleted = await cli.run(['server', 'delete', 'short-lived', '--yes']);
+  const deleted = await cli.run(['server', 'delete', 'srv-short-lived', '--yes']);
   assert.equal(deleted.status, 0, deleted.stderr);
-  const gone = await cli.run(['server', 'show', 'short-lived']);
+  const gone = await cli.run(['server', 'show', 'srv-short-lived']);
   assert.equal(gone.status, 3);
-  assert.match(gone.stderr, /There is no server "short-lived"/);
+  assert.match(gone.stderr, /There is no server "srv-short-lived"/);
 });
 
 test('without waiting the operation is printed at once; wait and logs come back to it', async () => {
