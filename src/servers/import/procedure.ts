@@ -1,7 +1,6 @@
 import { defineProcedure, OperationError, type Procedure, type StepCall } from '../../engine/procedure.ts';
-import { providerQueue } from '../../providers/registry.ts';
 import { fingerprintOf } from '../../transports/keys.ts';
-import { EXISTING } from '../existing.ts';
+import { EXISTING, IMPORT_QUEUE } from '../existing.ts';
 import { adoptServer, isStrangersKey, type ServerSsh } from '../ssh-store.ts';
 import { enterMachine, type SshTools } from '../ssh-way.ts';
 import { removeServer } from '../store.ts';
@@ -52,7 +51,7 @@ const MAX_COMPLAINTS = 5;
 export function importProcedure(tools: SshTools): Procedure {
   return defineProcedure<ImportInput>({
     kind: 'server.import',
-    queue: () => providerQueue(EXISTING),
+    queue: () => IMPORT_QUEUE,
     async run(input, { operationId, ownerId, step, finish }) {
       const facts = await step('connect to the machine', (call) => look(tools, input, ownerId, call), CONNECT_STEP);
       const { server_id: serverId, hostname, ip_address } = input;
