@@ -143,7 +143,7 @@ async function endJob(transport: Transport, job: Job): Promise<void> {
 }
 
 interface Follower {
-  onLine(line: Line): void | Promise<void>;
+  onLine(line: Line): unknown;
   /** Whether an attachment has found or begun the job. */
   running(): boolean;
   /** Number of the first line not yet seen. */
@@ -169,7 +169,7 @@ function followJob(host: string, job: Job, onFound: (elapsed: number) => void): 
     goesOn = line.partial === undefined ? null : line.stream;
     return job.onLine?.({ ...line, text: harmlessLine(line.text) }, seen);
   };
-  const onStdout = (line: Line): void | Promise<void> => {
+  const onStdout = (line: Line): unknown => {
     arrived = true;
     if (goesOn !== null) return tell({ ...line, stream: goesOn });
     const tag = line.text.charAt(0);
@@ -183,12 +183,13 @@ function followJob(host: string, job: Job, onFound: (elapsed: number) => void): 
       onFound(Number(text));
     } else if (tag === 'x') status = Number(text);
     else if (tag === 'l') lost = true;
+    return undefined;
   };
 
   return {
     onLine: (line) => {
       if (line.stream === 'stdout') return onStdout(line);
-      keepSome(complaints, line.text);
+      return keepSome(complaints, line.text);
     },
     running: () => running,
     next: () => {

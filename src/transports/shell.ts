@@ -193,8 +193,10 @@ function readOutput(id: string, { onLine, raw = false }: Pick<RunOptions, 'onLin
 
   const tell = (line: Line) => {
     if (muted) return;
-    if (begun) taking = onLine?.(raw ? line : { ...line, text: harmlessLine(line.text) }) ?? undefined;
-    else if (line.text !== '') keepSome(before, line.text);
+    if (begun) {
+      const told = onLine?.(raw ? line : { ...line, text: harmlessLine(line.text) });
+      taking = told instanceof Promise ? told : undefined;
+    } else if (line.text !== '') keepSome(before, line.text);
   };
   const read = (stream: Line['stream']) => {
     // FRAME's marker begins with a line end: the empty line that this may make is not the script's.

@@ -152,7 +152,7 @@ async function login(
   const sock = open();
   client.on('ready', () => {
     // What it says of being alive comes behind all else that it says.
-    const { _resetKA: alive } = client as { _resetKA?: () => void };
+    const { _resetKA: alive } = client as unknown as { _resetKA?: () => void };
     pace(sock, alive);
     resolve({ client, closed: closed.promise, close });
   });

@@ -1,31 +1,35 @@
 /** A host that says more than anybody can read holds up nobody but itself. */
 import assert from 'node:assert/strict';
-import { after, describe, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { expectOk, startInstallation } from '../support/acceptance.ts';
+import { expectOk, type Installation, startInstallation } from '../support/acceptance.ts';
 import { ended, type Operation } from '../support/server.ts';
-import { needsSshd, startSshd } from '../support/sshd.ts';
+import { needsSshd, startSshd, type TestSshd } from '../support/sshd.ts';
 import { submitBatch } from '../support/workflows.ts';
 
 /** A replica that answers nothing for longer is given up by the others, and ends itself. */
 const LONGEST_MS = 5_000;
 
-describe('a host that floods', { skip: needsSshd() }, async () => {
-  const installation = await startInstallation({ EGRESS_ALLOW: '127.0.0.0/8' });
-  after(() => installation.close());
-  const { server } = installation;
-  const { admin, anonymous } = server;
-  const { public_key: key } = expectOk(
-    await admin.request<{ public_key: string }>('GET', '/v1/workspaces/default/ssh-key'),
-  );
-  await using sshd = await startSshd(key);
-  const ssh = { port: sshd.port };
-  const machine = { workspace: 'default', hostname: 'loud', ip_address: '127.0.0.1', ssh };
-  const { id: imported } = expectOk(await admin.request<Operation>('POST', '/v1/servers/import', machine));
-  assert.equal((await ended(admin, imported, 60)).status, 'completed');
-  // A secret of thousands of lines, each of which is looked for in each line of output.
-  const value = Array.from({ length: 13_000 }, (_, line) => (186_624 + line).toString(36)).join('\n');
-  expectOk(await admin.request('PUT', '/v1/workspaces/default/secrets/many-lines', { value }));
+describe('a host that floods', { skip: needsSshd() }, () => {
+  let installation: Installation;
+  let sshd: TestSshd;
+  before(async () => {
+    installation = await startInstallation({ EGRESS_ALLOW: '127.0.0.0/8' });
+    const { admin } = installation.server;
+    const answer = await admin.request<{ public_key: string }>('GET', '/v1/workspaces/default/ssh-key');
+    sshd = await startSshd(expectOk(answer).public_key);
+    const ssh = { port: sshd.port };
+    const machine = { workspace: 'default', hostname: 'loud', ip_address: '127.0.0.1', ssh };
+    const { id } = expectOk(await admin.request<Operation>('POST', '/v1/servers/import', machine));
+    assert.equal((await ended(admin, id, 60)).status, 'completed');
+    // A secret of thousands of lines, each of which is looked for in each line of output.
+    const value = Array.from({ length: 13_000 }, (_, line) => (186_624 + line).toString(36)).join('\n');
+    expectOk(await admin.request('PUT', '/v1/workspaces/default/secrets/many_lines', { value }));
+  });
+  after(async () => {
+    await installation.close();
+    await sshd[Symbol.asyncDispose]();
+  });
 
   for (const [what, script] of [
     ['lines', 'timeout 5 yes; true'],
@@ -33,7 +37,8 @@ describe('a host that floods', { skip: needsSshd() }, async () => {
     ['no line ends', "timeout 5 tr '\\0' x </dev/zero; true"],
   ] as const)
     test(what, async () => {
-      const env = { KEY: '${{ secrets.workspace.many-lines }}' };
+      const { admin, anonymous } = installation.server;
+      const env = { KEY: `\${{ secrets.workspace.many_lines }}` };
       const step = { id: 'flood', kind: 'command', with: { servers: ['loud'], script, env, timeout: 120 } };
       const { id } = await submitBatch(admin, [step]);
       let over = false;
