@@ -513,6 +513,16 @@ create table provisioning.sso_logins (
 CREATE INDEX sso_logins_created ON provisioning.sso_logins USING btree (kind, created_at);
 CREATE INDEX sso_logins_provider ON provisioning.sso_logins USING btree (provider_id);
 
+create table provisioning.sso_revocations (
+  session_id uuid not null,
+  provider_id uuid not null,
+  tokens text not null,
+  tries integer not null default 0,
+  due_at timestamp with time zone not null default now(),
+  constraint sso_revocations_pkey PRIMARY KEY (session_id)
+);
+CREATE INDEX sso_revocations_due ON provisioning.sso_revocations USING btree (due_at);
+
 create table provisioning.sso_sessions (
   session_id uuid not null,
   provider_id uuid not null,
@@ -889,6 +899,16 @@ AS $function$
     from provisioning.taskserv_hosts where taskserv_id = id
   $function$;
 
+CREATE OR REPLACE FUNCTION provisioning.sso_session_ends()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+   begin
+     insert into provisioning.sso_revocations (session_id, provider_id, tokens)
+     values (old.session_id, old.provider_id, old.tokens) on conflict do nothing;
+     return null;
+   end $function$;
+
 CREATE OR REPLACE FUNCTION provisioning.taskserv_hosts_are_gone()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -923,17 +943,19 @@ CREATE TRIGGER audit_log_is_append_only BEFORE DELETE OR UPDATE ON provisioning.
 
 CREATE TRIGGER audit_log_is_not_truncated BEFORE TRUNCATE ON provisioning.audit_log FOR EACH STATEMENT EXECUTE FUNCTION provisioning.audit_log_is_append_only();
 
-CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.operations FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
-
-CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.servers FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
-
 CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.taskservs FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 
 CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.schedules FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
 
+CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.operations FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
+
+CREATE TRIGGER owner_from_name BEFORE INSERT ON provisioning.servers FOR EACH ROW WHEN ((new.owner_id IS NULL)) EXECUTE FUNCTION provisioning.owner_from_name();
+
 CREATE TRIGGER server_departs AFTER DELETE ON provisioning.servers FOR EACH ROW EXECUTE FUNCTION provisioning.server_departs();
 
 CREATE TRIGGER server_departs_by_change AFTER UPDATE OF provider_ref, operation_id ON provisioning.servers FOR EACH ROW WHEN (((old.operation_id <> new.operation_id) OR ((old.provider_ref IS NOT NULL) AND (old.provider_ref IS DISTINCT FROM new.provider_ref)))) EXECUTE FUNCTION provisioning.server_departs();
+
+CREATE TRIGGER sso_session_ends AFTER DELETE ON provisioning.sso_sessions FOR EACH ROW EXECUTE FUNCTION provisioning.sso_session_ends();
 
 CREATE TRIGGER taskserv_hosts_are_gone AFTER DELETE ON provisioning.taskserv_hosts REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION provisioning.taskserv_hosts_are_gone();
 

@@ -100,7 +100,7 @@ const SETTINGS: Record<string, Setting> = {
       { meaning: `for each ${per}: ${counts}${min === 0 ? '; 0: no limit' : ''}`, default: `\`${fallback}\`` },
     ]),
   ),
-  WORKER_CONCURRENCY: { meaning: 'procedures at once in this process, for each provider' },
+  WORKER_CONCURRENCY: { meaning: 'procedures at once in this process, for each provider; on hosts, of each user' },
   HOSTS_AT_ONCE: { meaning: 'servers that one operation works on at once' },
   EVALUATION_THREADS: {
     meaning:

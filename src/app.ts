@@ -208,9 +208,12 @@ async function installDocumentation(app: App): Promise<void> {
       return { schema: { ...schema, response, security, ...permission }, url };
     },
   });
-  app.get('/openapi.json', { config: { access: 'public' }, schema: { hide: true } }, () =>
-    finishOpenApi(app.swagger()),
-  );
+  // Anybody may ask for it, and making it takes a while.
+  let document: Buffer | undefined;
+  app.get('/openapi.json', { config: { access: 'public' }, schema: { hide: true } }, (_request, reply) => {
+    document ??= Buffer.from(JSON.stringify(finishOpenApi(app.swagger())));
+    return reply.type('application/json; charset=utf-8').send(document);
+  });
   installDocsPage(app);
 }
 
@@ -219,9 +222,13 @@ function trustedProxies(trusted: Config['trustProxy']): false | string[] | ((add
   return typeof trusted === 'number' ? (_address, hop) => hop < trusted : trusted;
 }
 
-/** The page at `/docs`, for anyone. Its plugin holds a script of 4 MB: loaded, in an application of its own, once asked for. */
+/**
+ * The page at `/docs`, for anyone. Its plugin holds a script of 4 MB: loaded, in an application of its own, once asked for.
+ * All who are being sent it share one copy, however slowly they take it.
+ */
 function installDocsPage(app: App): void {
   let opened: Promise<(url: string) => Promise<LightMyRequestResponse>> | undefined;
+  const answers = new Map<string, Promise<LightMyRequestResponse>>();
   const open = async () => {
     const { default: scalar } = await import('@scalar/fastify-api-reference');
     const page = Fastify();
@@ -234,7 +241,9 @@ function installDocsPage(app: App): void {
   for (const url of ['/docs', '/docs/', '/docs/js/scalar.js']) {
     app.get(url, { config: { access: 'public' }, schema: { hide: true } }, async (_request, reply) => {
       opened ??= open();
-      const { statusCode, headers, rawPayload } = await (await opened)(url);
+      const answer = answers.get(url) ?? opened.then((inject) => inject(url));
+      answers.set(url, answer);
+      const { statusCode, headers, rawPayload } = await answer;
       if (headers.location !== undefined) reply.header('location', headers.location);
       if (url === '/docs/') reply.header('content-security-policy', pagePolicyFor(rawPayload.toString()));
       return reply.status(statusCode).header('content-type', headers['content-type']).send(rawPayload);

@@ -73,7 +73,7 @@ export interface Config {
   bodyLimit: number;
   /** What users, workspaces and the installation may use at most. */
   limits: LimitSettings;
-  /** Procedures at once in this process, for each provider. */
+  /** Procedures at once in this process, for each provider; on hosts, of each user. */
   workerConcurrency: number;
   /** Servers that one operation works on at once. */
   hostsAtOnce: number;

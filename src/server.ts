@@ -7,6 +7,7 @@ import { createEncryption, type Encryption } from './access/encryption.ts';
 import { prepareInstallation } from './access/installation.ts';
 import { openEncryption } from './access/master-key.ts';
 import { createIssuers } from './access/sso/issuers.ts';
+import { startRevocations } from './accounts/sso/revocations.ts';
 import { startRoleExpiry } from './accounts/sso/roles.ts';
 import { createSessionCheck } from './accounts/sso/session-check.ts';
 import { buildApp } from './app.ts';
@@ -34,7 +35,7 @@ import { openProviders } from './provider-setup.ts';
 import { detectDockerHost } from './providers/docker/provider.ts';
 import { readInstallationId } from './providers/installation.ts';
 import { providerQueue } from './providers/registry.ts';
-import { EXISTING } from './servers/existing.ts';
+import { EXISTING, IMPORT_QUEUE } from './servers/existing.ts';
 import { expiringServers } from './servers/expiry/expiring.ts';
 import { startExpirySweep } from './servers/expiry/sweep.ts';
 import { startSweeper } from './servers/orphans/sweeper.ts';
@@ -44,7 +45,7 @@ import { nameSources } from './stack-traces.ts';
 import { createReadiness } from './system/readiness.ts';
 import { expiringTaskservs } from './taskservs/expiry/expiring.ts';
 import { startHealthChecks } from './taskservs/health-checks.ts';
-import { TASKSERV_QUEUE } from './taskservs/procedures/input.ts';
+import { FORMER_TASKSERV_QUEUE, TASKSERV_QUEUE } from './taskservs/procedures/input.ts';
 import { TransportError } from './transports/contract.ts';
 import { createDockerExecTransport } from './transports/docker-exec.ts';
 import { createHosts } from './transports/hosts.ts';
@@ -62,6 +63,8 @@ import { ensureDefaultWorkspace } from './workspaces/service.ts';
 const DATABASE_WAIT_MS = 30_000;
 /** Workflows at once in one process: more than there will be, as each only waits for its nodes. */
 const MAX_WORKFLOWS = 1_000_000;
+/** Owners whose operations on hosts are carried out at once by one process, each as many as they like. */
+const OWNERS_AT_ONCE = 4;
 /** At a stop: how long a request that has been begun may take. Long polls and streams end by themselves at once. */
 const CUT_OFF_MS = 5_000;
 /** Exit status of a replica that the others have given up (EX_TEMPFAIL: starting it again is right). */
@@ -361,7 +364,12 @@ async function start(
       })),
       { name: providerQueue(EXISTING), workerConcurrency: config.workerConcurrency },
       { name: OBSERVE_QUEUE, workerConcurrency: config.workerConcurrency },
-      { name: TASKSERV_QUEUE, workerConcurrency: config.workerConcurrency },
+      ...[TASKSERV_QUEUE, IMPORT_QUEUE].map((name) => ({
+        name,
+        workerConcurrency: OWNERS_AT_ONCE * config.workerConcurrency,
+        ownerConcurrency: config.workerConcurrency,
+      })),
+      { name: FORMER_TASKSERV_QUEUE, workerConcurrency: config.workerConcurrency },
       { name: WORKFLOW_QUEUE, workerConcurrency: MAX_WORKFLOWS },
     ],
     work: config.role !== 'api',
@@ -430,6 +438,8 @@ async function start(
     ),
   );
   opened.push(() => roleExpiry.stop());
+  const revocations = startRevocations({ db, encryption, issuers, logger });
+  opened.push(() => revocations.stop());
   const auditing = { db, installation, logger: logger.child({ component: 'audit' }) };
   const sealingKey = sealingKeyOf(encryption, logger);
   if (sealingKey !== null) {

@@ -68,6 +68,8 @@ export async function replaceSigningKey(db: Queryable): Promise<void> {
   );
   await sql`update provisioning.users set token_generation = token_generation + 1`.execute(db);
   await sql`delete from provisioning.sessions`.execute(db);
+  // Those of the backup may be in use where it was made.
+  await sql`delete from provisioning.sso_revocations`.execute(db);
   await sql`update provisioning.refresh_tokens set revoked_at = now() where revoked_at is null`.execute(db);
   // Whoever has lost a group since has it in the backup: issuers are to tell them anew.
   await sql`update provisioning.identities set groups = '{}'`.execute(db);

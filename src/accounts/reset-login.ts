@@ -14,7 +14,8 @@ const PASSWORD_BYTES = 18;
 /**
  * For whoever has the database, where no administrator gets in any more: gives the user a new password, takes their second
  * factor off, and ends their sessions and tokens. Servers may go on working.
- * @returns the password; to be shown, never logged. @throws 404 for what is no user, service accounts included.
+ * @returns the password; to be shown, never logged. @throws 404 for what is no user, service accounts included; 409 for one of an
+ * identity provider.
  */
 export async function resetLogin(db: Database, username: string): Promise<string> {
   const password = randomBytes(PASSWORD_BYTES).toString('base64url');
@@ -23,6 +24,9 @@ export async function resetLogin(db: Database, username: string): Promise<string
     const found = await findCredentials(tx, username);
     const user = found === null ? null : await lockUser(tx, found.id);
     if (user === null || user.service_workspace !== null) throw errors.notFound('user', username);
+    if (user.sso) {
+      throw errors.conflict(`An identity provider vouches for "${user.username}", and no password logs them in.`);
+    }
     await setPassword(tx, user.id, passwordHash);
     const removed = await deleteSecondFactor(tx, user.id);
     const revoked = await revokeMadeTokens(tx, user, []);

@@ -2,6 +2,7 @@ import type { Authenticator } from '../access/authenticate.ts';
 import { requireStrong } from '../access/password-policy.ts';
 import { hashPassword } from '../access/passwords.ts';
 import { isPermitted, PERMISSIONS, type Principal, requireLogin } from '../access/permissions.ts';
+import { noteLoggedOut } from '../access/sso/identity-store.ts';
 import { endSessions, lockUser, notifyUserChanged, updateUser } from '../access/store.ts';
 import { revokeApiTokens } from '../access/token-store.ts';
 import type { Config } from '../config.ts';
@@ -16,6 +17,7 @@ export async function logout(auth: Authenticator, { tx, principal, audit, afterC
   requireLogin(principal, 'end logins');
   await lockUser(tx, principal.userId);
   await endSessions(tx, principal.userId);
+  await noteLoggedOut(tx, principal.userId);
   await notifyUserChanged(tx, principal.userId);
   audit({ action: 'auth.logout', resource: `user:${principal.name}` });
   afterCommit(() => auth.forgetUser(principal.userId));

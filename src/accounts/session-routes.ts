@@ -3,6 +3,7 @@ import { Type } from 'typebox';
 import type { Authenticator } from '../access/authenticate.ts';
 import { isPermitted, requireLogin } from '../access/permissions.ts';
 import { endSession, readSession } from '../access/session-store.ts';
+import { noteLoggedOut } from '../access/sso/identity-store.ts';
 import { lockUser, notifyUserChanged } from '../access/store.ts';
 import { errors } from '../errors.ts';
 import { principalOf } from '../http/context.ts';
@@ -75,6 +76,7 @@ async function removeSession(
   if (!mayEndAny) requireLogin(principal, 'end sessions');
   await lockUser(tx, found.user_id);
   await endSession(tx, id);
+  await noteLoggedOut(tx, found.user_id);
   await notifyUserChanged(tx, found.user_id);
   const record = JSON.parse(found.json) as Record<string, unknown>;
   audit({ action: 'auth.session.end', resource: `session:${id}`, details: { user: record.user } });

@@ -300,6 +300,13 @@ export interface Tables {
     claimed_until: NullableTimestamp;
     retry_at: NullableTimestamp;
   };
+  'provisioning.sso_revocations': {
+    session_id: string;
+    provider_id: string;
+    tokens: string;
+    tries: Generated<number>;
+    due_at: Timestamp;
+  };
   'provisioning.sso_logins': {
     key: Buffer;
     kind: string;

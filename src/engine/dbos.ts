@@ -50,6 +50,8 @@ interface Queue {
   workerConcurrency?: number;
   /** Over all replicas. */
   concurrency?: number;
+  /** Of each part, where the queue has parts. */
+  partitionWorkerConcurrency?: number;
 }
 interface QueueRunner {
   states: Map<string, { queue: Queue }>;
@@ -115,14 +117,14 @@ export function serializeLooks(observer: QueueObserver): void {
   // From the prototype: the runner is shared by all launches of this process.
   const poll: QueueRunner['pollQueue'] = Object.getPrototypeOf(queueRunner).pollQueue.bind(queueRunner);
   const take = async (queue: Queue): Promise<Look> => {
-    const { name, workerConcurrency = Number.POSITIVE_INFINITY, concurrency } = queue;
+    const { name, workerConcurrency = Number.POSITIVE_INFINITY, concurrency, partitionWorkerConcurrency } = queue;
     const free = workerConcurrency - running.countRunningWorkflowsForQueue(name);
     const begunBefore = begun.get(name) ?? 0;
     const endedBefore = ended.get(name) ?? 0;
     const contended = await poll(executor, queue);
     const taken = (begun.get(name) ?? 0) - begunBefore;
-    // How many the other replicas run is not known here.
-    const full = concurrency !== undefined || taken >= free;
+    // How many the other replicas run, and what waits in which part, is not known here.
+    const full = concurrency !== undefined || partitionWorkerConcurrency !== undefined || taken >= free;
     const look = { contended, full, freedMeanwhile: (ended.get(name) ?? 0) > endedBefore };
     observer.looked(name, look);
     return look;

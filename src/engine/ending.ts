@@ -65,5 +65,5 @@ export async function endInTransaction(
     createdBy: row.created_by,
     ownerId: row.owner_id,
   });
-  return enqueue(tx, followUpId, followUp.kind, followUp.input);
+  return enqueue(tx, followUpId, followUp.kind, followUp.input, row.owner_id);
 }

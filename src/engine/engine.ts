@@ -45,6 +45,8 @@ interface QueueSettings {
   workerConcurrency: number;
   /** Procedures at once over all replicas; absent: no such limit. */
   globalConcurrency?: number;
+  /** Procedures of one owner at once in one replica, so that nobody holds up all others; absent: no such limit. */
+  ownerConcurrency?: number;
 }
 
 /** Something that has happened outside, found by looking. */
@@ -159,7 +161,8 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     logger: engineLogger(logger),
   });
   const procedures = new Map<string, Procedure>();
-  const enqueue = createEnqueue(client, procedures);
+  const shared = options.queues.filter(({ ownerConcurrency }) => ownerConcurrency !== undefined);
+  const enqueue = createEnqueue(client, procedures, new Set(shared.map(({ name }) => name)));
 
   let worker: Worker | null = null;
   let handingOver: Promise<void> | undefined;
@@ -187,7 +190,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     },
     async submit(tx, operation) {
       const json = await insertOperation(tx, operation);
-      const queueName = await enqueue(tx, operation.id, operation.kind, operation.input);
+      const queueName = await enqueue(tx, operation.id, operation.kind, operation.input, operation.ownerId);
       return { json, afterCommit: () => submitted(operation.id, queueName) };
     },
     async record(tx, { lines, result, ...happened }) {
@@ -279,6 +282,7 @@ async function startWorker(
     await client.registerQueue(queue.name, {
       workerConcurrency: Math.min(queue.workerConcurrency, queue.globalConcurrency ?? Number.POSITIVE_INFINITY),
       ...(queue.globalConcurrency === undefined ? {} : { globalConcurrency: queue.globalConcurrency }),
+      ...(queue.ownerConcurrency === undefined ? {} : { partitionWorkerConcurrency: queue.ownerConcurrency }),
       minPollingIntervalMs: QUEUE_POLL_MS,
     });
   }

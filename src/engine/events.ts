@@ -149,8 +149,12 @@ export function createEventWriter(options: {
       }
     },
     async take(operationId) {
-      // A batch on its way to the database comes before what is taken here.
-      await flushing;
+      // A batch on its way to the database comes before what is taken here, and so does what is too much for the last write.
+      const unwritten = () => queue.reduce((count, event) => count + (event.operationId === operationId ? 1 : 0), 0);
+      do {
+        if (unwritten() > MAX_BATCH) flushing = flushing.then(flush);
+        await flushing;
+      } while (!closed && unwritten() > MAX_BATCH);
       const taken: NewEvent[] = [];
       queue = queue.filter((event) => {
         if (event.operationId !== operationId) return true;

@@ -1,4 +1,7 @@
-/** Denials in the audit log. Whoever sends many must not fill it: those of callers whom nobody knows are summed. */
+/**
+ * Denials in the audit log. Whoever sends many must not fill it: those of callers whom nobody knows are summed, and so are those
+ * of others once they are many.
+ */
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify';
 import type { Database } from '../database/pool.ts';
 import type { ApplicationError } from '../errors.ts';
@@ -10,6 +13,8 @@ import { addressOf, createTryLimit } from './rate-limit.ts';
 const MINUTE_MS = 60_000;
 /** Addresses that are summed apart from one another; further ones are summed together. */
 const MAX_ADDRESSES = 1_000;
+/** Denials of one known caller that are rows of their own in a minute. */
+const MAX_OF_KNOWN = 60;
 /** Requests that a sum names. */
 const MAX_ACTIONS = 10;
 /** Stands for those past `MAX_ADDRESSES`. */
@@ -23,6 +28,9 @@ export interface Denials {
 }
 
 interface Sum {
+  /** The label of who it was; null: nobody knows. */
+  who: string | null;
+  address: string | null;
   since: Date;
   /** Of each of these the first was a row of its own. */
   codes: Set<string>;
@@ -32,20 +40,23 @@ interface Sum {
 
 /**
  * Of each address without a known caller the first denial of each kind in a minute is a row of its own, and all others
- * of that minute are one row.
+ * of that minute are one row. Of a known caller all but the first sixty are.
  */
 export function createDenials(db: Database, logger: Pick<FastifyBaseLogger, 'error'>): Denials {
   let sums = new Map<string | null, Sum>();
+  let sumsOfKnown = new Map<string, Sum>();
   const toldOfKnown = createTryLimit(1, MINUTE_MS);
+  const rowsOfKnown = createTryLimit(MAX_OF_KNOWN, MINUTE_MS);
 
   const write = (origin: AuditOrigin, who: string, entry: AuditEntry): Promise<void> =>
     insertAudit(db, origin, who, 'denied', entry).catch((error: unknown) =>
       logger.error({ err: error }, 'a denial could not be written to the audit log'),
     );
   const writeSums = async () => {
-    const written = sums;
+    const written = [...sums.values(), ...sumsOfKnown.values()];
     sums = new Map();
-    for (const [address, { since, denied, actions }] of written) {
+    sumsOfKnown = new Map();
+    for (const { who, address, since, denied, actions } of written) {
       if (denied === 0) continue;
       const details = {
         denied,
@@ -53,7 +64,7 @@ export function createDenials(db: Database, logger: Pick<FastifyBaseLogger, 'err
         until: new Date().toISOString(),
         requests: Object.fromEntries(actions),
       };
-      await write({ ...UNASKED, ip: address }, 'anonymous', { action: 'denials', details });
+      await write({ ...UNASKED, ip: address }, who ?? 'anonymous', { action: 'denials', details });
     }
   };
   const rounds = startRounds(MINUTE_MS, writeSums);
@@ -62,15 +73,22 @@ export function createDenials(db: Database, logger: Pick<FastifyBaseLogger, 'err
   const addToSum = (request: FastifyRequest, action: string, code: string): boolean => {
     const address = addressOf(request);
     const place = sums.has(address) || sums.size < MAX_ADDRESSES ? address : OTHERS;
-    const sum = sums.get(place) ?? { since: new Date(), codes: new Set(), denied: 0, actions: new Map() };
+    const sum = sums.get(place) ?? newSum(null, place);
     sums.set(place, sum);
     if (place !== OTHERS && !sum.codes.has(code)) {
       sum.codes.add(code);
       return true;
     }
-    sum.denied += 1;
-    const named = sum.actions.has(action) || sum.actions.size < MAX_ACTIONS ? action : 'others';
-    sum.actions.set(named, (sum.actions.get(named) ?? 0) + 1);
+    count(sum, action);
+    return false;
+  };
+
+  /** @returns whether it is one of the first of this caller in this minute. */
+  const isOneOfFew = (request: FastifyRequest, action: string, who: string): boolean => {
+    if (rowsOfKnown.begin(who) === null) return true;
+    const sum = sumsOfKnown.get(who) ?? newSum(who, addressOf(request));
+    sumsOfKnown.set(who, sum);
+    count(sum, action);
     return false;
   };
 
@@ -88,7 +106,7 @@ export function createDenials(db: Database, logger: Pick<FastifyBaseLogger, 'err
       const who = maybePrincipalOf(request)?.label;
       if (who === undefined) {
         if (!addToSum(request, action, error.code)) return;
-      } else if (isToldAgain(request, error, action, who)) return;
+      } else if (isToldAgain(request, error, action, who) || !isOneOfFew(request, action, who)) return;
       const hidden = error.status === 404 ? { hidden: true } : {};
       const details = { code: error.code, message: error.message, ...hidden };
       void write(request, who ?? 'anonymous', { action, details });
@@ -98,4 +116,14 @@ export function createDenials(db: Database, logger: Pick<FastifyBaseLogger, 'err
       await writeSums();
     },
   };
+}
+
+function newSum(who: string | null, address: string | null): Sum {
+  return { who, address, since: new Date(), codes: new Set(), denied: 0, actions: new Map() };
+}
+
+function count(sum: Sum, action: string): void {
+  sum.denied += 1;
+  const named = sum.actions.has(action) || sum.actions.size < MAX_ACTIONS ? action : 'others';
+  sum.actions.set(named, (sum.actions.get(named) ?? 0) + 1);
 }

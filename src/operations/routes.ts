@@ -109,10 +109,12 @@ export function registerOperationRoutes(app: App, services: Services, follower: 
     },
     async (request, reply) => {
       const { params, query } = request;
-      return sendJson(
-        reply,
-        await waitForOperation(own, principalOf(request), reply, params.id, (query.timeout ?? 30) * 1_000),
-      );
+      const principal = principalOf(request);
+      const waiting = {
+        timeoutMs: (query.timeout ?? 30) * 1_000,
+        again: async () => (recheck === undefined ? principal : recheck(request)),
+      };
+      return sendJson(reply, await waitForOperation(own, principal, reply, params.id, waiting));
     },
   );
 

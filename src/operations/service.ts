@@ -64,19 +64,22 @@ export async function cancelOperation(
   };
 }
 
-/** The operation once it has ended, or as it stands after `timeoutMs`. @throws 429 where the caller has too many open. */
+/**
+ * The operation once it has ended, or as it stands after `timeoutMs`. @param again who the caller is by then.
+ * @throws 429 where the caller has too many open, 401 where their token has ended meanwhile.
+ */
 export async function waitForOperation(
   services: OperationServices & { limits: Pick<Limits, 'open'> },
   principal: Principal,
   reply: FastifyReply,
   id: string,
-  timeoutMs: number,
+  { timeoutMs, again }: { timeoutMs: number; again: () => Promise<Principal> },
 ): Promise<string> {
   const operation = await findOperation(services.db, principal, id);
   if (isFinal(operation.status) || timeoutMs === 0) return operation.json;
   const close = await services.limits.open('long_polls', principal.userId);
   await untilEnded(services, reply, id.toLowerCase(), timeoutMs).finally(close);
-  return (await findOperation(services.db, principal, id)).json;
+  return (await findOperation(services.db, await again(), id)).json;
 }
 
 /** Waits until the operation has ended, at most `timeoutMs` and while the caller does. */

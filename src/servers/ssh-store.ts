@@ -109,6 +109,16 @@ export async function isStrangersKey(
   return rows[0]?.known === true;
 }
 
+/** This server, and the others of which this host key is kept. */
+export async function serversShowing(db: Queryable, hostKey: string, serverId: string): Promise<ReachedServer[]> {
+  const { rows } = await sql<ReachedServer>`
+    select id, workspace, owner_id from provisioning.servers
+    where id = ${serverId} or id in (select server_id from provisioning.server_ssh where host_key = ${hostKey})`.execute(
+    db,
+  );
+  return rows;
+}
+
 /** Serialises imports of one machine until the caller's transaction ends. */
 export async function lockMachine(tx: Queryable, address: string, port: number): Promise<void> {
   await sql`select pg_advisory_xact_lock(hashtextextended(${`machine ${address} ${port}`}, 0))`.execute(tx);

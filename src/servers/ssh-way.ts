@@ -6,6 +6,7 @@ import { type Transport, TransportError } from '../transports/contract.ts';
 import type { SshPool } from '../transports/ssh.ts';
 import type { SshHop } from '../transports/ssh-connection.ts';
 import { workspaceSshKey, workspaceSshKeyToTry } from '../workspaces/ssh-keys.ts';
+import { refuseForeignKey } from './foreign-key.ts';
 import { pinHostKey, readServerSsh, type ServerSsh } from './ssh-store.ts';
 
 /** Who made a key that was first needed for entering a server. */
@@ -48,7 +49,9 @@ export async function enterMachine(
     },
     pin: async (seen: string) => {
       tell(seen);
-      return id === null ? seen : pinHostKey(db, id, which, seen);
+      if (id === null) return seen;
+      await refuseForeignKey(db, id, which, seen);
+      return pinHostKey(db, id, which, seen);
     },
   });
   const jump: SshHop | null =

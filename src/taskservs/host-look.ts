@@ -18,6 +18,9 @@ import {
 /** Seconds for a look at a host, beside what the checks may take. */
 const LOOK_SECONDS = 30;
 
+/** Taskservs that a host tells of at most. */
+const MAX_MARKS = 1_000;
+
 /** What stands on a host by its own account. */
 export interface Look {
   /** `debian-12`; null where the host does not say. */
@@ -84,7 +87,7 @@ function createReader(look: Look, tag: string, wanted: readonly Item[]) {
   const looked = (text: string) => {
     const [word, first = '', digest, version] = text.split(' ');
     if (word === 'platform') look.platform = first;
-    else if (word === 'installed' && digest !== undefined && version !== undefined) {
+    else if (word === 'installed' && digest !== undefined && version !== undefined && look.installed.size < MAX_MARKS) {
       look.installed.set(first, { digest, version });
     }
   };

@@ -29,8 +29,11 @@ export interface RunOptions {
   signal?: AbortSignal;
   /** After this many seconds the script is ended as by the signal, and the call rejects with TIMEOUT. */
   timeoutSeconds: number;
-  /** Called for each line as it arrives, in order within a stream, never after the call has ended. */
-  onLine?: (line: Line) => void;
+  /**
+   * Called for each line as it arrives, in order within a stream, never after the call has ended. Where it answers a
+   * promise, soon no more is read from the host before that settles.
+   */
+  onLine?: (line: Line) => unknown;
   /** Lines come as the host wrote them, for `runJob`, which has to read them first. */
   raw?: boolean;
   /**
@@ -65,7 +68,7 @@ export interface Job {
   signal?: AbortSignal;
   /** First line to be told, counted from 1: what was seen before a crash is not told again. */
   fromLine?: number;
-  onLine?: (line: Line, number: number) => void;
+  onLine?: (line: Line, number: number) => unknown;
   /** As in RunOptions. */
   label?: string;
 }

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { connect } from '../providers/docker/connection.ts';
 import { type Line, type Transport, TransportError } from './contract.ts';
+import { pace, readAsTaken } from './paced.ts';
 import { createShellTransport, type Ended, type Execute } from './shell.ts';
 
 /** How long the engine may take to say how a command ended whose output has. Milliseconds. */
@@ -35,7 +36,8 @@ function executeIn(container: Docker.Container, host: string): Execute {
     const startedIn = startOf(container);
     const frames = readFrames(onOutput);
     const over = Promise.withResolvers<void>();
-    stream.on('data', frames);
+    readAsTaken(stream, frames);
+    pace(stream);
     stream.on('error', (error: Error) => over.reject(lost(host, error.message, error)));
     stream.on('close', () => over.resolve());
     stream.on('end', () => over.resolve());
@@ -112,27 +114,29 @@ async function statusOf(exec: Docker.Exec, host: string): Promise<Ended> {
   }
 }
 
-function readFrames(onOutput: (stream: Line['stream'], chunk: Buffer) => void): (chunk: Buffer) => void {
+function readFrames(onOutput: Parameters<Execute>[1]['onOutput']): (chunk: Buffer) => Promise<void> | undefined {
   let header = Buffer.alloc(0);
   let left = 0;
   let stream: Line['stream'] = 'stdout';
   return (chunk) => {
+    let taking: Promise<void> | undefined;
     for (let at = 0; at < chunk.length; ) {
       if (left === 0) {
         const piece = chunk.subarray(at, at + HEADER_BYTES - header.length);
         header = Buffer.concat([header, piece]);
         at += piece.length;
-        if (header.length < HEADER_BYTES) return;
+        if (header.length < HEADER_BYTES) break;
         stream = header[0] === 2 ? 'stderr' : 'stdout';
         left = header.readUInt32BE(4);
         header = Buffer.alloc(0);
       } else {
         const piece = chunk.subarray(at, at + left);
-        onOutput(stream, piece);
+        taking = onOutput(stream, piece);
         at += piece.length;
         left -= piece.length;
       }
     }
+    return taking;
   };
 }
 

@@ -7,7 +7,7 @@ import { harmlessLine } from '../util/harmless.ts';
 import { sleep } from '../util/sleep.ts';
 import { type Job, type Line, type RunResult, type Transport, TransportError } from './contract.ts';
 import { readScript } from './scripts.ts';
-import { END_SECONDS, END_TREE, exportsOf, quote, resultOf } from './shell.ts';
+import { END_SECONDS, END_TREE, exportsOf, keepSome, quote, resultOf } from './shell.ts';
 
 /** Where jobs lie on a host, each with: script, env (gone once read), log, claim, exit. */
 const JOBS = '/var/lib/provisioning/jobs';
@@ -33,7 +33,7 @@ export async function runJob(transport: Transport, job: Job): Promise<RunResult>
   const onAbort = () => stop.abort(job.signal?.reason);
   job.signal?.addEventListener('abort', onAbort, { once: true });
   const time = createDeadline(job.timeoutSeconds + ATTACH_MARGIN, () => stop.abort(overdue(transport, job)));
-  const follower = followJob(transport.host, job, (elapsed) => time.set(job.timeoutSeconds - elapsed));
+  const follower = followJob(transport.host, job, (elapsed) => time.bringForward(job.timeoutSeconds - elapsed));
   try {
     return await attachUntilEnd(transport, job, follower, stop.signal);
   } catch (error) {
@@ -99,11 +99,15 @@ function overdue({ host }: Transport, { label = 'the job', timeoutSeconds }: Job
   return new TransportError('TIMEOUT', `${host}: ${label} did not end within ${timeoutSeconds} s and was stopped.`);
 }
 
-/** A timer that can be set anew. Seconds from now. */
+/** A timer that can be brought forward, and not put off: hosts say how long their jobs have run. Seconds from now. */
 function createDeadline(seconds: number, onDue: () => void) {
+  let due = performance.now() + seconds * 1_000;
   let timer = setTimeout(onDue, seconds * 1_000);
   return {
-    set(left: number) {
+    bringForward(left: number) {
+      const wanted = performance.now() + Math.max(0, left) * 1_000;
+      if (!(wanted < due)) return;
+      due = wanted;
       clearTimeout(timer);
       timer = setTimeout(onDue, Math.max(0, left) * 1_000);
     },
@@ -123,7 +127,7 @@ async function endJob(transport: Transport, job: Job): Promise<void> {
     const { exitCode } = await transport.run(END_TREE, {
       env: { marked: `job-${job.id}` },
       timeoutSeconds: END_SECONDS,
-      onLine: ({ text }) => said.push(text),
+      onLine: ({ text }) => keepSome(said, text),
       label: 'ending a job',
     });
     if (exitCode === 0) return;
@@ -139,7 +143,7 @@ async function endJob(transport: Transport, job: Job): Promise<void> {
 }
 
 interface Follower {
-  onLine(line: Line): void;
+  onLine(line: Line): unknown;
   /** Whether an attachment has found or begun the job. */
   running(): boolean;
   /** Number of the first line not yet seen. */
@@ -162,28 +166,30 @@ function followJob(host: string, job: Job, onFound: (elapsed: number) => void): 
   const complaints: string[] = [];
 
   const tell = (line: Line) => {
-    job.onLine?.({ ...line, text: harmlessLine(line.text) }, seen);
     goesOn = line.partial === undefined ? null : line.stream;
+    return job.onLine?.({ ...line, text: harmlessLine(line.text) }, seen);
   };
-  const onStdout = (line: Line) => {
+  const onStdout = (line: Line): unknown => {
     arrived = true;
     if (goesOn !== null) return tell({ ...line, stream: goesOn });
     const tag = line.text.charAt(0);
     const text = line.text.slice(1);
     if (tag === 'o' || tag === 'e') {
       seen += 1;
-      tell({ ...line, stream: tag === 'o' ? 'stdout' : 'stderr', text });
-    } else if (tag === 's') {
+      return tell({ ...line, stream: tag === 'o' ? 'stdout' : 'stderr', text });
+    }
+    if (tag === 's') {
       running = true;
       onFound(Number(text));
     } else if (tag === 'x') status = Number(text);
     else if (tag === 'l') lost = true;
+    return undefined;
   };
 
   return {
     onLine: (line) => {
-      if (line.stream === 'stdout') onStdout(line);
-      else complaints.push(line.text);
+      if (line.stream === 'stdout') return onStdout(line);
+      return keepSome(complaints, line.text);
     },
     running: () => running,
     next: () => {
@@ -199,7 +205,7 @@ function followJob(host: string, job: Job, onFound: (elapsed: number) => void): 
     },
     result: (exitCode) => {
       if (status !== null) return resultOf(status, null);
-      const words = complaints.slice(0, 5).join(' ').slice(0, 1_000);
+      const words = complaints.join(' ').slice(0, 1_000);
       const what = lost
         ? 'was cut off: the host restarted, its disk is full, or somebody ended it'
         : `could not be begun there (status ${exitCode})`;

@@ -28,7 +28,8 @@ export type Execute = (
   io: {
     /** All of its standard input. */
     input: Buffer;
-    onOutput: (stream: Line['stream'], chunk: Buffer) => void;
+    /** A promise: no more can be taken before it settles. */
+    onOutput: (stream: Line['stream'], chunk: Buffer) => Promise<void> | undefined;
     /** Lets go of the command without ending it. */
     signal: AbortSignal;
     /** It ends what runs: where commands wait for each other, it goes first. */
@@ -73,7 +74,7 @@ export function createShellTransport(options: {
         stdin: bytes,
         ...(signal === undefined ? {} : { signal }),
         timeoutSeconds: UPLOAD_SECONDS,
-        onLine: ({ text }) => said.push(text),
+        onLine: ({ text }) => keepSome(said, text),
         label: 'upload',
       });
       if (exitCode !== 0) throw failed(host, `could not write ${path}`, said);
@@ -187,11 +188,15 @@ function readOutput(id: string, { onLine, raw = false }: Pick<RunOptions, 'onLin
   let begun = false;
   let muted = false;
   let endsSeen = 0;
+  /** The last line that was told is still being taken. */
+  let taking: Promise<void> | undefined;
 
   const tell = (line: Line) => {
     if (muted) return;
-    if (begun) onLine?.(raw ? line : { ...line, text: harmlessLine(line.text) });
-    else if (line.text !== '' && before.length < QUOTED_LINES) before.push(line.text);
+    if (begun) {
+      const told = onLine?.(raw ? line : { ...line, text: harmlessLine(line.text) });
+      taking = told instanceof Promise ? told : undefined;
+    } else if (line.text !== '') keepSome(before, line.text);
   };
   const read = (stream: Line['stream']) => {
     // FRAME's marker begins with a line end: the empty line that this may make is not the script's.
@@ -226,7 +231,11 @@ function readOutput(id: string, { onLine, raw = false }: Pick<RunOptions, 'onLin
   return {
     /** Resolves once both streams have come to the script's end. */
     ended: ended.promise,
-    onOutput: (stream: Line['stream'], chunk: Buffer) => streams[stream].push(chunk),
+    onOutput: (stream: Line['stream'], chunk: Buffer) => {
+      taking = undefined;
+      streams[stream].push(chunk);
+      return taking;
+    },
     end: () => {
       streams.stdout.end();
       streams.stderr.end();
@@ -249,8 +258,13 @@ function neverBegan({ host, sudo }: Shell, said: string[]): TransportError {
   return failed(host, 'the script was not begun', said);
 }
 
+/** Keeps a line for a message, of the first few: a host may say as much as it likes. */
+export function keepSome(said: string[], text: string): void {
+  if (said.length < QUOTED_LINES) said.push(text);
+}
+
 function failed(host: string, what: string, said: string[]): TransportError {
-  const words = said.slice(0, QUOTED_LINES).join(' ').slice(0, 1_000);
+  const words = said.join(' ').slice(0, 1_000);
   return new TransportError('FAILED', `${host}: ${what}${words === '' ? '.' : `: ${words}`}`);
 }
 
@@ -277,7 +291,7 @@ async function endTree(shell: Shell, id: string): Promise<void> {
     options: {
       env: { marked: id },
       timeoutSeconds: END_SECONDS,
-      onLine: ({ text }) => said.push(text),
+      onLine: ({ text }) => keepSome(said, text),
       label: 'ending a script',
     },
   });

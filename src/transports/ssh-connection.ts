@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Client, ServerHostKeyAlgorithm } from 'ssh2';
 import { type Egress, EgressError } from '../outbound/egress.ts';
 import { TransportError } from './contract.ts';
+import { pace } from './paced.ts';
 
 /** A machine that speaks SSH. */
 export interface SshHop {
@@ -148,9 +149,15 @@ async function login(
     reject(denied ?? explain(hop, known, last ?? new Error('Connection lost before handshake')));
     closed.resolve(last);
   });
-  client.on('ready', () => resolve({ client, closed: closed.promise, close }));
+  const sock = open();
+  client.on('ready', () => {
+    // What it says of being alive comes behind all else that it says.
+    const { _resetKA: alive } = client as unknown as { _resetKA?: () => void };
+    pace(sock, alive);
+    resolve({ client, closed: closed.promise, close });
+  });
   client.connect({
-    sock: open(),
+    sock,
     username: hop.user,
     privateKey,
     authHandler: ['publickey'],

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { ClientChannel } from 'ssh2';
 import { createSlots } from '../util/slots.ts';
 import { type Transport, TransportError } from './contract.ts';
+import { readAsTaken } from './paced.ts';
 import { createShellTransport, type Ended, type Execute, quote } from './shell.ts';
 import { connectSsh, type SshConnection, type SshTarget } from './ssh-connection.ts';
 
@@ -156,8 +157,8 @@ async function follow(
         cause,
       }),
     );
-  channel.on('data', (chunk: Buffer) => onOutput('stdout', chunk));
-  channel.stderr.on('data', (chunk: Buffer) => onOutput('stderr', chunk));
+  readAsTaken(channel, (chunk) => onOutput('stdout', chunk));
+  readAsTaken(channel.stderr, (chunk) => onOutput('stderr', chunk));
   channel.on('exit', (code: number | null, name?: string) => {
     status = { exitCode: code, signal: name === undefined ? null : `SIG${name.replace(/^SIG/, '')}` };
   });

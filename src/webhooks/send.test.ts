@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createEgressPolicy, type EgressSettings } from '../outbound/egress.ts';
 import { type Outbound, post, problemOf } from './send.ts';
 
@@ -38,5 +39,30 @@ test('an answer without end is cut off, and counts by its status', async () => {
     assert.deepEqual([status, excerpt, error], [200, 'y'.repeat(500), null]);
   } finally {
     server.close();
+  }
+});
+
+test('a receiver that answers with another protocol, or not at all, does not keep its sender', async () => {
+  const answers = [
+    'HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n',
+    'HTTP/1.1 101 Switching Protocols\r\n\r\n',
+    'HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\ncut',
+    '',
+  ];
+  for (const answer of answers) {
+    const server = createServer((socket) => {
+      socket.on('error', () => 'the client may leave');
+      socket.once('data', () => socket.end(answer));
+    }).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    try {
+      const address = server.address();
+      const port = typeof address === 'object' && address !== null ? address.port : 0;
+      const outcome = await Promise.race([send(`http://127.0.0.1:${port}/`, ANYWHERE), sleep(5_000, null)]);
+      assert.notEqual(outcome, null, JSON.stringify(answer));
+      assert.notEqual(outcome?.error, null, JSON.stringify(answer));
+    } finally {
+      server.close();
+    }
   }
 });

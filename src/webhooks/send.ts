@@ -115,6 +115,13 @@ function exchange(
     },
   );
   request.on('error', reject);
+  // Another protocol (101) is no answer.
+  request.on('upgrade', (_response, socket) => {
+    socket.destroy();
+    reject(new Error('it wants another protocol than HTTP'));
+  });
+  // Whatever becomes of the connection: a try that never ended would keep its place, and the server from stopping.
+  signal.addEventListener('abort', () => reject(signal.reason), { once: true });
   request.end(bytes);
   return promise;
 }

@@ -9,7 +9,7 @@ import { isUuid } from '../operations/schemas.ts';
 import { reopenUndo, setRollback } from './running/undo-store.ts';
 import { findWorkflow, holderOfWorkflow, lockWorkflow, type WorkflowRecord } from './store.ts';
 
-/** The workflow, locked, if the caller may do this to it. @throws 404, 403. */
+/** The workflow, locked, if the caller may do this to it. @throws 404, 403, 409 where its workspace is another one by now. */
 export async function lockPermitted(
   { tx, principal }: Mutation,
   id: string,
@@ -25,6 +25,11 @@ export async function lockPermitted(
     ownerId: workflow.ownerId,
     read: 'workflow_read',
   });
+  if (workflow.ofFormerWorkspace) {
+    throw errors.conflict(
+      `Workflow ${id} ran in an earlier workspace "${workflow.workspace}", which has been deleted: it cannot be run again or undone.`,
+    );
+  }
   return workflow;
 }
 

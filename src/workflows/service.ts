@@ -1,6 +1,6 @@
 import type { FastifyReply } from 'fastify';
 import { authorityOfRun } from '../access/authority.ts';
-import { isPermitted, type Principal } from '../access/permissions.ts';
+import { isPermitted, isPermittedOverOthers, type Principal } from '../access/permissions.ts';
 import { uuidv7 } from '../database/uuid.ts';
 import { isObject, type JsonObject } from '../documents/json.ts';
 import { errors } from '../errors.ts';
@@ -183,9 +183,14 @@ export async function retryWorkflow(services: Services, mutation: Mutation, id: 
     if (permission === null || isPermitted(principal, permission, workflow.workspace)) continue;
     throw errors.forbidden(permission, workflow.workspace);
   }
+  const secrets = await readSecrets(tx, services.encryption, workflow.id);
+  // They would go to whatever bears those names now, which may be the caller's own.
+  const mayUse =
+    workflow.ownerId === principal.userId || isPermittedOverOthers(principal, 'secret_read', workflow.workspace);
+  if (secrets.size > 0 && !mayUse) throw errors.notYours(`workflow ${id}, which has secrets,`);
   const run = { ...read.run, authority: authorityOfRun(principal) };
   const answer = await startRun(services, mutation, workflow.workspace, run, nodes, workflow.id);
-  await insertSecrets(tx, services.encryption, answer.id, await readSecrets(tx, services.encryption, workflow.id));
+  await insertSecrets(tx, services.encryption, answer.id, secrets);
   await setRetriedBy(tx, workflow.id, answer.id);
   return answer;
 }

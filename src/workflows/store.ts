@@ -99,6 +99,8 @@ export interface WorkflowRecord {
   retriedBy: string | null;
   rollbackId: string | null;
   rollbackStatus: OperationStatus | null;
+  /** It ran in a workspace that has been deleted, after which another one got its name. */
+  ofFormerWorkspace: boolean;
 }
 
 /** Keeps others from retrying or undoing the run until the caller's transaction ends. */
@@ -121,7 +123,9 @@ export async function findWorkflow(db: Queryable, id: string): Promise<WorkflowR
   const { rows } = await sql<WorkflowRecord>`
     select id, ${WORKFLOW_JSON} as json, status, workspace, owner_id as "ownerId", type, retried_by as "retriedBy",
            rollback_operation_id as "rollbackId",
-           (select o.status from provisioning.operations o where o.id = rollback_operation_id) as "rollbackStatus"
+           (select o.status from provisioning.operations o where o.id = rollback_operation_id) as "rollbackStatus",
+           coalesce(created_at < (select w.created_at from provisioning.workspaces w where w.name = workspace), false)
+             as "ofFormerWorkspace"
     from provisioning.workflow_runs where id = ${id}`.execute(db);
   return rows[0] ?? null;
 }

@@ -88,7 +88,7 @@ test('of an address: also where nothing valid is sent, and before the token is l
   expectOk(await second.anonymous.request('GET', '/health/live'));
 });
 
-test('denials of callers whom nobody knows: the first of a minute is a row, the others are one', async () => {
+test('denials of callers whom nobody knows: the first of a minute is a row, the others are one; many of others, too', async () => {
   await using installation = await startInstallation();
   const { server } = installation;
   const viewer = await makeClient(server, 'ivy', [{ role: 'viewer' }]);
@@ -99,6 +99,9 @@ test('denials of callers whom nobody knows: the first of a minute is a row, the 
   }
   // What a user whom somebody knows is denied stays a row each.
   for (let n = 0; n < 3; n += 1) expectError(await viewer.request('POST', '/v1/users', {}), 403);
+  // Unless it is very much.
+  const insistent = await makeClient(server, 'oz', [{ role: 'viewer' }]);
+  for (let n = 0; n < DENIED; n += 1) expectError(await insistent.request('POST', '/v1/users', {}), 403);
   const { replica } = installation;
   // It writes its sums when it ends.
   assert.equal(await server.stop(), 0);
@@ -113,4 +116,11 @@ test('denials of callers whom nobody knows: the first of a minute is a row, the 
   assert.ok((sums[0]?.details?.requests?.['POST /v1/servers/create'] ?? 0) > 0, JSON.stringify(sums));
   assert.equal(sums[0]?.address, '127.0.0.1');
   assert.equal(rows.filter(({ principal }) => principal === 'ivy').length, 3);
+  const ofOz = rows.filter(({ principal }) => principal === 'oz');
+  assert.ok(ofOz.length < DENIED / 2, `${ofOz.length} rows`);
+  const summed = ofOz.map(({ action, details }) => (action === 'denials' ? (details?.denied ?? 0) : 1));
+  assert.equal(
+    summed.reduce((sum, one) => sum + one, 0),
+    DENIED,
+  );
 });

@@ -5,7 +5,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
-import { expectError, expectOk, makeServer, startInstallation } from '../support/acceptance.ts';
+import { expectError, expectOk, makeClient, makeServer, startInstallation } from '../support/acceptance.ts';
 import { assertFree, assertNotStored } from '../support/canaries.ts';
 import { ended, type Operation, until } from '../support/server.ts';
 import { stepsOf, submit, submitBatch } from '../support/workflows.ts';
@@ -270,6 +270,20 @@ test('cannot become a part of a text that others see', async () => {
   assert.equal(result?.text, null);
   assert.match(JSON.stringify(result?.pw), /^\{"\$secret":"given:/);
   await assertNowhere(secrets, [run.id]);
+});
+
+test('whoever may use only their own secrets gets none of others by running their workflow again', async () => {
+  const developer = await makeClient(server, 'retrying', [{ role: 'developer', workspace: 'own' }]);
+  const later = { ...redis('lent', 'Canary-for-a-server-that-is-not-there'), depends_on: ['gate'] };
+  const run = await submitBatch(admin, [{ id: 'gate', kind: 'approval' }, later], {}, 'own');
+  await admin.request('POST', `/v1/workflows/${run.id}/cancel`);
+  await ended(admin, run.id);
+  await makeServer(developer, 'lent', { workspace: 'own' });
+  const retry = `/v1/workflows/${run.id}/retry`;
+  assert.match(expectError(await developer.request('POST', retry), 403, 'FORBIDDEN').message, /which has secrets/);
+  const operator = await makeClient(server, 'retries', [{ role: 'operator', workspace: 'own' }]);
+  const { id } = expectOk(await operator.request<Operation>('POST', retry));
+  expectOk(await operator.request('POST', `/v1/workflows/${id}/cancel`));
 });
 
 test('a run that is retried has it still; a check stores nothing of it', async () => {

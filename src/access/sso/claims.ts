@@ -40,6 +40,14 @@ function partsOf(pattern: string): string[] {
   return pattern.match(/\*\*|[\s\S]/gu) ?? [];
 }
 
+/** Wildcards in one pattern: each may have a whole claim gone through once more. */
+export const MAX_WILDCARDS = 8;
+
+/** How many wildcards a pattern has. */
+export function wildcardsIn(pattern: string): number {
+  return partsOf(pattern).filter((part) => part.startsWith('*')).length;
+}
+
 /** Whether a pattern asks for anything at all. */
 export function isSpecific(pattern: string): boolean {
   return partsOf(pattern).some((part) => !part.startsWith('*') && !SEPARATORS.includes(part));

@@ -48,8 +48,16 @@ export async function noteVouched(tx: Queryable, userId: string, groups: string[
     .execute();
 }
 
-/** Seconds that roles hold at most after the issuer refused, however long they do without a word of it. */
+/** Seconds that roles hold at most after the issuer refused, or nobody can ask it, however long they do without a word of it. */
 const HOLD_AFTER_REFUSAL = 86_400;
+
+/** They are logged out: the issuer cannot be asked about them any more. */
+export async function noteLoggedOut(tx: Queryable, userId: string): Promise<void> {
+  const { rows } = await sql<{ left: boolean }>`
+    select exists (select from provisioning.sso_sessions o join provisioning.sessions s on s.id = o.session_id
+      where s.user_id = ${userId}) as left`.execute(tx);
+  if (rows[0]?.left !== true) await noteRefused(tx, userId);
+}
 
 /** The issuer no longer vouches for a session of theirs. */
 export async function noteRefused(tx: Queryable, userId: string): Promise<void> {
@@ -197,10 +205,13 @@ export async function noteTokens(db: Queryable, sessionId: string, tokens: strin
   await sql`update provisioning.sso_sessions set tokens = ${tokens} where session_id = ${sessionId}`.execute(db);
 }
 
-/** The issuer did not answer. @param seconds after which it may be asked again. */
+/** The issuer did not answer. @param seconds after which it may be asked again, by another session of the user's neither. */
 export async function noteUnanswered(db: Queryable, sessionId: string, seconds: number): Promise<void> {
   await sql`
-    update provisioning.sso_sessions
-    set claimed_until = null, retry_at = now() + make_interval(secs => ${seconds}::float8)
-    where session_id = ${sessionId}`.execute(db);
+    update provisioning.sso_sessions o
+    set retry_at = now() + make_interval(secs => ${seconds}::float8),
+        claimed_until = case when o.session_id = ${sessionId} then null else o.claimed_until end
+    where o.session_id in (
+      select s.id from provisioning.sessions s
+      where s.user_id = (select user_id from provisioning.sessions where id = ${sessionId}))`.execute(db);
 }

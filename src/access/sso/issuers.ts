@@ -130,6 +130,8 @@ export interface Issuers {
     subject: string,
     keep: (tokens: IssuerTokens) => Promise<void>,
   ): Promise<Vouched>;
+  /** Has it forget a token that it gave (RFC 7009), where it can. @throws IssuerError */
+  revoke(issuer: Issuer, token: string): Promise<void>;
   /** The claims of a job's token that this issuer has signed and that holds now. @throws IssuerError */
   verifyJob(issuer: Issuer, token: string): Promise<Record<string, unknown>>;
 }
@@ -279,6 +281,11 @@ export function createIssuers(egress: Egress): Issuers {
         return vouched(library, config, issuer, answer, { subject, tokens, keep });
       }),
 
+    revoke: (issuer, token) =>
+      asking(issuer, async (library, config) => {
+        if (config.serverMetadata().revocation_endpoint !== undefined) await library.tokenRevocation(config, token);
+      }),
+
     async verifyJob(issuer, token) {
       try {
         const { keys } = await open(issuer);
@@ -332,6 +339,8 @@ async function openIssuer(issuer: Issuer, fetch: EgressFetch): Promise<{ config:
     cacheMaxAge: KEYS_MAX_AGE_MS,
     [customFetch]: async (address: string, request: { headers: Headers; signal: AbortSignal }) => {
       if (performance.now() < failedUntil) throw new Error('the keys of the issuer could not be read a moment ago');
+      // The other library sees to that for all other addresses.
+      if (!insecure && !address.startsWith('https:')) throw new Error('jwks_uri of the issuer is without TLS');
       failedUntil = performance.now() + FAILED_MS;
       const answer = await fetch(address, request);
       if (answer.ok) failedUntil = 0;

@@ -7,6 +7,7 @@ import { claimPoll, delayPoll, insertPending, takePending } from '../../access/s
 import { findProvider, type ProviderRow } from '../../access/sso/provider-store.ts';
 import { issuerOfRow } from '../../access/sso/sealing.ts';
 import { errors } from '../../errors.ts';
+import type { SharedCounts } from '../../limits/shared-counts.ts';
 import { harmlessText } from '../../util/harmless.ts';
 import { clientOf, type Sessions } from '../login.ts';
 import type { TokenPair } from '../schemas.ts';
@@ -24,6 +25,9 @@ const MAX_DEVICE_SECONDS = 1_800;
 /** Where an issuer says "slow down", it means so much slower (RFC 8628). Seconds. */
 const SLOWER_SECONDS = 5;
 const MAX_INTERVAL_SECONDS = 60;
+const MINUTE = 60;
+/** Sign-ins by another device that are begun at one provider, by everybody together. */
+const MAX_DEVICE_A_MINUTE = 120;
 const COOKIE = 'provisioning_sso';
 const ROUTES = '/v1/auth/sso';
 
@@ -31,6 +35,7 @@ export interface Flows {
   sessions: Sessions;
   issuers: Issuers;
   publicUrl: string | null;
+  counts: Pick<SharedCounts, 'add' | 'endsIn'>;
 }
 
 /** Where a browser is sent in the end. */
@@ -281,9 +286,14 @@ export interface BegunDevice {
 
 /** @throws 401 SSO_REFUSED, 404, 409 where the issuer has no such logins. */
 export async function beginDevice(flows: Flows, request: FastifyRequest, name: string): Promise<BegunDevice> {
-  const { sessions, issuers } = flows;
+  const { sessions, issuers, counts } = flows;
   const provider = await loginProvider(flows, name);
   if (!provider.device_login) throw errors.noDeviceLogin(provider.title);
+  // Each asks the issuer in our name: strangers must not have it turn us all away.
+  const key = `sign-ins by another device ${provider.id}`;
+  if (counts.add(key, 1, MINUTE) > MAX_DEVICE_A_MINUTE) {
+    throw errors.rateLimited(Math.max(1, Math.ceil(counts.endsIn(key) / 1_000)));
+  }
   const begun = await issuers.beginDevice(issuerOfRow(sessions.encryption, provider)).catch(async (error) => {
     if (!(error instanceof IssuerError)) throw error;
     await auditRefusal(sessions, request, name, error.message);
@@ -291,13 +301,13 @@ export async function beginDevice(flows: Flows, request: FastifyRequest, name: s
   });
   if (begun === null) throw errors.noDeviceLogin(provider.title);
   const device = random();
-  const key = hashOf(device);
+  const deviceKey = hashOf(device);
   const interval = Math.min(MAX_INTERVAL_SECONDS, Math.max(1, Math.ceil(begun.interval)));
   const seconds = Math.min(MAX_DEVICE_SECONDS, Math.max(1, Math.floor(begun.expiresIn)));
   const pending: PendingDevice = { deviceCode: begun.deviceCode, interval, begunFrom: clientOf(request).address };
   await insertPending(sessions.db, {
-    ...{ key, kind: 'device', providerId: provider.id, binding: null },
-    payload: sessions.encryption.encrypt(JSON.stringify(pending), contextOf(key)),
+    ...{ key: deviceKey, kind: 'device', providerId: provider.id, binding: null },
+    payload: sessions.encryption.encrypt(JSON.stringify(pending), contextOf(deviceKey)),
     ...{ seconds, pollAfter: 0 },
   });
   return {

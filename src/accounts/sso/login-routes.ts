@@ -28,8 +28,8 @@ const Redirect = { 302: Type.Null({ description: 'On to where `Location` says.' 
 
 /** `/v1/auth/sso`, `/v1/auth/exchange` */
 export function registerSsoRoutes(app: App, services: Services, sessions: Sessions): void {
-  const { config, db, issuers } = services;
-  const flows = { sessions, issuers, publicUrl: config.publicUrl };
+  const { config, db, issuers, limits } = services;
+  const flows = { sessions, issuers, publicUrl: config.publicUrl, counts: limits.counts };
   const limited = () => ownLimit(config.loginRateLimit * REQUESTS_PER_LOGIN);
   const open = { access: 'public', checkMode: false } as const;
 

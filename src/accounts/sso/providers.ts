@@ -3,7 +3,14 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Authenticator } from '../../access/authenticate.ts';
 import type { Encryption } from '../../access/encryption.ts';
 import { requireLogin } from '../../access/permissions.ts';
-import { isSpecific, OWNER_CLAIMS, SELF_WRITTEN_CLAIMS, saysWhose } from '../../access/sso/claims.ts';
+import {
+  isSpecific,
+  MAX_WILDCARDS,
+  OWNER_CLAIMS,
+  SELF_WRITTEN_CLAIMS,
+  saysWhose,
+  wildcardsIn,
+} from '../../access/sso/claims.ts';
 import { endProviderSessions, forgetGroups, usersOf } from '../../access/sso/identity-store.ts';
 import { type Issuer, IssuerError, type Issuers } from '../../access/sso/issuers.ts';
 import {
@@ -270,6 +277,9 @@ async function setRules(
     const claims = Object.fromEntries(Object.entries(rule.claims).map(([claim, given]) => [claim, [given].flat()]));
     for (const [claim, patterns] of Object.entries(claims)) {
       if (!patterns.every(isSpecific)) at(`claims.${claim}`, 'fits anything: say what it must be');
+      if (patterns.some((pattern) => wildcardsIn(pattern) > MAX_WILDCARDS)) {
+        at(`claims.${claim}`, `must have at most ${MAX_WILDCARDS} wildcards in one pattern`);
+      }
     }
     if (!saysWhose(provider.issuer, claims)) at('claims', TOO_WIDE);
     if (exchange.findIndex(({ name }) => name === rule.name) !== index) at('name', 'is the name of another rule');

@@ -1,4 +1,5 @@
 /** Whoever an issuer vouches for gets a user, the roles of their groups, and a session. */
+import { randomBytes } from 'node:crypto';
 import type { FastifyRequest } from 'fastify';
 import { noteLogin } from '../../access/login-addresses.ts';
 import { insertSession } from '../../access/session-store.ts';
@@ -33,8 +34,8 @@ import { adjustRoles } from './roles.ts';
 
 /** Characters of a name that an issuer gives. */
 const MAX_NAME = 60;
-/** Users of one issuer with the same name. */
-const MAX_NAMESAKES = 1_000;
+/** Users of one issuer with the same name, told apart by numbers. */
+const MAX_NUMBERED = 5;
 
 /** Why somebody gets no session, for them and for the audit log. */
 interface Refusal {
@@ -170,13 +171,13 @@ function nameFrom(called: string): string {
   return plain.slice(0, MAX_NAME).replace(/^[^a-z0-9]+/, '') || 'user';
 }
 
-/** The name, or with a number behind it: nobody has it, nor is anything called after somebody who had it. */
+/** The name, with a number or else something random behind it: nobody has it, nor is anything called after somebody who had it. */
 async function freeName(tx: Queryable, wanted: string): Promise<string> {
-  for (let number = 1; number <= MAX_NAMESAKES; number += 1) {
-    const name = number === 1 ? wanted : `${wanted}-${number}`;
+  for (let tries = 1; ; tries += 1) {
+    const end = tries <= MAX_NUMBERED ? String(tries) : randomBytes(6).toString('hex');
+    const name = tries === 1 ? wanted : `${wanted}-${end}`;
     if ((await findCredentials(tx, name)) !== null || (await referencesTo(tx, name)).length > 0) continue;
     await takeDepartedName(tx, name);
     return name;
   }
-  throw errors.conflict(`${MAX_NAMESAKES} users are called ${wanted} already.`);
 }

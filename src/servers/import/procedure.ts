@@ -1,7 +1,6 @@
 import { defineProcedure, OperationError, type Procedure, type StepCall } from '../../engine/procedure.ts';
-import { providerQueue } from '../../providers/registry.ts';
 import { fingerprintOf } from '../../transports/keys.ts';
-import { EXISTING } from '../existing.ts';
+import { EXISTING, IMPORT_QUEUE } from '../existing.ts';
 import { adoptServer, isStrangersKey, type ServerSsh } from '../ssh-store.ts';
 import { enterMachine, type SshTools } from '../ssh-way.ts';
 import { removeServer } from '../store.ts';
@@ -41,11 +40,18 @@ echo "cpus=$(grep -c ^processor /proc/cpuinfo)"
 echo "memory_kb=$(sed -n 's/^MemTotal: *\\([0-9]*\\).*/\\1/p' /proc/meminfo)"
 `;
 
+/** What it tells. */
+const LOOKED_FOR = ['os', 'architecture', 'cpus', 'memory_kb'];
+/** Characters kept of each of these. */
+const MAX_VALUE = 256;
+/** Lines kept of what was wrong. */
+const MAX_COMPLAINTS = 5;
+
 /** Adopts a machine that no provider made, once a real connection to it has worked. Writes nothing on it. */
 export function importProcedure(tools: SshTools): Procedure {
   return defineProcedure<ImportInput>({
     kind: 'server.import',
-    queue: () => providerQueue(EXISTING),
+    queue: () => IMPORT_QUEUE,
     async run(input, { operationId, ownerId, step, finish }) {
       const facts = await step('connect to the machine', (call) => look(tools, input, ownerId, call), CONNECT_STEP);
       const { server_id: serverId, hostname, ip_address } = input;
@@ -86,8 +92,9 @@ async function look(tools: SshTools, input: ImportInput, ownerId: string | null,
       label: 'the first look',
       onLine: ({ stream, text }) => {
         const [name = '', value = ''] = text.split(/=(.*)/s);
-        if (stream === 'stdout') found.set(name, value);
-        else complaints.push(text);
+        // A machine may say anything, as much as it likes.
+        if (stream === 'stdout' && LOOKED_FOR.includes(name)) found.set(name, value.slice(0, MAX_VALUE));
+        else if (stream === 'stderr' && complaints.length < MAX_COMPLAINTS) complaints.push(text);
       },
     });
     if (exitCode !== 0) await call.log(`The machine does not say what it is: ${complaints.join(' ')}`);

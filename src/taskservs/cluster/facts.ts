@@ -12,6 +12,7 @@ export function createFactReader() {
   const facts: Record<string, string> = {};
   let problem: string | null = null;
   let bytes = 0;
+  let taken = 0;
   return {
     /** Goes to the script as FACT_MARK. */
     mark,
@@ -23,9 +24,10 @@ export function createFactReader() {
       if (!text.includes(mark)) return false;
       const [before, name = '', value = '', ...rest] = text.split(' ');
       bytes += value.length;
+      taken += 1;
       if (before !== mark || !NAME.test(name) || rest.length > 0) {
         problem = 'handed out a fact without a name like JOIN_TOKEN';
-      } else if (bytes > MAX_BYTES || (!(name in facts) && Object.keys(facts).length === MAX_FACTS)) {
+      } else if (bytes > MAX_BYTES || taken > MAX_FACTS) {
         problem = `handed out more than ${MAX_FACTS} facts or ${MAX_BYTES} bytes`;
       } else facts[name] = Buffer.from(value, 'base64').toString();
       return true;

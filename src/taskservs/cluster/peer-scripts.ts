@@ -42,6 +42,7 @@ export async function admit(work: PeerWork): Promise<Record<string, string>> {
   const reader = createFactReader();
   const said = createQuote();
   const mask = maskOf(item);
+  let maskFacts = createMask([]);
   await untilTurn(tools, contact, call);
   return withTransport(tools, contact, call.signal, async (transport) => {
     call.guard();
@@ -52,10 +53,13 @@ export async function admit(work: PeerWork): Promise<Record<string, string>> {
         timeoutSeconds: item.definition.timeouts.admit,
         label: `admit ${item.definition.name}`,
         onLine: ({ stream, text }) => {
-          if (reader.take(text)) return;
-          const line = createMask(Object.values(reader.facts))(mask(text));
+          if (reader.take(text)) {
+            maskFacts = createMask(Object.values(reader.facts));
+            return undefined;
+          }
+          const line = maskFacts(mask(text));
           said.add(line);
-          void call.log(line, fieldsOf(work, 'admit', { stream }));
+          return call.log(line, fieldsOf(work, 'admit', { stream }));
         },
       }),
     );

@@ -8,8 +8,10 @@ import type { Round } from '../cluster/members.ts';
 import { asMember, type Item, itemOf } from '../host-plan.ts';
 import { readRevision } from '../store.ts';
 
-/** Name of the queue that carries out what is done on hosts. */
-export const TASKSERV_QUEUE = 'taskservs';
+/** Name of the queue that carries out what is done on hosts. Each owner has a part of it: what runs there may run for a day. */
+export const TASKSERV_QUEUE = 'taskservs-by-owner';
+/** What replicas of earlier versions put there is carried out from there. */
+export const FORMER_TASKSERV_QUEUE = 'taskservs';
 
 /** What this section's procedures work with. */
 export interface HostTools {

@@ -19,7 +19,10 @@ export const commandNode = {
         Type.Record(
           Type.String({ pattern: '^[A-Za-z_][A-Za-z0-9_]{0,63}$' }),
           Type.Union([Type.String({ maxLength: 4_096 }), Type.Object({ $secret: Type.Unknown() }, closed)]),
-          { description: 'Environment of the script: texts, and secrets (`${{ secrets.<name> }}`).' },
+          {
+            maxProperties: 200,
+            description: 'Environment of the script: texts, and secrets (`${{ secrets.<name> }}`).',
+          },
         ),
       ),
       timeout: Type.Optional(

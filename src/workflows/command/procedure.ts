@@ -19,10 +19,23 @@ interface CommandInput {
   timeout: number;
 }
 
-/** The script's environment with its secrets opened, and what blanks those out of its output. */
+/** Bytes of a script's environment with its secrets opened. */
+const MAX_ENVIRONMENT_BYTES = 262_144;
+
+/**
+ * The script's environment with its secrets opened, and what blanks those out of its output.
+ * @throws ENVIRONMENT_TOO_LARGE.
+ */
 async function openEnvironment(tools: HostTools, workspace: string, { workflow_id: workflowId, env }: CommandInput) {
   const { fields, secrets } = await openFields(tools, { workflowId, workspace }, env);
   const opened = Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, String(value)]));
+  const bytes = Object.values(opened).reduce((sum, value) => sum + Buffer.byteLength(value), 0);
+  if (bytes > MAX_ENVIRONMENT_BYTES) {
+    throw new OperationError(
+      'ENVIRONMENT_TOO_LARGE',
+      `the script's environment has ${bytes} bytes with its secrets, but at most ${MAX_ENVIRONMENT_BYTES} are allowed.`,
+    );
+  }
   return { env: opened, mask: createMask(secrets.map((name) => opened[name])) };
 }
 
@@ -51,7 +64,7 @@ export function commandProcedure(tools: HostTools): Procedure {
               const text = mask(said);
               tail.push(text);
               if (tail.length > TAIL_LINES) tail.shift();
-              void call.log(text, { host: host.hostname, stream, n });
+              return call.log(text, { host: host.hostname, stream, n });
             },
           });
           if (exitCode !== 0) {

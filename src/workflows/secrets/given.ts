@@ -173,14 +173,21 @@ function openTexts(values: readonly Json[]): Set<string> {
   return new Set(values.filter((value) => !isReference(value)).map((value) => JSON.stringify(value)));
 }
 
+/** A reference to a given secret, in JSON. */
+const REFERENCE = /\{"\$secret":"(given(?:-json)?:[0-9a-f]{12})"\}/g;
+
 /** What a plan says, as one text, with secrets in the place of their references. */
 function textOf(plan: Plan, secrets: Given): string {
-  return JSON.stringify(plan, (name, value: Json) => {
-    // The definitions of nested workflows are sources.
-    if (name === 'definition' && isObject(value) && 'fields' in value) return undefined;
-    const reference = givenName(value);
-    return reference === null ? value : (secrets.get(reference) ?? value);
+  return JSON.stringify(withoutDefinitions(plan)).replaceAll(REFERENCE, (reference, name: string) => {
+    const secret = secrets.get(name);
+    return secret === undefined ? reference : JSON.stringify(secret);
   });
+}
+
+/** The definitions of nested workflows are sources. */
+function withoutDefinitions(plan: Plan): object {
+  const inner = plan.inner.map(({ definition: _, ...rest }) => ({ ...rest, plan: withoutDefinitions(rest.plan) }));
+  return { ...plan, inner };
 }
 
 function candidatesIn(
