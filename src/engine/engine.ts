@@ -126,6 +126,8 @@ export interface EngineOptions {
   retentionDays: number;
   /** Connections of the engine's own. */
   poolSize: number;
+  /** How often each queue is polled without a hint. Milliseconds; default: a second. */
+  queuePoll?: number;
   /** How much output of operations is kept; absent: all. */
   output?: OutputBudget;
   /** Called when the others have given this process up. It must end. */
@@ -279,7 +281,7 @@ async function startWorker(
     await client.registerQueue(queue.name, {
       workerConcurrency: Math.min(queue.workerConcurrency, queue.globalConcurrency ?? Number.POSITIVE_INFINITY),
       ...(queue.globalConcurrency === undefined ? {} : { globalConcurrency: queue.globalConcurrency }),
-      minPollingIntervalMs: QUEUE_POLL_MS,
+      minPollingIntervalMs: options.queuePoll ?? QUEUE_POLL_MS,
     });
   }
   const looker = createQueueLooker(options.queues);
