@@ -90,8 +90,8 @@ test('a heartbeat that finds its own connection gone goes on as soon as there is
   await using database = await createTestDatabase({ poolSize: 2 });
   await using joined = await joinWithoutPool(database, async () => {});
   // For longer than a heartbeat, so that one of them meets a connection that is gone.
-  const until_ = performance.now() + 1_500;
-  while (performance.now() < until_) {
+  const end = performance.now() + 1_500;
+  while (performance.now() < end) {
     await database.pool.query(
       `select pg_terminate_backend(pid) from pg_stat_activity
        where datname = current_database() and application_name like 'provisioning replica%'`,
