@@ -5,7 +5,6 @@ import { type Principal, requirePermission } from '../../access/permissions.ts';
 import type { Queryable } from '../../database/pool.ts';
 import { isObject, type JsonObject } from '../../documents/json.ts';
 import { errors } from '../../errors.ts';
-import type { NodeRequest, NodeRules } from '../../operations/node.ts';
 import { decryptSecrets } from '../../taskservs/secrets.ts';
 import { readRevision } from '../../taskservs/store.ts';
 import { databaseSecrets } from '../../workspaces/secret-source.ts';
@@ -46,14 +45,22 @@ export async function requireSecrets(
   }
 }
 
+/** What opening needs of a `NodeRequest`. */
+interface OpenableNode {
+  workflowId: string;
+  workspace: string;
+  fields: JsonObject;
+  secretNames: readonly string[];
+}
+
 /**
  * The node with the references of its `secrets` field opened: for its `prepare` alone, never to be stored or told.
  * @throws 404, 403.
  */
-export async function openNode<Node extends NodeRequest>(
+export async function openNode<Node extends OpenableNode>(
   tools: SecretTools,
   principal: Principal,
-  { secrets: field }: NodeRules,
+  { secrets: field }: { secrets?: string },
   node: Node,
 ): Promise<Node> {
   const given = field === undefined ? undefined : node.fields[field];
