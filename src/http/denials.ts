@@ -1,4 +1,4 @@
-/** Denials in the audit log. Whoever sends many must not fill it: those of callers whom nobody knows are summed. */
+/** Denials in the audit log. Those of unknown callers are summed up, so that nobody can fill the log by sending many. */
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify';
 import type { Database } from '../database/pool.ts';
 import type { ApplicationError } from '../errors.ts';
@@ -40,7 +40,7 @@ export function createDenials(db: Database, logger: Pick<FastifyBaseLogger, 'err
 
   const write = (origin: AuditOrigin, who: string, entry: AuditEntry): Promise<void> =>
     insertAudit(db, origin, who, 'denied', entry).catch((error: unknown) =>
-      logger.error({ err: error }, 'a denial could not be written to the audit log'),
+      logger.error({ err: error }, 'could not write a denial to the audit log'),
     );
   const writeSums = async () => {
     const written = sums;
