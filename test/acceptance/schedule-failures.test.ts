@@ -48,7 +48,7 @@ const create = async (name: string, workspace: string, step: object) =>
 
 const WAIT = { kind: 'wait', with: { seconds: 0 } };
 const makes = ({ name, spec }: Cloud, hostname: string) => {
-  const { hostname: _, workspace: __, ...fields } = spec() as Record<string, unknown>;
+  const { hostname: _, workspace: __, ...fields } = spec();
   return { kind: 'server.create', with: { ...fields, provider: name, hostname } };
 };
 
