@@ -5,6 +5,7 @@ import { type Principal, requirePermission } from '../../access/permissions.ts';
 import type { Queryable } from '../../database/pool.ts';
 import { isObject, type JsonObject } from '../../documents/json.ts';
 import { errors } from '../../errors.ts';
+import type { NodeRequest, NodeRules } from '../../operations/node.ts';
 import { decryptSecrets } from '../../taskservs/secrets.ts';
 import { readRevision } from '../../taskservs/store.ts';
 import { databaseSecrets } from '../../workspaces/secret-source.ts';
@@ -45,22 +46,14 @@ export async function requireSecrets(
   }
 }
 
-/** What opening needs of a `NodeRequest`. */
-interface OpenableNode {
-  workflowId: string;
-  workspace: string;
-  fields: JsonObject;
-  secretNames: readonly string[];
-}
-
 /**
  * The node with the references of its `secrets` field opened: for its `prepare` alone, never to be stored or told.
  * @throws 404, 403.
  */
-export async function openNode<Node extends OpenableNode>(
+export async function openNode<Node extends NodeRequest>(
   tools: SecretTools,
   principal: Principal,
-  { secrets: field }: { secrets?: string },
+  { secrets: field }: NodeRules,
   node: Node,
 ): Promise<Node> {
   const given = field === undefined ? undefined : node.fields[field];
