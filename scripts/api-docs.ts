@@ -6,14 +6,15 @@ const INTRODUCTION = `# The HTTP API
 
 <!-- Written by "npm run generate" from openapi/openapi.json. -->
 
-Every request, from [openapi.json](../openapi/openapi.json), which a running server also answers at \`/openapi.json\`; at \`/docs\` it
-can be tried out. Typed for TypeScript in the [client library](guides/client-library.md).
+All requests, from [openapi.json](../openapi/openapi.json). A running server serves the same description at \`/openapi.json\`, and a page to
+try requests at \`/docs\`. For TypeScript, use the [client library](guides/client-library.md).
 
-- Log in with \`POST /v1/auth/login\`, or take an API token; send it as \`Authorization: Bearer …\`.
-- What sets off work answers 200 with the [operation](concepts.md#operation) and its address in \`Location\`.
-- An error is \`{"error", "message", "code"}\` with \`details\` and \`request_id\`. A field that the API does not know is one.
-- A list comes whole, or in pages with \`per_page\` and either \`page\` or \`cursor\`; then with \`Link\` and \`X-Total-Count\`.
-- \`Idempotency-Key\` makes a POST or DELETE safe to send again.
+- Log in with \`POST /v1/auth/login\`, or use an API token. Send the token as \`Authorization: Bearer …\`.
+- A request that starts an operation returns 200 with the [operation](concepts.md#operation) and its address in \`Location\`.
+- An error is \`{"error", "message", "code"}\` with \`details\` and \`request_id\`. Unknown fields are errors.
+- A method that a path does not support is refused with 405. The header \`Allow\` lists the supported ones.
+- A list is returned whole, or in pages with \`per_page\` and either \`page\` or \`cursor\`. Pages have the headers \`Link\` and \`X-Total-Count\`.
+- \`Idempotency-Key\` makes a POST or DELETE safe to repeat.
 
 `;
 

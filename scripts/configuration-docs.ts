@@ -18,7 +18,7 @@ const NAMES = 'names, with commas';
 const SETTINGS: Record<string, Setting> = {
   ROLE: { meaning: '`api` answers requests, `worker` carries operations out, `all` does both' },
   HOST: { meaning: 'address that the API listens on' },
-  PORT: { meaning: 'port that the API listens on; 0: any that is free' },
+  PORT: { meaning: 'port that the API listens on; 0: any free port' },
   TLS_CERT_FILE: {
     meaning:
       'certificate with its chain, for [TLS without a proxy](running-in-production.md#tls); read again when it changes',
@@ -30,14 +30,15 @@ const SETTINGS: Record<string, Setting> = {
     default: '(none)',
     values: 'a PEM file',
   },
-  TLS_MIN_VERSION: { meaning: 'the oldest version of TLS that is spoken', default: '`1.2`' },
+  TLS_MIN_VERSION: { meaning: 'the oldest version of TLS that the server accepts', default: '`1.2`' },
   TLS_CLIENT_CA_FILE: {
-    meaning: 'authorities whose clients are let in; each request needs its token all the same',
+    meaning: 'certificate authorities of the clients that may connect; each request still needs its token',
     default: '(anybody)',
     values: 'a PEM file',
   },
   TLS_CLIENT_CERTS: {
-    meaning: 'with `TLS_CLIENT_CA_FILE`: whether a client without a certificate is let in (`optional`)',
+    meaning:
+      'with `TLS_CLIENT_CA_FILE`: whether clients must present a certificate (`required`) or may connect without one (`optional`)',
     default: '`required`',
   },
   DATABASE_URL: {
@@ -57,85 +58,93 @@ const SETTINGS: Record<string, Setting> = {
     values: 'as `PASSWORD_MIN_LENGTH` asks, to 1024 characters',
   },
   JWT_SECRET: {
-    meaning: 'what tokens are signed with',
+    meaning: 'the key that signs tokens',
     default: '(generated, kept encrypted in the database)',
     values: BYTES,
   },
   MASTER_KEY: {
-    meaning: 'what [secrets](security.md#secrets-at-rest) are encrypted under; the same everywhere',
+    meaning: 'the key that encrypts [secrets](security.md#secrets-at-rest); the same on all replicas',
     default: '(generated: `<data dir>/master.key`)',
     values: BYTES,
   },
-  MASTER_KEY_PREVIOUS: { meaning: 'master keys of before', default: '(none)', values: `${BYTES} each, with commas` },
+  MASTER_KEY_PREVIOUS: {
+    meaning: 'previous master keys, for rotation',
+    default: '(none)',
+    values: `${BYTES} each, separated by commas`,
+  },
   TOKEN_TTL: { meaning: 'seconds that an access token is valid' },
   REFRESH_TTL: { meaning: 'seconds that a refresh token is valid' },
   SESSION_TTL: { meaning: 'seconds after which a session ends, however often it is refreshed' },
-  API_TOKEN_TTL: { meaning: 'seconds that an API token is valid where nobody says otherwise' },
-  API_TOKEN_MAX_TTL: { meaning: 'seconds that an API token may be valid; 0: as long as they like, also for ever' },
-  PASSWORD_MIN_LENGTH: { meaning: 'characters of a new password at least' },
+  API_TOKEN_TTL: { meaning: 'seconds that an API token is valid unless its creator gives a time' },
+  API_TOKEN_MAX_TTL: { meaning: 'the longest validity of an API token, in seconds; 0: any, also without an end' },
+  PASSWORD_MIN_LENGTH: { meaning: 'minimum length of a new password' },
   ADMIN_TOTP: {
     meaning:
       'whether the roles of administrators count only with [a second factor](guides/users-and-tokens.md#second-factor), also for their workflows, schedules and webhooks; the same on all replicas',
     values: '`true`, `false`',
   },
   WORKSPACE_ROOTS: {
-    meaning: 'directories in which workspaces may lie',
+    meaning: 'directories that may contain workspaces',
     default: '`<data dir>/workspaces:/opt/workspaces`',
-    values: 'directories, with colons',
+    values: 'directories, separated by colons',
   },
-  RATE_LIMIT: { meaning: 'requests a minute for a caller, a fifth of it for what sets off work; 0: no limit' },
+  RATE_LIMIT: {
+    meaning: 'requests a minute for each caller, and a fifth of that for requests that start operations; 0: no limit',
+  },
   ADDRESS_RATE_LIMIT: {
-    meaning: 'requests a minute from an address, counted before anybody is authenticated; 0: no limit',
+    meaning: 'requests a minute from each address, counted before authentication; 0: no limit',
     default: 'ten times `RATE_LIMIT`',
   },
-  LOGIN_RATE_LIMIT: { meaning: 'login tries a minute for an address; 0: no limit' },
+  LOGIN_RATE_LIMIT: { meaning: 'login attempts a minute from each address; 0: no limit' },
   ACCOUNT_LOGIN_LIMIT: {
     meaning:
-      'failed login tries in 15 minutes for a user, from addresses where they have not logged in before, and wrong passwords of one who is logged in and is asked for it; 0: no limit',
+      'failed login attempts in 15 minutes for each user from addresses that are new to the user, and wrong passwords of logged-in users who must confirm a change; 0: no limit',
   },
-  BODY_LIMIT: { meaning: 'bytes of a request body' },
+  BODY_LIMIT: { meaning: 'maximum size of a request body in bytes' },
   ...Object.fromEntries(
     Object.values(LIMITS).map(({ setting, per, counts, default: fallback, min }) => [
       setting,
       { meaning: `for each ${per}: ${counts}${min === 0 ? '; 0: no limit' : ''}`, default: `\`${fallback}\`` },
     ]),
   ),
-  WORKER_CONCURRENCY: { meaning: 'procedures at once in this process, for each provider; on hosts, of each user' },
+  WORKER_CONCURRENCY: {
+    meaning: 'operations that this process carries out at once, for each provider; on hosts, for each user',
+  },
   HOSTS_AT_ONCE: { meaning: 'servers that one operation works on at once' },
   EVALUATION_THREADS: {
     meaning:
-      'threads that evaluate what users wrote (expressions, schemas, definitions); one user holds all but one of them at most',
-    default: '2 to 4, one less than processors',
+      'threads that evaluate what users write (expressions, schemas, definitions); one user can occupy all but one of them',
+    default: 'one less than the number of processors, 2 to 4',
   },
-  HEALTH_CHECK_INTERVAL: { meaning: "seconds between two looks at a taskserv's health; 0: on demand only" },
-  CLOUD_TIMEOUT_SECONDS: { meaning: 'how long one answer of a cloud may take, in seconds', default: '`30`' },
+  HEALTH_CHECK_INTERVAL: { meaning: 'seconds between two health checks of a taskserv; 0: on demand only' },
+  CLOUD_TIMEOUT_SECONDS: { meaning: 'how long to wait for a response from a cloud, in seconds', default: '`30`' },
   SWEEP_INTERVAL: {
-    meaning: 'seconds between two looks at everything in an account (orphans, drift); 0: on demand only',
+    meaning: 'seconds between two sweeps of an account for orphans and drift; 0: on demand only',
   },
-  ORPHAN_DELETE_AFTER: { meaning: 'seconds after which a server at a provider that nobody knows is deleted; 0: never' },
+  ORPHAN_DELETE_AFTER: { meaning: 'seconds after which orphaned servers are deleted; 0: never' },
   EXPIRY_WARNINGS: {
     meaning:
-      'seconds before a server or taskserv expires at which that is announced ([how](guides/servers.md#let-a-server-expire)); empty: not at all',
+      'how many seconds before its expiry a server or taskserv is announced to expire ([how](guides/servers.md#let-a-server-expire)); empty: not at all',
     default: '`86400,3600`',
-    values: 'up to ten numbers with commas',
+    values: 'up to ten numbers, separated by commas',
   },
   EGRESS_ALLOW: {
     meaning:
-      'networks that webhooks, checks of workflows, imports, jump hosts and identity providers may reach although they are not public ([rules](security.md#what-goes-out))',
+      'private networks that webhooks, checks of workflows, imports, jump hosts and identity providers may reach ([rules](security.md#what-goes-out))',
     default: '(none)',
-    values: 'with commas: `10.2.0.0/16`; `staging=10.2.0.0/16` for one workspace',
+    values: 'networks, separated by commas: `10.2.0.0/16`; `staging=10.2.0.0/16` for one workspace',
   },
   LOCAL_CHECKS: {
-    meaning: 'whether wait nodes of workflows may check addresses of this machine and its own link',
+    meaning: 'whether `wait` nodes of workflows may check addresses of this machine and its local link',
     default: '`false`',
   },
   WEBHOOK_ALLOW: {
-    meaning: 'what webhooks may use besides https to public addresses',
+    meaning: 'what webhooks may use in addition to https to public addresses',
     default: '(none)',
-    values: 'some of `http`, `private`, `local`, with commas',
+    values: 'any of `http`, `private`, `local`, separated by commas',
   },
   AUDIT_EXPORT: {
-    meaning: 'where the audit log is exported to as JSON lines ([how](guides/audit.md#export))',
+    meaning: 'where to export the audit log as JSON lines ([how](guides/audit.md#export))',
     default: '(nowhere)',
     values: '`file:///…`, `syslog+udp://`, `syslog+tcp://`, `syslog+tls://host:port` or `https://…`',
   },
@@ -145,9 +154,10 @@ const SETTINGS: Record<string, Setting> = {
     values: 'a secret',
   },
   AUDIT_RETENTION_DAYS: {
-    meaning: 'how long rows of the audit log are kept here once they are exported (not by `syslog+udp`); 0: for ever',
+    meaning:
+      'days that rows of the audit log are kept after they have been exported (not with `syslog+udp`); 0: forever',
   },
-  RETENTION_DAYS: { meaning: 'how long ended operations are kept' },
+  RETENTION_DAYS: { meaning: 'days that ended operations are kept' },
   SHUTDOWN_DELAY: {
     meaning:
       'seconds that the server still takes requests after SIGTERM, with `/health/ready` at 503: time for a load balancer to notice',
@@ -191,6 +201,11 @@ const SETTINGS: Record<string, Setting> = {
   AWS_SESSION_TOKEN: { meaning: 'where the key is a temporary one', default: '(none)', values: 'a token' },
   AWS_ENDPOINT: { meaning: 'where the API is', default: "(Amazon's)", values: 'an address' },
   AWS_SECURITY_GROUPS: { meaning: 'security groups of every server', default: '(none)', values: 'ids, with commas' },
+  AWS_VPC: {
+    meaning: 'VPC in which networks and firewalls are made',
+    default: "(the region's default one)",
+    values: 'an id',
+  },
   AWS_CALLS_PER_MINUTE: { meaning: 'how often one replica may ask', default: '`300`' },
   SIMULATED_LATENCY_MS: { meaning: 'milliseconds that the simulated cloud takes for each step', default: '`200`' },
   SIMULATED_FAULTS: {

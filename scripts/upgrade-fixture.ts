@@ -1,5 +1,5 @@
 /**
- * Makes what test/recovery/upgrade-fixture.test.ts starts from: a backup that an earlier version made of itself while work
+ * Makes what test/recovery/earlier-version.test.ts starts from: a backup that an earlier version made of itself while work
  * of every kind was under way, and what its API answered then.
  *
  *   npx node scripts/upgrade-fixture.ts CHECKOUT

@@ -43,7 +43,7 @@ export interface Config {
   jwtSecret: string | null;
   /** What the secrets in the database are encrypted under; null: generated once and kept in the data directory. */
   masterKey: string | null;
-  /** Master keys of before: what is still encrypted under one of them is changed over to the current one at the start. */
+  /** Previous master keys: at the start, what is still encrypted with one of them is encrypted with the current one. */
   previousMasterKeys: string[];
   /** Seconds. */
   tokenTtl: number;
@@ -83,7 +83,7 @@ export interface Config {
   healthCheckInterval: number;
   /** Seconds between two looks at everything in an account at a provider; 0: none but on demand. */
   sweepInterval: number;
-  /** Seconds after which a server that nobody here knows is deleted by itself; 0: never. */
+  /** Seconds after which an orphaned server is deleted; 0: never. */
   orphanDeleteAfter: number;
   /** Seconds before an expiry at which it is announced, the longest first. */
   expiryWarnings: number[];

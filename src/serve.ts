@@ -198,7 +198,7 @@ async function startAndStayUp(config: Config): Promise<void> {
   try {
     await server.close();
   } catch (error) {
-    logger.error({ err: error }, 'the stop did not go cleanly');
+    logger.error({ err: error }, 'stopping the server failed');
     process.exit(1);
   }
   process.exit(0);

@@ -171,7 +171,7 @@ export async function migrateDatabase(settings: ConnectionSettings, db: Database
       if (isDiskRefusal(error)) throw error;
       if (!isDatabaseUnavailable(error) || performance.now() > deadline) throw describeDatabaseError(error);
       logger.warn('the database does not answer yet; trying again');
-      await new Promise((resolve) => setTimeout(resolve, 1_000));
+      await pause(1_000);
     }
   }
 }
@@ -257,7 +257,7 @@ export async function startServer(config: Config, logger: Logger, options: Start
   try {
     return await start(config, logger, opened, closeAll, options);
   } catch (error) {
-    await closeAll().catch((failure) => logger.error({ err: failure }, 'could not tidy up after a failed start'));
+    await closeAll().catch((failure) => logger.error({ err: failure }, 'could not clean up after a failed start'));
     throw asDiskError(error, config.dataDir) ?? error;
   }
 }
@@ -432,10 +432,7 @@ async function start(
     opened.push(() => sweeper.stop());
   }
   const roleExpiry = startRoleExpiry(db, (error) =>
-    logger.warn(
-      { err: error },
-      'roles of users whom no issuer vouches for could not be taken; the next round tries again',
-    ),
+    logger.warn({ err: error }, 'could not remove roles that no issuer confirms any more; the next round tries again'),
   );
   opened.push(() => roleExpiry.stop());
   const revocations = startRevocations({ db, encryption, issuers, logger });
@@ -472,7 +469,7 @@ async function start(
       // At once: a client that takes its time must not keep work from the other replicas.
       const handedOver = engine
         .handOver()
-        .catch((error) => logger.error({ err: error }, 'the handover did not go cleanly'));
+        .catch((error) => logger.error({ err: error }, 'handing work over to the other replicas failed'));
       await Promise.all([handedOver, closeAll()]);
     },
   };

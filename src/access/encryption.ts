@@ -5,7 +5,7 @@ export interface Encryption {
   /** @param context what the text belongs to, such as `ssh key of default`: it opens only for the same. */
   encrypt(text: string, context?: string): string;
   /** @throws when it was made with another key or for another context, or changed. */
-  decrypt(sealed: string, context?: string): string;
+  decrypt(encrypted: string, context?: string): string;
   /**
    * Tells whether two texts are the same without giving either away: whoever lacks the key cannot try guesses.
    * @param context what the text is; the same text has another digest elsewhere.
@@ -24,11 +24,11 @@ export function createEncryption(secret: string): Encryption {
     encrypt(text, context = '') {
       const iv = randomBytes(IV_BYTES);
       const cipher = createCipheriv('aes-256-gcm', key, iv).setAAD(Buffer.from(context));
-      const sealed = Buffer.concat([iv, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()]);
-      return sealed.toString('base64');
+      const encrypted = Buffer.concat([iv, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()]);
+      return encrypted.toString('base64');
     },
-    decrypt(sealed, context = '') {
-      const bytes = Buffer.from(sealed, 'base64');
+    decrypt(encrypted, context = '') {
+      const bytes = Buffer.from(encrypted, 'base64');
       const decipher = createDecipheriv('aes-256-gcm', key, bytes.subarray(0, IV_BYTES), { authTagLength: TAG_BYTES });
       decipher.setAAD(Buffer.from(context)).setAuthTag(bytes.subarray(-TAG_BYTES));
       return Buffer.concat([decipher.update(bytes.subarray(IV_BYTES, -TAG_BYTES)), decipher.final()]).toString('utf8');

@@ -1,4 +1,5 @@
 import type pg from 'pg';
+import { sleep } from '../util/sleep.ts';
 import { type ConnectionSettings, createClient } from './pool.ts';
 
 const RECONNECT_DELAY_MS = 250;
@@ -74,7 +75,7 @@ export async function startListener(
         return;
       } catch {
         // The database is away; every request says so already. Keep trying.
-        if (!closed) await new Promise((resolve) => setTimeout(resolve, RECONNECT_DELAY_MS));
+        if (!closed) await sleep(RECONNECT_DELAY_MS);
       }
     }
   };

@@ -5,6 +5,7 @@ import { pathToFileURL } from 'node:url';
 import { type Migration, Migrator, sql } from 'kysely';
 import type pg from 'pg';
 import { MIGRATIONS } from '../root.ts';
+import { sleep } from '../util/sleep.ts';
 import { type ConnectionSettings, createClient, type Database } from './pool.ts';
 
 /** `nulls not distinct` came with 15. */
@@ -64,7 +65,7 @@ async function takeLock(client: pg.Client): Promise<void> {
         `Another process has been migrating this database for ${LOCK_TIMEOUT_MS / 1000} s. Look at pg_stat_activity for "provisioning migrate", and start again when it is done.`,
       );
     }
-    await new Promise((resolve) => setTimeout(resolve, LOCK_POLL_MS));
+    await sleep(LOCK_POLL_MS);
   }
 }
 

@@ -128,6 +128,8 @@ export interface EngineOptions {
   retentionDays: number;
   /** Connections of the engine's own. */
   poolSize: number;
+  /** How often each queue is polled without a hint. Milliseconds; default: a second. */
+  queuePoll?: number;
   /** How much output of operations is kept; absent: all. */
   output?: OutputBudget;
   /** Called when the others have given this process up. It must end. */
@@ -283,7 +285,7 @@ async function startWorker(
       workerConcurrency: Math.min(queue.workerConcurrency, queue.globalConcurrency ?? Number.POSITIVE_INFINITY),
       ...(queue.globalConcurrency === undefined ? {} : { globalConcurrency: queue.globalConcurrency }),
       ...(queue.ownerConcurrency === undefined ? {} : { partitionWorkerConcurrency: queue.ownerConcurrency }),
-      minPollingIntervalMs: QUEUE_POLL_MS,
+      minPollingIntervalMs: options.queuePoll ?? QUEUE_POLL_MS,
     });
   }
   const looker = createQueueLooker(options.queues);

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
 import { type Database, isDatabaseUnavailable } from '../database/pool.ts';
 import { harmlessText } from '../util/harmless.ts';
+import { sleep } from '../util/sleep.ts';
 import { appendEvents, bytesOf, type NewEvent } from './operation-record.ts';
 import type { Signals } from './signals.ts';
 
@@ -98,9 +99,9 @@ export function createEventWriter(options: {
     } catch (error) {
       if (isDatabaseUnavailable(error) && !closed) {
         queue = batch.concat(queue);
-        await new Promise((resolve) => setTimeout(resolve, RETRY_DELAY_MS));
+        await sleep(RETRY_DELAY_MS);
       } else {
-        logger.error({ err: error, events: batch.length }, 'operation events could not be stored');
+        logger.error({ err: error, events: batch.length }, 'could not store events of operations');
       }
     }
     if (queue.length < HIGH_WATER) {

@@ -75,7 +75,7 @@ async function failAbandoned(options: MaintenanceOptions): Promise<void> {
     try {
       await endAbandoned(options, procedure, abandoned);
     } catch (error) {
-      logger.error({ err: error, operation_id: abandoned.id }, 'an abandoned operation could not be ended');
+      logger.error({ err: error, operation_id: abandoned.id }, 'could not end an abandoned operation');
     }
   }
 }

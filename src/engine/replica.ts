@@ -11,6 +11,7 @@ import {
   PROCESS_TAG,
   type Queryable,
 } from '../database/pool.ts';
+import { sleep } from '../util/sleep.ts';
 
 /** How often a replica says that it lives and looks for those that do not. */
 const HEARTBEAT_MS = 1_000;
@@ -22,7 +23,7 @@ const LEASE_SECONDS = 8;
 const GUARD_MS = (LEASE_SECONDS - 2) * 1_000;
 /**
  * A replica that was silent itself (the database was away from it) leaves the others this long to be heard again before
- * it judges them: an outage must not end with all replicas but the fastest struck off.
+ * it judges them: an outage must not end with all replicas but the fastest declared dead.
  */
 const GRACE_MS = 4_000;
 const RECONNECT_DELAY_MS = 250;
@@ -59,9 +60,12 @@ export async function joinReplicas(options: {
   let lastHeartbeat = performance.now();
   let judgesFrom = Number.NEGATIVE_INFINITY;
   let lockSession: pg.Client | undefined;
+  /** Resolves as soon as there is a lock session again, or this replica has left. */
+  let reconnecting: Promise<void> = Promise.resolve();
   let left = false;
   let timer: NodeJS.Timeout | undefined;
   let beating: Promise<void> = Promise.resolve();
+  let recovering: Promise<void> | undefined;
   const waiting = new Set<() => void>();
 
   // The session lock tells the others at once when this process dies: Postgres drops it with the connection.
@@ -72,37 +76,55 @@ export async function joinReplicas(options: {
     const lost = () => {
       if (lockSession !== client) return;
       lockSession = undefined;
-      if (!left) void holdLockAgain();
+      if (!left) reconnecting = holdLockAgain();
     };
     client.on('error', lost);
     client.on('end', lost);
     lockSession = client;
   };
   const holdLockAgain = async () => {
-    while (!left && lockSession === undefined) {
+    for (;;) {
       await holdLock().catch((error) => logger.debug({ err: error }, 'the replica lock could not be taken yet'));
-      await new Promise((resolve) => setTimeout(resolve, RECONNECT_DELAY_MS));
+      if (left) await lockSession?.end();
+      if (left || lockSession !== undefined) return;
+      await sleep(RECONNECT_DELAY_MS);
     }
   };
 
-  const beat = async () => {
+  // What a heartbeat finds is looked after beside it: nothing may keep the next one waiting, or this replica would be
+  // declared dead itself.
+  const beatOn = async (connection: Queryable) => {
     const sentAt = performance.now();
     if (sentAt - lastHeartbeat > SILENCE_SECONDS * 1_000) judgesFrom = sentAt + GRACE_MS;
-    // On the connection that holds the lock: requests can use up the pool, and a replica whose heartbeat waits for a
-    // connection would be declared dead.
-    const own = lockSession === undefined ? db : onConnection(lockSession);
-    const { known, struck, dead } = await heartbeat(own, id, sentAt >= judgesFrom);
+    const { known, struck, dead } = await heartbeat(connection, id, sentAt >= judgesFrom);
     if (!known) {
       options.onFenced();
       return;
     }
-    lastHeartbeat = sentAt;
+    lastHeartbeat = Math.max(lastHeartbeat, sentAt);
     for (const resume of waiting) resume();
     if (struck.length > 0) {
-      logger.warn({ replicas: struck }, 'struck off replicas that were silent for too long');
-      await endSessions(db, struck);
+      logger.warn({ replicas: struck }, 'declared replicas dead that were silent for too long');
+      void endSessions(connection, struck).catch((error) =>
+        logger.warn({ err: error, replicas: struck }, 'could not end the database sessions of dead replicas'),
+      );
     }
-    if (dead.length > 0) await options.onDead(dead);
+    if (dead.length > 0) {
+      recovering ??= options
+        .onDead(dead)
+        .catch((error) => logger.debug({ err: error }, 'could not take over yet; the next heartbeat tries again'))
+        .finally(() => {
+          recovering = undefined;
+        });
+    }
+  };
+  // On the connection that holds the lock: requests can use up the pool. Only while that connection is away, on the pool.
+  const beat = async () => {
+    if (lockSession !== undefined) return beatOn(onConnection(lockSession));
+    const back = reconnecting.then(() => {
+      if (lockSession !== undefined) return beatOn(onConnection(lockSession));
+    });
+    return Promise.race([beatOn(db), back]);
   };
   const schedule = () => {
     timer = setTimeout(() => {
@@ -150,8 +172,9 @@ export async function joinReplicas(options: {
     async leave() {
       left = true;
       clearTimeout(timer);
-      await beating;
-      await db.deleteFrom('provisioning.replicas').where('id', '=', id).execute();
+      await Promise.all([beating, recovering]);
+      const connection = lockSession === undefined ? db : onConnection(lockSession);
+      await connection.deleteFrom('provisioning.replicas').where('id', '=', id).execute();
       await lockSession?.end();
     },
   };
@@ -160,13 +183,13 @@ export async function joinReplicas(options: {
 interface Heartbeat {
   /** Whether `id` itself is still on the list. */
   known: boolean;
-  /** Replicas struck off just now. */
+  /** Replicas declared dead just now. */
   struck: string[];
   /** Executors that hold unfinished work without being on the list. */
   dead: string[];
 }
 
-/** Says that `id` lives, strikes dead replicas off the list where it `judges`, and looks for work that nobody has. */
+/** Says that `id` lives, declares silent replicas dead where it `judges`, and looks for work that nobody has. */
 async function heartbeat(db: Queryable, id: string, judges: boolean): Promise<Heartbeat> {
   const { rows } = await sql<Heartbeat>`
     with me as (
@@ -193,7 +216,7 @@ async function heartbeat(db: Queryable, id: string, judges: boolean): Promise<He
 }
 
 /** A process that stands still keeps its sessions, and with them the locks of whatever it was doing. */
-async function endSessions(db: Database, replicaIds: string[]): Promise<void> {
+async function endSessions(db: Queryable, replicaIds: string[]): Promise<void> {
   const tags = replicaIds.map((id) => id.slice(-PROCESS_TAG.length));
   await sql`
     select pg_terminate_backend(pid) from pg_stat_activity

@@ -165,7 +165,7 @@ export function createRunner(dependencies: RunnerDependencies): Runner {
     const pending = await events.take(operationId);
     let followUpQueue: string | undefined;
     try {
-      // The step's name is stored: it is of before `compensate` was called so.
+      // The step's name is persisted, and older than the name `compensate`.
       await transactionalStep('settle', async (client) => {
         const tx = onConnection(client);
         followUpQueue = await endUnfinished(tx, { operationId, procedure, input, failure, started: true, pending });
@@ -319,7 +319,7 @@ async function untilDatabase<T>(query: () => Promise<T>): Promise<T> {
       return await query();
     } catch (error) {
       if (!isDatabaseUnavailable(error)) throw error;
-      await new Promise((resolve) => setTimeout(resolve, DATABASE_RETRY_MS));
+      await sleep(DATABASE_RETRY_MS);
     }
   }
 }

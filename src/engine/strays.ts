@@ -27,7 +27,7 @@ export function startStraySweep(options: {
     if (found.length === 0) return;
     logger.warn(
       { operations: found.map((row) => row.id) },
-      'started operations again that had been taken but not begun',
+      'restarted operations that this replica had taken but not begun',
     );
     onFound([...new Set(found.map((row) => row.queueName))]);
   };

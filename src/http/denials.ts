@@ -1,5 +1,5 @@
 /**
- * Denials in the audit log. Whoever sends many must not fill it: those of callers whom nobody knows are summed, and so are those
+ * Denials in the audit log. Nobody can fill the log by sending many: those of unknown callers are summed up, and so are those
  * of others once they are many.
  */
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify';
@@ -50,7 +50,7 @@ export function createDenials(db: Database, logger: Pick<FastifyBaseLogger, 'err
 
   const write = (origin: AuditOrigin, who: string, entry: AuditEntry): Promise<void> =>
     insertAudit(db, origin, who, 'denied', entry).catch((error: unknown) =>
-      logger.error({ err: error }, 'a denial could not be written to the audit log'),
+      logger.error({ err: error }, 'could not write a denial to the audit log'),
     );
   const writeSums = async () => {
     const written = [...sums.values(), ...sumsOfKnown.values()];

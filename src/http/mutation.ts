@@ -142,7 +142,10 @@ export function createMutate(db: Database, encryption: Encryption, former: Encry
         stored.body = await later();
         if (key !== null) await storeAnswer(db, principal, key, stored, null);
       } catch (error) {
-        request.log.warn({ err: error }, 'the state after the commit is unknown; answering the one at the commit');
+        request.log.warn(
+          { err: error },
+          'the state after the commit is unknown; responding with the state at the commit',
+        );
       }
     }
     return send(reply, stored);

@@ -27,7 +27,7 @@ export type App = FastifyInstance<
   TypeBoxTypeProvider
 >;
 
-/** What a section may use. Built once at start (src/main.ts). */
+/** What a section may use. Built once at start (src/server.ts). */
 export interface Services {
   config: Config;
   db: Database;

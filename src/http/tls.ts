@@ -69,7 +69,7 @@ export async function openTls(
     const problem = describe(error, settings);
     const again = failing?.files === files && failing.problem === problem;
     if (again && failing?.told === false) {
-      logger.error(`${problem} The certificate of before stays in use; it ends on ${leaf.validTo}.`);
+      logger.error(`${problem} The previous certificate stays in use; it ends on ${leaf.validTo}.`);
     }
     failing = { files, problem, told: again };
   };

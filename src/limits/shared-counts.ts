@@ -138,7 +138,7 @@ export async function startSharedCounts(
       entry.opening += 1;
       let counted = 0;
       try {
-        // What is on its way holds the count of before. Not in the transaction: it needs a connection of its own.
+        // Counts under way hold the previous value. Outside the transaction, because this needs a connection of its own.
         await telling;
         const before = await db.transaction().execute(async (tx) => {
           await sql`select pg_advisory_xact_lock(hashtextextended(${key}, 0))`.execute(tx);

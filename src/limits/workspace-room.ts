@@ -189,7 +189,7 @@ async function keepSizes(
 
 /** What the servers of a workspace are together, those in the making and changes under way included. */
 export interface WorkspaceUsage extends Record<WorkspaceLimit, number> {
-  /** Servers whose size nobody knows, existing machines apart: they count as servers alone. */
+  /** Servers of unknown size, without existing machines, which count as servers only. */
   unknown: number;
   /** Servers whose provider tells no price: they count as free. */
   unpriced: number;
@@ -270,7 +270,7 @@ export async function requireWorkspaceRoom(
   }
 }
 
-/** Whether a server that changes its plan may come to take more. What nobody knows may be anything. */
+/** Whether a server that changes its plan may come to take more. An unknown plan may be of any size. */
 function grows(name: WorkspaceLimit, more: number | null, before: Size | null): boolean {
   if (name === 'servers') return false;
   const held = before?.[name] ?? null;

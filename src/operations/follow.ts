@@ -45,7 +45,7 @@ export function createFollower(
         for (const resolve of waiting.get(id) ?? []) resolve();
       }
     } catch (error) {
-      logger.warn({ err: error }, 'could not look which operations have ended; trying again');
+      logger.warn({ err: error }, 'could not check which operations have ended; trying again');
       for (const id of ids) unchecked.add(id);
       pause = RETRY_MS;
     } finally {

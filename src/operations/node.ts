@@ -55,12 +55,40 @@ export interface NodeTarget {
   field: string;
 }
 
+/** What a question has besides the fields of the node. */
+export interface QuestionContext {
+  principal: Principal;
+  budget: Budget;
+  /** What `read` answered the first time that any question of this request asked under this name. */
+  once<T>(name: string, read: () => Promise<T>): Promise<T>;
+  /**
+   * Texts of the right form in the place of secrets, which do not exist yet or are not to be opened now.
+   * @throws ApplicationError where a secret is not the caller's to use.
+   */
+  withSamples(fields: JsonObject): Promise<SampledFields>;
+}
+
+export interface SampledFields {
+  fields: JsonObject;
+  /** Names of the fields that refer to a secret. */
+  secretNames: string[];
+  /** References to what there is not. */
+  unknown: { name: string; message: string }[];
+  /** Whether the value of that field is known only when it is opened, so that nothing can be said against it now. */
+  opensLater(name: string): boolean;
+}
+
 /** What a provider or the catalog is asked before a workflow is accepted. */
 interface NodeQuestion {
   /** Fields that the answer depends on: not asked where one of them is still to come. */
   from: readonly string[];
   /** Null: nobody can tell now, which does not stop the workflow from being accepted. */
-  ask(services: Services, workspace: string, fields: JsonObject): Promise<FieldProblem[] | null>;
+  ask(
+    services: Services,
+    workspace: string,
+    fields: JsonObject,
+    asking: QuestionContext,
+  ): Promise<FieldProblem[] | null>;
   /** Of whom it is asked: who could not answer one question is asked no further one. */
   askedOf?(fields: JsonObject): string;
 }
@@ -79,6 +107,8 @@ export interface NodeRules {
   unique?: string;
   target?: NodeTarget;
   question?: NodeQuestion;
+  /** For a kind that makes a server: which one, to tell what it costs. */
+  price?(fields: JsonObject): { provider: string; plan: string; zone: string };
   /** The field whose values may be references to secrets: `prepare` gets them opened, and must not store them open. */
   secrets?: string;
 }

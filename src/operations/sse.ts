@@ -170,7 +170,7 @@ export async function stream(
     .then(
       () => raw.end(),
       (error: unknown) => {
-        if (!signal.aborted) request.log.warn({ err: error }, 'an event stream broke off');
+        if (!signal.aborted) request.log.warn({ err: error }, 'an event stream ended unexpectedly');
         raw.destroy();
       },
     )

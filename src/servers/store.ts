@@ -191,6 +191,12 @@ export async function removeServer(tx: Queryable, id: string): Promise<void> {
   await tx.deleteFrom('provisioning.servers').where('id', '=', id).execute();
 }
 
+/** Null where there is no such server any more. */
+export async function hostnameOf(db: Queryable, id: string): Promise<string | null> {
+  const row = await db.selectFrom('provisioning.servers').select('hostname').where('id', '=', id).executeTakeFirst();
+  return row?.hostname ?? null;
+}
+
 /** Whether the hostname is free in the workspace. */
 export async function hostnameTaken(db: Queryable, workspace: string, hostname: string): Promise<boolean> {
   const row = await db

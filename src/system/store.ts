@@ -38,7 +38,7 @@ interface DatabaseFigures {
   /** Ended in the last five minutes. */
   finished: OperationCount[];
   replicas: number;
-  /** Servers that nobody knows, by provider. */
+  /** Orphaned servers, by provider. */
   orphans: { provider: string; count: number }[];
   /** Servers that their provider has no more, and those that it has otherwise than they were left. */
   servers: { missing: number; drifted: number };

@@ -1,6 +1,6 @@
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 
-/** A key pair. The private part is never logged, and never leaves but sealed. */
+/** A key pair. The private part is never logged, and leaves only encrypted. */
 export interface SshKeyPair {
   /** `ssh-ed25519 AAAA… comment`. */
   publicKey: string;

@@ -25,7 +25,7 @@ import {
 } from './delivery-store.ts';
 import { eventName, isWanted } from './events.ts';
 import { type Outcome, post, TRY_MS } from './send.ts';
-import { outboundOf, payloadOf, sealContext } from './service.ts';
+import { encryptionContext, outboundOf, payloadOf } from './service.ts';
 import { signedHeaders } from './signature.ts';
 import { type ActiveWebhook, activeWebhooks, anyActive, deactivate, noteFailing, noteWorking } from './store.ts';
 
@@ -71,7 +71,7 @@ export function startWebhooks(tools: Tools): { stop(): Promise<void> } {
     timer = setTimeout(() => {
       hinted = false;
       round = look()
-        .catch((error: unknown) => logger.warn({ err: error }, 'webhooks could not be looked after; trying again'))
+        .catch((error: unknown) => logger.warn({ err: error }, 'processing webhooks failed; trying again'))
         .finally(() => {
           round = undefined;
           schedule(hinted ? GATHER_MS : LOOK_MS);
@@ -104,7 +104,7 @@ export function startWebhooks(tools: Tools): { stop(): Promise<void> } {
     })) {
       const done = deliver(tools, claimed, stopped.signal)
         .catch((error: unknown) =>
-          logger.warn({ err: error, delivery: claimed.id }, 'how a delivery went is unknown; it is sent once more'),
+          logger.warn({ err: error, delivery: claimed.id }, 'the outcome of a delivery is unknown; it is sent again'),
         )
         .finally(() => {
           sending.delete(claimed.id);
@@ -230,7 +230,7 @@ async function attempt(tools: Tools, claimed: Claimed, signal: AbortSignal): Pro
   let headers: Record<string, string>;
   try {
     const secrets = [secret, ...(previous === null ? [] : [previous])];
-    const opened = secrets.map((sealed) => tools.encryption.decrypt(sealed, sealContext(webhookId)));
+    const opened = secrets.map((encrypted) => tools.encryption.decrypt(encrypted, encryptionContext(webhookId)));
     headers = signedHeaders(id, payload, opened, new Date());
   } catch (error) {
     // Of this replica's making (another master key): visible in the log of deliveries.

@@ -27,8 +27,8 @@ import {
 const OVERLAP_HOURS = 24;
 const DEFAULT_EVENTS = ['operation.completed', 'operation.failed', 'operation.cancelled'];
 
-/** What a webhook's secret is sealed for: it opens for nothing else. */
-export function sealContext(id: string): string {
+/** What a webhook's secret is encrypted for: it opens for nothing else. */
+export function encryptionContext(id: string): string {
   return `secret of webhook ${id}`;
 }
 
@@ -109,7 +109,7 @@ export async function createWebhook(services: Services, mutation: Mutation, body
     events,
     workspace,
     active,
-    secret: services.encryption.encrypt(secret, sealContext(id)),
+    secret: services.encryption.encrypt(secret, encryptionContext(id)),
     authority: authorityOf(principal),
   });
   audit({
@@ -147,7 +147,7 @@ export async function changeWebhook(
   const change: WebhookChange = { ...plain };
   if (secret !== undefined) {
     change.secret = {
-      sealed: services.encryption.encrypt(secret, sealContext(id.toLowerCase())),
+      encrypted: services.encryption.encrypt(secret, encryptionContext(id.toLowerCase())),
       overlapHours: OVERLAP_HOURS,
     };
   }

@@ -68,7 +68,7 @@ export interface WebhookChange {
   events?: string[];
   active?: boolean;
   /** Encrypted. The one before goes on signing for `overlapHours`. */
-  secret?: { sealed: string; overlapHours: number };
+  secret?: { encrypted: string; overlapHours: number };
 }
 
 /**
@@ -95,7 +95,7 @@ export async function updateWebhook(
       ...(secret === undefined
         ? {}
         : {
-            secret: secret.sealed,
+            secret: secret.encrypted,
             previous_secret: sql<string>`secret`,
             previous_secret_until: sql<Date>`now() + make_interval(hours => ${secret.overlapHours}::int)`,
           }),

@@ -214,7 +214,7 @@ test('a new secret signs beside the old one for a while', async () => {
   for (const good of [given, next]) new Verifier(good).verify(body, headers as Record<string, string>);
 });
 
-test('the secret is shown once, is sealed in the database, and is in no log', async () => {
+test('the secret is shown once, is encrypted in the database, and is in no log', async () => {
   const { id, secret } = await makeWebhook(admin, { url: `${receiver.url}/shy` });
   const bare = secret.slice('whsec_'.length);
   for (const route of ['/v1/webhooks', `/v1/webhooks/${id}`, `/v1/webhooks/${id}/deliveries`, '/v1/audit']) {

@@ -1,10 +1,11 @@
 /**
  * Whatever a user writes, an evaluation answers, refuses, or is ended within its budget, and the thread of the server does
- * next to nothing meanwhile. BUDGET_RUNS says how many definitions are tried, BUDGET_SEED replays a run.
+ * next to nothing meanwhile. BUDGET_RUNS says how many definitions are tried.
  */
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import fc from 'fast-check';
+import { tellSeed } from '../../test/support/seed.ts';
 import type { JsonObject } from '../documents/json.ts';
 import { ApplicationError } from '../errors.ts';
 import './kinds/rules.ts';
@@ -14,7 +15,7 @@ import { loadDefinition, planWorkflow } from './evaluation.ts';
 after(closeEvaluation);
 
 const RUNS = Number(process.env.BUDGET_RUNS ?? 60);
-const SEED = Number(process.env.BUDGET_SEED ?? Date.now() % 1_000_000);
+const SEED = tellSeed();
 /** Small, so that many are tried. Milliseconds of processor time, of which a thread may take some more until it is seen. */
 const LIMIT = { milliseconds: 300, work: 1_000_000 };
 const SLACK_MS = 700;
@@ -121,7 +122,7 @@ function ownTime(): number {
   return (user + system) / 1_000;
 }
 
-test(`any definition holds the budget (BUDGET_SEED=${SEED} BUDGET_RUNS=${RUNS})`, async () => {
+test(`any definition holds the budget (PROVISIONING_TEST_SEED=${SEED} BUDGET_RUNS=${RUNS})`, async () => {
   await fc.assert(
     fc.asyncProperty(definition, value, async (text, x) => {
       const budget: Budget = { owner: 'somebody', ...LIMIT, patient: true };

@@ -2,8 +2,11 @@
 
 import type { Json, JsonObject } from '../documents/json.ts';
 import type { Services } from '../http/section.ts';
+import type { NodeRules } from '../operations/node.ts';
 import { type PricedServer, priceReader, totals } from '../servers/prices.ts';
 import { askInTime } from '../servers/provider-check.ts';
+import type { Kind } from './kinds/plain-rules.ts';
+import { rulesOf } from './kinds/rules.ts';
 import type { Plan } from './planning/contract.ts';
 
 /**
@@ -18,23 +21,32 @@ export async function costsOf(
   const { servers, unplanned } = makersIn(plan);
   const readers = new Map<string, Awaited<ReturnType<typeof priceReader>> | null>();
   const priced: PricedServer[] = [];
-  for (const { provider, plan: size, zone } of servers) {
-    const name = String(provider);
-    if (!readers.has(name)) {
-      const account = await providers.for(name, workspace).catch(() => null);
-      readers.set(name, account === null ? null : await askInTime((options) => priceReader(account, options)));
+  for (const { provider, ...server } of servers) {
+    if (!readers.has(provider)) {
+      const account = await providers.for(provider, workspace).catch(() => null);
+      readers.set(provider, account === null ? null : await askInTime((options) => priceReader(account, options)));
     }
-    priced.push(readers.get(name)?.({ plan: String(size), zone: String(zone) }) ?? { price: null });
+    priced.push(readers.get(provider)?.(server) ?? { price: null });
   }
   const { costs, unpriced } = totals(priced);
   return { costs, unpriced: unpriced + unplanned };
 }
 
+type PriceOf = NonNullable<NodeRules['price']>;
+
+/** Undefined for a kind that makes no server. */
+function priceOf(kind: Kind | undefined): PriceOf | undefined {
+  return kind === undefined ? undefined : rulesOf(kind).price;
+}
+
 /** What is known of the servers that a plan makes, and how many steps that make servers are not planned yet. */
-function makersIn(plan: Plan, creators: Map<string, number> = new Map()): { servers: JsonObject[]; unplanned: number } {
+function makersIn(
+  plan: Plan,
+  creators: Map<string, number> = new Map(),
+): { servers: ReturnType<PriceOf>[]; unplanned: number } {
   const kinds = new Map(plan.steps.map(({ id, kind }) => [id, kind]));
   const nodes = plan.nodes.filter(({ skipped }) => !skipped);
-  const own = nodes.flatMap(({ step, known }) => (kinds.get(step) === 'server.create' ? [known] : []));
+  const own = nodes.flatMap(({ step, known }) => priceOf(kinds.get(step))?.(known) ?? []);
   const later = nodes.filter((node) => kinds.get(node.step) === 'workflow' && node.with === null);
   const inner = plan.inner.map((nested) => makersIn(nested.plan, creators));
   return {
@@ -57,7 +69,7 @@ function creatorsIn(plan: Plan, type: Json | undefined, known: Map<string, numbe
     known.get(type) ??
     operations.reduce((sum, { kind, with: given }) => {
       if (kind === 'workflow') return sum + creatorsIn(plan, (given as JsonObject | undefined)?.workflow_type, known);
-      return sum + (kind === 'server.create' ? 1 : 0);
+      return sum + (priceOf(kind) === undefined ? 0 : 1);
     }, 0);
   known.set(type, count);
   return count;

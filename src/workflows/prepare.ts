@@ -84,7 +84,7 @@ export async function prepareWorkflow(
   await checkOutside(services, principal, request.workspace, { definition, plan, given }, budget);
   const where = { name: request.workspace, directory };
   // What a plan costs must not decide whether its secrets are encrypted: each further one has a budget of its own.
-  const sealed = await withoutSecrets(
+  const stored = await withoutSecrets(
     db,
     where,
     sources,
@@ -97,7 +97,7 @@ export async function prepareWorkflow(
   return {
     type: request.definition === undefined ? (request.workflow_type ?? null) : definition.name,
     settings,
-    ...sealed,
+    ...stored,
   };
 }
 
@@ -196,8 +196,8 @@ export async function prepareNested(
   await requirePermissions(principal, workspace, definition, plan, budget);
   const directory = await workspaceDirectory(services.db, workspace);
   const where = { name: workspace, directory };
-  const sealed = await withoutSecrets(services.db, where, sources, { plan, given }, { replan, budget: () => budget });
-  return { type: nested.type, settings, ...sealed };
+  const stored = await withoutSecrets(services.db, where, sources, { plan, given }, { replan, budget: () => budget });
+  return { type: nested.type, settings, ...stored };
 }
 
 /** @throws 403 naming the first step that asks for what the caller may not do. */

@@ -8,8 +8,8 @@ const CREDENTIALS_JSON = sql.raw<string>(`json_build_object(
   'updated_at', to_char(updated_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
   'updated_by', updated_by)::text`);
 
-/** Sealed credentials of one workspace at one provider; null where it has none. */
-export async function sealedCredentials(db: Queryable, provider: string, workspace: string): Promise<string | null> {
+/** Encrypted credentials of one workspace at one provider; null where it has none. */
+export async function encryptedCredentials(db: Queryable, provider: string, workspace: string): Promise<string | null> {
   const row = await db
     .selectFrom('provisioning.provider_credentials')
     .select('credentials')
@@ -19,8 +19,8 @@ export async function sealedCredentials(db: Queryable, provider: string, workspa
   return row?.credentials ?? null;
 }
 
-/** All sealed credentials. */
-export async function allSealedCredentials(
+/** All encrypted credentials. */
+export async function allEncryptedCredentials(
   db: Queryable,
 ): Promise<{ provider: string; workspace: string; credentials: string }[]> {
   return db
@@ -42,11 +42,11 @@ export async function listCredentials(db: Queryable, workspace: string): Promise
 /** @returns the row as JSON text. */
 export async function putCredentials(
   tx: Queryable,
-  row: { workspace: string; provider: string; sealed: string; fields: string[]; by: string },
+  row: { workspace: string; provider: string; encrypted: string; fields: string[]; by: string },
 ): Promise<string> {
   const { rows } = await sql<{ json: string }>`
     insert into provisioning.provider_credentials (workspace, provider, credentials, fields, updated_by)
-    values (${row.workspace}, ${row.provider}, ${row.sealed}, ${row.fields}::text[], ${row.by})
+    values (${row.workspace}, ${row.provider}, ${row.encrypted}, ${row.fields}::text[], ${row.by})
     on conflict (workspace, provider) do update
       set credentials = excluded.credentials, fields = excluded.fields, updated_by = excluded.updated_by, updated_at = now()
     returning ${CREDENTIALS_JSON} as json`.execute(tx);

@@ -11,11 +11,11 @@ import { type Provider, ProviderError } from '../providers/contract.ts';
 import type { KeptAccounts, ProviderRegistry } from '../providers/registry.ts';
 import { nearMatches } from '../util/near-matches.ts';
 import {
-  allSealedCredentials,
+  allEncryptedCredentials,
   deleteCredentials,
+  encryptedCredentials,
   listCredentials,
   putCredentials,
-  sealedCredentials,
   serversAt,
 } from './credentials-store.ts';
 import { findWorkspace, lockWorkspace } from './store.ts';
@@ -23,25 +23,25 @@ import { findWorkspace, lockWorkspace } from './store.ts';
 /** Whoever sets credentials waits no longer than this for the cloud to try them. Seconds. */
 const PATIENCE = 10;
 
-/** What credentials are sealed for: they open for nothing else. */
+/** What credentials are encrypted for: they open for nothing else. */
 function contextOf(provider: string, workspace: string): string {
   return `credentials of ${workspace} at ${provider}`;
 }
 
 /** The workspaces' accounts for the registry. */
 export function keptAccounts(db: Queryable, encryption: Encryption): KeptAccounts {
-  const opened = (sealed: string, provider: string, workspace: string): Credentials =>
-    JSON.parse(encryption.decrypt(sealed, contextOf(provider, workspace)));
+  const opened = (encrypted: string, provider: string, workspace: string): Credentials =>
+    JSON.parse(encryption.decrypt(encrypted, contextOf(provider, workspace)));
   return {
     async find(provider, workspace) {
-      const sealed = await sealedCredentials(db, provider, workspace);
-      return sealed === null ? null : opened(sealed, provider, workspace);
+      const encrypted = await encryptedCredentials(db, provider, workspace);
+      return encrypted === null ? null : opened(encrypted, provider, workspace);
     },
     async list() {
-      return (await allSealedCredentials(db)).map(({ provider, workspace, credentials: sealed }) => ({
+      return (await allEncryptedCredentials(db)).map(({ provider, workspace, credentials: encrypted }) => ({
         provider,
         workspace,
-        credentials: opened(sealed, provider, workspace),
+        credentials: opened(encrypted, provider, workspace),
       }));
     },
   };
@@ -191,8 +191,8 @@ export async function setCredentials(
     );
   }
   const fields = Object.keys(credentials).toSorted();
-  const sealed = encryption.encrypt(JSON.stringify(credentials), contextOf(provider, workspace));
-  const body = await putCredentials(tx, { workspace, provider, sealed, fields, by: principal.name });
+  const encrypted = encryption.encrypt(JSON.stringify(credentials), contextOf(provider, workspace));
+  const body = await putCredentials(tx, { workspace, provider, encrypted, fields, by: principal.name });
   audit({ action: 'credentials.set', workspace, resource: `credentials:${provider}`, details: { fields } });
   return { body };
 }

@@ -88,7 +88,7 @@ async function beforeItActs<T>(accept: () => Promise<T>, then: () => Promise<voi
 }
 
 describe('protection', () => {
-  test('is set at creation, shown, holds against every request, and is removed again', async () => {
+  test('O16: is set at creation, shown, holds against every request, and is removed again', async () => {
     const { server: made } = await makeServer(admin, 'kept-01', { protect: true });
     assert.equal((await read(made.id)).protect, true);
     for (const query of ['', '?force=true', '?force=true&check_mode=true']) {
@@ -269,7 +269,7 @@ describe('protection', () => {
     assert.equal((await read(twice.id)).expires_at, before, 'what the run itself has set twice is not undone');
   });
 
-  test('set after the acceptance, holds when an operation would act', async () => {
+  test('O16: set after the acceptance, holds when an operation would act', async () => {
     const { server: made } = await makeServer(admin, 'late-01');
     const { server: machine } = await makeServer(admin, 'late-02');
     const { server: carrier } = await makeServer(admin, 'late-03');
@@ -329,7 +329,7 @@ describe('protection', () => {
     assert.equal((await ended(admin, id)).status, 'completed');
   });
 
-  test('set while a rollback waits to delete, leaves it standing', async () => {
+  test('O16: set while a rollback waits to delete, leaves it standing', async () => {
     const run = await runBatch(admin, [makes('made', 'begun-03')]);
     const id = String((await stepsOf(admin, run.id))[0]?.result?.server_id);
     // Holds the only place that there is.
@@ -354,7 +354,7 @@ describe('protection', () => {
     assert.ok((await hostsInCloud(database)).includes('begun-03'));
   });
 
-  test('set while a server is made, keeps what tidies up from deleting it', async () => {
+  test('O16: set while a server is made, keeps what tidies up from deleting it', async () => {
     const asked = await askForServer(admin, 'begun-02');
     const { rows } = await pool.query("select id from provisioning.servers where hostname = 'begun-02'");
     const [{ id }] = rows;

@@ -89,7 +89,7 @@ test('servers: both replicas at once, and what was deleted makes room', async ()
   assert.equal((await ended(admin, expectOk(await ask('count', 'after')).id)).status, 'completed');
 });
 
-test('processors and memory: of new servers and of larger ones, those under way included', async () => {
+test('O17: processors and memory: of new servers and of larger ones, those under way included', async () => {
   await makeWorkspace('sizes');
   const { server: old } = await makeServer(admin, 'old', { workspace: 'sizes', plan: '2xCPU-4GB' });
   // What was there before the limit counts.
@@ -150,7 +150,7 @@ test('monthly cost: as the provider tells it; a cloud that tells no price is ref
   assert.equal((await ended(admin, expectOk(await ask('costs', 's-1')).id)).status, 'completed');
 });
 
-test('nodes of a workflow, nested ones and rollbacks', async () => {
+test('O17: nodes of a workflow, nested ones and rollbacks', async () => {
   await makeWorkspace('graph', { servers: 1, cpus: 4 });
   const { server: kept } = await makeServer(admin, 'kept', { workspace: 'graph', plan: '4xCPU-8GB' });
   const steps = [
@@ -232,7 +232,7 @@ test('schedules: the workflow that one starts meets the limit', async () => {
   assert.deepEqual(await serversOf('timed'), []);
 });
 
-test('a machine that is imported, servers that are adopted, and one that is made anew', async () => {
+test('O17: a machine that is imported, servers that are adopted, and one that is made anew', async () => {
   await makeWorkspace('brought', { servers: 1 });
   const { server: ours } = await makeServer(admin, 'ours', { workspace: 'brought' });
   const machine = { workspace: 'brought', hostname: 'machine', ip_address: '127.0.0.1' };

@@ -1,6 +1,7 @@
 /**
- * O10 of docs/contracts/operation.md, at every request that changes something: with `check_mode` it answers what the
- * request would, and changes nothing: no row, no file, nothing at a provider. A new endpoint needs a line in REQUESTS.
+ * Rules of docs/contracts/operation.md at every request that changes something. O7, O10: with `check_mode` it answers what the
+ * request would, and changes nothing: no row, no file, nothing at a provider. O9: what it changes is locked. O16, O17: it is held
+ * against protection and against the limits of the workspace. A new endpoint needs a line in REQUESTS.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -8,6 +9,7 @@ import { once } from 'node:events';
 import { readdir, readFile } from 'node:fs/promises';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
+import { OPERATION_KINDS } from '../../src/operation-kinds.ts';
 import { generateSshKey } from '../../src/transports/keys.ts';
 import { expectError, expectOk, makeServer, makeUser, PROOF, USER_PASSWORD } from '../support/acceptance.ts';
 import { assertNotStored } from '../support/canaries.ts';
@@ -462,13 +464,41 @@ test('every endpoint that changes something is among those that are tried here',
   assert.deepEqual(changing.map(({ method, path }) => `${method} ${path}`).sort(), tried.sort());
 });
 
+/** Kinds that lock nothing: they make something new, or only look, or are done when they are accepted. */
+const LOCK_NOTHING = [
+  ...[
+    'server.adopt',
+    'server.create',
+    'server.guard',
+    'server.import',
+    'server.refresh',
+    'taskserv.check',
+    'taskserv.guard',
+  ],
+  ...['workflow.run'],
+];
+
+test('O7, O9, O10: every kind that a request starts is tried here, and locks what it changes', () => {
+  const requests = Object.values(REQUESTS).map((request) => request());
+  const tried = new Set(requests.flatMap(({ kind }) => kind ?? []));
+  const started = OPERATION_KINDS.filter(
+    ({ endpoints, startedBy = '' }) => endpoints.length > 0 || /`(POST|PATCH) /.test(startedBy),
+  );
+  assert.deepEqual([...tried].sort(), started.map(({ kind }) => kind).sort());
+  const locks = new Set(requests.flatMap(({ kind, resource }) => (resource === undefined ? [] : (kind ?? []))));
+  assert.deepEqual(
+    [...tried].filter((kind) => !locks.has(kind)).sort(),
+    LOCK_NOTHING.filter((kind) => !locks.has(kind)),
+  );
+});
+
 for (const [name, request] of Object.entries(REQUESTS)) {
   const endpoint = changing.find(({ method, path }) => endpointOf(name) === `${method} ${path}`);
   if (endpoint === undefined) throw new Error(`There is no ${name} with check_mode.`);
   describe(`${name}, only checked`, () => {
     // Also where the other place says the contrary.
     for (const where of ['query', 'body'] as const) {
-      test(`is answered and changes nothing (asked for in the ${where})`, async () => {
+      test(`O10: is answered and changes nothing (asked for in the ${where})`, async () => {
         const state = await everything();
         const { kind } = request();
         const answer = await send(endpoint, checkMode(request(), where));
@@ -497,7 +527,7 @@ for (const [name, request] of Object.entries(REQUESTS)) {
       });
     }
 
-    test('is refused as the request itself is', async () => {
+    test('O7, O9: is refused as the request itself is, also where another operation has what it changes', async () => {
       const same = async (wrong: Sent, status: number) => {
         const real = await send(endpoint, wrong);
         expectError(real, status);
@@ -531,6 +561,49 @@ for (const [name, request] of Object.entries(REQUESTS)) {
     });
   });
 }
+
+/** Which kinds are refused with this error when each request is checked. */
+async function refusedWith(code: string): Promise<string[]> {
+  const refused = new Set<string>();
+  for (const [name, request] of Object.entries(REQUESTS)) {
+    const { kind } = request();
+    const endpoint = changing.find(({ method, path }) => endpointOf(name) === `${method} ${path}`);
+    if (kind === undefined || kind === 'server.import' || endpoint === undefined) continue;
+    const { body } = await send(endpoint, checkMode(request(), 'query'));
+    if ((body as { error?: string }).error === code) refused.add(kind);
+    else await ended(admin, (body as Operation).id);
+  }
+  return [...refused].sort();
+}
+
+test('O16: what is protected is deleted by no kind', async () => {
+  const things = ['servers/server', 'taskservs/taskserv', 'orphans/orphan'].map((thing) => {
+    const [list, name = ''] = thing.split('/');
+    return `/v1/${list}/${ids[name]}`;
+  });
+  for (const path of things) expectOk(await admin.request('PATCH', path, { protect: true }));
+  assert.deepEqual(await refusedWith('PROTECTED'), [
+    'orphan.delete',
+    'server.delete',
+    'server.repair',
+    'taskserv.delete',
+  ]);
+  for (const path of things) expectOk(await admin.request('PATCH', path, { protect: false }));
+});
+
+test('O17: what makes a server or enlarges one is held against the limits of its workspace', async () => {
+  const limit = async (limits: object) => {
+    for (const name of ['default', 'other'])
+      expectOk(await admin.request('PATCH', `/v1/workspaces/${name}`, { limits }));
+  };
+  await limit({ servers: 0, cpus: 1 });
+  // What a workflow makes meets the limits in its nodes.
+  const refused = ['server.adopt', 'server.create', 'server.repair', 'server.resize'];
+  assert.deepEqual(await refusedWith('LIMIT_REACHED'), refused);
+  const machine = REQUESTS['POST /v1/servers/import']?.();
+  expectError(await admin.request('POST', '/v1/servers/import', machine?.body), 409, 'LIMIT_REACHED');
+  await limit({ servers: null, cpus: null });
+});
 
 test('nobody is told of a check', async () => {
   const { rows } = await pool.query(`select 1 from provisioning.webhook_deliveries where ${CHECKS}`);

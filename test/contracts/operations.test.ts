@@ -1,6 +1,6 @@
 /**
- * Every kind of operation, held to docs/contracts/operation.md. What needs a server is proven in check-mode.test.ts (O4, O6 to
- * O10); that steps may run twice (O11), in test/recovery.
+ * Every kind of operation, held to docs/contracts/operation.md. What needs a server is proven in check-mode.test.ts (O6 to O10,
+ * O16, O17) and in steps.test.ts (O2, O4, O9, O11).
  */
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';

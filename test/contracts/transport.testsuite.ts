@@ -173,7 +173,11 @@ export function transportSuite(name: string, setUp: () => Promise<TransportSetup
         const { stdout } = await run(`grep -lszE '^(marker-)?${marker}$' /proc/[0-9]*/cmdline || :`);
         return stdout;
       };
-      const newMarker = () => `9${String(Math.floor(Math.random() * 1e9))}`;
+      let markers = 0;
+      const newMarker = () => {
+        markers += 1;
+        return `9${process.pid}${markers}`;
+      };
 
       test('T11: the signal ends the whole tree of processes before the call rejects, with the reason itself', async () => {
         const marker = newMarker();

@@ -15,8 +15,9 @@ import { tellSeed } from './seed.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const BUNDLE = currentBundle(ROOT);
+const SOURCES = path.join(ROOT, 'src/main.ts');
 /** The server's bundle, which a whole run makes first (global-setup.ts); by hand and without one, the sources. */
-export const MAIN = BUNDLE ?? path.join(ROOT, 'src/main.ts');
+export const MAIN = BUNDLE ?? SOURCES;
 /**
  * For the environment of its processes. What they have compiled stays, so that the next ones start in half the time: the
  * bundle's beside the bundle, that of the sources here.
@@ -39,6 +40,8 @@ export interface ServerOptions {
   settings?: Record<string, string>;
   /** `NODE_OPTIONS` of its process. */
   nodeOptions?: string;
+  /** Not from the bundle, so that `nodeOptions` can reach into its modules. */
+  fromSources?: boolean;
 }
 
 export interface Answer<T = unknown> {
@@ -120,17 +123,19 @@ export interface CommandRun {
 /**
  * Runs `provisioning` with these arguments.
  * @param settings PROVISIONING_… without the prefix; no others apply. @param environment further variables.
+ * @param main the module that is run.
  */
 export function spawnProvisioning(
   args: string[],
   settings: Record<string, string>,
   environment: Record<string, string> = {},
+  main = MAIN,
 ): CommandRun {
   const inherited = Object.entries(process.env).filter(
     ([name]) => !name.startsWith('PROVISIONING_') && !['NODE_TEST_CONTEXT', 'NODE_COMPILE_CACHE'].includes(name),
   );
   const own = Object.entries(settings).map(([name, value]) => [`PROVISIONING_${name}`, value]);
-  const child = spawn(process.execPath, [MAIN, ...args], {
+  const child = spawn(process.execPath, [main, ...args], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
       ...COMPILE_CACHE,
@@ -184,6 +189,7 @@ export async function startTestServer(options: ServerOptions = {}): Promise<Test
     ['serve'],
     settings,
     options.nodeOptions === undefined ? {} : { NODE_OPTIONS: options.nodeOptions },
+    options.fromSources === true ? SOURCES : MAIN,
   );
   const running = () => child.exitCode === null && child.signalCode === null;
   const end = async (signal: NodeJS.Signals) => {

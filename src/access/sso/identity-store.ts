@@ -200,7 +200,7 @@ export async function noteVerified(tx: Queryable, sessionId: string, tokens: str
     where session_id = ${sessionId}`.execute(tx);
 }
 
-/** Those of before are spent; whether the issuer vouches is not known yet. */
+/** The previous tokens are used up; whether the issuer confirms the user is not known yet. */
 export async function noteTokens(db: Queryable, sessionId: string, tokens: string): Promise<void> {
   await sql`update provisioning.sso_sessions set tokens = ${tokens} where session_id = ${sessionId}`.execute(db);
 }

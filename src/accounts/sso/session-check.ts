@@ -89,7 +89,7 @@ async function ask(checking: Checking, sessionId: string, claim: SessionClaim): 
     }
     await noteUnanswered(db, sessionId, RETRY_SECONDS);
     if (!(error instanceof IssuerError)) throw error;
-    logger.warn({ session_id: sessionId, reason: error.message }, 'an issuer could not be asked about a session');
+    logger.warn({ session_id: sessionId, reason: error.message }, 'could not check a session with its issuer');
   }
 }
 

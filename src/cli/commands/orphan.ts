@@ -38,7 +38,7 @@ function protection(protect: boolean): CommandDefinition {
   };
 }
 
-/** Servers at providers that nobody knows. */
+/** Orphaned servers at providers. */
 export const orphanCommands: readonly CommandDefinition[] = [
   listCommand({
     name: 'orphan list',

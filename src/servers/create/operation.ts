@@ -58,6 +58,7 @@ export const createServer = defineOperation({
         }),
       askedOf: ({ provider }) => String(provider),
     },
+    price: ({ provider, plan, zone }) => ({ provider: String(provider), plan: String(plan), zone: String(zone) }),
     prepare: ({ db, providers }, _principal, { workspace, fields }) =>
       learnSizes(db, providers, workspace, [placeOf(fields as unknown as CreateServer)]),
     // Its resource is the new server.

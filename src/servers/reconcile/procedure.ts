@@ -7,7 +7,7 @@ import { sleep } from '../../util/sleep.ts';
 import { EXISTING } from '../existing.ts';
 import { expiresAtStill } from '../guards/store.ts';
 import { findRef, queueOf, type ServerChange, tellOf, withAccount } from '../server-change.ts';
-import { removeServer, updateServer } from '../store.ts';
+import { hostnameOf, removeServer, updateServer } from '../store.ts';
 
 interface ReconcileInput extends ServerChange {
   /** The interrupted change was a deletion: a server that is gone is what was wanted. */
@@ -74,7 +74,7 @@ export async function reconcileAfter(
   const { server_id, provider, provider_ref, create_operation_id, previous_status } = input;
   return {
     kind: 'server.reconcile',
-    title: `Record the state of ${server_id} after an interrupted change`,
+    title: `Record the state of ${(await hostnameOf(tx, server_id)) ?? server_id} after an interrupted change`,
     resource: `server:${server_id}`,
     input: {
       server_id,

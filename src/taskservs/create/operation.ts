@@ -12,7 +12,8 @@ import {
   type TaskservDefinition,
 } from '../../catalog/catalog.ts';
 import { shortId, uuidv7 } from '../../database/uuid.ts';
-import { errors } from '../../errors.ts';
+import { isObject } from '../../documents/json.ts';
+import { ApplicationError, errors, type FieldProblem } from '../../errors.ts';
 import { type Budget, requestBudget } from '../../evaluation/pool.ts';
 import type { Mutation } from '../../http/mutation.ts';
 import type { Services } from '../../http/section.ts';
@@ -79,6 +80,25 @@ export const createTaskserv = defineOperation({
     permission: 'taskserv_create',
     target: { what: 'server', permission: 'server_update', field: 'servers' },
     secrets: 'config',
+    question: {
+      from: ['name', 'config'],
+      async ask(services, workspace, { name, config }, asking) {
+        const { fields, secretNames, unknown, opensLater } = await asking.withSamples(isObject(config) ? config : {});
+        if (unknown.length > 0) return unknown.map((one) => ({ field: `config.${one.name}`, message: one.message }));
+        const body = { workspace, name: String(name), servers: ['any'], config: fields };
+        try {
+          const directory = await workspaceDirectory(services.db, workspace);
+          const catalog = await asking.once('catalog', () => loadCatalog(directory));
+          const checked = await checkCreate(services, asking.principal, body, asking.budget, catalog);
+          requireSecretFields(secretNames, checked.secretNames);
+          return [];
+        } catch (error) {
+          if (!(error instanceof ApplicationError) || error.status !== 400 || !Array.isArray(error.details))
+            throw error;
+          return (error.details as FieldProblem[]).filter(({ field }) => !opensLater(field.replace(/^config\./, '')));
+        }
+      },
+    },
     async prepare(services, principal, { workspace, fields, secretNames, budget }) {
       // The fields were held against the schema of this very request.
       const body = { ...fields, workspace } as unknown as CreateTaskserv;
@@ -141,7 +161,7 @@ export interface CheckedCreate {
  * Everything that can be said against the request by the catalog alone. Reads files, so it runs before the transaction.
  * @param catalog of the workspace, where it has been read already.
  */
-export async function checkCreate(
+async function checkCreate(
   { db }: Services,
   principal: Principal,
   body: CreateTaskserv,

@@ -16,7 +16,7 @@ import { inTurn } from './turn.ts';
 const MAX_LINES = 10_000;
 
 /** What was done with one taskserv on one host. */
-interface Deed {
+interface HostAction {
   taskserv: string;
   version: string;
   action: 'installed' | 'changed' | 'repaired' | 'unchanged';
@@ -25,7 +25,7 @@ interface Deed {
 /** The result of a host on which all went well. */
 export interface HostInstalled {
   platform: string | null;
-  deeds: Deed[];
+  deeds: HostAction[];
 }
 
 /** Brings the wanted taskserv with all that it requires onto the host, and notes it. @throws OperationError. */
@@ -44,7 +44,7 @@ export async function installOnHost(
     const facts = { hostname: host.hostname, address };
     const look = await lookAt(transport, items, facts, call.signal);
     const work: HostWork = { tools, transport, host, call, facts, wanted: input };
-    const deeds: Deed[] = [];
+    const deeds: HostAction[] = [];
     for (const item of items) {
       const { name } = item.definition;
       // What was seen at the look does not count any more once something was changed.
@@ -81,7 +81,7 @@ interface Before {
   health: Outcome | undefined;
 }
 
-async function ensureItem(work: HostWork, item: Item, before: Before): Promise<Deed> {
+async function ensureItem(work: HostWork, item: Item, before: Before): Promise<HostAction> {
   const { known, health: seen } = before;
   const { call, host } = work;
   const { name } = item.definition;
@@ -90,7 +90,7 @@ async function ensureItem(work: HostWork, item: Item, before: Before): Promise<D
   const installed = member && (known?.version ?? null) === null ? undefined : before.installed;
   const say = (line: string, fields: Record<string, unknown>) =>
     call.log(`${host.hostname}: ${line}`, { host: host.hostname, taskserv: name, ...fields });
-  const deed = (action: Deed['action']): Deed => ({ taskserv: name, version: item.version, action });
+  const deed = (action: HostAction['action']): HostAction => ({ taskserv: name, version: item.version, action });
   // Under way when a crash or a lost connection cut it off: not to be judged by what is there, but gone on with.
   const resumed = known?.status === 'installing' && known.operation_id === call.operationId;
   const same = installed?.digest === item.digest && !resumed;

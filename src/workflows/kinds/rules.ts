@@ -1,6 +1,6 @@
 /**
  * What can be said of each kind of node before anything runs: its fields, the permission it needs, and what its
- * fields are filled with where the definition is silent. Their handlers are in handlers.ts.
+ * fields are filled with where the definition is silent. How they are carried out: src/operation-kinds.ts.
  */
 import { provideToThreads } from '../../evaluation/pool.ts';
 import type { NodeRules } from '../../operations/node.ts';

@@ -6,6 +6,7 @@
 import type { StepCall } from '../../engine/procedure.ts';
 import { ApplicationError } from '../../errors.ts';
 import { isSpent, runBudget } from '../../evaluation/pool.ts';
+import { backoff } from '../../util/backoff.ts';
 import { renderWhen } from '../evaluation.ts';
 import { createRunContext } from './context.ts';
 import { createReport, nextRetry, soon, wokenByCancel } from './loop.ts';
@@ -213,17 +214,15 @@ async function goOn(run: Run): Promise<void> {
     // What their last try left behind is still being tidied up.
     for (const node of left) node.nextAttemptAt = new Date(Date.now() + TIDY_MS);
     // Not all runs at once, and less often where there is none for long.
-    const patience = Math.min(MAX_ROOM_MS, ROOM_MS * 2 ** run.full) * (0.5 + Math.random() / 2);
-    const until = new Date(Date.now() + patience);
+    const until = new Date(Date.now() + backoff(run.full + 1, ROOM));
     for (const node of held) scheduler.postponed(node, until);
     await tellFull(run, full);
     if (full !== null) return;
   }
 }
 
-/** How long nodes without room wait before they look again: at first, and at most. */
-const ROOM_MS = 1_000;
-const MAX_ROOM_MS = 4_000;
+/** How long nodes without room wait before they look again. Milliseconds. */
+const ROOM = { first: 1_000, most: 4_000 };
 
 /** Says why nodes wait for room, when they begin to. */
 async function tellFull(run: Run, full: string | null): Promise<void> {

@@ -258,8 +258,8 @@ async function makeReady(
   const request = { workflowId, position, key, workspace, kind, fields, secretNames: [], run, budget };
   const prepared = await refusing(position, async () => prepareNode(runtime, acting.principal, request));
   if (!rendered) return { node, request, prepared, rendered: null, given: new Map() };
-  const sealed = await withoutSecrets(runtime.services, workspace, kind, fields, prepared);
-  return { node, request, prepared, rendered: sealed.fields, given: sealed.given };
+  const stored = await withoutSecrets(runtime.services, workspace, kind, fields, prepared);
+  return { node, request, prepared, rendered: stored.fields, given: stored.given };
 }
 
 /** A node's fields as they are stored: with references in the place of secrets that became known when they were rendered. */

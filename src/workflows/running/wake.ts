@@ -1,4 +1,5 @@
 import type { Follower } from '../../operations/follow.ts';
+import { sleep } from '../../util/sleep.ts';
 
 /** Hints come in swarms: what arrives within this is looked at together. Milliseconds. */
 const GATHER_MS = 10;
@@ -58,7 +59,7 @@ export function createWake(follower: Follower): Wake {
         signal.removeEventListener('abort', wakeUp);
         resolve = null;
       }
-      if (woken) await new Promise((gathered) => setTimeout(gathered, GATHER_MS));
+      if (woken) await sleep(GATHER_MS);
       woken = false;
     },
     close() {

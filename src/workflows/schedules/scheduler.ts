@@ -2,6 +2,7 @@ import type { Logger } from 'pino';
 import { isDatabaseUnavailable, type Queryable } from '../../database/pool.ts';
 import { ApplicationError } from '../../errors.ts';
 import { insertAudit, mutateUnasked, UNASKED } from '../../http/mutation.ts';
+import { timeText } from '../../servers/guards/fields.ts';
 import { harmlessText } from '../../util/harmless.ts';
 import { startRounds } from '../../util/rounds.ts';
 import { prepareWorkflow } from '../prepare.ts';
@@ -40,7 +41,7 @@ export function startSchedules(runtime: Runtime, logger: Logger): { stop(): Prom
     const work = runDue(runtime, logger, id)
       .catch((error) => {
         if (!isDatabaseUnavailable(error))
-          logger.error({ err: error, schedule_id: id }, 'a schedule could not be run; it is tried again in a second');
+          logger.error({ err: error, schedule_id: id }, 'could not run a schedule; it is tried again in a second');
       })
       .finally(() => underWay.delete(id));
     underWay.set(id, work);
@@ -72,7 +73,7 @@ async function runDue(runtime: Runtime, logger: Logger, id: string): Promise<voi
     if (due === null) return;
     const reason = whyNot(due);
     if (reason !== null) {
-      await db.transaction().execute((tx) => moveOn(tx, id, apart, reason, 'active'));
+      await db.transaction().execute((tx) => moveOn(tx, id, apart, { error: reason, state: 'active' }));
       return;
     }
     const { workspace, workflow_type, parameters, authority } = due;
@@ -88,7 +89,7 @@ async function runDue(runtime: Runtime, logger: Logger, id: string): Promise<voi
       if (still === null) return;
       const late = whyNot(still);
       if (late !== null) {
-        await moveOn(mutation.tx, id, apart, late, 'active');
+        await moveOn(mutation.tx, id, apart, { error: late, state: 'active' });
         return;
       }
       const { id: workflowId } = await submitWorkflow(runtime.services, mutation, workspace, prepared);
@@ -104,18 +105,43 @@ async function runDue(runtime: Runtime, logger: Logger, id: string): Promise<voi
     if (isDatabaseUnavailable(error)) throw error;
     const known = error instanceof ApplicationError;
     if (!known)
-      logger.error({ err: error, schedule_id: id }, 'a schedule failed unexpectedly; it waits for its next time');
+      logger.error({ err: error, schedule_id: id }, 'a schedule failed unexpectedly; it runs again at its next time');
     const message = known ? error.message : 'an unexpected error; the log of the server has the details';
     const state = known && error.code === 'AUTHORITY_ENDED' ? 'authority_ended' : 'active';
-    await db.transaction().execute(async (tx) => {
-      const due = await moveOn(tx, id, apart, message, state);
-      if (due === null || !known || !error.denied) return;
-      await insertAudit(tx, UNASKED, `${due.authority.name} (schedule ${id})`, 'denied', {
-        ...{ action: 'workflow.submit', workspace: due.workspace, resource: `schedule:${id}` },
-        details: { code: error.code, message },
-      });
+    const told = await db.transaction().execute(async (tx) => {
+      const failed = await moveOn(tx, id, apart, { error: message, state });
+      if (failed === null) return null;
+      if (known && error.denied) {
+        await insertAudit(tx, UNASKED, `${failed.due.authority.name} (schedule ${id})`, 'denied', {
+          ...{ action: 'workflow.submit', workspace: failed.due.workspace, resource: `schedule:${id}` },
+          details: { code: error.code, message },
+        });
+      }
+      return tellFailure(runtime.services, tx, { ...failed, code: known ? error.code : 'INTERNAL_ERROR' });
     });
+    told?.afterCommit();
   }
+}
+
+/** Enters that a time has started nothing because of a failure, where events and webhooks tell it. */
+function tellFailure(
+  { engine }: Runtime['services'],
+  tx: Queryable,
+  { due, next, error, code }: MovedOn & { code: string },
+): Promise<{ afterCommit: () => void }> {
+  const { id, name, workspace, workflow_type } = due;
+  return engine.record(tx, {
+    kind: 'schedule.failed',
+    title: `The schedule ${name} could not start its workflow`,
+    workspace,
+    resource: `schedule:${id}`,
+    result: {
+      ...{ schedule_id: id, name, workflow_type, due_at: timeText(due.next_run_at), next_run_at: timeText(next) },
+      ...{ error_code: code, error },
+    },
+    lines: [error],
+    parentId: null,
+  });
 }
 
 /** Why this time starts nothing; null: it does. */
@@ -124,20 +150,26 @@ function whyNot({ busy, overlap, missed, next_run_at }: DueSchedule): string | n
   return busy && overlap === 'skip' ? 'its last workflow has not ended' : null;
 }
 
-/** @returns the schedule; null: another replica was faster. */
+interface MovedOn {
+  due: DueSchedule;
+  next: Date;
+  /** As it is stored. */
+  error: string;
+}
+
+/** @returns null: another replica was faster. */
 async function moveOn(
   tx: Queryable,
   id: string,
   apart: number,
-  error: string,
-  state: 'active' | 'authority_ended',
-): Promise<DueSchedule | null> {
+  { error, state }: { error: string; state: 'active' | 'authority_ended' },
+): Promise<MovedOn | null> {
   const due = await lockDue(tx, id);
   if (due === null) return null;
   const after = nextOf(due, apart);
-  const whole = after.error === null ? error : `${error}; ${after.error}`;
-  await advance(tx, id, after.next, { workflowId: null, error: harmlessText(whole), state });
-  return due;
+  const whole = harmlessText(after.error === null ? error : `${error}; ${after.error}`);
+  await advance(tx, id, after.next, { workflowId: null, error: whole, state });
+  return { due, next: after.next, error: whole };
 }
 
 /** When it is due next, `apart` seconds later at the earliest; with the reason where that is never. */

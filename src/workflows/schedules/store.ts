@@ -17,6 +17,7 @@ export const SCHEDULE_JSON = sql.raw<string>(`json_build_object(
 /** A schedule whose time has come, locked. */
 export interface DueSchedule {
   id: string;
+  name: string;
   workspace: string;
   workflow_type: string;
   parameters: JsonObject;
@@ -33,10 +34,7 @@ export interface DueSchedule {
 }
 
 /** @throws on the unique constraint `schedules_workspace_name_key`. @returns the schedule as JSON text. */
-export async function insertSchedule(
-  tx: Queryable,
-  schedule: Omit<DueSchedule, 'busy'> & { name: string },
-): Promise<string> {
+export async function insertSchedule(tx: Queryable, schedule: Omit<DueSchedule, 'busy'>): Promise<string> {
   const { parameters, authority, ...columns } = schedule;
   const row = await tx
     .insertInto('provisioning.schedules')
@@ -85,7 +83,7 @@ export async function dueSchedules(db: Queryable, underWay: readonly string[]): 
 /** Locks a schedule whose time has come; null where another process has it. */
 export async function lockDue(tx: Queryable, id: string): Promise<DueSchedule | null> {
   const { rows } = await sql<DueSchedule>`
-    select s.id, s.workspace, s.workflow_type, s.parameters, s.secrets, s.cron, s.timezone, s.overlap, s.missed, s.authority, s.next_run_at,
+    select s.id, s.name, s.workspace, s.workflow_type, s.parameters, s.secrets, s.cron, s.timezone, s.overlap, s.missed, s.authority, s.next_run_at,
            exists (select from provisioning.operations o
                    where o.id = s.last_workflow_id and o.status in ('pending', 'running')) as busy
     from provisioning.schedules s where s.id = ${id} and s.next_run_at <= now() for update skip locked`.execute(tx);
