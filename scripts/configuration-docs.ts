@@ -201,11 +201,6 @@ const SETTINGS: Record<string, Setting> = {
   AWS_SESSION_TOKEN: { meaning: 'where the key is a temporary one', default: '(none)', values: 'a token' },
   AWS_ENDPOINT: { meaning: 'where the API is', default: "(Amazon's)", values: 'an address' },
   AWS_SECURITY_GROUPS: { meaning: 'security groups of every server', default: '(none)', values: 'ids, with commas' },
-  AWS_VPC: {
-    meaning: 'VPC in which networks and firewalls are made',
-    default: "(the region's default one)",
-    values: 'an id',
-  },
   AWS_CALLS_PER_MINUTE: { meaning: 'how often one replica may ask', default: '`300`' },
   SIMULATED_LATENCY_MS: { meaning: 'milliseconds that the simulated cloud takes for each step', default: '`200`' },
   SIMULATED_FAULTS: {
