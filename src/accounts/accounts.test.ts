@@ -53,7 +53,7 @@ async function startReplica(config: Config, secret: string): Promise<{ app: App;
   opened.push(() => counts.stop());
   await installRateLimit(app, counts, config.rateLimit);
   const mutate = createMutate(db, encryption, encryption);
-  const services = { config, db, listener, encryption, mutate, issuers, checkSession };
+  const services = { config, db, listener, encryption, mutate, issuers, checkSession, limits: { counts } };
   registerAuthRoutes(app, services as unknown as Services, auth);
   opened.push(() => app.close());
   return { app, listener };
