@@ -345,7 +345,8 @@ service_supervised() {
     supervised_stop "$1"
   fi
   # Nothing of this script stays open in it, or whoever waits for the script's output would wait for the daemon.
-  setsid "$PROVISIONING_LIB/supervise" "$1" </dev/null >/dev/null 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
+  # Nor what its environment holds: secrets.
+  env -i PATH="$PATH" LANG=C.UTF-8 setsid "$PROVISIONING_LIB/supervise" "$1" </dev/null >/dev/null 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
   cp "$PROVISIONING_ETC/services/$1" "$PROVISIONING_RUN/$1.running"
   say "started $1"
 }

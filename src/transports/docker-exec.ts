@@ -3,7 +3,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type Docker from 'dockerode';
 import { connect } from '../providers/docker/connection.ts';
 import { type Line, type Transport, TransportError } from './contract.ts';
-import { pace, readAsTaken } from './paced.ts';
 import { createShellTransport, type Ended, type Execute } from './shell.ts';
 
 /** How long the engine may take to say how a command ended whose output has. Milliseconds. */
@@ -30,14 +29,16 @@ export function createDockerExecTransport(options: { engine: string; container: 
   });
 }
 
+/** Podman cuts off what it has not passed on yet when a command ends: the command lingers until that has gone. */
+const LINGER = '"$@"; status=$?; sleep 0.2; exit "$status"';
+
 function executeIn(container: Docker.Container, host: string): Execute {
   return async (command, { input, onOutput, signal, onBegun }) => {
     const { exec, stream } = await begin(container, command, host);
     const startedIn = startOf(container);
     const frames = readFrames(onOutput);
     const over = Promise.withResolvers<void>();
-    readAsTaken(stream, frames);
-    pace(stream);
+    stream.on('data', frames);
     stream.on('error', (error: Error) => over.reject(lost(host, error.message, error)));
     stream.on('close', () => over.resolve());
     stream.on('end', () => over.resolve());
@@ -69,7 +70,7 @@ async function begin(container: Docker.Container, command: readonly string[], ho
   for (let tries = 1; ; tries += 1) {
     try {
       const exec = await container.exec({
-        Cmd: [...command],
+        Cmd: ['/bin/sh', '-c', LINGER, 'sh', ...command],
         User: '0',
         AttachStdin: true,
         AttachStdout: true,
@@ -114,29 +115,27 @@ async function statusOf(exec: Docker.Exec, host: string): Promise<Ended> {
   }
 }
 
-function readFrames(onOutput: Parameters<Execute>[1]['onOutput']): (chunk: Buffer) => Promise<void> | undefined {
+function readFrames(onOutput: (stream: Line['stream'], chunk: Buffer) => void): (chunk: Buffer) => void {
   let header = Buffer.alloc(0);
   let left = 0;
   let stream: Line['stream'] = 'stdout';
   return (chunk) => {
-    let taking: Promise<void> | undefined;
     for (let at = 0; at < chunk.length; ) {
       if (left === 0) {
         const piece = chunk.subarray(at, at + HEADER_BYTES - header.length);
         header = Buffer.concat([header, piece]);
         at += piece.length;
-        if (header.length < HEADER_BYTES) break;
+        if (header.length < HEADER_BYTES) return;
         stream = header[0] === 2 ? 'stderr' : 'stdout';
         left = header.readUInt32BE(4);
         header = Buffer.alloc(0);
       } else {
         const piece = chunk.subarray(at, at + left);
-        taking = onOutput(stream, piece);
+        onOutput(stream, piece);
         at += piece.length;
         left -= piece.length;
       }
     }
-    return taking;
   };
 }
 
