@@ -344,9 +344,10 @@ service_supervised() {
     fi
     supervised_stop "$1"
   fi
-  # Nothing of this script stays open in it, or whoever waits for the script's output would wait for the daemon.
-  # Nor what its environment holds: secrets.
-  env -i PATH="$PATH" LANG=C.UTF-8 setsid "$PROVISIONING_LIB/supervise" "$1" </dev/null >/dev/null 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
+  # Nothing of this script stays open in it, or whoever waits for the script's output would wait for the daemon; nor does
+  # this script's environment stay in it, which holds secrets.
+  env -i PATH="$PATH" LANG=C.UTF-8 setsid "$PROVISIONING_LIB/supervise" "$1" \
+    </dev/null >/dev/null 2>&1 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&- &
   cp "$PROVISIONING_ETC/services/$1" "$PROVISIONING_RUN/$1.running"
   say "started $1"
 }

@@ -76,13 +76,11 @@ function formsOf(part: string): string[] {
 /** How long the pieces are that begin so, the longest first: whatever users keep secret, a line is looked at in one go. */
 function lengthsByStart(pieces: ReadonlySet<string>): Map<string, number[]> {
   const found = new Map<string, number[]>();
-  for (const { length, start } of [...pieces].map((piece) => ({
-    length: piece.length,
-    start: piece.slice(0, MIN_PIECE),
-  }))) {
+  for (const piece of pieces) {
+    const start = piece.slice(0, MIN_PIECE);
     const lengths = found.get(start);
-    if (lengths === undefined) found.set(start, [length]);
-    else if (!lengths.includes(length)) lengths.push(length);
+    if (lengths === undefined) found.set(start, [piece.length]);
+    else if (!lengths.includes(piece.length)) lengths.push(piece.length);
   }
   for (const lengths of found.values()) lengths.sort((a, b) => b - a);
   return found;
